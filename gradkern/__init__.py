@@ -1,0 +1,53 @@
+"""gradkern: a vision model's activations and backpropagated gradients, mapped onto brain responses.
+
+Primitives are imported with the package (torch and numpy only); the other public names load when first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from gradkern.sketch import Sketch, sketch
+
+if TYPE_CHECKING:
+    from gradkern.encoding.ridge import RidgeCV
+    from gradkern.encoding.scores import cross_val_score
+    from gradkern.recordings.recording import Recording
+    from gradkern.vision import objectives
+    from gradkern.vision.capture import Features, capture
+    from gradkern.vision.models import load_model
+
+__version__ = version("gradkern")
+
+__all__ = [
+    "Sketch",
+    "sketch",
+    "capture",
+    "Features",
+    "load_model",
+    "objectives",
+    "RidgeCV",
+    "cross_val_score",
+    "Recording",
+]
+
+_HOMES = {
+    "capture": "gradkern.vision.capture",
+    "Features": "gradkern.vision.capture",
+    "load_model": "gradkern.vision.models",
+    "objectives": "gradkern.vision.objectives",
+    "RidgeCV": "gradkern.encoding.ridge",
+    "cross_val_score": "gradkern.encoding.scores",
+    "Recording": "gradkern.recordings.recording",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradkern' has no attribute {name!r}")
+    home = import_module(_HOMES[name])
+    return home if name == "objectives" else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,108 @@
+"""What each op means: plain torch, float64 sums, no speed.
+
+The native kernels are tested against these functions, and a device without a native kernel runs them. Integers are
+taken modulo 2^64 in int64, whose products wrap; shifts to the right are made logical by a mask.
+"""
+
+import torch
+from torch import Tensor
+
+SEGMENT = 64
+_CHUNK = 4096  # segments hashed at a time
+
+
+def _signed(value: int) -> int:
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _shift_right(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix64(z: Tensor) -> Tensor:
+    """The splitmix64 finaliser, elementwise on int64 read as unsigned (Steele, Lea & Flood 2014)."""
+    z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shift_right(z, 31)
+
+
+def segment_hashes(segments: Tensor, k: int, seed: int, nnz: int) -> tuple[Tensor, Tensor]:
+    """Signs and offsets of numbered segments: the definition of the sketch's randomness.
+
+    key = mix64(mix64(seed) + (s + 1) * 0x9E3779B97F4A7C15); signs = the bits of mix64(key + 2q);
+    offset = high64(mix64(key + 2q + 1) * k).
+
+    Parameters
+    ----------
+    segments : int64 [s], segment numbers
+
+    Returns
+    -------
+    signs : float64 [s, nnz, 64], +1 or -1
+    offsets : int64 [s, nnz], in [0, k)
+    """
+    device = segments.device
+    mixed_seed = mix64(torch.tensor(seed, device=device))
+    key = mix64(mixed_seed + (segments + 1) * _signed(0x9E3779B97F4A7C15))[:, None]
+    q = torch.arange(nnz, device=device)
+    bits = mix64(key + 2 * q)[:, :, None] >> torch.arange(SEGMENT, device=device)
+    signs = 1.0 - 2.0 * (bits & 1).double()
+    hashed = mix64(key + 2 * q + 1)
+    low = _shift_right((hashed & 0xFFFFFFFF) * k, 32)
+    offsets = _shift_right(_shift_right(hashed, 32) * k + low, 32)
+    return signs, offsets
+
+
+def _buckets(first: int, count: int, spec: tuple[int, int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    k, seed, nnz, first_segment = spec
+    numbers = torch.arange(first, first + count, device=device) + first_segment
+    signs, offsets = segment_hashes(numbers, k, seed, nnz)
+    return signs / nnz**0.5, (offsets[:, :, None] + torch.arange(SEGMENT, device=device)) % k
+
+
+def sketch(x: Tensor, k: int, seed: int = 0, nnz: int = 1, first_segment: int = 0) -> Tensor:
+    """S vec(x[i]) for each sample, in float64.
+
+    out[i, (offset[s, q] + j) mod k] += signs[s, q, j] * x[i, s, j] / sqrt(nnz), where the rows of x[i] are cut into
+    segments of 64 columns, the last of a row padded with zeros, and s counts them row by row.
+
+    Parameters
+    ----------
+    x : [n, rows, cols]
+
+    Returns
+    -------
+    float64 [n, k]
+    """
+    n, rows, cols = x.shape
+    segments = rows * -(-cols // SEGMENT)
+    padded = torch.nn.functional.pad(x.double(), (0, -cols % SEGMENT)).reshape(n, segments, SEGMENT)
+    out = padded.new_zeros(n, k)
+    for first in range(0, segments, _CHUNK):
+        chunk = padded[:, first : first + _CHUNK]
+        signs, buckets = _buckets(first, chunk.shape[1], (k, seed, nnz, first_segment), x.device)
+        out.index_add_(1, buckets.reshape(-1), (chunk[:, :, None] * signs).flatten(1))
+    return out
+
+
+def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int = 0, nnz: int = 1, first_segment: int = 0) -> Tensor:
+    """S^T y[i] for each sample, in float64: <S x, y> = <x, S^T y>.
+
+    Parameters
+    ----------
+    y : [n, k]
+
+    Returns
+    -------
+    float64 [n, rows, cols]
+    """
+    n, k = y.shape
+    segments = rows * -(-cols // SEGMENT)
+    x = y.new_zeros(n, segments, SEGMENT, dtype=torch.float64)
+    for first in range(0, segments, _CHUNK):
+        count = min(_CHUNK, segments - first)
+        signs, buckets = _buckets(first, count, (k, seed, nnz, first_segment), y.device)
+        gathered = y.double()[:, buckets.reshape(-1)].reshape(n, count, nnz, SEGMENT)
+        x[:, first : first + count] = (gathered * signs).sum(2)
+    return x.reshape(n, rows, segments // max(rows, 1) * SEGMENT)[:, :, :cols]
