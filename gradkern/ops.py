@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
+from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native, reference
 
@@ -29,13 +29,11 @@ torch.library.define(
 )
 
 
-@torch.library.impl("gradkern::sketch", "default")
 def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     _native.check_sketch(k, seed, nnz, first_segment)
     return reference.sketch(x, k, seed, nnz, first_segment).float()
 
 
-@torch.library.impl("gradkern::sketch", ("cpu", "cuda"))
 def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     _native.check_sketch(k, seed, nnz, first_segment)
     _check_matrices(x)
@@ -43,28 +41,28 @@ def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -
     out = x.new_empty(n, k, dtype=torch.float32)
     workspace = x.new_empty(_native.sketch_workspace(x.is_cuda, n, rows, cols, k), dtype=torch.float32)
     stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    capsules = [to_dlpack(t.detach()) for t in (x, workspace, out)]
-    _native.sketch(*capsules, k, seed, nnz, first_segment, torch.get_num_threads(), stream)
+    arrays = to_dlpack(x.detach()), to_dlpack(workspace), to_dlpack(out)
+    _native.sketch(*arrays, k, seed, nnz, first_segment, torch.get_num_threads(), stream)
     return out
 
 
-@torch.library.register_fake("gradkern::sketch")
+@torch.library.register_fake("gradkern::sketch")  # type: ignore[untyped-decorator]
 def _sketch_fake(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     _check_matrices(x)
     return x.new_empty(x.shape[0], k, dtype=torch.float32)
 
 
 def _check_matrices(x: Tensor) -> None:
-    torch._check(x.dim() == 3, lambda: f"gradkern::sketch: x must be [n, rows, cols], got shape {list(x.shape)}")
+    if x.dim() != 3:
+        raise ValueError(f"gradkern::sketch: x must be [n, rows, cols], got shape {list(x.shape)}")
 
 
-@torch.library.impl("gradkern::sketch_adjoint", "default")
 def _adjoint_default(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     _native.check_sketch(y.shape[1], seed, nnz, first_segment)
     return reference.sketch_adjoint(y, rows, cols, seed, nnz, first_segment).to(y.dtype)
 
 
-@torch.library.register_fake("gradkern::sketch_adjoint")
+@torch.library.register_fake("gradkern::sketch_adjoint")  # type: ignore[untyped-decorator]
 def _adjoint_fake(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     return y.new_empty(y.shape[0], rows, cols)
 
@@ -87,5 +85,8 @@ def _adjoint_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None,
     return torch.ops.gradkern.sketch(grad.contiguous(), ctx.k, *ctx.spec), None, None, None, None, None
 
 
+torch.library.impl("gradkern::sketch", "default", _sketch_default)
+torch.library.impl("gradkern::sketch", ("cpu", "cuda"), _sketch_native)
+torch.library.impl("gradkern::sketch_adjoint", "default", _adjoint_default)
 torch.library.register_autograd("gradkern::sketch", _sketch_backward, setup_context=_sketch_context)
 torch.library.register_autograd("gradkern::sketch_adjoint", _adjoint_backward, setup_context=_adjoint_context)

@@ -50,7 +50,11 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
     >>> gradkern.sketch(torch.randn(16, 201, 768), 1024).shape
     torch.Size([16, 1024])
     """
-    return Sketch(k, seed, nnz)(x, first_segment=first_segment)
+    tensor, back = to_torch(x, "sketch", "x")
+    if tensor.dim() not in (2, 3):
+        raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(tensor.shape)}")
+    matrices = tensor[:, None, :] if tensor.dim() == 2 else tensor
+    return back(torch.ops.gradkern.sketch(matrices, k, seed, nnz, first_segment))
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,7 @@ class Sketch:
 
     def __call__(self, x: Any, *, first_segment: int = 0) -> Any:
         """Sketch x [n, cols] or [n, rows, cols] to [n, k]; see `sketch`."""
-        tensor, back = to_torch(x, "sketch", "x")
-        if tensor.dim() not in (2, 3):
-            raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(tensor.shape)}")
-        matrices = tensor[:, None, :] if tensor.dim() == 2 else tensor
-        return back(torch.ops.gradkern.sketch(matrices, self.k, self.seed, self.nnz, first_segment))
+        return sketch(x, self.k, seed=self.seed, nnz=self.nnz, first_segment=first_segment)
 
     def adjoint(self, y: Any, shape: tuple[int, ...], *, first_segment: int = 0) -> Any:
         """S^T y: the adjoint map, <S x, y> = <x, S^T y>.

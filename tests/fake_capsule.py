@@ -1,0 +1,29 @@
+"""A DLPack capsule that claims to be on a CUDA device, for errors that must come before its memory is touched."""
+
+import ctypes
+
+_KEPT: list[object] = []
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("dtype_code", ctypes.c_uint8),
+        ("dtype_bits", ctypes.c_uint8),
+        ("dtype_lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def cuda_capsule(shape: tuple[int, ...]) -> object:
+    sizes = (ctypes.c_int64 * len(shape))(*shape)
+    tensor = _Tensor(None, 2, 0, len(shape), 2, 32, 1, sizes, None, 0)
+    _KEPT.append((sizes, tensor))
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return new(ctypes.addressof(tensor), b"dltensor", None)
