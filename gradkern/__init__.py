@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
     from gradkern.vision import objectives
-    from gradkern.vision.capture import Features, capture
+    from gradkern.vision.capture import capture
+    from gradkern.vision.features import Features
     from gradkern.vision.models import load_model
 
 __version__ = version("gradkern")
@@ -33,7 +34,7 @@ __all__ = [
 
 _HOMES = {
     "capture": "gradkern.vision.capture",
-    "Features": "gradkern.vision.capture",
+    "Features": "gradkern.vision.features",
     "load_model": "gradkern.vision.models",
     "objectives": "gradkern.vision.objectives",
     "RidgeCV": "gradkern.encoding.ridge",

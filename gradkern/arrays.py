@@ -32,10 +32,8 @@ def to_torch(x: Any, op: str, argument: str) -> tuple[Tensor, Callable[[Tensor],
     if hasattr(x, "__dlpack__"):
         # The module that made x takes the result back: cupy is used where it is already loaded, never imported.
         home = sys.modules[type(x).__module__.partition(".")[0]]
-        return torch.from_dlpack(x), home.from_dlpack
-    raise TypeError(
-        f"{op}: {argument} must be a torch, NumPy or CuPy array (or speak DLPack), got {type(x).__name__}"
-    )
+        return torch.utils.dlpack.from_dlpack(x), home.from_dlpack
+    raise TypeError(f"{op}: {argument} must be a torch, NumPy or CuPy array (or speak DLPack), got {type(x).__name__}")
 
 
 def _from_numpy(x: np.ndarray, op: str, argument: str) -> Tensor:

@@ -1,0 +1,1 @@
+"""Brain recordings: one file a data set or format. Knows nothing of models."""

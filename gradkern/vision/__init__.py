@@ -1,0 +1,1 @@
+"""Models, their objectives, and the capture of activations and gradients. Knows nothing of brains."""

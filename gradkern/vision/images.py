@@ -1,0 +1,58 @@
+"""The images that a capture is given: one tensor, or a sequence of tensors of one size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def check_images(images: Tensor | Sequence[Any]) -> int:
+    """How many images there are.
+
+    Raises
+    ------
+    ValueError : none, not [3, h, w] each, mixed sizes, or not floating point
+    """
+    if len(images) == 0:
+        raise ValueError("capture: images must hold at least one image, got none")
+    if isinstance(images, Tensor):
+        if images.dim() != 4:
+            raise ValueError(f"capture: images must be [N, 3, h, w], got shape {list(images.shape)}")
+        _check_floating(images)
+        return len(images)
+    first = _tensor(images[0], 0)
+    for i in range(1, len(images)):
+        image = _tensor(images[i], i)
+        if image.shape != first.shape:
+            raise ValueError(
+                f"capture: images must have one size, got {list(first.shape)} for image 0 and {list(image.shape)} "
+                f"for image {i}; resize them first (load_model(...).spec.preprocess does)"
+            )
+    return len(images)
+
+
+def image_batch(images: Tensor | Sequence[Any], start: int, stop: int) -> Tensor:
+    """Images [start, stop) as one tensor."""
+    if isinstance(images, Tensor):
+        return images[start:stop]
+    return torch.stack([_tensor(images[i], i) for i in range(start, stop)])
+
+
+def _tensor(image: Any, number: int) -> Tensor:
+    if not isinstance(image, Tensor | np.ndarray):
+        raise ValueError(f"capture: image {number} must be a tensor [3, h, w], got {type(image).__name__}")
+    tensor = torch.as_tensor(image)
+    if tensor.dim() != 3:
+        raise ValueError(f"capture: image {number} must be [3, h, w], got shape {list(tensor.shape)}")
+    _check_floating(tensor)
+    return tensor
+
+
+def _check_floating(images: Tensor) -> None:
+    if not images.is_floating_point():
+        raise ValueError(
+            f"capture: images must be floating point and preprocessed, got {images.dtype} "
+            "(load_model(...).spec.preprocess does it)"
+        )
