@@ -1,0 +1,1 @@
+"""Encoding: folds, cross-validated ridge regression and held-out scores."""

@@ -1,0 +1,149 @@
+"""The features, centred once, in the coordinates where ridge is solved."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# rows of X widened to float64 at a time: Gram matrices are float64, but no second X in float64 is wanted
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenpairs of a Gram matrix without its null space, float64: values [r] ascend, vectors [d, r]."""
+
+    values: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True)
+class Design:
+    """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centred Gram matrix.
+
+    Each coordinate is known to the precision of its own size; along the features, rounding of the large
+    directions of X'Y would drown the small ones. `values` [q] are the eigenvalues, `mean` [q] and `gram` [q, q]
+    the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of X - offset, all in
+    float64. Coefficients of Z go back to features by `axes` [d, q], which are left as the factors
+    `centred.T @ back` where `back` is given. Without intercept nothing is centred: offset and leftover are zero.
+    """
+
+    coordinates: Tensor
+    mean: Tensor
+    gram: Tensor
+    values: Tensor
+    offset: Tensor
+    leftover: Tensor
+    axes: Tensor | None
+    centred: Tensor
+    back: Tensor | None
+    intercept: bool
+
+    def to_features(self, coefficients: Tensor) -> Tensor:
+        """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
+        if self.axes is not None:
+            return self.axes @ coefficients
+        assert self.back is not None
+        return self.centred.T @ (self.back @ coefficients)
+
+
+def make_design(X: Tensor, intercept: bool) -> Design:
+    """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
+
+    Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
+    U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
+    """
+    n, d = X.shape
+    # rounding the mean costs nothing: what it leaves is accounted for exactly, in `leftover`
+    offset = mean_of_rows(X).to(X.dtype) if intercept else X.new_zeros(d)
+    centred = X - offset if intercept else X
+    leftover = mean_of_rows(centred) if intercept else offset.double()
+    axes = back = None
+    if n > d:
+        gram = gram_of(centred).sub_(torch.outer(leftover, n * leftover))
+        spectrum = eigenpairs(gram, min(d, n - intercept))
+        coordinates = _rotated(centred, leftover, spectrum.vectors)
+        axes = spectrum.vectors.to(X.dtype)
+    else:
+        outer = _gram_of_columns(centred)
+        if intercept:
+            outer = outer - outer.mean(0) - outer.mean(1)[:, None] + outer.mean()
+        spectrum = eigenpairs(outer, n - intercept)
+        scale = spectrum.values.sqrt()
+        coordinates = (spectrum.vectors * scale).to(X.dtype)
+        back = (spectrum.vectors / scale).to(X.dtype)
+    return Design(
+        coordinates=coordinates,
+        mean=mean_of_rows(coordinates) if intercept else torch.zeros_like(spectrum.values),
+        gram=gram_of(coordinates),
+        values=spectrum.values,
+        offset=offset,
+        leftover=leftover,
+        axes=axes,
+        centred=centred,
+        back=back,
+        intercept=intercept,
+    )
+
+
+def _rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
+    """(X - centre) V, multiplied in float64 and rounded to the dtype of X."""
+    rotated = X.new_empty((X.shape[0], vectors.shape[1]))
+    for start in range(0, X.shape[0], _ROWS):
+        rows = slice(start, start + _ROWS)
+        rotated[rows] = (X[rows].double() - centre) @ vectors
+    return rotated
+
+
+def mean_of_rows(X: Tensor) -> Tensor:
+    """Column means [d] in float64."""
+    return sum_of_rows(X) / X.shape[0]
+
+
+def sum_of_rows(X: Tensor) -> Tensor:
+    """Column sums [d] in float64."""
+    total = X.new_zeros(X.shape[1], dtype=torch.float64)
+    for start in range(0, X.shape[0], _ROWS):
+        total += X[start : start + _ROWS].double().sum(0)
+    return total
+
+
+def gram_of(X: Tensor) -> Tensor:
+    """X'X [d, d] in float64."""
+    total = X.new_zeros((X.shape[1], X.shape[1]), dtype=torch.float64)
+    for start in range(0, X.shape[0], _ROWS):
+        wide = X[start : start + _ROWS].double()
+        total.addmm_(wide.T, wide)
+    return total
+
+
+def _gram_of_columns(X: Tensor) -> Tensor:
+    """XX' [n, n] in float64, for X that is wider than tall."""
+    total = X.new_zeros((X.shape[0], X.shape[0]), dtype=torch.float64)
+    for start in range(0, X.shape[1], _ROWS):
+        wide = X[:, start : start + _ROWS].double()
+        total.addmm_(wide, wide.T)
+    return total
+
+
+def eigenpairs(gram: Tensor, most: int) -> Spectrum:
+    """The `most` largest eigenpairs of a float64 Gram matrix, less those that are zero to rounding.
+
+    Raises
+    ------
+    RuntimeError : the eigenpairs do not reproduce the matrix (GPU solvers have been seen to fail in silence)
+    """
+    size = gram.shape[0]
+    if size == 0:
+        return Spectrum(gram.new_zeros(0), gram)
+    values, vectors = torch.linalg.eigh(gram)
+    largest = values[-1].clamp(min=0)
+    rounding = size * torch.finfo(gram.dtype).eps
+    probe = torch.ones(size, dtype=gram.dtype, device=gram.device)
+    error = (gram @ (vectors @ probe) - vectors @ (values * probe)).norm()
+    # negated, so that NaN fails too
+    if not bool(error <= 1e3 * rounding * largest * size**0.5 + torch.finfo(gram.dtype).tiny):
+        raise RuntimeError(f"ridge: eigh of a {size} x {size} Gram matrix failed, residual {float(error):.3g}")
+    kept = values[-most:] > rounding * largest if most > 0 else values[:0] > 0
+    start = size - int(kept.sum())
+    return Spectrum(values[start:], vectors[:, start:])

@@ -1,0 +1,183 @@
+"""What comes in and goes out: kinds of array, dtypes, devices, finite values, blocks of targets."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array: TypeAlias = NDArray[Any] | Tensor
+
+_VALUES_AT_ONCE = 8 * 2**20
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which dtype to compute, and the kind of array that results go back as.
+
+    `home` is the device of a torch caller, None for a NumPy caller.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    home: torch.device | None
+
+    def empty(self, *shape: int) -> Tensor:
+        """Room for a result, where the caller's arrays live."""
+        return torch.empty(shape, dtype=self.dtype, device=self.home or _CPU)
+
+    def hand_back(self, result: Tensor) -> Array:
+        """A result as the kind of array that came in."""
+        return result.cpu().numpy() if self.home is None else result.to(self.home)
+
+
+def place(op: str, device: Any, **arrays: Array) -> Placement:
+    """Decide where to compute on `arrays`, the first of which is the one that results follow.
+
+    float64 if any array is float64 or integer, else float32 (half precision is widened, exactly).
+
+    Raises
+    ------
+    ValueError : arrays on different devices and no `device` to compute on; a dtype that holds no real numbers
+    """
+    homes = {name: array.device if isinstance(array, Tensor) else _CPU for name, array in arrays.items()}
+    (first, home), *others = homes.items()
+    for name, other in others:
+        if device is None and other != home:
+            raise ValueError(
+                f"{op}: {name} is on {other} but {first} is on {home}; move one of them, or say with device= "
+                "where to compute"
+            )
+    dtypes = [_real_dtype(op, name, array) for name, array in arrays.items()]
+    dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+    where = home if device is None else torch.device(device)
+    return Placement(where, dtype, home if isinstance(arrays[first], Tensor) else None)
+
+
+def _real_dtype(op: str, name: str, array: Array) -> torch.dtype:
+    if isinstance(array, Tensor):
+        if array.is_complex():
+            raise ValueError(f"{op}: {name} must hold real numbers, got {array.dtype}")
+        narrow = array.is_floating_point() and array.dtype != torch.float64
+        return torch.float32 if narrow else torch.float64
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{op}: {name} must hold real numbers, got {array.dtype}")
+    return torch.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else torch.float64
+
+
+def load(
+    array: Array, placement: Placement, rows: NDArray[np.int64] | None = None, columns: slice = slice(None)
+) -> Tensor:
+    """Rows and columns of a 2-D array as a tensor to compute with; it may share memory with a torch
+    `array`."""
+    if isinstance(array, Tensor):
+        part = array.detach()[:, columns]
+        if rows is not None:
+            part = part[torch.from_numpy(rows).to(part.device)]
+        return part.to(placement.device, placement.dtype)
+    chosen = array[:, columns] if rows is None else array[rows, columns]
+    width = np.float64 if placement.dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(chosen, dtype=width, order="C")).to(placement.device)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Responses Y [n, v] that are read block by block, optionally only at some rows."""
+
+    values: Array
+    placement: Placement
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def n_targets(self) -> int:
+        return int(self.values.shape[1])
+
+    def block(self, columns: slice) -> Tensor:
+        """[n, b] targets to compute with."""
+        return load(self.values, self.placement, self.rows, columns)
+
+
+def as_array(op: str, name: str, values: Any) -> Array:
+    """Take tensors and NumPy arrays (memory maps too) as they are; make an array of lists and data frames."""
+    if isinstance(values, Tensor):
+        return values
+    if hasattr(values, "toarray"):
+        raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
+    array = np.asarray(values)
+    return array.astype(np.float64) if array.dtype.kind == "O" else array
+
+
+def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
+    """Y as a 2-D array [n, v], and whether it came as 1-D."""
+    if Y is None:
+        raise ValueError(f"{op}: requires y to be passed, but the target y is None")
+    values = as_array(op, "Y", Y)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"{op}: Y must have shape [n] or [n, v], got {tuple(values.shape)}")
+    if values.shape[0] != n_samples:
+        raise ValueError(f"{op}: X and Y must have the same number of samples, got {n_samples} and {values.shape[0]}")
+    if values.ndim == 2 and values.shape[1] == 0:
+        raise ValueError(f"{op}: Y must have at least 1 target, got shape {tuple(values.shape)}")
+    return (values[:, None], True) if values.ndim == 1 else (values, False)
+
+
+def check_matrix(op: str, name: str, array: Array) -> None:
+    """ValueError unless the array is 2-D with at least one row and column."""
+    if array.ndim != 2:
+        raise ValueError(f"{op}: {name} must be 2-D [n, d], got shape {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise ValueError(f"{op}: {name} must not be empty, got shape {tuple(array.shape)}")
+
+
+def check_finite(op: str, name: str, array: Array) -> None:
+    """ValueError where values are NaN or infinite: names the argument, how many, and the first."""
+    step = max(1, _VALUES_AT_ONCE // array.shape[-1])
+    count, first = 0, None
+    for start in range(0, array.shape[0], step):
+        chunk = array[start : start + step]
+        bad = ~torch.isfinite(chunk) if isinstance(chunk, Tensor) else ~np.isfinite(chunk)
+        found = int(bad.sum())
+        if found and first is None:
+            row, *rest = np.argwhere(bad.cpu().numpy() if isinstance(bad, Tensor) else bad)[0].tolist()
+            first = [start + row, *rest]
+        count += found
+    if count:
+        raise ValueError(f"{op}: {name} must be finite, got {count} values that are NaN or inf, the first at {first}")
+
+
+def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
+    """Penalties [a] in float64, largest first, so that the first best one is the larger of equals."""
+    values = alphas.detach().cpu().numpy() if isinstance(alphas, Tensor) else np.asarray(alphas)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"{op}: alphas must be a non-empty 1-D sequence, got shape {values.shape}")
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{op}: alphas must be real numbers, got {values.dtype}")
+    values = values.astype(np.float64)
+    for wanted, good in (("finite", np.isfinite(values)), ("positive", values > 0)):
+        if not good.all():
+            position = int(np.argmin(good))
+            raise ValueError(f"{op}: alphas must be {wanted}, got {values[position]} at position {position}")
+    return np.sort(values)[::-1].copy()
+
+
+def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> None:
+    """ValueError unless `got` is one of `choices`."""
+    if got not in choices:
+        wanted = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{op}: {argument} must be one of {wanted}, got {got!r}")
+
+
+def check_block_size(op: str, block_size: Any) -> None:
+    """ValueError unless None or an integer of at least 1."""
+    good = isinstance(block_size, int | np.integer) and not isinstance(block_size, bool) and block_size >= 1
+    if block_size is not None and not good:
+        raise ValueError(f"{op}: block_size must be None or an integer of at least 1, got {block_size!r}")
+
+
+def check_sample_count(op: str, n_samples: int) -> None:
+    """ValueError unless there are samples to leave out."""
+    if n_samples < 3:
+        raise ValueError(f"{op}: X must have at least 3 samples, got n_samples={n_samples}")

@@ -1,0 +1,648 @@
+"""RidgeCV against float64 singular value decompositions and against scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from sklearn.linear_model import Ridge
+from sklearn.linear_model import RidgeCV as SklearnRidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RepeatedKFold, ShuffleSplit
+from sklearn.utils.estimator_checks import check_estimator
+from threadpoolctl import threadpool_limits
+
+from gradkern.encoding.ridge import RidgeCV
+
+ALPHAS = np.logspace(-2, 6, 9)
+EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two thread pools (NumPy's and torch's) that spin for each other are slower than none on these sizes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
+
+
+# The truth: explicit predictions of every alpha, in float64, through the SVD of every training set
+
+
+def fit_by_svd(X, Y, alphas, intercept=True):
+    """Coefficients [a, d, v] and intercepts [a, v]."""
+    x0, y0 = (X.mean(0), Y.mean(0)) if intercept else (np.zeros(X.shape[1]), np.zeros(Y.shape[1]))
+    U, s, Vt = np.linalg.svd(X - x0, full_matrices=False)
+    kept = s > s[0] * max(X.shape) * EPS64
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
+    projected = U.T @ (Y - y0)
+    coef = np.stack([Vt.T @ ((s / (s**2 + alpha))[:, None] * projected) for alpha in alphas])
+    return coef, y0 - np.einsum("d,adv->av", x0, coef)
+
+
+def score_columns(y, yhat, scoring):
+    yc = y - y.mean(0)
+    if scoring == "r2":
+        return 1 - ((y - yhat) ** 2).sum(0) / (yc**2).sum(0)
+    return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(y.T, yhat.T, strict=True)])
+
+
+def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
+    """Mean scores [a, v] over folds of explicit held-out predictions."""
+    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    total = np.zeros((len(alphas), Y.shape[1]))
+    for train, test in folds:
+        # the held-out rows are taken about the training mean, which an offset would otherwise round off
+        centre = X[train].mean(0) if intercept else 0.0
+        coef, bias = fit_by_svd(X[train] - centre, Y[train], alphas, intercept)
+        for number in range(len(alphas)):
+            predicted = (X[test] - centre) @ coef[number] + bias[number]
+            total[number] += score_columns(Y[test], predicted, scoring) / len(folds)
+    return total
+
+
+def scores_of(model, X, Y, alphas, grid=60, **fit):
+    """Scores [a, v] of single alphas, each given `grid` times: a long grid is not scored by predicting."""
+    return np.stack([model.set_params(alphas=grid * [alpha]).fit(X, Y, **fit).best_score_ for alpha in alphas])
+
+
+def decided(scores, gap=1e-5):
+    """Targets whose best two scores differ by more than `gap`."""
+    ordered = np.sort(scores, 0)
+    return ordered[-1] - ordered[-2] > gap
+
+
+def responses(rng, X, v=12, noise=1.0):
+    wanted = (X - X.mean(0)) @ rng.standard_normal((X.shape[1], v))
+    return wanted / wanted.std(0) * np.linspace(0, 1, v) + noise * rng.standard_normal((len(X), v))
+
+
+def well_posed(rng):
+    return rng.standard_normal((150, 20))
+
+
+def wider_than_tall(rng):
+    return rng.standard_normal((60, 110))
+
+
+def training_folds_wider_than_tall(rng):
+    return rng.standard_normal((70, 64))
+
+
+def duplicated_columns(rng):
+    X = rng.standard_normal((120, 15))
+    return np.concatenate([X, X[:, :10]], 1)
+
+
+def offset_of_100_sd(rng):
+    return rng.standard_normal((150, 20)) + 100
+
+
+def power_law_of_condition_1e8(rng):
+    U, _ = np.linalg.qr(rng.standard_normal((140, 30)))
+    V, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    return 100 * (U * np.logspace(0, -4, 30)) @ V.T  # of the Gram matrix
+
+
+def constant_columns(rng):
+    X = rng.standard_normal((100, 20))
+    X[:, 3], X[:, 7] = 5.0, 0.0
+    return X
+
+
+def close_eigenvalues(rng):
+    """Pairs of eigenvalues at every distance around where gaps stop being divided by."""
+    U, _ = np.linalg.qr(rng.standard_normal((200, 24)))
+    values = 50 * (1 + np.cumsum(np.logspace(-9, -1, 24)))
+    return U * np.sqrt(values)
+
+
+DESIGNS = [
+    well_posed,
+    wider_than_tall,
+    training_folds_wider_than_tall,
+    duplicated_columns,
+    offset_of_100_sd,
+    power_law_of_condition_1e8,
+    constant_columns,
+    close_eigenvalues,
+]
+
+
+@pytest.mark.parametrize("scoring", ["r2", "r"])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_float64_scores_equal_the_svds_to_1e_10(design, scoring):
+    rng = np.random.default_rng(0)
+    X = design(rng)
+    Y = responses(rng, X)
+    truth = scores_by_svd(X, Y, ALPHAS, list(KFold(5).split(X)), scoring)
+    got = scores_of(RidgeCV(scoring=scoring), X, Y, ALPHAS)
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-10 * max(1, np.abs(truth).max()))
+
+
+@pytest.mark.parametrize("scoring", ["r2", "r"])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_float32_scores_equal_the_svds_to_rounding(design, scoring):
+    rng = np.random.default_rng(0)
+    X = design(rng).astype(np.float32)
+    Y = responses(rng, X).astype(np.float32)
+    truth = scores_by_svd(X, Y, ALPHAS, list(KFold(5).split(X)), scoring)
+    got = scores_of(RidgeCV(scoring=scoring), X, Y, ALPHAS)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, truth, rtol=0, atol=40 * EPS32 * max(1, np.abs(truth).max()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_alphas_and_coefficients_equal_the_svds(design, dtype):
+    rng = np.random.default_rng(1)
+    X = design(rng).astype(dtype)
+    Y = responses(rng, X).astype(dtype)
+    truth = scores_by_svd(X, Y, ALPHAS, list(KFold(5).split(X)))
+    model = RidgeCV(ALPHAS).fit(X, Y)
+    sure = decided(truth)
+    assert sure.sum() >= 6
+    np.testing.assert_array_equal(model.alpha_[sure], ALPHAS[truth.argmax(0)][sure])
+    wide = X.astype(np.float64)
+    coef, _ = fit_by_svd(wide, Y.astype(np.float64), ALPHAS)
+    chosen = np.searchsorted(ALPHAS, model.alpha_)
+    expected = coef[chosen, :, np.arange(Y.shape[1])]
+    # predictions are compared, for collinear columns leave coefficients to rounding
+    ours = (wide - wide.mean(0)) @ model.coef_.T.astype(np.float64)
+    theirs = (wide - wide.mean(0)) @ expected.T
+    tolerance = 1e-10 if dtype == np.float64 else 100 * EPS32
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+    bias = Y.astype(np.float64).mean(0) - wide.mean(0) @ model.coef_.T.astype(np.float64)
+    size = np.abs(Y).max() + (np.abs(wide.mean(0)) @ np.abs(model.coef_.T)).max()
+    np.testing.assert_allclose(model.intercept_, bias, rtol=0, atol=8 * np.finfo(dtype).eps * size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "cv",
+    [
+        20,
+        KFold(3, shuffle=True, random_state=1),
+        RepeatedKFold(n_splits=3, n_repeats=2, random_state=1),
+        ShuffleSplit(4, test_size=0.25, random_state=1),
+        ShuffleSplit(4, train_size=0.4, test_size=0.3, random_state=1),
+        [(np.r_[0:50, 0:20], np.arange(60, 80)), (np.arange(100), np.arange(100, 120))],
+    ],
+)
+@pytest.mark.parametrize("d", [12, 130])
+def test_any_split_is_scored_as_explicit_predictions_are(cv, d, dtype):
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((120, d)).astype(dtype)
+    Y = responses(rng, X).astype(dtype)
+    folds = list(KFold(cv).split(X)) if isinstance(cv, int) else cv if isinstance(cv, list) else list(cv.split(X))
+    truth = scores_by_svd(X, Y, ALPHAS[::2], folds)
+    got = scores_of(RidgeCV(cv=cv), X, Y, ALPHAS[::2])
+    tolerance = 1e-10 if dtype == np.float64 else 40 * EPS32
+    np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance * max(1, np.abs(truth).max()))
+
+
+def test_uneven_groups_are_scored_as_group_kfold_splits_them():
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(12), [1, 2, 3, 5, 8, 13, 21, 1, 2, 3, 5, 8])
+    X = rng.standard_normal((len(groups), 10))
+    Y = responses(rng, X)
+    truth = scores_by_svd(X, Y, ALPHAS, list(GroupKFold(4).split(X, groups=groups)))
+    got = scores_of(RidgeCV(cv=4), X, Y, ALPHAS, groups=groups)
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("scoring", ["r2", "r"])
+@pytest.mark.parametrize("d", [10, 80])
+def test_without_intercept_nothing_is_centred(d, scoring):
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((60, d)) + 1
+    Y = responses(rng, X) + 2
+    folds = list(KFold(4).split(X))
+    truth = scores_by_svd(X, Y, ALPHAS, folds, scoring, intercept=False)
+    got = scores_of(RidgeCV(cv=4, scoring=scoring, fit_intercept=False), X, Y, ALPHAS)
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-10 * np.abs(truth).max())
+    model = RidgeCV(ALPHAS, cv=4, fit_intercept=False).fit(X, Y)
+    coef, _ = fit_by_svd(X, Y, model.alpha_, intercept=False)
+    np.testing.assert_allclose(model.coef_, coef[np.arange(12), :, np.arange(12)], atol=1e-10)
+    assert not model.intercept_.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("grid", [1, 60])
+@pytest.mark.parametrize("d", [5, 40])
+def test_folds_of_three_keep_their_precision(d, grid, dtype):
+    rng = np.random.default_rng(12)
+    X = rng.standard_normal((60, d)).astype(dtype)
+    Y = responses(rng, X).astype(dtype)
+    for scoring in ("r2", "r"):
+        truth = scores_by_svd(X, Y, ALPHAS, list(KFold(20).split(X)), scoring)
+        got = scores_of(RidgeCV(cv=20, scoring=scoring), X, Y, ALPHAS, grid)
+        tolerance = 1e-10 if dtype == np.float64 else 200 * EPS32
+        np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance * max(1, np.abs(truth).max()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_long_grid_chooses_what_its_scores_say(design, dtype):
+    rng = np.random.default_rng(13)
+    X = design(rng).astype(dtype)
+    Y = responses(rng, X).astype(dtype)
+    alphas = np.logspace(-4, 6, 101)
+    truth = scores_by_svd(X, Y, alphas, list(KFold(5).split(X)))
+    model = RidgeCV(alphas).fit(X, Y)
+    tolerance = 1e-10 if dtype == np.float64 else 40 * EPS32
+    np.testing.assert_allclose(model.best_score_, truth.max(0), rtol=0, atol=tolerance)
+    chosen = truth[np.searchsorted(alphas, model.alpha_), np.arange(Y.shape[1])]
+    np.testing.assert_allclose(chosen, truth.max(0), rtol=0, atol=tolerance)
+
+
+# Peers
+
+
+def test_each_target_gets_what_scikit_learns_grid_search_gives_it():
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((90, 12))
+    Y = responses(rng, X, v=6)
+    model = RidgeCV(ALPHAS).fit(X, Y)
+    for target in range(6):
+        peer = GridSearchCV(Ridge(solver="svd"), {"alpha": ALPHAS}, cv=KFold(5)).fit(X, Y[:, target])
+        assert model.alpha_[target] == peer.best_params_["alpha"]
+        np.testing.assert_allclose(model.best_score_[target], peer.best_score_, atol=1e-10)
+        np.testing.assert_allclose(model.coef_[target], peer.best_estimator_.coef_, atol=1e-10)
+        np.testing.assert_allclose(model.intercept_[target], peer.best_estimator_.intercept_, atol=1e-10)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("shape", [(90, 12), (40, 70), (50, 49), (50, 50)])
+def test_leave_one_out_equals_scikit_learns(shape, intercept):
+    rng = np.random.default_rng(6)
+    X = rng.standard_normal(shape)
+    Y = responses(rng, X) + 3
+    peer = SklearnRidgeCV(ALPHAS, alpha_per_target=True, fit_intercept=intercept).fit(X, Y)
+    model = RidgeCV(ALPHAS, selection="loo", fit_intercept=intercept).fit(X, Y)
+    np.testing.assert_array_equal(model.alpha_, peer.alpha_)
+    np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-10)
+    np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-10)
+    variance = ((Y - Y.mean(0)) ** 2).mean(0)
+    np.testing.assert_allclose(model.best_score_, 1 + peer.best_score_ / variance, atol=1e-10)
+
+
+# Leave-one-out and GCV by their definitions
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scoring", ["r2", "r"])
+@pytest.mark.parametrize("shape", [(40, 8), (25, 60)])
+def test_leave_one_out_equals_leaving_out_one_by_one(shape, scoring, dtype):
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal(shape).astype(dtype)
+    Y = (responses(rng, X, v=5) + 4).astype(dtype)
+    wide, alphas = (X.astype(np.float64), Y.astype(np.float64)), ALPHAS[::2]
+    predicted = np.empty((len(alphas), *Y.shape))
+    for out in range(len(X)):
+        kept = np.arange(len(X)) != out
+        coef, bias = fit_by_svd(wide[0][kept], wide[1][kept], alphas)
+        predicted[:, out] = np.einsum("d,adv->av", wide[0][out], coef) + bias
+    truth = np.stack([score_columns(wide[1], each, scoring) for each in predicted])
+    got = scores_of(RidgeCV(selection="loo", scoring=scoring), X, Y, alphas)
+    # at huge alphas the predictions vary by 1/n of the responses only, and so r is known less well
+    tolerance = 1e-10 if dtype == np.float64 else 100 * EPS32
+    np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance * len(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(40, 8), (25, 60)])
+def test_gcv_equals_its_formula(shape, dtype):
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal(shape).astype(dtype)
+    Y = (responses(rng, X, v=5) + 4).astype(dtype)
+    n = len(X)
+    design = X.astype(np.float64) - X.mean(0, dtype=np.float64)
+    y = Y - Y.mean(0, dtype=np.float64)
+    truth = []
+    for alpha in ALPHAS:
+        hat = 1 / n + design @ np.linalg.solve(design.T @ design + alpha * np.eye(shape[1]), design.T)
+        gcv = ((y - hat @ y) ** 2).sum(0) / n / (1 - np.trace(hat) / n) ** 2
+        truth.append(1 - n * gcv / (y**2).sum(0))
+    got = scores_of(RidgeCV(selection="gcv"), X, Y, ALPHAS)
+    # (1 - trace) of the truth cancels where the features interpolate
+    tolerance = 1e-8 if dtype == np.float64 else 100 * EPS32
+    np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance)
+
+
+# Properties
+
+
+@given(
+    n=st.integers(6, 40),
+    d=st.integers(1, 45),
+    v=st.integers(1, 5),
+    k=st.integers(2, 3),
+    scoring=st.sampled_from(["r2", "r"]),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_shape_is_scored_as_explicit_predictions_are(n, d, v, k, scoring, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.standard_normal((n, d)), rng.standard_normal((n, v))
+    truth = scores_by_svd(X, Y, [0.1, 10.0], list(KFold(k).split(X)), scoring)
+    got = scores_of(RidgeCV(cv=k, scoring=scoring), X, Y, [0.1, 10.0])
+    assert got.shape == (2, v)
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-10 * max(1, np.abs(truth).max()))
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((80, 30)).astype(np.float32)
+    return X, responses(rng, X, v=33).astype(np.float32)
+
+
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+def test_the_same_call_gives_the_same_bits(data, selection):
+    first, second = (RidgeCV(selection=selection).fit(*data) for _ in range(2))
+    for name in ("alpha_", "coef_", "intercept_", "best_score_"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+def test_permuting_targets_permutes_results(data, selection):
+    X, Y = data
+    order = np.random.default_rng(0).permutation(Y.shape[1])
+    straight = RidgeCV(ALPHAS, selection=selection).fit(X, Y)
+    permuted = RidgeCV(ALPHAS, selection=selection).fit(X, Y[:, order])
+    np.testing.assert_allclose(permuted.best_score_, straight.best_score_[order], atol=8 * EPS32)
+    np.testing.assert_array_equal(permuted.alpha_, straight.alpha_[order])
+
+
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+@pytest.mark.parametrize("block_size", [1, 7, 16, 32, 33, 1000])
+def test_the_block_size_does_not_matter(data, block_size, selection):
+    whole = RidgeCV(ALPHAS, selection=selection).fit(*data)
+    blocked = RidgeCV(ALPHAS, selection=selection, block_size=block_size).fit(*data)
+    np.testing.assert_allclose(blocked.best_score_, whole.best_score_, atol=1e-6)
+    np.testing.assert_array_equal(blocked.alpha_, whole.alpha_)
+    np.testing.assert_allclose(blocked.coef_, whole.coef_, atol=100 * EPS32)
+
+
+def test_an_added_target_does_not_matter(data):
+    X, Y = data
+    few, all_of_them = RidgeCV(ALPHAS).fit(X, Y[:, :-1]), RidgeCV(ALPHAS).fit(X, Y)
+    np.testing.assert_allclose(all_of_them.best_score_[:-1], few.best_score_, atol=1e-6)
+    np.testing.assert_array_equal(all_of_them.alpha_[:-1], few.alpha_)
+
+
+def test_scaling_and_shifting_a_target_leaves_its_score(data):
+    X, Y = data
+    plain = RidgeCV(ALPHAS, scoring="r").fit(X, Y)
+    scaled = RidgeCV(ALPHAS, scoring="r").fit(X, 1e-13 * Y)
+    np.testing.assert_allclose(scaled.best_score_, plain.best_score_, atol=20 * EPS32)
+    np.testing.assert_array_equal(scaled.alpha_, plain.alpha_)
+    shifted = RidgeCV(ALPHAS, scoring="r").fit(X.astype(np.float64), Y.astype(np.float64) + 1e4)
+    np.testing.assert_allclose(shifted.best_score_, plain.best_score_, atol=20 * EPS32)
+
+
+def test_the_order_of_alphas_does_not_matter_and_ties_go_to_the_larger(data):
+    X, Y = data
+    up, down = RidgeCV(ALPHAS).fit(X, Y), RidgeCV(ALPHAS[::-1]).fit(X, Y)
+    np.testing.assert_array_equal(up.alpha_, down.alpha_)
+    nothing = np.zeros_like(X)  # every alpha predicts the mean
+    tied = RidgeCV(ALPHAS).fit(nothing, Y)
+    np.testing.assert_array_equal(tied.alpha_, ALPHAS.max())
+    assert not tied.coef_.any()
+
+
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+def test_memory_maps_are_read_and_arrays_stay_as_they_are(data, tmp_path, selection):
+    X, Y = data
+    np.save(tmp_path / "Y.npy", Y)
+    mapped = np.load(tmp_path / "Y.npy", mmap_mode="r")
+    X.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_map = RidgeCV(selection=selection, block_size=10).fit(X, mapped)
+    np.testing.assert_array_equal(from_map.coef_, RidgeCV(selection=selection, block_size=10).fit(X, Y).coef_)
+
+
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_in_tensors_out_arrays_in_arrays_out(data, dtype, selection):
+    X, Y = (torch.from_numpy(each).to(dtype) for each in data)
+    copies = X.clone(), Y.clone()
+    torch_model = RidgeCV(selection=selection).fit(X, Y)
+    numpy_model = RidgeCV(selection=selection).fit(X.numpy(), Y.numpy())
+    assert torch.equal(X, copies[0])
+    assert torch.equal(Y, copies[1])
+    for name in ("alpha_", "coef_", "intercept_", "best_score_"):
+        tensor, array = getattr(torch_model, name), getattr(numpy_model, name)
+        assert isinstance(tensor, torch.Tensor)
+        assert isinstance(array, np.ndarray)
+        np.testing.assert_array_equal(tensor.numpy(), array)
+    assert torch_model.coef_.dtype == dtype
+    predicted = torch_model.predict(X)
+    assert isinstance(predicted, torch.Tensor)
+    np.testing.assert_array_equal(predicted.numpy(), numpy_model.predict(X.numpy()))
+    assert torch_model.score(X, Y) == numpy_model.score(X.numpy(), Y.numpy())
+
+
+def test_half_precision_is_widened_and_integers_become_float64():
+    rng = np.random.default_rng(0)
+    X, Y = rng.integers(-9, 9, (40, 5)), rng.integers(-9, 9, (40, 3))
+    whole = RidgeCV().fit(X, Y)
+    half = RidgeCV().fit(X.astype(np.float16), torch.from_numpy(Y).to(torch.bfloat16))
+    assert whole.coef_.dtype == np.float64
+    assert half.coef_.dtype == np.float32
+    np.testing.assert_allclose(half.coef_, whole.coef_, atol=100 * EPS32)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_a_1d_target_gives_scalars(data, kind):
+    X, Y = data
+    one, column = RidgeCV().fit(kind(X), kind(Y[:, 5])), RidgeCV().fit(kind(X), kind(Y[:, 5:6]))
+    assert one.coef_.shape == (30,)
+    assert column.coef_.shape == (1, 30)
+    for name in ("alpha_", "intercept_", "best_score_"):
+        assert np.ndim(getattr(one, name)) == 0
+        assert float(getattr(one, name)) == float(getattr(column, name)[0])
+    assert one.predict(kind(X)).shape == (80,)
+    assert column.predict(kind(X)).shape == (80, 1)
+
+
+def test_score_is_scikit_learns_mean_r2(data):
+    X, Y = data
+    Y = Y.copy()
+    Y[:, 4] = 1.5
+    with pytest.warns(UserWarning, match="constant"):
+        model = RidgeCV().fit(X, Y)
+    np.testing.assert_allclose(model.score(X, Y), r2_score(Y, model.predict(X)), atol=20 * EPS32)
+    Y[:, 4] = 2.5  # constant, and predicted wrongly
+    np.testing.assert_allclose(model.score(X, Y), r2_score(Y, model.predict(X)), atol=20 * EPS32)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"scoring": "r"}, {"selection": "loo"}, {"selection": "gcv"}])
+def test_scikit_learn_accepts_the_estimator(kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(RidgeCV(**kwargs))
+
+
+# Targets without a score
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"scoring": "r"}, {"selection": "loo"}, {"selection": "gcv"}])
+@pytest.mark.parametrize("value", [0.0, 1 / 3, 1e7])
+def test_constant_targets_are_counted_and_get_nothing(data, value, kwargs):
+    X, Y = data
+    Y = Y.copy()
+    Y[:, [2, 30]] = value
+    with pytest.warns(UserWarning, match="RidgeCV: 2 of 33 targets are constant"):
+        model = RidgeCV(ALPHAS, block_size=20, **kwargs).fit(X, Y)
+    assert np.isnan(model.best_score_[[2, 30]]).all()
+    assert np.isfinite(np.delete(model.best_score_, [2, 30])).all()
+    assert not model.coef_[[2, 30]].any()
+    np.testing.assert_array_equal(model.alpha_[[2, 30]], ALPHAS.max())
+    np.testing.assert_array_equal(model.predict(X)[:, 2], np.float32(value))
+
+
+def test_a_fold_without_a_score_does_not_count():
+    rng = np.random.default_rng(10)
+    X = rng.standard_normal((60, 5))
+    Y = responses(rng, X, v=4)
+    Y[:12, 1] = 0.7  # constant in the test set of the first of five folds
+    with pytest.warns(UserWarning, match="1 of 4 targets have no defined score in some folds"):
+        got = RidgeCV([1.0]).fit(X, Y).best_score_
+    folds = list(KFold(5).split(X))
+    np.testing.assert_allclose(got[[0, 2, 3]], scores_by_svd(X, Y[:, [0, 2, 3]], [1.0], folds)[0], atol=1e-10)
+    np.testing.assert_allclose(got[1], scores_by_svd(X, Y[:, [1]], [1.0], folds[1:])[0, 0], atol=1e-10)
+
+
+def test_a_target_that_never_varies_in_training_has_no_r_there():
+    rng = np.random.default_rng(11)
+    X = rng.standard_normal((60, 5))
+    Y = np.zeros((60, 1))
+    Y[:12, 0] = rng.standard_normal(12)  # varies in the first test set only: no fold has both
+    with pytest.warns(UserWarning, match="1 of 1 targets vary but have no defined score"):
+        model = RidgeCV(ALPHAS, scoring="r").fit(X, Y)
+    assert np.isnan(model.best_score_).all()
+    assert model.alpha_[0] == ALPHAS.max()
+
+
+# Errors
+
+
+def bad(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"alphas": [1.0, 2.0, 3.0, 0.0]}, r"RidgeCV: alphas must be positive, got 0\.0 at position 3"),
+        ({"alphas": [1.0, np.inf]}, "RidgeCV: alphas must be finite, got inf at position 1"),
+        ({"alphas": []}, r"RidgeCV: alphas must be a non-empty 1-D sequence, got shape \(0,\)"),
+        ({"alphas": 1.0}, r"RidgeCV: alphas must be a non-empty 1-D sequence, got shape \(\)"),
+        ({"alphas": ["one"]}, "RidgeCV: alphas must be real numbers, got <U3"),
+        ({"selection": "best"}, "RidgeCV: selection must be one of 'kfold', 'loo', 'gcv', got 'best'"),
+        ({"scoring": "mse"}, "RidgeCV: scoring must be one of 'r2', 'r', got 'mse'"),
+        ({"selection": "gcv", "scoring": "r"}, "RidgeCV: scoring must be 'r2' with selection='gcv', got 'r'"),
+        ({"block_size": 0}, "RidgeCV: block_size must be None or an integer of at least 1, got 0"),
+        ({"cv": 41}, "RidgeCV: cv must test at least 2 samples in every fold, for a score, got 1"),
+    ],
+)
+def test_impossible_options_are_value_errors(data, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        RidgeCV(**kwargs).fit(*data)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_values_that_are_not_finite_are_named_before_any_work(data, kind):
+    X, Y = data
+    for name, arrays in (
+        ("X", (bad(X, ([4, 9], [2, 1]), np.nan), Y)),
+        ("Y", (X, bad(Y, ([4, 9], [2, 1]), np.inf))),
+    ):
+        message = rf"RidgeCV: {name} must be finite, got 2 values that are NaN or inf, the first at \[4, 2\]"
+        with pytest.raises(ValueError, match=message):
+            RidgeCV().fit(*map(kind, arrays))
+    with pytest.raises(ValueError, match=r"RidgeCV\.predict: X must be finite, got 1 values"):
+        RidgeCV().fit(kind(X), kind(Y)).predict(kind(bad(X, (0, 0), np.nan)))
+
+
+def test_wrong_shapes_and_kinds_are_named(data):
+    X, Y = data
+    with pytest.raises(ValueError, match="RidgeCV: X and Y must have the same number of samples, got 80 and 79"):
+        RidgeCV().fit(X, Y[1:])
+    with pytest.raises(ValueError, match=r"RidgeCV: Y must have shape \[n\] or \[n, v\], got \(80, 33, 1\)"):
+        RidgeCV().fit(X, Y[..., None])
+    with pytest.raises(ValueError, match=r"RidgeCV: Y must have at least 1 target, got shape \(80, 0\)"):
+        RidgeCV().fit(X, Y[:, :0])
+    with pytest.raises(ValueError, match=r"RidgeCV: X must be 2-D \[n, d\], got shape \(80,\)"):
+        RidgeCV().fit(torch.from_numpy(X[:, 0]), Y)
+    with pytest.raises(ValueError, match=r"RidgeCV: X must not be empty, got shape \(80, 0\)"):
+        RidgeCV().fit(torch.from_numpy(X[:, :0]), Y)
+    with pytest.raises(ValueError, match=r"RidgeCV: Y must hold real numbers, got torch\.complex64"):
+        RidgeCV().fit(X, torch.from_numpy(Y).to(torch.complex64))
+    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+        RidgeCV().fit(X, None)
+    with pytest.raises(ValueError, match="X has 29 features, but RidgeCV is expecting 30 features as input"):
+        RidgeCV().fit(torch.from_numpy(X), Y).predict(torch.from_numpy(X[:, 1:]))
+
+
+def test_sparse_and_unreal_values_are_refused(data):
+    X, Y = data
+    with pytest.raises(TypeError, match="RidgeCV: Y must be dense, got the sparse csr_array"):
+        RidgeCV().fit(X, csr_array(Y))
+    with pytest.raises(ValueError, match="RidgeCV: Y must hold real numbers, got <U1"):
+        RidgeCV().fit(X, np.full(80, "a"))
+
+
+def test_a_failed_eigendecomposition_is_an_error(data, monkeypatch):
+    real = torch.linalg.eigh
+
+    def corrupted(matrix):
+        values, vectors = real(matrix)
+        return values, vectors.index_fill(1, torch.tensor([0]), 0.1)
+
+    monkeypatch.setattr(torch.linalg, "eigh", corrupted)
+    with pytest.raises(RuntimeError, match="ridge: eigh of a 30 x 30 Gram matrix failed, residual"):
+        RidgeCV().fit(*data)
+
+
+def test_groups_need_folds_and_leave_one_out_needs_samples(data):
+    X, Y = data
+    with pytest.raises(ValueError, match="RidgeCV: groups need selection='kfold', got selection='loo'"):
+        RidgeCV(selection="loo").fit(X, Y, groups=np.arange(80))
+    with pytest.raises(ValueError, match="RidgeCV: X must have at least 3 samples, got n_samples=2"):
+        RidgeCV(selection="loo").fit(X[:2], Y[:2])
+
+
+def test_no_array_changes_device_unasked(data):
+    X, Y = (torch.from_numpy(each) for each in data)
+    with pytest.raises(ValueError, match=r"RidgeCV: Y is on meta but X is on cpu; move one of them"):
+        RidgeCV().fit(X, Y.to("meta"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("selection", ["kfold", "loo", "gcv"])
+def test_a_gpu_computes_the_same(data, selection):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    X, Y = data
+    ours = RidgeCV(ALPHAS, selection=selection).fit(X, Y)
+    theirs = RidgeCV(ALPHAS, selection=selection).fit(*(torch.from_numpy(each).cuda() for each in (X, Y)))
+    assert theirs.coef_.is_cuda
+    assert theirs.predict(torch.from_numpy(X).cuda()).is_cuda
+    asked = RidgeCV(ALPHAS, selection=selection, device="cuda").fit(X, Y)
+    assert isinstance(asked.coef_, np.ndarray)
+    for other in (theirs.best_score_.cpu(), asked.best_score_):
+        np.testing.assert_allclose(other, ours.best_score_, atol=20 * EPS32)
+    with pytest.raises(ValueError, match="RidgeCV: Y is on cpu but X is on cuda:0"):
+        RidgeCV().fit(torch.from_numpy(X).cuda(), Y)
