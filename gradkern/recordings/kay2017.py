@@ -52,4 +52,5 @@ def load_kay2017() -> Recording:
 def load_bootstraps() -> np.ndarray:
     """Betas of 100 bootstraps over trials, float32 [100, 115, 2], in the order of `load_kay2017().responses`."""
     with files("gradkern.recordings").joinpath("data/kay2017.npz").open("rb") as file:
-        return np.load(file)["beta_boot"]
+        betas: np.ndarray = np.load(file)["beta_boot"]
+    return betas

@@ -55,8 +55,8 @@ class Recording:
         if len(bad) > 0:
             row, column = bad[0]
             raise ValueError(
-                f"Recording: responses must be finite, got {len(bad)} NaN or infinite values, the first at presentation "
-                f"{row}, target {self.targets[column]!r}"
+                f"Recording: responses must be finite, got {len(bad)} NaN or infinite values, the first at "
+                f"presentation {row}, target {self.targets[column]!r}"
             )
         if self.images is not None:
             self.check_images(len(self.images))
@@ -84,4 +84,5 @@ class Recording:
             raise ValueError("Recording: a noise ceiling needs noise_variance, which this recording has not")
         total = self.responses.astype(np.float64).var(axis=0, ddof=1)
         signal = total - self.noise_variance
-        return np.sqrt(np.where(signal > 0, signal, np.nan) / total)
+        ceiling: np.ndarray = np.sqrt(np.where(signal > 0, signal, np.nan) / total)
+        return ceiling

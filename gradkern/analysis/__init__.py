@@ -1,0 +1,1 @@
+"""Features and recordings together: encoding scores, figures, the report."""
