@@ -21,12 +21,14 @@ class Picture:
 
     name: str
     caption: str
-    figure: Figure
+    png: bytes
 
-    def png(self) -> bytes:
+    @classmethod
+    def of(cls, name: str, caption: str, figure: Figure) -> "Picture":
+        """Draw the figure, once: a second drawing may differ by a pixel."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", metadata={"Software": "gradkern"})
-        return buffer.getvalue()
+        figure.savefig(buffer, format="png", metadata={"Software": "gradkern"})
+        return cls(name, caption, buffer.getvalue())
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
     """
     template = files("gradkern.analysis").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    shown = [(p.name, p.caption, base64.b64encode(p.png()).decode()) for p in pictures]
+    shown = [(p.name, p.caption, base64.b64encode(p.png).decode()) for p in pictures]
     comparisons = [
         (str(t), float(scores.noise_ceiling.sel(target=t)), float(scores.pixels.sel(target=t)))
         for t in scores.target.values[::-1]

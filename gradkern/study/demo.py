@@ -79,7 +79,7 @@ def run_demo(
         scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
         pictures = _pictures(scores, captures, recording, how)
         for picture in pictures:
-            (folder / f"{picture.name}.png").write_bytes(picture.png())
+            (folder / f"{picture.name}.png").write_bytes(picture.png)
         (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
     _print_scores(scores, console)
     console.print(f"\nComputed in {finished - started:.0f} s. In [bold]{output}[/bold]:")
@@ -176,23 +176,23 @@ def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording
         for kind, best in tops.items()
     }
     return [
-        Picture(
+        Picture.of(
             "scores_by_layer",
             "Held-out r at every block. Bands: 95 % over images. The dashed line is the noise ceiling, the dotted line "
             "what 16x16 grey pixels reach.",
             figures.scores_by_layer(scores),
         ),
         *(
-            Picture(f"score_map_{name}", f"The same for {name}, as numbers.", figures.score_map(scores, str(name)))
+            Picture.of(f"score_map_{name}", f"The same for {name}, as numbers.", figures.score_map(scores, str(name)))
             for name in reversed(scores.target.values)
         ),
-        Picture(
+        Picture.of(
             "predicted_against_measured",
             f"Each point is an image: its response in {target} and what was predicted without it (mean over repeats), "
             "from the best block of each kind; gradients are of the feature norm.",
             figures.predicted_against_measured(measured, shown, target, units),
         ),
-        Picture(
+        Picture.of(
             "extreme_images",
             f"What {target} responds to most and least.",
             figures.extreme_images(np.asarray(recording.images), measured, target, units),
