@@ -223,3 +223,13 @@ def test_pearson_r_of_what_does_not_vary_is_nan_and_shapes_must_agree():
         pearson_r(y, y[:, 0])
     with pytest.raises(ValueError, match="pearson_r: yhat is on meta but y is on cpu"):
         pearson_r(torch.from_numpy(y), torch.from_numpy(y).to("meta"))
+
+
+def test_r_is_defined_however_large_alpha_is() -> None:
+    """What a huge penalty leaves of a prediction is far below the rounding of the intercept, but not of r."""
+    random = np.random.default_rng(0)
+    X = 1e-4 * random.standard_normal((60, 5)).astype(np.float32)
+    Y = 3 + (1e4 * X) @ random.standard_normal((5, 3)).astype(np.float32)
+    scores = cross_val_score(X, Y, alphas=[1e12])
+    assert np.isfinite(scores).all()
+    assert scores.mean() > 0.5

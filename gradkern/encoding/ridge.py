@@ -25,7 +25,8 @@ from gradkern.encoding.inputs import (
 from gradkern.encoding.metrics import r_squared
 from gradkern.encoding.solve import Solver, Tally, factor, make_choice, selection_folds, solve
 
-DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-2, 8, 21).tolist())
+# Wide, because raw gradients may be 1e-5 in size; an alpha more costs next to nothing.
+DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -84,10 +84,14 @@ def cross_val_score(
     op = "cross_val_score"
     check_choice(op, "scoring", scoring, SCORINGS)
     nested = _nest(op, X, Y, make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups), device)
-    column_score = correlation if scoring == "r" else r_squared
     scores = nested.placement.empty(len(nested.folds), nested.responses.shape[1])
     for part in _held_out(nested):
-        scores[part.fold, part.columns] = column_score(part.responses, part.predictions)
+        scores[part.fold, part.columns] = (
+            # r without the intercept: beside it, what a large alpha leaves would be rounded away
+            correlation(part.responses, part.explained)
+            if scoring == "r"
+            else r_squared(part.responses, part.predictions)
+        )
     missing = int(scores.isnan().any(0).sum())
     if missing:
         warnings.warn(
@@ -209,12 +213,17 @@ class _Nested:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Responses and predictions [m, b] of the m samples that fold number `fold` holds out."""
+    """The m samples that fold number `fold` holds out: responses, and predictions = explained + intercept."""
 
     fold: int
     columns: slice
-    responses: Tensor
-    predictions: Tensor
+    responses: Tensor  # [m, b]
+    explained: Tensor  # [m, b]
+    intercept: Tensor  # [b]
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.explained + self.intercept
 
 
 def _nest(op: str, X: Any, Y: Any, choice: Choice, splits: _Splits, device: Any) -> _Nested:
@@ -257,5 +266,6 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
         tested = load(nested.features, placement, fold.test) - solver.design.offset
         held_out = Targets(nested.responses, placement, fold.test)
         for block in solve(solver, Targets(nested.responses, placement, fold.train), None):
-            predictions = tested @ block.coefficients + block.at_offset.to(tested.dtype)
-            yield _HeldOut(number, block.columns, held_out.block(block.columns), predictions)
+            explained = tested @ block.coefficients
+            intercept = block.at_offset.to(tested.dtype)
+            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
