@@ -33,17 +33,14 @@ void check_sketch(const SketchSpec& spec) {
   GK_CHECK(spec.first_segment >= 0, "sketch: first_segment must not be negative, got " << spec.first_segment);
 }
 
-void sketch(const View& x, const View& workspace, const View& out, const SketchSpec& spec,
-            const Execution& execution) {
+void sketch(const View& x, const View& workspace, const View& out, const SketchSpec& spec, const Execution& execution) {
   check_sketch(spec);
   check_layout("sketch", "x", x, 3);
   check_layout("sketch", "workspace", workspace, 1);
   check_layout("sketch", "out", out, 2);
-  GK_CHECK(out.dtype == Dtype::f32 && workspace.dtype == Dtype::f32,
-           "sketch: out and workspace must be float32");
+  GK_CHECK(out.dtype == Dtype::f32 && workspace.dtype == Dtype::f32, "sketch: out and workspace must be float32");
   GK_CHECK(out.shape[0] == x.shape[0] && out.shape[1] == spec.k,
-           "sketch: out must have shape [" << x.shape[0] << ", " << spec.k << "], got "
-                                           << describe(out.shape, 2));
+           "sketch: out must have shape [" << x.shape[0] << ", " << spec.k << "], got " << describe(out.shape, 2));
   check_same_device("sketch", "out", out, x);
   check_same_device("sketch", "workspace", workspace, x);
   const int64_t needed = sketch_workspace(x.device, x.shape[0], x.shape[1], x.shape[2], spec.k);

@@ -9,8 +9,8 @@ namespace gradkern {
 
 // Where and how an op runs.
 struct Execution {
-  int threads = 1;           // CPU
-  void* stream = nullptr;    // CUDA
+  int threads = 1;         // CPU
+  void* stream = nullptr;  // CUDA
 };
 
 // out[i] = S vec(x[i]) with the map S of signs.h.

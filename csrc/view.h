@@ -49,11 +49,11 @@ inline std::string describe(const int64_t* values, int count) {
 }  // namespace gradkern
 
 // Bad input becomes std::invalid_argument, which Python sees as ValueError.
-#define GK_CHECK(condition, message)                \
-  do {                                              \
-    if (!(condition)) {                             \
-      std::ostringstream gk_text;                   \
-      gk_text << message;                           \
-      throw std::invalid_argument(gk_text.str());   \
-    }                                               \
+#define GK_CHECK(condition, message)              \
+  do {                                            \
+    if (!(condition)) {                           \
+      std::ostringstream gk_text;                 \
+      gk_text << message;                         \
+      throw std::invalid_argument(gk_text.str()); \
+    }                                             \
   } while (false)

@@ -15,13 +15,12 @@ using namespace gradkern;
 
 namespace {
 
-void sketch_arrays(const py::capsule& x, const py::capsule& workspace, const py::capsule& out, int64_t k,
-                   int64_t seed, int64_t nnz, int64_t first_segment, int threads, uintptr_t stream) {
+void sketch_arrays(const py::capsule& x, const py::capsule& workspace, const py::capsule& out, int64_t k, int64_t seed,
+                   int64_t nnz, int64_t first_segment, int threads, uintptr_t stream) {
   const View x_view = view(x, "sketch: x"), workspace_view = view(workspace, "sketch: workspace"),
              out_view = view(out, "sketch: out");
   py::gil_scoped_release unlocked;
-  sketch(x_view, workspace_view, out_view, {k, seed, nnz, first_segment},
-         {threads, reinterpret_cast<void*>(stream)});
+  sketch(x_view, workspace_view, out_view, {k, seed, nnz, first_segment}, {threads, reinterpret_cast<void*>(stream)});
 }
 
 void check_sketch_spec(int64_t k, int64_t seed, int64_t nnz, int64_t first_segment) {
@@ -41,10 +40,9 @@ std::vector<std::string> isas() {
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
-  m.def("sketch", &sketch_arrays, py::arg("x"), py::arg("workspace"), py::arg("out"), py::arg("k"),
-        py::arg("seed"), py::arg("nnz"), py::arg("first_segment"), py::arg("threads"), py::arg("stream"));
-  m.def("check_sketch", &check_sketch_spec, py::arg("k"), py::arg("seed"), py::arg("nnz"),
-        py::arg("first_segment"));
+  m.def("sketch", &sketch_arrays, py::arg("x"), py::arg("workspace"), py::arg("out"), py::arg("k"), py::arg("seed"),
+        py::arg("nnz"), py::arg("first_segment"), py::arg("threads"), py::arg("stream"));
+  m.def("check_sketch", &check_sketch_spec, py::arg("k"), py::arg("seed"), py::arg("nnz"), py::arg("first_segment"));
   m.def("sketch_workspace", &sketch_workspace_floats, py::arg("is_cuda"), py::arg("n"), py::arg("rows"),
         py::arg("cols"), py::arg("k"));
   m.def("isas", &isas);

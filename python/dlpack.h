@@ -35,8 +35,8 @@ inline View view(const pybind11::capsule& capsule, const char* argument) {
   constexpr int kCpu = 1, kCuda = 2, kCudaHost = 3;
   const auto* tensor = static_cast<const DLTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (tensor == nullptr) throw pybind11::error_already_set();
-  GK_CHECK(tensor->ndim <= kMaxDims, argument << " must have at most " << kMaxDims << " dimensions, got "
-                                              << tensor->ndim);
+  GK_CHECK(tensor->ndim <= kMaxDims,
+           argument << " must have at most " << kMaxDims << " dimensions, got " << tensor->ndim);
   GK_CHECK(tensor->device_type == kCpu || tensor->device_type == kCuda || tensor->device_type == kCudaHost,
            argument << " must be on the CPU or a CUDA device, got DLPack device " << tensor->device_type);
   View result;

@@ -14,8 +14,8 @@ std::vector<Isa> detect() {
   std::vector<Isa> found;
 #if defined(GK_X86)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl")) {
     found.push_back({"avx512", avx512::sketch_segments});
   }
   if (__builtin_cpu_supports("avx2")) found.push_back({"avx2", avx2::sketch_segments});

@@ -21,10 +21,10 @@ constexpr int kOverrun = 80;
 using SketchSegments = void (*)(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
                                 const SketchSpec& spec, float* buckets);
 
-#define GK_DECLARE_ISA(isa)                                                                              \
-  namespace isa {                                                                                        \
-  void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,         \
-                       const SketchSpec& spec, float* buckets);                                          \
+#define GK_DECLARE_ISA(isa)                                                                      \
+  namespace isa {                                                                                \
+  void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end, \
+                       const SketchSpec& spec, float* buckets);                                  \
   }
 GK_DECLARE_ISA(portable)
 GK_DECLARE_ISA(avx2)

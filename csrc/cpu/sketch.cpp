@@ -16,9 +16,7 @@ namespace {
 
 static_assert(static_cast<int>(Element::f16) == static_cast<int>(Dtype::f16));
 
-int64_t element_size(Dtype dtype) {
-  return dtype == Dtype::f64 ? 8 : dtype == Dtype::f32 ? 4 : 2;
-}
+int64_t element_size(Dtype dtype) { return dtype == Dtype::f64 ? 8 : dtype == Dtype::f32 ? 4 : 2; }
 
 // Segments summed from zero before they meet the rest of their sample: enough that zeroing and adding up k
 // buckets stays small beside their additions.
@@ -81,7 +79,7 @@ void by_part(const Plan& plan, const View& x, float* out, int threads) {
   std::vector<float> sums(plan.parts * k);
   for (int64_t i = 0; i < x.shape[0]; ++i) {
     parallel_for(plan.parts, threads, [&](int64_t part) {
-        sum_part(plan, static_cast<const char*>(x.data) + i * bytes, part, sums.data() + part * k, false);
+      sum_part(plan, static_cast<const char*>(x.data) + i * bytes, part, sums.data() + part * k, false);
     });
     float* row = out + i * k;
     std::memcpy(row, sums.data(), k * sizeof(float));
@@ -103,8 +101,8 @@ void sketch(const View& x, const View& out, const SketchSpec& spec, int threads)
   }
   const int64_t segments = x.shape[1] * ((x.shape[2] + kSegment - 1) / kSegment);
   const int64_t part = part_segments(spec.k);
-  const Plan plan{kernel, spec, static_cast<Element>(x.dtype), x.shape[2], segments, part,
-                  (segments + part - 1) / part};
+  const Plan plan{kernel,   spec, static_cast<Element>(x.dtype), x.shape[2],
+                  segments, part, (segments + part - 1) / part};
   if (x.size() < kSmall) threads = 1;
   if (x.shape[0] >= threads || plan.parts == 1) {
     by_sample(plan, x, result, threads);

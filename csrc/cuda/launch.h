@@ -46,8 +46,8 @@ void launch(const Launch& how, void (*kernel)(Params...), Args... args) {
     throw std::invalid_argument(std::string(how.op) + ": more than 2^31 blocks; give fewer samples at a time");
   }
   if (how.shared_bytes > 48 * 1024) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)),
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(how.shared_bytes)),
           how.op);
   }
   cudaLaunchConfig_t config = {};

@@ -110,8 +110,8 @@ __device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, in
 
 // Block (i, slice) writes its slice's sums to sums[i, slice, :].
 template <typename T>
-__global__ void sketch_slices(const T* x,    // [n, rows, cols]
-                              float* sums,   // [n, slices, k]
+__global__ void sketch_slices(const T* x,   // [n, rows, cols]
+                              float* sums,  // [n, slices, k]
                               Plan plan, SketchSpec spec, float factor) {
   const int64_t i = blockIdx.x / plan.slices;
   const int64_t slice = blockIdx.x % plan.slices;
@@ -119,8 +119,7 @@ __global__ void sketch_slices(const T* x,    // [n, rows, cols]
   float* all = reinterpret_cast<float*>(shared_memory);  // [warps, window]
   const int64_t slice_begin = slice * plan.slice_segments;
   const int64_t slice_left = plan.segments - slice_begin;
-  const int64_t slice_end =
-      slice_begin + (slice_left < plan.slice_segments ? slice_left : plan.slice_segments);
+  const int64_t slice_end = slice_begin + (slice_left < plan.slice_segments ? slice_left : plan.slice_segments);
   const int64_t begin = slice_begin + warp * plan.run_segments;
   const int64_t end = begin + plan.run_segments < slice_end ? begin + plan.run_segments : slice_end;
   float* result = sums + (i * plan.slices + slice) * spec.k;
@@ -129,8 +128,7 @@ __global__ void sketch_slices(const T* x,    // [n, rows, cols]
     const int window = static_cast<int>(window_left < plan.window ? window_left : plan.window);
     for (int b = threadIdx.x; b < plan.warps * plan.window; b += blockDim.x) all[b] = 0.0f;
     __syncthreads();
-    add_run(x + i * plan.rows * plan.cols, plan, spec, begin, end, window_begin, window,
-            all + warp * plan.window);
+    add_run(x + i * plan.rows * plan.cols, plan, spec, begin, end, window_begin, window, all + warp * plan.window);
     __syncthreads();
     for (int b = threadIdx.x; b < window; b += blockDim.x) {
       float sum = 0.0f;
@@ -163,8 +161,8 @@ void sketch_typed(const View& x, float* workspace, const View& out, const Sketch
          static_cast<const T*>(x.data), direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
   if (direct) return;
   constexpr int kThreads = 256;
-  launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace,
-         result, plan.n, plan.slices, spec.k, factor);
+  launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,
+         plan.n, plan.slices, spec.k, factor);
 }
 
 }  // namespace

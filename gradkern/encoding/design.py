@@ -24,8 +24,8 @@ class Design:
     Each coordinate is known to the precision of its own size; along the features, rounding of the large
     directions of X'Y would drown the small ones. `values` [q] are the eigenvalues, `mean` [q] and `gram` [q, q]
     the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of X - offset, all in
-    float64. Coefficients of Z go back to features by `axes` [d, q], which are left as the factors
-    `centred.T @ back` where `back` is given. Without intercept nothing is centred: offset and leftover are zero.
+    float64. The product of `outward` [d, q] takes coefficients of Z back to features. Without intercept nothing is
+    centred: offset and leftover are zero.
     """
 
     coordinates: Tensor
@@ -34,17 +34,14 @@ class Design:
     values: Tensor
     offset: Tensor
     leftover: Tensor
-    axes: Tensor | None
-    centred: Tensor
-    back: Tensor | None
+    outward: tuple[Tensor, ...]
     intercept: bool
 
     def to_features(self, coefficients: Tensor) -> Tensor:
         """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
-        if self.axes is not None:
-            return self.axes @ coefficients
-        assert self.back is not None
-        return self.centred.T @ (self.back @ coefficients)
+        for factor in reversed(self.outward):
+            coefficients = factor @ coefficients
+        return coefficients
 
 
 def make_design(X: Tensor, intercept: bool) -> Design:
@@ -58,12 +55,12 @@ def make_design(X: Tensor, intercept: bool) -> Design:
     offset = mean_of_rows(X).to(X.dtype) if intercept else X.new_zeros(d)
     centred = X - offset if intercept else X
     leftover = mean_of_rows(centred) if intercept else offset.double()
-    axes = back = None
+    outward: tuple[Tensor, ...]
     if n > d:
         gram = gram_of(centred).sub_(torch.outer(leftover, n * leftover))
         spectrum = eigenpairs(gram, min(d, n - intercept))
         coordinates = _rotated(centred, leftover, spectrum.vectors)
-        axes = spectrum.vectors.to(X.dtype)
+        outward = (spectrum.vectors.to(X.dtype),)
     else:
         outer = _gram_of_columns(centred)
         if intercept:
@@ -71,7 +68,7 @@ def make_design(X: Tensor, intercept: bool) -> Design:
         spectrum = eigenpairs(outer, n - intercept)
         scale = spectrum.values.sqrt()
         coordinates = (spectrum.vectors * scale).to(X.dtype)
-        back = (spectrum.vectors / scale).to(X.dtype)
+        outward = (centred.T, (spectrum.vectors / scale).to(X.dtype))
     return Design(
         coordinates=coordinates,
         mean=mean_of_rows(coordinates) if intercept else torch.zeros_like(spectrum.values),
@@ -79,9 +76,7 @@ def make_design(X: Tensor, intercept: bool) -> Design:
         values=spectrum.values,
         offset=offset,
         leftover=leftover,
-        axes=axes,
-        centred=centred,
-        back=back,
+        outward=outward,
         intercept=intercept,
     )
 

@@ -86,33 +86,31 @@ inline void resume(int thread) {
 }
 
 // Lets a warp go on if all its lanes wait for the same thing. Full masks only: so does every kernel here.
-inline bool release_warp(int first) {
+inline void release_warp(int first) {
   std::vector<Fiber>& fibers = block->fibers;
   const Wait what = fibers[first].wait;
-  if (what != Wait::warp && what != Wait::shuffle) return false;
+  if (what != Wait::warp && what != Wait::shuffle) return;
   for (int lane = 0; lane < kWarpSize; ++lane) {
     const Fiber& fiber = fibers[first + lane];
     if (fiber.done) throw std::runtime_error("emulation: a lane left its warp before __syncwarp or a shuffle");
-    if (fiber.wait != what) return false;
+    if (fiber.wait != what) return;
   }
   for (int lane = 0; lane < kWarpSize; ++lane) {
     Fiber& fiber = fibers[first + lane];
     fiber.taken = fibers[first + (fiber.source % kWarpSize)].given;
   }
   for (int lane = 0; lane < kWarpSize; ++lane) fibers[first + lane].wait = Wait::none;
-  return true;
 }
 
-inline bool release_block() {
+inline void release_block() {
   int waiting = 0, done = 0;
   for (const Fiber& fiber : block->fibers) {
     waiting += !fiber.done && fiber.wait == Wait::block;
     done += fiber.done;
   }
-  if (waiting == 0 || waiting + done < static_cast<int>(block->fibers.size())) return false;
+  if (waiting == 0 || waiting + done < static_cast<int>(block->fibers.size())) return;
   if (done > 0) throw std::runtime_error("emulation: a thread left its block before __syncthreads");
   for (Fiber& fiber : block->fibers) fiber.wait = Wait::none;
-  return true;
 }
 
 inline void run_block(int threads, const std::function<void()>& body, std::mt19937_64& random) {
@@ -129,20 +127,25 @@ inline void run_block(int threads, const std::function<void()>& body, std::mt199
   }
   std::vector<int> order(threads);
   for (int i = 0; i < threads; ++i) order[i] = i;
+  std::vector<unsigned> pace(threads / kWarpSize);  // a warp moves in one pass of `pace`: some run far ahead
+  for (unsigned& every : pace) every = 1u << (2 * (random() % 3));
   for (;;) {
     std::shuffle(order.begin(), order.end(), random);
-    bool moved = false, all_done = true;
+    std::vector<bool> moves(pace.size());
+    for (size_t warp = 0; warp < pace.size(); ++warp) moves[warp] = random() % pace[warp] == 0;
     for (int thread : order) {
-      Fiber& fiber = state.fibers[thread];
-      if (fiber.done || fiber.wait != Wait::none) continue;
-      resume(thread);
-      moved = true;
+      const Fiber& fiber = state.fibers[thread];
+      if (moves[thread / kWarpSize] && !fiber.done && fiber.wait == Wait::none) resume(thread);
     }
-    for (int first = 0; first < threads; first += kWarpSize) moved |= release_warp(first);
-    moved |= release_block();
-    for (const Fiber& fiber : state.fibers) all_done &= fiber.done;
+    for (int first = 0; first < threads; first += kWarpSize) release_warp(first);
+    release_block();
+    bool all_done = true, can_move = false;
+    for (const Fiber& fiber : state.fibers) {
+      all_done &= fiber.done;
+      can_move |= !fiber.done && fiber.wait == Wait::none;
+    }
     if (all_done) break;
-    if (!moved) throw std::runtime_error("emulation: threads of one block wait for different barriers");
+    if (!can_move) throw std::runtime_error("emulation: threads of one block wait for different barriers");
   }
   block = nullptr;
 }
@@ -208,12 +211,11 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   for (unsigned index : order) {
     blockIdx = dim3(index, 0, 0);
     std::memset(shared_memory, emulation::kPoison, shared);
-    std::memset(shared_memory + shared, emulation::kGuard, kEmulatedGuard);
+    std::memset(shared_memory + shared, emulation::kGuard, sizeof shared_memory - shared);
     emulation::run_block(threads, [&] { kernel(args...); }, random);
-    for (size_t i = 0; i < kEmulatedGuard; ++i) {
-      if (shared_memory[shared + i] != emulation::kGuard) {
-        throw std::runtime_error("emulation: a kernel wrote beyond its shared memory");
-      }
+    const auto touched = [](unsigned char byte) { return byte != emulation::kGuard; };
+    if (std::any_of(shared_memory + shared, shared_memory + sizeof shared_memory, touched)) {
+      throw std::runtime_error("emulation: a kernel wrote beyond its shared memory");
     }
   }
   return cudaSuccess;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kLanes = GK_LANES;
 constexpr int kVectors = kSegment / kLanes;
-constexpr int kAhead = 16;          // segments hashed together, so that the hash is vectors too
+constexpr int kAhead = 16;  // segments hashed together, so that the hash is vectors too
 constexpr int kPrefetchBytes = 12288;
 constexpr int64_t kMaxRepeats = 8;  // repeats hashed together; more go round again
 
@@ -85,8 +85,7 @@ inline void add_unaligned(const Floats* values, uint32_t offset, float* buckets)
 }
 
 template <typename T>
-inline void add_segment(const T* x, const uint64_t* signs, const uint32_t* offsets, int64_t repeats,
-                        float* buckets) {
+inline void add_segment(const T* x, const uint64_t* signs, const uint32_t* offsets, int64_t repeats, float* buckets) {
   for (int64_t q = 0; q < repeats; ++q) {
     const uint64_t sign = signs[q * kAhead];
     Floats values[kVectors];
@@ -110,8 +109,8 @@ inline void prefetch(const T* segment) {
 }
 
 template <typename T>
-void add_run(const T* x, int64_t cols, int64_t first, int64_t count, const uint64_t* signs,
-             const uint32_t* offsets, int64_t repeats, float* buckets) {
+void add_run(const T* x, int64_t cols, int64_t first, int64_t count, const uint64_t* signs, const uint32_t* offsets,
+             int64_t repeats, float* buckets) {
   const int64_t per_row = (cols + kSegment - 1) / kSegment;
   int64_t row = first / per_row;
   int64_t col = (first - row * per_row) * kSegment;
@@ -135,8 +134,7 @@ void add_run(const T* x, int64_t cols, int64_t first, int64_t count, const uint6
 }
 
 template <typename T>
-void add_segments(const T* x, int64_t cols, int64_t begin, int64_t end, const SketchSpec& spec,
-                  float* buckets) {
+void add_segments(const T* x, int64_t cols, int64_t begin, int64_t end, const SketchSpec& spec, float* buckets) {
   const uint64_t mixed_seed = mix64(spec.seed);
   uint64_t signs[kMaxRepeats * kAhead];
   uint32_t offsets[kMaxRepeats * kAhead];
@@ -158,8 +156,8 @@ void add_segments(const T* x, int64_t cols, int64_t begin, int64_t end, const Sk
 
 }  // namespace
 
-void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
-                     const SketchSpec& spec, float* buckets) {
+void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end, const SketchSpec& spec,
+                     float* buckets) {
   switch (element) {
     case Element::f32:
       return add_segments(static_cast<const float*>(x), cols, begin, end, spec, buckets);

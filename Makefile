@@ -1,0 +1,60 @@
+# make demo     set everything up in .venv and run the demo
+# make test     lint, types, format, tests        make bench   benchmarks (on a quiet machine)
+# make lint     the checks alone                  make format  rewrite the code in its style
+# make clean    remove .venv and what was built
+#
+# Needed: make, Python 3.11 or later with its headers, a C++17 compiler; nvcc if there shall be CUDA kernels.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.done
+
+NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc python -type f)
+CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+.PHONY: demo test bench lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(DONE)/native
+	$(BIN)/gradkern demo
+
+test: lint
+	$(BIN)/python -m pytest --doctest-modules tests gradkern
+
+bench: $(DONE)/bench $(DONE)/test
+	$(BIN)/python -m pytest $(wildcard benchmarks/bench_*.py)
+
+lint: $(DONE)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: $(DONE)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(DONE)/venv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("gradkern needs Python 3.11 or later, but $(PYTHON) is %d.%d; say: make PYTHON=python3.11" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(DONE) && touch $@
+
+# A torch that is there already, of whichever kind, is left alone.
+$(DONE)/torch: $(DONE)/venv
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(TORCH)
+	@touch $@
+
+$(DONE)/native: $(DONE)/torch $(NATIVE)
+	$(BIN)/python -m pip install -e '.[demo]'
+	@touch $@
+
+# gradkern itself is installed by now: these bring only what the extra adds, and build nothing.
+$(DONE)/test $(DONE)/bench: $(DONE)/%: $(DONE)/native
+	$(BIN)/python -m pip install 'gradkern[$*]'
+	@touch $@
