@@ -18,7 +18,7 @@ CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -n
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
-	$(BIN)/gradkern demo
+	$(BIN)/gradkern demo --output demo-report --overwrite
 
 test: lint
 	$(BIN)/python -m pytest --doctest-modules tests gradkern

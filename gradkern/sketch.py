@@ -7,9 +7,6 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from gradkern import ops
 from gradkern.arrays import to_torch
 
@@ -54,7 +51,7 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
     if tensor.dim() not in (2, 3):
         raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(tensor.shape)}")
     matrices = tensor[:, None, :] if tensor.dim() == 2 else tensor
-    return back(torch.ops.gradkern.sketch(matrices, k, seed, nnz, first_segment))
+    return back(ops.sketch(matrices, k, seed, nnz, first_segment))
 
 
 @dataclass(frozen=True)
@@ -112,5 +109,5 @@ class Sketch:
         if len(shape) not in (1, 2):
             raise ValueError(f"sketch adjoint: shape must be (cols,) or (rows, cols), got {shape}")
         rows, cols = (1, *shape) if len(shape) == 1 else shape
-        x: Tensor = torch.ops.gradkern.sketch_adjoint(tensor, rows, cols, self.seed, self.nnz, first_segment)
+        x = ops.sketch_adjoint(tensor, rows, cols, self.seed, self.nnz, first_segment)
         return back(x.reshape(len(tensor), *shape))

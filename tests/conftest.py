@@ -1,9 +1,11 @@
 """Devices, the emulated kernels, and the loud count of GPU tests that did not run."""
 
 import ctypes
+from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from tests import emulate
 
@@ -13,6 +15,16 @@ HAS_GPU = torch.cuda.is_available()
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return emulate.compile_kernels(tmp_path_factory.mktemp("emulated"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Two thread pools (NumPy's and torch's) that spin for each other are slower than none on these sizes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,23 +5,13 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, LeaveOneGroupOut, ShuffleSplit
-from threadpoolctl import threadpool_limits
 
 from gradkern.encoding.ridge import RidgeCV
 from gradkern.encoding.scores import cross_val_predict, cross_val_score, pearson_r
 
 ALPHAS = np.logspace(-1, 5, 7)
 EPS32 = np.finfo(np.float32).eps
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two thread pools (NumPy's and torch's) that spin for each other are slower than none on these sizes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_data(dtype=np.float64, n=96, d=10, v=5):

@@ -13,22 +13,12 @@ from sklearn.linear_model import RidgeCV as SklearnRidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RepeatedKFold, ShuffleSplit
 from sklearn.utils.estimator_checks import check_estimator
-from threadpoolctl import threadpool_limits
 
 from gradkern.encoding.ridge import RidgeCV
 
 ALPHAS = np.logspace(-2, 6, 9)
 EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two thread pools (NumPy's and torch's) that spin for each other are slower than none on these sizes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # The truth: explicit predictions of every alpha, in float64, through the SVD of every training set

@@ -14,6 +14,7 @@ import gradkern
 from gradkern import Sketch, _native, ops, reference, sketch
 from tests import emulate, numpy_sketch
 from tests.cases import DTYPES, SKETCH, SketchCase
+from tests.fake_capsule import cuda_capsule
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -177,11 +178,15 @@ class TestAlgebra:
         x = torch.randn(3, 5, 128)
         assert torch.equal(sketch(x, 256), sketch(x.flatten(1), 256))
 
-    def test_gradient_is_the_adjoint(self) -> None:
+    def test_gradient_is_the_adjoint_and_back(self) -> None:
         x = torch.randn(2, 3, 70, requires_grad=True)
-        y = torch.randn(2, 64)
+        y = torch.randn(2, 64, requires_grad=True)
         (sketch(x, 64) * y).sum().backward()
-        torch.testing.assert_close(x.grad, Sketch(64).adjoint(y, (3, 70)))
+        torch.testing.assert_close(x.grad, Sketch(64).adjoint(y.detach(), (3, 70)))
+        torch.testing.assert_close(y.grad, sketch(x.detach(), 64))
+        y.grad = None
+        (Sketch(64).adjoint(y, (3, 70)) * x).sum().backward()
+        torch.testing.assert_close(y.grad, sketch(x.detach(), 64))
 
 
 @pytest.mark.parametrize("nnz", [1, 4])
@@ -248,13 +253,17 @@ class TestTorch:
     def test_opcheck(self) -> None:
         x = torch.randn(2, 3, 70)
         torch.library.opcheck(torch.ops.gradkern.sketch, (x, 64, 0, 1, 0))
-        torch.library.opcheck(torch.ops.gradkern.sketch, (x.requires_grad_(), 64, 0, 1, 0))
         torch.library.opcheck(torch.ops.gradkern.sketch_adjoint, (torch.randn(2, 64), 3, 70, 0, 1, 0))
 
     def test_compile_without_a_break(self) -> None:
         compiled = torch.compile(lambda x: sketch(x.relu(), 64).sum(1), fullgraph=True, backend="aot_eager")
         x = torch.randn(2, 3, 70)
         torch.testing.assert_close(compiled(x), sketch(x.relu(), 64).sum(1))
+        leaf = x.clone().requires_grad_()
+        compiled(leaf).sum().backward()
+        expected = x.clone().requires_grad_()
+        sketch(expected.relu(), 64).sum().backward()
+        torch.testing.assert_close(leaf.grad, expected.grad)
 
     def test_a_device_without_a_kernel_runs_the_reference(self) -> None:
         x = torch.randn(2, 3, 70)
@@ -287,14 +296,19 @@ ERRORS = [
     (lambda: native(out=torch.zeros(2, 65)), ValueError, r"sketch: out must have shape \[2, 64\], got \[2, 65\]"),
     (lambda: native(out=torch.zeros(2, 64).double()), ValueError, "sketch: out and workspace must be float32"),
     (lambda: native(threads=0), ValueError, "sketch: threads must be at least 1, got 0"),
+    (
+        lambda: native(cuda_capsule((2, 64))),
+        ValueError,
+        "sketch: out must be on the device of x, got cuda:0 beside cpu:0",
+    ),
 ]
 
 
-def native(out: torch.Tensor | None = None, threads: int = 1) -> None:
-    capsules = [
-        torch.utils.dlpack.to_dlpack(t) for t in (X, torch.empty(0), torch.zeros(2, 64) if out is None else out)
-    ]
-    _native.sketch(*capsules, 64, 0, 1, 0, threads, 0)
+def native(out: object = None, threads: int = 1) -> None:
+    capsule = torch.utils.dlpack.to_dlpack
+    out = torch.zeros(2, 64) if out is None else out
+    out = capsule(out) if isinstance(out, torch.Tensor) else out
+    _native.sketch(capsule(X), capsule(torch.empty(0)), out, 64, 0, 1, 0, threads, 0)
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message[:40] for _, _, message in ERRORS])

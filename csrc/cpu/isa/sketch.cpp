@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kLanes = GK_LANES;
 constexpr int kVectors = kSegment / kLanes;
-constexpr int kAhead = 16;  // segments hashed together, so that the hash is vectors too
+constexpr int kAhead = 64;  // segments hashed together: in vectors, and stored well before they are loaded
 constexpr int kPrefetchBytes = 12288;
 constexpr int64_t kMaxRepeats = 8;  // repeats hashed together; more go round again
 
