@@ -38,8 +38,8 @@ OBJECTIVES = (
     objectives.KLToUniform(),
 )
 _FEWEST_IMAGES = 20
-_SHORT = {"feature-norm": "f.norm", "cross-entropy": "c.ent.", "entropy": "entropy", "kl-uniform": "KL"}
-_CAPTION = "grad.: gradient, w.grad.: weight gradient of four objectives, each image's of unit length"
+_SHORT = {"feature-norm": "f.norm", "cross-entropy": "c.ent.", "entropy": "entr.", "kl-uniform": "KL"}
+_CAPTION = "grad., w.gr.: gradient and weight gradient of each objective, at unit length"
 
 
 def run_demo(
@@ -210,9 +210,10 @@ def _print_scores(scores: xr.Dataset, console: Console) -> None:
         here = scores.sel(target=target)
         title = f"{target}: held-out r (noise ceiling {float(here.noise_ceiling):.2f}, "
         title += f"16x16 grey pixels {float(here.pixels):.2f})"
-        table = Table("block", pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=_CAPTION)
+        table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=_CAPTION)
+        table.add_column("block", no_wrap=True)
         table.add_column("activ.", justify="right", no_wrap=True)
-        for kind in ("grad.", "w.grad."):
+        for kind in ("grad.", "w.gr."):
             for objective in scores.objective.values:
                 table.add_column(f"{kind}\n{_SHORT[str(objective)]}", justify="right", no_wrap=True)
         for i, layer in enumerate(scores.layer.values):
