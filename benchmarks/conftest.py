@@ -97,6 +97,7 @@ def compare(benchmark: Any, records: list[dict[str, Any]]) -> Iterator[Compare]:
 def records(request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
     """The rows of this run, written at its end; quartiles are [25%, 50%, 75%]. A part (-k) replaces no recording."""
     rows: list[dict[str, Any]] = []
+    measured = commit()  # before the recordings themselves make the checkout dirty
     yield rows
     if request.config.getoption("keyword"):
         return
@@ -107,6 +108,6 @@ def records(request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
         chosen = [{k: v for k, v in r.items() if k not in ("op", "device")} for r in rows if r["op"] == op]
         # one line a row, so that two recordings can be compared by eye
         lines = ",\n  ".join(json.dumps(row) for row in chosen)
-        head = json.dumps({"op": op, "device": name, "commit": commit(), **versions})
+        head = json.dumps({"op": op, "device": name, "commit": measured, **versions})
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         (RESULTS / f"{slug}-{op}.json").write_text(f'{head[:-1]}, "rows": [\n  {lines}\n]}}\n')
