@@ -81,15 +81,15 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
     The gradient is not registered with the op: the wrapper that torch then puts around every call costs 50 us where
     the caches are cold, a tenth of what a large sketch takes.
     """
-    arguments = (x, k, seed, nnz, first_segment)
-    result: Tensor = _Sketch.apply(*arguments) if x.requires_grad else _SKETCH(*arguments)  # type: ignore[no-untyped-call]
+    run: Any = _Sketch.apply if x.requires_grad else _SKETCH
+    result: Tensor = run(x, k, seed, nnz, first_segment)
     return result
 
 
 def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     """The op `gradkern::sketch_adjoint` of y [n, k], with its gradient where one is wanted."""
-    arguments = (y, rows, cols, seed, nnz, first_segment)
-    result: Tensor = _Adjoint.apply(*arguments) if y.requires_grad else _ADJOINT(*arguments)  # type: ignore[no-untyped-call]
+    run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
+    result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
     return result
 
 

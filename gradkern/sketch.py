@@ -7,6 +7,8 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from gradkern import ops
 from gradkern.arrays import to_torch
 
@@ -47,11 +49,14 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
     >>> gradkern.sketch(torch.randn(16, 201, 768), 1024).shape
     torch.Size([16, 1024])
     """
-    tensor, back = to_torch(x, "sketch", "x")
-    if tensor.dim() not in (2, 3):
-        raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(tensor.shape)}")
-    matrices = tensor[:, None, :] if tensor.dim() == 2 else tensor
-    return back(ops.sketch(matrices, k, seed, nnz, first_segment))
+    if not isinstance(x, Tensor):
+        tensor, back = to_torch(x, "sketch", "x")
+        return back(sketch(tensor, k, seed=seed, nnz=nnz, first_segment=first_segment))
+    if x.dim() == 2:
+        x = x[:, None, :]
+    elif x.dim() != 3:
+        raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(x.shape)}")
+    return ops.sketch(x, k, seed, nnz, first_segment)
 
 
 @dataclass(frozen=True)

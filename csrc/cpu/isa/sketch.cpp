@@ -109,8 +109,9 @@ inline void prefetch(const T* segment) {
 }
 
 template <typename T>
-void add_run(const T* x, int64_t cols, int64_t first, int64_t count, const uint64_t* signs, const uint32_t* offsets,
-             int64_t repeats, float* buckets) {
+inline __attribute__((always_inline)) void add_run(const T* x, int64_t cols, int64_t first, int64_t count,
+                                                   const uint64_t* signs, const uint32_t* offsets, int64_t repeats,
+                                                   float* buckets) {
   const int64_t per_row = (cols + kSegment - 1) / kSegment;
   int64_t row = first / per_row;
   int64_t col = (first - row * per_row) * kSegment;
@@ -149,7 +150,11 @@ void add_segments(const T* x, int64_t cols, int64_t begin, int64_t end, const Sk
           offsets[q * kAhead + s] = segment_offset(key, q0 + q, spec.k);
         }
       }
-      add_run(x, cols, first, count, signs, offsets, repeats, buckets);
+      if (repeats == 1) {  // the common case, compiled without the loop over repeats
+        add_run(x, cols, first, count, signs, offsets, 1, buckets);
+      } else {
+        add_run(x, cols, first, count, signs, offsets, repeats, buckets);
+      }
     }
   }
 }
