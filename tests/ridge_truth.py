@@ -1,0 +1,107 @@
+"""The truth that ridge is tested against: explicit predictions of every alpha, in float64, through the SVD of every
+training set; and the designs that are hard on it."""
+
+import numpy as np
+
+ALPHAS = np.logspace(-2, 6, 9)
+EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+
+
+def fit_by_svd(X, Y, alphas, intercept=True):
+    """Coefficients [a, d, v] and intercepts [a, v]."""
+    x0, y0 = (X.mean(0), Y.mean(0)) if intercept else (np.zeros(X.shape[1]), np.zeros(Y.shape[1]))
+    U, s, Vt = np.linalg.svd(X - x0, full_matrices=False)
+    kept = s > s[0] * max(X.shape) * EPS64
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
+    projected = U.T @ (Y - y0)
+    coef = np.stack([Vt.T @ ((s / (s**2 + alpha))[:, None] * projected) for alpha in alphas])
+    return coef, y0 - np.einsum("d,adv->av", x0, coef)
+
+
+def score_columns(y, yhat, scoring):
+    yc = y - y.mean(0)
+    if scoring == "r2":
+        return 1 - ((y - yhat) ** 2).sum(0) / (yc**2).sum(0)
+    return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(y.T, yhat.T, strict=True)])
+
+
+def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
+    """Mean scores [a, v] over folds of explicit held-out predictions."""
+    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    total = np.zeros((len(alphas), Y.shape[1]))
+    for train, test in folds:
+        # the held-out rows are taken about the training mean, which an offset would otherwise round off
+        centre = X[train].mean(0) if intercept else 0.0
+        coef, bias = fit_by_svd(X[train] - centre, Y[train], alphas, intercept)
+        for number in range(len(alphas)):
+            predicted = (X[test] - centre) @ coef[number] + bias[number]
+            total[number] += score_columns(Y[test], predicted, scoring) / len(folds)
+    return total
+
+
+def scores_of(model, X, Y, alphas, grid=60, **fit):
+    """Scores [a, v] of single alphas, each given `grid` times: a long grid is not scored by predicting."""
+    return np.stack([model.set_params(alphas=grid * [alpha]).fit(X, Y, **fit).best_score_ for alpha in alphas])
+
+
+def decided(scores, gap=1e-5):
+    """Targets whose best two scores differ by more than `gap`."""
+    ordered = np.sort(scores, 0)
+    return ordered[-1] - ordered[-2] > gap
+
+
+def responses(rng, X, v=12, noise=1.0):
+    wanted = (X - X.mean(0)) @ rng.standard_normal((X.shape[1], v))
+    return wanted / wanted.std(0) * np.linspace(0, 1, v) + noise * rng.standard_normal((len(X), v))
+
+
+def well_posed(rng):
+    return rng.standard_normal((150, 20))
+
+
+def wider_than_tall(rng):
+    return rng.standard_normal((60, 110))
+
+
+def training_folds_wider_than_tall(rng):
+    return rng.standard_normal((70, 64))
+
+
+def duplicated_columns(rng):
+    X = rng.standard_normal((120, 15))
+    return np.concatenate([X, X[:, :10]], 1)
+
+
+def offset_of_100_sd(rng):
+    return rng.standard_normal((150, 20)) + 100
+
+
+def power_law_of_condition_1e8(rng):
+    U, _ = np.linalg.qr(rng.standard_normal((140, 30)))
+    V, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    return 100 * (U * np.logspace(0, -4, 30)) @ V.T  # of the Gram matrix
+
+
+def constant_columns(rng):
+    X = rng.standard_normal((100, 20))
+    X[:, 3], X[:, 7] = 5.0, 0.0
+    return X
+
+
+def close_eigenvalues(rng):
+    """Pairs of eigenvalues at every distance around where gaps stop being divided by."""
+    U, _ = np.linalg.qr(rng.standard_normal((200, 24)))
+    values = 50 * (1 + np.cumsum(np.logspace(-9, -1, 24)))
+    return U * np.sqrt(values)
+
+
+DESIGNS = [
+    well_posed,
+    wider_than_tall,
+    training_folds_wider_than_tall,
+    duplicated_columns,
+    offset_of_100_sd,
+    power_law_of_condition_1e8,
+    constant_columns,
+    close_eigenvalues,
+]
