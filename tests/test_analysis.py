@@ -138,7 +138,7 @@ def test_report_stands_alone(scores: xr.Dataset) -> None:
 
     facts = {
         "images_used": 40, "model": "<b>toy</b>", "citation": "c", "data_licence": "l", "noise_variance": "v",
-        "sketch_k": 64, "sketch_error": 0.125, "outer_folds": 5, "repeats": 2, "alpha_selection_words": "w",
+        "sketch_k": 64, "sketch_error": 0.125, "outer_folds": 5, "repeats": 2, "alpha_selection": "w",
     }  # fmt: skip
     page = write_report(scores, [Picture.of("p", "A caption.", Figure())], facts)
     assert "http" not in page.split("<body>")[0]

@@ -11,6 +11,12 @@ from sklearn.model_selection import GroupKFold, KFold
 from gradkern.encoding.scores import cross_val_predict
 from gradkern.recordings.recording import Recording
 
+_IN_WORDS = {
+    "kfold": "5-fold cross-validation",
+    "loo": "exact leave-one-out",
+    "gcv": "generalised cross-validation",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -37,9 +43,10 @@ class Evaluation:
         return {
             "outer_folds": self.folds,
             "repeats": self.repeats,
-            "alpha_selection": f"{self.selection} inside each training part, per target",
+            "alpha_selection": _IN_WORDS[self.selection],
             "alphas": f"{len(self.alphas)}, {min(self.alphas):g} to {max(self.alphas):g}, for features of unit size",
             "seed": self.seed,
+            "alphas_chosen": "inside each training part, for every target",
             "score": "Pearson r over the held-out images of a fold; mean over folds and repeats",
             "interval": f"95 %, bootstrap over images ({self.bootstraps} times), predictions as they are",
         }

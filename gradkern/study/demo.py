@@ -156,7 +156,6 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "sketch_error": features.sketch.k**-0.5,
         "dtype": features.dtype,
         **how.provenance(),
-        "alpha_selection_words": "exact leave-one-out",
     }
 
 
