@@ -72,9 +72,17 @@ def test_a_held_out_image_changes_no_prediction_of_itself() -> None:
 
 def test_presentations_of_one_image_are_held_out_together() -> None:
     X, recording = planted(n=30, repeats=3)
-    for fold in predict(X, recording, HOW).fold:
+    for fold in predict(X, recording, Evaluation(repeats=2, selection="kfold")).fold:
         for image in range(30):
             assert len(set(fold[recording.image_ids == image])) == 1
+
+
+@pytest.mark.parametrize("selection", ["loo", "gcv"])
+def test_repeats_must_not_choose_their_own_alpha(selection: str) -> None:
+    """Leaving out one presentation leaves its image's others in."""
+    X, recording = planted(n=30, repeats=3)
+    with pytest.raises(ValueError, match=f"selection must be 'kfold' for repeated images, got '{selection}'"):
+        predict(X, recording, Evaluation(selection=selection))
 
 
 def test_a_constant_prediction_predicts_nothing() -> None:

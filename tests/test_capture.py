@@ -159,6 +159,15 @@ def test_the_model_is_left_as_it_was(images: Tensor) -> None:
     assert all(not m._forward_hooks for m in model.modules())
 
 
+def test_no_gradient_is_left_behind(images: Tensor) -> None:
+    model, layers, _ = build("convnet")
+    head = nn.Linear(10, 1)
+    images.requires_grad_()
+    gradkern.capture(model, images, lambda output, batch: head(output.logits)[:, 0], layers=layers, kinds=ALL)
+    assert images.grad is None
+    assert head.weight.grad is None
+
+
 def test_identities_of_gradients(images: Tensor) -> None:
     """A loss on the class token alone: no gradient at the last block's patch tokens. LayerNorm: <x - mean, g> = 0."""
     model, _, _ = build("transformer", torch.float64)

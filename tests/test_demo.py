@@ -99,6 +99,23 @@ class TestOutput:
         assert (target / output.MARK).read_text() == "new"
         assert list(tmp_path.iterdir()) == [target]
 
+    def test_a_failed_rename_puts_the_old_result_back(self, tmp_path: Path, monkeypatch) -> None:
+        target = tmp_path / "out"
+        with output.written_whole(target, False) as folder:
+            (folder / output.MARK).write_text("old")
+        rename = Path.rename
+
+        def refuse_new(path: Path, to: Path) -> Path:
+            if to == target and not path.name.endswith("-old"):
+                raise PermissionError("no")
+            return rename(path, to)
+
+        monkeypatch.setattr(Path, "rename", refuse_new)
+        with pytest.raises(PermissionError), output.written_whole(target, True) as folder:
+            (folder / output.MARK).write_text("new")
+        assert (target / output.MARK).read_text() == "old"
+        assert list(tmp_path.iterdir()) == [target]
+
     def test_a_folder_of_other_things_is_never_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("years of work")
         with pytest.raises(FileExistsError, match=r"holds no scores\.nc, so it is no result of gradkern"):

@@ -73,25 +73,25 @@ def predict(X: Any, recording: Recording, how: Evaluation) -> HeldOut:
 
     Raises
     ------
-    ValueError : the recording's image ids do not fit the rows of X; fewer images than folds
+    ValueError : the recording's image ids do not fit the rows of X; fewer images than folds; repeated images without
+        selection="kfold", which alone keeps an image's presentations together when alpha is chosen
     """
     recording.check_images(len(X))
     rows = unit_scale(X)[recording.image_ids]
-    groups = recording.image_ids
-    repeated = len(np.unique(groups)) < len(groups)
-    splitter = GroupKFold if repeated else KFold
+    repeated = len(np.unique(recording.image_ids)) < len(rows)
+    if repeated and how.selection != "kfold":
+        raise ValueError(
+            f"encode: selection must be 'kfold' for repeated images, got {how.selection!r}: it leaves out one "
+            "presentation while others of its image stay in"
+        )
+    splitter, groups = (GroupKFold, recording.image_ids) if repeated else (KFold, None)
     predictions = np.empty((how.repeats, *recording.responses.shape))
     fold = np.empty((how.repeats, len(rows)), dtype=np.int64)
     for repeat in range(how.repeats):
         cv = splitter(how.folds, shuffle=True, random_state=how.seed + repeat)
-        splits = list(cv.split(rows, groups=groups if repeated else None))
+        splits = list(cv.split(rows, groups=groups))
         predictions[repeat] = cross_val_predict(
-            rows,
-            recording.responses,
-            how.alphas,
-            cv=splits,
-            selection=how.selection,
-            groups=groups if repeated else None,
+            rows, recording.responses, how.alphas, cv=splits, selection=how.selection, groups=groups
         )
         for number, (_, test) in enumerate(splits):
             fold[repeat, test] = number

@@ -150,11 +150,8 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "noise_variance": recording.provenance["noise_variance"],
         "images_used": len(recording.responses),
         "units": recording.units,
-        "sketch_k": features.sketch.k,
-        "sketch_seed": features.sketch.seed,
-        "sketch_nnz": features.sketch.nnz,
+        **features.provenance(),
         "sketch_error": features.sketch.k**-0.5,
-        "dtype": features.dtype,
         **how.provenance(),
     }
 

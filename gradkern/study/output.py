@@ -46,7 +46,11 @@ def written_whole(folder: Path, overwrite: bool) -> Iterator[Path]:
         if target.exists():
             old = aside.with_name(aside.name + "-old")
             target.rename(old)
-            aside.rename(target)
+            try:
+                aside.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
             shutil.rmtree(old)
         else:
             aside.rename(target)

@@ -96,7 +96,7 @@ def capture(
     with _frozen(model), taps, autocast(place.type), _progress(count, progress) as advance:
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
-            images_now = image_batch(images, start, stop).to(place, compute)
+            images_now = image_batch(images, start, stop).detach().to(place, compute)
             batch = Batch(images_now, torch.arange(start, stop))
             losses[start:stop] = taps.run(batch.images, partial(_losses, objective, batch))
             for key, values in taps.sketches.items():

@@ -41,9 +41,8 @@ class Features(Mapping[Key, Tensor]):
         return len(self.arrays)
 
     def provenance(self) -> dict[str, Any]:
-        """What it takes to compute these again, besides the model and the images."""
+        """How they were computed, besides the model, the images and the objective."""
         return {
-            "objective": self.objective,
             "sketch_k": self.sketch.k,
             "sketch_seed": self.sketch.seed,
             "sketch_nnz": self.sketch.nnz,

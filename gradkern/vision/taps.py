@@ -35,6 +35,7 @@ class Taps:
         self.sketches: dict[Key, Tensor] = {}
         self._handles: list[RemovableHandle] = []
         self._calls: dict[str, Call] = {}
+        self._leaves: list[Tensor] = []  # where backward stops
         self._ran: set[str] = set()
         self._paused = False
         if "weight_gradient" in kinds:
@@ -57,8 +58,7 @@ class Taps:
 
     def run(self, images: Tensor, objective: Callable[[Any], Tensor]) -> Tensor:
         """One forward and, where a gradient is wanted, one backward; returns the losses [n]."""
-        self.sketches = {}
-        self._ran = set()
+        self.sketches, self._leaves, self._ran = {}, [], set()
         needs_gradient = set(self.kinds) != {"activation"}
         with torch.set_grad_enabled(needs_gradient):
             losses = objective(self.model(images))
@@ -66,8 +66,9 @@ class Taps:
             if needs_gradient:
                 if not losses.requires_grad:
                     raise RuntimeError("capture: the objective does not depend on any of the layers")
-                torch.autograd.backward(losses.sum())
-        self._calls = {}
+                # only to the leaves: nothing of the caller's (an objective's own parameters, say) gets a .grad
+                torch.autograd.backward(losses.sum(), inputs=self._leaves)
+        self._calls, self._leaves = {}, []
         self._check_reached()
         return losses.detach().float().cpu()
 
@@ -105,7 +106,8 @@ class Taps:
         replaced = None
         if not tensor.requires_grad:
             # The shallowest layer: backward stops here. A copy, so that the model may overwrite it in place.
-            tensor = tensor.detach().requires_grad_().clone()
+            self._leaves.append(tensor.detach().requires_grad_())
+            tensor = self._leaves[-1].clone()
             replaced = _with_first(output, tensor)
         tensor.register_hook(lambda gradient: self._gradient(name, gradient, kept))  # type: ignore[no-untyped-call]
         return replaced
