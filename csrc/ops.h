@@ -32,7 +32,7 @@ void sketch_conv(const View& x,          // [n, c, h, w] float32, bfloat16 or fl
                  const SketchSpec& spec, const Window& window, bool bias, const Execution& execution);
 
 // Throws for a sketch that cannot be.
-void check_sketch(const SketchSpec& spec);
+void check_sketch(const SketchSpec& spec, const char* op);
 
 // Floats that an op needs beside its result, a function of the shapes alone.
 int64_t sketch_workspace(Device device, int64_t n, int64_t rows, int64_t cols, int64_t k);

@@ -10,6 +10,8 @@ namespace gradkern {
 enum class Dtype { f32, f64, bf16, f16 };
 enum class Device { cpu, cuda };
 
+inline int64_t element_size(Dtype dtype) { return dtype == Dtype::f64 ? 8 : dtype == Dtype::f32 ? 4 : 2; }
+
 constexpr int kMaxDims = 4;
 
 struct View {

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gradkern.sketch import Sketch, sketch
+from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
     from gradkern.encoding.ridge import RidgeCV
@@ -23,6 +24,8 @@ __version__ = version("gradkern")
 __all__ = [
     "Sketch",
     "sketch",
+    "sketch_conv",
+    "sketch_outer",
     "capture",
     "Features",
     "load_model",

@@ -4,75 +4,148 @@ The only importer of `gradkern._native`. Ops are seen by torch as `torch.ops.gra
 through them; the functions here add the gradient.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native, reference
+from gradkern.reference import Window
 
-check_sketch = _native.check_sketch
+Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
+
 isas = _native.isas
 current_isa = _native.current_isa
 cuda_architectures = _native.cuda_architectures
 
-torch.library.define(
-    "gradkern::sketch",
-    "(Tensor x, int k, int seed, int nnz, int first_segment) -> Tensor",
-    tags=torch.Tag.pt2_compliant_tag,
-)
-torch.library.define(
-    "gradkern::sketch_adjoint",
-    "(Tensor y, int rows, int cols, int seed, int nnz, int first_segment) -> Tensor",
-    tags=torch.Tag.pt2_compliant_tag,
-)
+_SPEC = "int k, int seed, int nnz, int first_segment"
+_WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups"
+
+
+def check_sketch(k: int, seed: int, nnz: int, first_segment: int, op: str = "sketch") -> None:
+    """Raise ValueError for a sketch that cannot be."""
+    _native.check_sketch(op, k, seed, nnz, first_segment)
+
+
+def _define(name: str, arguments: str, default: Callable[..., Tensor], fake: Callable[..., Tensor]) -> Any:
+    torch.library.define(f"gradkern::{name}", f"({arguments}) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(f"gradkern::{name}", "default", default)
+    torch.library.register_fake(f"gradkern::{name}", fake)
+    return getattr(torch.ops.gradkern, name).default
+
+
+def _execution(x: Tensor) -> tuple[int, int]:
+    """Threads and stream."""
+    return torch.get_num_threads(), torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+
+
+def _allow_tf32(x: Tensor) -> bool:
+    """What torch's own products do with float32 (`torch.set_float32_matmul_precision`)."""
+    return x.is_cuda and torch.get_float32_matmul_precision() != "highest"
+
+
+def _results(x: Tensor, k: int, workspace: int) -> tuple[Tensor, Tensor]:
+    return x.new_empty(workspace, dtype=torch.float32), x.new_empty(len(x), k, dtype=torch.float32)
+
+
+def _check_dims(op: str, argument: str, x: Tensor, letters: str) -> None:
+    if x.dim() != len(letters.split(", ")):
+        raise ValueError(f"gradkern::{op}: {argument} must be [{letters}], got shape {list(x.shape)}")
 
 
 def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    _native.check_sketch(k, seed, nnz, first_segment)
+    check_sketch(k, seed, nnz, first_segment)
     return reference.sketch(x, k, seed, nnz, first_segment).float()
 
 
 def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    _native.check_sketch(k, seed, nnz, first_segment)
-    _check_matrices(x)
-    n, rows, cols = x.shape
-    out = x.new_empty(n, k, dtype=torch.float32)
-    workspace = x.new_empty(_native.sketch_workspace(x.is_cuda, n, rows, cols, k), dtype=torch.float32)
-    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+    check_sketch(k, seed, nnz, first_segment)
+    _check_dims("sketch", "x", x, "n, rows, cols")
+    workspace, out = _results(x, k, _native.sketch_workspace(x.is_cuda, *x.shape, k))
     arrays = to_dlpack(x.detach()), to_dlpack(workspace), to_dlpack(out)
-    _native.sketch(*arrays, k, seed, nnz, first_segment, torch.get_num_threads(), stream)
+    _native.sketch(*arrays, k, seed, nnz, first_segment, *_execution(x))
     return out
 
 
-@torch.library.register_fake("gradkern::sketch")  # type: ignore[untyped-decorator]
 def _sketch_fake(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    _check_matrices(x)
+    _check_dims("sketch", "x", x, "n, rows, cols")
     return x.new_empty(x.shape[0], k, dtype=torch.float32)
 
 
-def _check_matrices(x: Tensor) -> None:
-    if x.dim() != 3:
-        raise ValueError(f"gradkern::sketch: x must be [n, rows, cols], got shape {list(x.shape)}")
-
-
 def _adjoint_default(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    _native.check_sketch(y.shape[1], seed, nnz, first_segment)
+    check_sketch(y.shape[1], seed, nnz, first_segment)
     return reference.sketch_adjoint(y, rows, cols, seed, nnz, first_segment).to(y.dtype)
 
 
-@torch.library.register_fake("gradkern::sketch_adjoint")  # type: ignore[untyped-decorator]
 def _adjoint_fake(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     return y.new_empty(y.shape[0], rows, cols)
 
 
-torch.library.impl("gradkern::sketch", "default", _sketch_default)
+_SKETCH = _define("sketch", f"Tensor x, {_SPEC}", _sketch_default, _sketch_fake)
+_ADJOINT = _define(
+    "sketch_adjoint", "Tensor y, int rows, int cols, int seed, int nnz, int first_segment", _adjoint_default, _adjoint_fake
+)
 torch.library.impl("gradkern::sketch", ("cpu", "cuda"), _sketch_native)
-torch.library.impl("gradkern::sketch_adjoint", "default", _adjoint_default)
 
-_SKETCH: Any = torch.ops.gradkern.sketch.default
-_ADJOINT: Any = torch.ops.gradkern.sketch_adjoint.default
+
+def _outer_default(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
+    return reference.sketch_outer(a, g, k, seed, nnz, first_segment, bias).float()
+
+
+def _outer_native(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
+    _check_dims("sketch_outer", "a", a, "n, t, p")
+    _check_dims("sketch_outer", "g", g, "n, t, o")
+    floats = _native.sketch_outer_workspace(a.is_cuda, *a.shape, g.shape[2], k, bias)
+    workspace, out = _results(a, k, floats)
+    arrays = to_dlpack(a.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
+    _native.sketch_outer(*arrays, k, seed, nnz, first_segment, bias, *_execution(a), allow_tf32)
+    return out
+
+
+def _outer_fake(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    _check_dims("sketch_outer", "a", a, "n, t, p")
+    return a.new_empty(a.shape[0], k, dtype=torch.float32)
+
+
+def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
+    *window, bias, _ = rest
+    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
+    return reference.sketch_conv(x, g, Window(*window), (k, seed, nnz, first_segment), bias).float()
+
+
+def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
+    *window, bias, allow_tf32 = rest
+    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
+    _check_dims("sketch_conv", "x", x, "n, c, h, w")
+    _check_dims("sketch_conv", "g", g, "n, o, out_h, out_w")
+    floats = _native.sketch_conv_workspace(x.is_cuda, x.shape, g.shape, *window, k, bias)
+    workspace, out = _results(x, k, floats)
+    arrays = to_dlpack(x.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
+    _native.sketch_conv(*arrays, k, seed, nnz, first_segment, *window, bias, *_execution(x), allow_tf32)
+    return out
+
+
+def _conv_fake(x: Tensor, g: Tensor, k: int, *rest: Any) -> Tensor:
+    _check_dims("sketch_conv", "x", x, "n, c, h, w")
+    return x.new_empty(x.shape[0], k, dtype=torch.float32)
+
+
+_FLAGS = "bool bias, bool allow_tf32"
+_OUTER = _define("sketch_outer", f"Tensor a, Tensor g, {_SPEC}, {_FLAGS}", _outer_default, _outer_fake)
+_CONV = _define("sketch_conv", f"Tensor x, Tensor g, {_SPEC}, {_WINDOW}, {_FLAGS}", _conv_default, _conv_fake)
+torch.library.impl("gradkern::sketch_outer", ("cpu", "cuda"), _outer_native)
+torch.library.impl("gradkern::sketch_conv", ("cpu", "cuda"), _conv_native)
 
 
 def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
@@ -119,3 +192,80 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         return sketch(grad.contiguous(), ctx.k, *ctx.spec).to(ctx.dtype), None, None, None, None, None
+
+
+def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
+    """The op `gradkern::sketch_outer` of a [n, t, p] and g [n, t, o], with its gradient where one is wanted."""
+    run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
+    result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
+    return result
+
+
+def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
+    """The op `gradkern::sketch_conv` of x [n, c, h, w] and g [n, o, h', w'], with its gradient where one is wanted."""
+    run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
+    places = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
+    result: Tensor = run(x, g, *spec, *places, bias, _allow_tf32(x))
+    return result
+
+
+def _bilinear_gradient(ctx: Any, grad: Tensor, rows: int, cols: int, pair: Callable[..., Tensor]) -> list[Any]:
+    """Of <grad, S G(x, g)> = <S^T grad, G(x, g)>, which `pair` computes from the weights S^T grad, per sample."""
+    weights = _ADJOINT(grad.float(), rows, cols, *ctx.spec[1:])
+    with torch.enable_grad():
+        factors = [factor.detach().float().requires_grad_() for factor in ctx.saved_tensors]
+        gradients = torch.autograd.grad(pair(*factors, weights), factors)
+    return [gradient.to(ctx.saved_tensors[0].dtype) for gradient in gradients]
+
+
+class _Outer(torch.autograd.Function):
+    """Bilinear in a and g. The gradient forms one weight gradient a sample."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, g: Tensor, *rest: Any) -> Tensor:
+        ctx.save_for_backward(a, g)
+        ctx.spec, ctx.bias = rest[:4], rest[4]
+        result: Tensor = _OUTER(a, g, *rest)
+        return result
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        def pair(a: Tensor, g: Tensor, weights: Tensor) -> Tensor:
+            outputs = a @ weights[:, :, : a.shape[2]].mT
+            return (g * (outputs + weights[:, None, :, -1] if ctx.bias else outputs)).sum()
+
+        a, g = ctx.saved_tensors
+        gradients = _bilinear_gradient(ctx, grad, g.shape[2], a.shape[2] + ctx.bias, pair)
+        return *gradients, *[None] * 6
+
+
+class _Conv(torch.autograd.Function):
+    """Bilinear in x and g, as `_Outer`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, *rest: Any) -> Tensor:
+        ctx.save_for_backward(x, g)
+        ctx.spec, ctx.window, ctx.bias = rest[:4], Window(*rest[4:9]), rest[9]
+        result: Tensor = _CONV(x, g, *rest)
+        return result
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, g = ctx.saved_tensors
+        window, n, o = ctx.window, len(x), g.shape[1]
+        kernel = x.shape[1] // window.groups, *window.kernel_size
+        cols = kernel[0] * kernel[1] * kernel[2]
+
+        def pair(x: Tensor, g: Tensor, weights: Tensor) -> Tensor:
+            # samples as groups: each has its own weight
+            outputs = torch.nn.functional.conv2d(
+                x.reshape(1, -1, *x.shape[2:]),
+                weights[:, :, :cols].reshape(n * o, *kernel),
+                None, window.stride, window.padding, window.dilation, n * window.groups,
+            ).reshape(g.shape)  # fmt: skip
+            return (g * (outputs + weights[:, :, -1, None, None] if ctx.bias else outputs)).sum()
+
+        gradients = _bilinear_gradient(ctx, grad, o, cols + ctx.bias, pair)
+        return *gradients, *[None] * 11

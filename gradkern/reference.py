@@ -4,6 +4,9 @@ The native kernels are tested against these functions, and a device without a na
 taken modulo 2^64 in int64, whose products wrap; shifts to the right are made logical by a mask.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -106,3 +109,60 @@ def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int = 0, nnz: int = 1,
         gathered = y.double()[:, buckets.reshape(-1)].reshape(n, count, nnz, SEGMENT)
         x[:, first : first + count] = (gathered * signs).sum(2)
     return x.reshape(n, rows, segments // max(rows, 1) * SEGMENT)[:, :, :cols]
+
+
+def sketch_outer(
+    a: Tensor, g: Tensor, k: int, seed: int = 0, nnz: int = 1, first_segment: int = 0, bias: bool = False
+) -> Tensor:
+    """S vec(sum_t g[i, t] a[i, t]^T) for each sample, in float64.
+
+    Parameters
+    ----------
+    a : [n, t, p]
+    g : [n, t, o]
+    bias : give a one more column, of ones
+
+    Returns
+    -------
+    float64 [n, k]
+    """
+    a = torch.nn.functional.pad(a.double(), (0, int(bias)), value=1.0)
+    gradient = torch.einsum("nto,ntp->nop", g.double(), a)
+    return sketch(gradient, k, seed, nnz, first_segment)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry of a convolution, [height, width]; a 1-d one has height 1."""
+
+    kernel_size: Sequence[int]
+    stride: Sequence[int] = (1, 1)
+    padding: Sequence[int] = (0, 0)
+    dilation: Sequence[int] = (1, 1)
+    groups: int = 1
+
+
+def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int, int], bias: bool = False) -> Tensor:
+    """S vec(gradient of the weight [o, c / groups * kh * kw] of a convolution) for each sample, in float64.
+
+    Parameters
+    ----------
+    x : [n, c, h, w]
+    g : [n, o, out_h, out_w], the gradient at the convolution's output
+    spec : k, seed, nnz, first_segment
+    bias : give the gradient one more column, the sums of g over positions
+
+    Returns
+    -------
+    float64 [n, k]
+    """
+    n, o, groups = len(x), g.shape[1], window.groups
+    unfolded = torch.nn.functional.unfold(
+        x.double(), list(window.kernel_size), list(window.dilation), list(window.padding), list(window.stride)
+    )
+    patches = unfolded.reshape(n, groups, -1, unfolded.shape[-1])
+    gradient = torch.einsum("ngot,ngct->ngoc", g.double().reshape(n, groups, o // groups, -1), patches)
+    gradient = gradient.reshape(n, o, patches.shape[2])
+    if bias:
+        gradient = torch.cat([gradient, g.double().sum((2, 3))[:, :, None]], 2)
+    return sketch(gradient, *spec)

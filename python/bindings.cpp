@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -23,17 +24,56 @@ void sketch_arrays(const py::capsule& x, const py::capsule& workspace, const py:
   sketch(x_view, workspace_view, out_view, {k, seed, nnz, first_segment}, {threads, reinterpret_cast<void*>(stream)});
 }
 
-void check_sketch_spec(int64_t k, int64_t seed, int64_t nnz, int64_t first_segment) {
-  check_sketch({k, seed, nnz, first_segment});
+using Pair = std::array<int64_t, 2>;
+
+Window window(const Pair& kernel, const Pair& stride, const Pair& padding, const Pair& dilation, int64_t groups) {
+  return {{kernel[0], kernel[1]}, {stride[0], stride[1]}, {padding[0], padding[1]}, {dilation[0], dilation[1]}, groups};
+}
+
+void sketch_outer_arrays(const py::capsule& a, const py::capsule& g, const py::capsule& workspace,
+                         const py::capsule& out, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment,
+                         bool bias, int threads, uintptr_t stream, bool allow_tf32) {
+  const View a_view = view(a, "sketch_outer: a"), g_view = view(g, "sketch_outer: g"),
+             workspace_view = view(workspace, "sketch_outer: workspace"), out_view = view(out, "sketch_outer: out");
+  py::gil_scoped_release unlocked;
+  sketch_outer(a_view, g_view, workspace_view, out_view, {k, seed, nnz, first_segment}, bias,
+               {threads, reinterpret_cast<void*>(stream), allow_tf32});
+}
+
+void sketch_conv_arrays(const py::capsule& x, const py::capsule& g, const py::capsule& workspace,
+                        const py::capsule& out, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment,
+                        const Pair& kernel, const Pair& stride, const Pair& padding, const Pair& dilation,
+                        int64_t groups, bool bias, int threads, uintptr_t cuda_stream, bool allow_tf32) {
+  const View x_view = view(x, "sketch_conv: x"), g_view = view(g, "sketch_conv: g"),
+             workspace_view = view(workspace, "sketch_conv: workspace"), out_view = view(out, "sketch_conv: out");
+  py::gil_scoped_release unlocked;
+  sketch_conv(x_view, g_view, workspace_view, out_view, {k, seed, nnz, first_segment},
+              window(kernel, stride, padding, dilation, groups), bias,
+              {threads, reinterpret_cast<void*>(cuda_stream), allow_tf32});
+}
+
+void check_sketch_spec(const std::string& op, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment) {
+  check_sketch({k, seed, nnz, first_segment}, op.c_str());
 }
 
 int64_t sketch_workspace_floats(bool is_cuda, int64_t n, int64_t rows, int64_t cols, int64_t k) {
   return sketch_workspace(is_cuda ? Device::cuda : Device::cpu, n, rows, cols, k);
 }
 
+int64_t sketch_outer_workspace_floats(bool is_cuda, int64_t n, int64_t t, int64_t p, int64_t o, int64_t k, bool bias) {
+  return sketch_outer_workspace(is_cuda ? Device::cuda : Device::cpu, n, t, p, o, k, bias);
+}
+
+int64_t sketch_conv_workspace_floats(bool is_cuda, const std::array<int64_t, 4>& x, const std::array<int64_t, 4>& g,
+                                     const Pair& kernel, const Pair& stride, const Pair& padding, const Pair& dilation,
+                                     int64_t groups, int64_t k, bool bias) {
+  const ConvShape shape{x[0], x[1], x[2], x[3], g[1], g[2], g[3], window(kernel, stride, padding, dilation, groups)};
+  return sketch_conv_workspace(is_cuda ? Device::cuda : Device::cpu, shape, k, bias);
+}
+
 std::vector<std::string> isas() {
   std::vector<std::string> names;
-  for (const cpu::Isa* isa = cpu::available_isas(); isa->name != nullptr; ++isa) names.push_back(isa->name);
+  for (const Isa* const* isa = cpu::available_isas(); *isa != nullptr; ++isa) names.push_back((*isa)->name);
   return names;
 }
 
@@ -42,7 +82,20 @@ std::vector<std::string> isas() {
 PYBIND11_MODULE(_native, m) {
   m.def("sketch", &sketch_arrays, py::arg("x"), py::arg("workspace"), py::arg("out"), py::arg("k"), py::arg("seed"),
         py::arg("nnz"), py::arg("first_segment"), py::arg("threads"), py::arg("stream"));
-  m.def("check_sketch", &check_sketch_spec, py::arg("k"), py::arg("seed"), py::arg("nnz"), py::arg("first_segment"));
+  m.def("sketch_outer", &sketch_outer_arrays, py::arg("a"), py::arg("g"), py::arg("workspace"), py::arg("out"),
+        py::arg("k"), py::arg("seed"), py::arg("nnz"), py::arg("first_segment"), py::arg("bias"), py::arg("threads"),
+        py::arg("stream"), py::arg("allow_tf32"));
+  m.def("sketch_conv", &sketch_conv_arrays, py::arg("x"), py::arg("g"), py::arg("workspace"), py::arg("out"),
+        py::arg("k"), py::arg("seed"), py::arg("nnz"), py::arg("first_segment"), py::arg("kernel_size"),
+        py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("bias"),
+        py::arg("threads"), py::arg("cuda_stream"), py::arg("allow_tf32"));
+  m.def("sketch_outer_workspace", &sketch_outer_workspace_floats, py::arg("is_cuda"), py::arg("n"), py::arg("t"),
+        py::arg("p"), py::arg("o"), py::arg("k"), py::arg("bias"));
+  m.def("sketch_conv_workspace", &sketch_conv_workspace_floats, py::arg("is_cuda"), py::arg("x"), py::arg("g"),
+        py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+        py::arg("k"), py::arg("bias"));
+  m.def("check_sketch", &check_sketch_spec, py::arg("op"), py::arg("k"), py::arg("seed"), py::arg("nnz"),
+        py::arg("first_segment"));
   m.def("sketch_workspace", &sketch_workspace_floats, py::arg("is_cuda"), py::arg("n"), py::arg("rows"),
         py::arg("cols"), py::arg("k"));
   m.def("isas", &isas);

@@ -2,47 +2,46 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
-
-#include "../view.h"
 
 namespace gradkern::cpu {
 namespace {
 
-std::vector<Isa> detect() {
-  std::vector<Isa> found;
+std::vector<const Isa*> detect() {
+  std::vector<const Isa*> found;
 #if defined(GK_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl")) {
-    found.push_back({"avx512", avx512::sketch_segments});
+    if (__builtin_cpu_supports("avx512bf16")) found.push_back(&avx512bf16::isa);
+    found.push_back(&avx512::isa);
   }
-  if (__builtin_cpu_supports("avx2")) found.push_back({"avx2", avx2::sketch_segments});
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2::isa);
 #endif
-  found.push_back({"portable", portable::sketch_segments});
-  found.push_back({nullptr, nullptr});
+  found.push_back(&portable::isa);
+  found.push_back(nullptr);
   return found;
 }
 
 }  // namespace
 
-const Isa* available_isas() {
-  static const std::vector<Isa> isas = detect();
+const Isa* const* available_isas() {
+  static const std::vector<const Isa*> isas = detect();
   return isas.data();
 }
 
 const Isa& current_isa() {
-  const Isa* isas = available_isas();
+  const Isa* const* isas = available_isas();
   const char* forced = std::getenv("GRADKERN_ISA");
-  if (forced == nullptr || *forced == '\0') return isas[0];
+  if (forced == nullptr || *forced == '\0') return *isas[0];
   std::string names;
-  for (const Isa* isa = isas; isa->name != nullptr; ++isa) {
-    if (std::strcmp(isa->name, forced) == 0) return *isa;
-    names += (names.empty() ? "" : ", ") + std::string(isa->name);
+  for (; *isas != nullptr; ++isas) {
+    if (std::strcmp((*isas)->name, forced) == 0) return **isas;
+    names += (names.empty() ? "" : ", ") + std::string((*isas)->name);
   }
-  GK_CHECK(false, "GRADKERN_ISA: this processor and build run " << names << ", got '" << forced << "'");
-  return isas[0];
+  throw std::invalid_argument("GRADKERN_ISA: this processor and build run " + names + ", got '" + forced + "'");
 }
 
 }  // namespace gradkern::cpu

@@ -17,33 +17,85 @@ enum class Element { f32, f64, bf16, f16 };
 // last vector.
 constexpr int kOverrun = 80;
 
-// Adds segments [begin, end) of one sample, counted from its first, to buckets[k + kOverrun], 64-byte aligned.
-using SketchSegments = void (*)(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
-                                const SketchSpec& spec, float* buckets);
+// Rows of a tile of a product that stay in registers.
+constexpr int kTileRows = 6;
 
-#define GK_DECLARE_ISA(isa)                                                                      \
-  namespace isa {                                                                                \
-  void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end, \
-                       const SketchSpec& spec, float* buckets);                                  \
-  }
-GK_DECLARE_ISA(portable)
-GK_DECLARE_ISA(avx2)
-GK_DECLARE_ISA(avx512)
-#undef GK_DECLARE_ISA
+// What a packed factor is for: kTileRows rows of g, or a segment's 64 columns of a.
+enum class Side { rows, columns };
 
-namespace cpu {
+// One segment wide panel of a product G [rows, cols] = sum_t g[t, row] a[t, col], its factors packed.
+struct Panel {
+  const float* a;
+  const float* g;
+  Element element;
+  int64_t t, rows;
+  int width;        // columns, 1 to 64
+  int64_t first;    // number of the first row's segment
+  int64_t per_row;  // segments from a row to the next
+};
 
+// A factor as it lies in memory: lines of contiguous elements, a line for each position or for each row (column).
+struct Lines {
+  const void* data;
+  Element element;
+  int64_t stride;  // elements from a line to the next
+  bool of_positions;
+};
+
+// One channel's gradient beside one channel's input, padded so that no tap leaves it.
+struct Correlation {
+  const float* g;  // [rows, cols]
+  const float* plane;
+  int64_t rows, cols, pitch;
+  const int64_t* offsets;  // of each tap in plane
+  int64_t taps;
+};
+
+// What every instruction set offers. Buckets are float[k + kOverrun], 64-byte aligned.
 struct Isa {
   const char* name;
-  SketchSegments sketch_segments;
+
+  // Adds segments [begin, end) of one sample, counted from its first.
+  void (*sketch_segments)(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
+                          const SketchSpec& spec, float* buckets);
+
+  // Packs t positions of `count` rows or columns and zeros behind them, up to kTileRows rows or 64 columns.
+  void (*pack)(const Lines& lines, int64_t t, int64_t count, Side side, float* packed);
+
+  // Makes one column of packed a ones: a bias is the gradient's column for them.
+  void (*pack_ones)(Element element, int64_t t, int column, float* packed);
+
+  // Adds a panel.
+  void (*add_panel)(const Panel& panel, const SketchSpec& spec, float* buckets);
+
+  // out[i] = x[i] as a float.
+  void (*widen)(const void* x, Element element, int64_t count, float* out);
+
+  // taps[i] = sum over positions of g[y, x] * plane[y * pitch + x + offsets[i]].
+  void (*correlate)(const Correlation& correlation, float* taps);
 };
+
+namespace portable {
+extern const Isa isa;
+}
+namespace avx2 {
+extern const Isa isa;
+}
+namespace avx512 {
+extern const Isa isa;
+}
+namespace avx512bf16 {
+extern const Isa isa;
+}
+
+namespace cpu {
 
 // The best instruction set of this processor, or the one that the environment variable GRADKERN_ISA names.
 // Read at every call; an unknown or unsupported name is an error, never a fallback.
 const Isa& current_isa();
 
-// All that this build holds and this processor runs, best first; ends with a null name.
-const Isa* available_isas();
+// All that this build holds and this processor runs, best first; ends with a null pointer.
+const Isa* const* available_isas();
 
 }  // namespace cpu
 }  // namespace gradkern

@@ -1,15 +1,36 @@
 // The CUDA symbols of a build without nvcc: each is a clear error.
+#include <stdexcept>
+#include <string>
+
 #include "sketch.h"
+#include "sketch_conv.h"
+#include "sketch_outer.h"
 
 namespace gradkern::cuda {
+namespace {
 
-void sketch(const View&, float*, const View&, const SketchSpec&, void*) {
-  throw std::runtime_error(
-      "sketch: x is on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was found when it "
-      "was built); reinstall with nvcc on the PATH, or call x.cpu()");
+[[noreturn]] void refuse(const std::string& op) {
+  throw std::runtime_error(op +
+                           ": the arrays are on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was "
+                           "found when it was built); reinstall with nvcc on the PATH, or call .cpu() on them");
+}
+
+}  // namespace
+
+void sketch(const View&, float*, const View&, const SketchSpec&, void*) { refuse("sketch"); }
+
+void sketch_outer(const View&, const View&, float*, const View&, const SketchSpec&, bool, const Execution&) {
+  refuse("sketch_outer");
+}
+
+void sketch_conv(const View&, const View&, float*, const View&, const ConvShape&, const SketchSpec&, bool,
+                 const Execution&) {
+  refuse("sketch_conv");
 }
 
 int64_t sketch_workspace(int64_t, int64_t, int64_t, int64_t) { return 0; }
+int64_t sketch_outer_workspace(int64_t, int64_t, int64_t, int64_t, int64_t, bool) { return 0; }
+int64_t sketch_conv_workspace(const ConvShape&, int64_t, bool) { return 0; }
 
 const char* architectures() { return ""; }
 

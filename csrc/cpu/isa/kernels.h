@@ -1,0 +1,15 @@
+// The functions of one instruction set, GK_ISA; see ../isa.h.
+#pragma once
+#include "../isa.h"
+
+namespace gradkern::GK_ISA {
+
+void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin, int64_t end, const SketchSpec& spec,
+                     float* buckets);
+void pack(const Lines& lines, int64_t t, int64_t count, Side side, float* packed);
+void pack_ones(Element element, int64_t t, int column, float* packed);
+void add_panel(const Panel& panel, const SketchSpec& spec, float* buckets);
+void widen(const void* x, Element element, int64_t count, float* out);
+void correlate(const Correlation& correlation, float* taps);
+
+}  // namespace gradkern::GK_ISA

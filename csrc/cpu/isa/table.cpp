@@ -1,0 +1,11 @@
+#include "kernels.h"
+
+#define GK_STRING_OF(name) #name
+#define GK_STRING(name) GK_STRING_OF(name)
+
+namespace gradkern::GK_ISA {
+
+extern const Isa isa;
+const Isa isa = {GK_STRING(GK_ISA), sketch_segments, pack, pack_ones, add_panel, widen, correlate};
+
+}  // namespace gradkern::GK_ISA
