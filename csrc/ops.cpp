@@ -57,9 +57,9 @@ void check_results(const char* op, const View& x, const char* x_name, const Resu
   check_layout({op, "out"}, results.out, 2);
   GK_CHECK(results.out.dtype == Dtype::f32 && results.workspace.dtype == Dtype::f32,
            op << ": out and workspace must be float32");
-  GK_CHECK(results.out.shape[0] == x.shape[0] && results.out.shape[1] == spec.k,
-           op << ": out must have shape [" << x.shape[0] << ", " << spec.k << "], got "
-              << describe(results.out.shape, 2));
+  GK_CHECK(
+      results.out.shape[0] == x.shape[0] && results.out.shape[1] == spec.k,
+      op << ": out must have shape [" << x.shape[0] << ", " << spec.k << "], got " << describe(results.out.shape, 2));
   check_beside({op, "out"}, results.out, x, x_name);
   check_beside({op, "workspace"}, results.workspace, x, x_name);
   GK_CHECK(results.workspace.shape[0] >= needed,
@@ -100,8 +100,9 @@ void check_conv(const ConvShape& s) {
                                                                               << " and " << s.o);
   const int64_t wanted[] = {conv_output(s.h, window, 0), conv_output(s.w, window, 1)};
   GK_CHECK(s.out_h == wanted[0] && s.out_w == wanted[1],
-           "sketch_conv: g must be [n, o, " << wanted[0] << ", " << wanted[1] << "] for x of height and width ["
-               << s.h << ", " << s.w << "], got height and width [" << s.out_h << ", " << s.out_w << "]");
+           "sketch_conv: g must be [n, o, " << wanted[0] << ", " << wanted[1] << "] for x of height and width [" << s.h
+                                            << ", " << s.w << "], got height and width [" << s.out_h << ", " << s.out_w
+                                            << "]");
 }
 
 ConvShape conv_shape(const View& x, const View& g, const Window& window) {
@@ -138,9 +139,8 @@ void sketch_outer(const View& a, const View& g, const View& workspace, const Vie
   check_factors("sketch_outer", a, "a", g);
   GK_CHECK(g.shape[0] == a.shape[0] && g.shape[1] == a.shape[1],
            "sketch_outer: g must be [n, t, o] beside a [n, t, p], got shape " << describe(g.shape, 3) << " beside "
-               << describe(a.shape, 3));
-  const int64_t needed =
-      sketch_outer_workspace(a.device, a.shape[0], a.shape[1], a.shape[2], g.shape[2], spec.k, bias);
+                                                                              << describe(a.shape, 3));
+  const int64_t needed = sketch_outer_workspace(a.device, a.shape[0], a.shape[1], a.shape[2], g.shape[2], spec.k, bias);
   check_results("sketch_outer", a, "a", {workspace, out}, needed, spec, execution);
   if (a.device == Device::cpu) {
     cpu::sketch_outer(a, g, out, spec, bias, execution.threads);
@@ -155,8 +155,8 @@ void sketch_conv(const View& x, const View& g, const View& workspace, const View
   check_layout({"sketch_conv", "x"}, x, 4);
   check_layout({"sketch_conv", "g"}, g, 4);
   check_factors("sketch_conv", x, "x", g);
-  GK_CHECK(g.shape[0] == x.shape[0], "sketch_conv: g must have the samples of x, got " << g.shape[0] << " beside "
-                                                                                       << x.shape[0]);
+  GK_CHECK(g.shape[0] == x.shape[0],
+           "sketch_conv: g must have the samples of x, got " << g.shape[0] << " beside " << x.shape[0]);
   const ConvShape shape = conv_shape(x, g, window);
   check_results("sketch_conv", x, "x", {workspace, out}, sketch_conv_workspace(x.device, shape, spec.k, bias), spec,
                 execution);

@@ -31,8 +31,8 @@ Window window(const Pair& kernel, const Pair& stride, const Pair& padding, const
 }
 
 void sketch_outer_arrays(const py::capsule& a, const py::capsule& g, const py::capsule& workspace,
-                         const py::capsule& out, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment,
-                         bool bias, int threads, uintptr_t stream, bool allow_tf32) {
+                         const py::capsule& out, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment, bool bias,
+                         int threads, uintptr_t stream, bool allow_tf32) {
   const View a_view = view(a, "sketch_outer: a"), g_view = view(g, "sketch_outer: g"),
              workspace_view = view(workspace, "sketch_outer: workspace"), out_view = view(out, "sketch_outer: out");
   py::gil_scoped_release unlocked;

@@ -27,19 +27,42 @@ enum class Side { rows, columns };
 struct Panel {
   const float* a;
   const float* g;
+  int64_t g_stride;  // floats from a row's line to the next; 0 where rows are packed in tiles
   Element element;
-  int64_t t, rows;
+  int64_t steps, rows;
   int width;        // columns, 1 to 64
   int64_t first;    // number of the first row's segment
   int64_t per_row;  // segments from a row to the next
 };
 
-// A factor as it lies in memory: lines of contiguous elements, a line for each position or for each row (column).
-struct Lines {
+// A block of positions.
+struct Grid {
+  int64_t rows, width, row_stride;
+};
+
+// Rows or columns that lie side by side at each position, positions `stride` elements apart.
+struct Interleaved {
   const void* data;
   Element element;
-  int64_t stride;  // elements from a line to the next
-  bool of_positions;
+  int64_t stride, t, count;
+};
+
+// Columns whose positions lie side by side: column j at data + offsets[j].
+struct Columns {
+  const void* data;
+  Element element;
+  int64_t size;  // elements that may be read
+  const int64_t* offsets;
+  int64_t count;
+  Grid grid;
+};
+
+// Rows whose positions lie side by side, `stride` elements apart.
+struct Rows {
+  const void* data;
+  Element element;
+  int64_t stride, count;
+  Grid grid;
 };
 
 // One channel's gradient beside one channel's input, padded so that no tap leaves it.
@@ -59,11 +82,14 @@ struct Isa {
   void (*sketch_segments)(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
                           const SketchSpec& spec, float* buckets);
 
-  // Packs t positions of `count` rows or columns and zeros behind them, up to kTileRows rows or 64 columns.
-  void (*pack)(const Lines& lines, int64_t t, int64_t count, Side side, float* packed);
+  // Packing, into what a Panel takes. A step is a position, or two neighbours in a row of the grid.
+  int64_t (*steps)(Element element, const Grid& grid);
+  void (*pack_interleaved)(const Interleaved& factor, Side side, float* packed);  // rows: in tiles
+  void (*pack_columns)(const Columns& columns, float* packed);
+  void (*pack_rows)(const Rows& rows, float* packed);  // as lines
 
   // Makes one column of packed a ones: a bias is the gradient's column for them.
-  void (*pack_ones)(Element element, int64_t t, int column, float* packed);
+  void (*pack_ones)(Element element, const Grid& grid, int column, float* packed);
 
   // Adds a panel.
   void (*add_panel)(const Panel& panel, const SketchSpec& spec, float* buckets);

@@ -27,9 +27,9 @@ inline Floats multiply_add(Floats sum, Floats x, float y, bool pairs) {
 inline Floats multiply_add(Floats sum, Floats x, float y, bool) { return sum + x * y; }
 #endif
 
-// tile[r][v] = sum over steps of g[step][r] * a[step][v].
-template <int kCount, bool pairs>
-inline void multiply(const float* g, const float* a, int64_t steps, Floats (&tile)[kRows][kCount]) {
+// tile[r][v] = sum over steps of g[r, step] * a[step][v]. Rows of g are lines, or lie side by side in a tile.
+template <int kCount, bool pairs, bool lines>
+inline void multiply(const float* const (&g)[kRows], const float* a, int64_t steps, Floats (&tile)[kRows][kCount]) {
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -41,10 +41,10 @@ inline void multiply(const float* g, const float* a, int64_t steps, Floats (&til
     for (int v = 0; v < kCount; ++v) x[v] = load(a + v * kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
+      const float y = lines ? g[r][step] : g[0][step * kRows + r];
 #pragma GCC unroll 4
-      for (int v = 0; v < kCount; ++v) tile[r][v] = multiply_add(tile[r][v], x[v], g[r], pairs);
+      for (int v = 0; v < kCount; ++v) tile[r][v] = multiply_add(tile[r][v], x[v], y, pairs);
     }
-    g += kRows;
     a += kCols;
   }
 }
@@ -78,10 +78,19 @@ template <int kCount, bool pairs>
 inline void add_tile(const Panel& panel, const SketchSpec& spec, int64_t row, int col, const Hashes& hashes,
                      float* buckets) {
   Floats tile[kRows][kCount];
-  const int64_t steps = pairs ? (panel.t + 1) / 2 : panel.t;
-  multiply<kCount, pairs>(panel.g + row * steps, panel.a + col * steps, steps, tile);
-  const int left = panel.width - col;
+  const int64_t steps = panel.steps;
+  const float* a = panel.a + col * steps;
   const int64_t rows = panel.rows - row < kRows ? panel.rows - row : kRows;
+  const float* g[kRows];
+  if (panel.g_stride == 0) {
+    for (int r = 0; r < kRows; ++r) g[r] = panel.g + row * steps + r;
+    multiply<kCount, pairs, false>(g, a, steps, tile);
+  } else {
+    // a tile that is not full reads its last row again
+    for (int r = 0; r < kRows; ++r) g[r] = panel.g + (row + (r < rows ? r : rows - 1)) * panel.g_stride;
+    multiply<kCount, pairs, true>(g, a, steps, tile);
+  }
+  const int left = panel.width - col;
   for (int64_t r = 0; r < rows; ++r) {
     if (left < kCount * kLanes) cut(tile[r], left);
     for (int64_t q = 0; q < spec.nnz; ++q) {

@@ -1,5 +1,5 @@
-// Vectors of one instruction set (GK_ISA, GK_LANES): exact loads of every element type, sign flips, and the addition of a
-// segment to its buckets. Every instruction set does the same float additions in the same order.
+// Vectors of one instruction set (GK_ISA, GK_LANES): exact loads of every element type, sign flips, and the addition of
+// a segment to its buckets. Every instruction set does the same float additions in the same order.
 #pragma once
 #include "kernels.h"
 
