@@ -86,7 +86,10 @@ def _adjoint_fake(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_se
 
 _SKETCH = _define("sketch", f"Tensor x, {_SPEC}", _sketch_default, _sketch_fake)
 _ADJOINT = _define(
-    "sketch_adjoint", "Tensor y, int rows, int cols, int seed, int nnz, int first_segment", _adjoint_default, _adjoint_fake
+    "sketch_adjoint",
+    "Tensor y, int rows, int cols, int seed, int nnz, int first_segment",
+    _adjoint_default,
+    _adjoint_fake,
 )
 torch.library.impl("gradkern::sketch", ("cpu", "cuda"), _sketch_native)
 

@@ -156,13 +156,14 @@ def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int,
     -------
     float64 [n, k]
     """
-    n, o, groups = len(x), g.shape[1], window.groups
+    n, o, groups, positions = len(x), g.shape[1], window.groups, g.shape[2] * g.shape[3]
+    cols = x.shape[1] // groups * window.kernel_size[0] * window.kernel_size[1]
     unfolded = torch.nn.functional.unfold(
         x.double(), list(window.kernel_size), list(window.dilation), list(window.padding), list(window.stride)
     )
-    patches = unfolded.reshape(n, groups, -1, unfolded.shape[-1])
-    gradient = torch.einsum("ngot,ngct->ngoc", g.double().reshape(n, groups, o // groups, -1), patches)
-    gradient = gradient.reshape(n, o, patches.shape[2])
+    patches = unfolded.reshape(n, groups, cols, positions)
+    gradient = torch.einsum("ngot,ngct->ngoc", g.double().reshape(n, groups, o // groups, positions), patches)
+    gradient = gradient.reshape(n, o, cols)
     if bias:
         gradient = torch.cat([gradient, g.double().sum((2, 3))[:, :, None]], 2)
     return sketch(gradient, *spec)

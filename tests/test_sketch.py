@@ -109,7 +109,7 @@ class TestBits:
             torch.set_num_threads(before)
         assert all(torch.equal(result, results[0]) for result in results)
 
-    @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+    @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512bf16"])
     def test_do_not_depend_on_the_instruction_set(self, isa: str, tmp_path, monkeypatch) -> None:
         if isa not in ops.isas():
             pytest.skip(f"this processor has no {isa}")

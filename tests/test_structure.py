@@ -223,7 +223,7 @@ ISAS = {isa: (lanes, flags) for isa, lanes, flags in re.findall(r"gradkern_isa\(
 
 def test_instruction_sets_are_found_in_the_build_file() -> None:
     assert ISA_FLAGS is not None
-    assert list(ISAS) == ["portable", "avx2", "avx512"]
+    assert list(ISAS) == ["portable", "avx2", "avx512", "avx512bf16"]
     assert set(_native.isas()) <= set(ISAS)
 
 
@@ -241,7 +241,7 @@ def test_instruction_set_objects_define_only_their_own_symbols(source: Path, isa
     subprocess.run([*compiler, *common, *isa_flags, "-c", str(source), "-o", str(built)], check=True)
     table = subprocess.run(["nm", "-C", str(built)], capture_output=True, text=True, check=True).stdout
     symbols = [(kind, symbol) for kind, symbol in re.findall(r"^[0-9a-f ]{16} (\w) (.*)$", table, re.MULTILINE)]
-    own = [symbol for kind, symbol in symbols if kind == "T" and symbol.startswith(f"gradkern::{isa}::")]
+    own = [symbol for kind, symbol in symbols if kind in "TDR" and symbol.startswith(f"gradkern::{isa}::")]
     assert own
     # lower case: local to the object; U: taken from elsewhere
     others = [(kind, symbol) for kind, symbol in symbols if symbol not in own and kind not in "tbdrU"]

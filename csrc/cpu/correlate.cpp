@@ -13,46 +13,63 @@ namespace {
 constexpr int64_t kRowsAtOnce = 64;  // of the gradient, in memory before they are sketched
 constexpr int64_t kMaxParts = 64;
 constexpr int64_t kProductsPerBucket = 64;
-constexpr int64_t kSmall = 1 << 17;  // elements of x and g
-constexpr int64_t kSlack = 16;       // floats that a vector may read behind a row
+constexpr int64_t kSmall = 1 << 17;      // elements of x and g
+constexpr int64_t kSlack = 16;           // floats that a vector may read behind a row
+constexpr int64_t kPositions = 1 << 14;  // that lie in the nearest caches with what is around them
 
 struct Job {
   const Isa& isa;
   const View &x, &g;
   const ConvShape& shape;
-  const Plane& plane;
   bool bias;
   int64_t cols() const { return shape.cols() + bias; }
 };
 
-// `count` elements from `at` as floats: themselves, or a widened copy.
-const float* widened(const Isa& isa, const View& view, int64_t at, int64_t count, Scratch& memory) {
-  if (view.dtype == Dtype::f32) return static_cast<const float*>(view.data) + at;
-  float* copy = memory.floats(count + kSlack);
-  const char* data = static_cast<const char*>(view.data) + at * element_size(view.dtype);
-  isa.widen(data, static_cast<Element>(view.dtype), count, copy);
-  return copy;
+// `count` elements as floats: themselves, or a widened copy.
+const float* widened(const Isa& isa, Dtype dtype, const void* data, int64_t count, float* memory) {
+  if (dtype == Dtype::f32) return static_cast<const float*>(data);
+  isa.widen(data, static_cast<Element>(dtype), count, memory);
+  return memory;
 }
 
-// Rows [first, first + count) of one sample's gradient.
-void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, float* rows) {
-  thread_local Scratch x_memory, g_memory, plane_memory, ones_memory;
+// Adds what one rectangle of positions gives to one row of the gradient.
+void add_row(const Job& job, const Plane& plane, const Rectangle& outputs, int64_t sample, int64_t row, float* sums) {
+  thread_local Scratch g_memory, raw_memory, plane_memory, taps_memory;
   const ConvShape& s = job.shape;
-  const Rectangle everywhere{0, s.out_h, 0, s.out_w};
-  const int64_t taps = job.plane.offsets.size(), area = s.h * s.w;
-  float* plane = plane_memory.floats(job.plane.size() + kSlack);
-  float* ones = ones_memory.floats(s.out_w + kSlack);
-  std::fill_n(ones, s.out_w + kSlack, 1.0f);
-  const int64_t no_offset = 0;
-  for (int64_t row = first; row < first + count; ++row, rows += job.cols()) {
-    const float* g = widened(job.isa, job.g, (sample * s.o + row) * s.positions(), s.positions(), g_memory);
-    const int64_t channel = sample * s.c + row / s.group_outputs() * s.group_inputs();
-    for (int64_t i = 0; i < s.group_inputs(); ++i) {
-      const float* input = widened(job.isa, job.x, (channel + i) * area, area, x_memory);
-      fill_plane(s, job.plane, everywhere, input, sizeof(float), plane);
-      job.isa.correlate({g, plane, s.out_h, s.out_w, job.plane.pitch, job.plane.offsets.data(), taps}, rows + i * taps);
+  const int64_t taps = plane.offsets.size(), bytes = element_size(job.x.dtype), count = outputs.rows * outputs.width;
+  float* raw = raw_memory.floats(plane.size() + kSlack);
+  float* wide = plane_memory.floats(plane.size() + kSlack);
+  float* found = taps_memory.floats(taps);
+  const int64_t at = (sample * s.o + row) * s.positions() + outputs.y * s.out_w + outputs.x;
+  const char* g_data = static_cast<const char*>(job.g.data) + at * bytes;
+  const float* g = widened(job.isa, job.g.dtype, g_data, count, g_memory.floats(count));
+  const int64_t channel = sample * s.c + row / s.group_outputs() * s.group_inputs();
+  for (int64_t i = 0; i < s.group_inputs(); ++i) {
+    const char* input = static_cast<const char*>(job.x.data) + (channel + i) * s.h * s.w * bytes;
+    fill_plane(s, plane, outputs, input, bytes, raw);
+    const float* channels = widened(job.isa, job.x.dtype, raw, plane.size(), wide);
+    job.isa.correlate({g, channels, outputs.rows, outputs.width, plane.pitch, plane.offsets.data(), taps}, found);
+    for (int64_t tap = 0; tap < taps; ++tap) sums[i * taps + tap] += found[tap];
+  }
+  if (job.bias) {
+    std::fill_n(wide, outputs.width + kSlack, 1.0f);
+    const int64_t no_offset = 0;
+    job.isa.correlate({g, wide, outputs.rows, outputs.width, 0, &no_offset, 1}, found);
+    sums[s.cols()] += found[0];
+  }
+}
+
+// Rows [first, first + count) of one sample's gradient, a block of positions at a time.
+void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, float* rows) {
+  const ConvShape& s = job.shape;
+  std::fill_n(rows, count * job.cols(), 0.0f);
+  const int64_t width = std::min(s.out_w, kPositions), height = std::min(s.out_h, kPositions / width);
+  for (int64_t y = 0; y < s.out_h; y += height) {
+    for (int64_t x = 0; x < s.out_w; x += width) {
+      const Rectangle outputs{y, std::min(height, s.out_h - y), x, std::min(width, s.out_w - x)};
+      const Plane plane = make_plane(s, outputs.rows, outputs.width);
+      for (int64_t r = 0; r < count; ++r) add_row(job, plane, outputs, sample, first + r, rows + r * job.cols());
     }
-    if (job.bias) job.isa.correlate({g, ones, s.out_h, s.out_w, 0, &no_offset, 1}, rows + s.cols());
   }
 }
 
@@ -60,8 +77,7 @@ void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, flo
 
 void correlate_sketch(const View& x, const View& g, float* out, const ConvShape& shape, const SketchSpec& spec,
                       bool bias, int threads) {
-  const Plane plane = make_plane(shape, shape.out_h, shape.out_w);
-  const Job job{current_isa(), x, g, shape, plane, bias};
+  const Job job{current_isa(), x, g, shape, bias};
   const int64_t per_row = (job.cols() + kSegment - 1) / kSegment, products = shape.o * shape.cols() * shape.positions();
   if (shape.n == 0 || products == 0) {
     std::fill_n(out, shape.n * spec.k, 0.0f);
