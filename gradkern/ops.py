@@ -64,7 +64,8 @@ def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) 
 def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
     _check_dims("sketch", "x", x, "n, rows, cols")
-    workspace, out = _results(x, k, _native.sketch_workspace(x.is_cuda, *x.shape, k))
+    n, rows, cols = x.shape
+    workspace, out = _results(x, k, _native.sketch_workspace(x.is_cuda, n, rows, cols, k))
     arrays = to_dlpack(x.detach()), to_dlpack(workspace), to_dlpack(out)
     _native.sketch(*arrays, k, seed, nnz, first_segment, *_execution(x))
     return out
@@ -107,7 +108,8 @@ def _outer_native(
     check_sketch(k, seed, nnz, first_segment, "sketch_outer")
     _check_dims("sketch_outer", "a", a, "n, t, p")
     _check_dims("sketch_outer", "g", g, "n, t, o")
-    floats = _native.sketch_outer_workspace(a.is_cuda, *a.shape, g.shape[2], k, bias)
+    n, t, p = a.shape
+    floats = _native.sketch_outer_workspace(a.is_cuda, n, t, p, g.shape[2], k, bias)
     workspace, out = _results(a, k, floats)
     arrays = to_dlpack(a.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
     _native.sketch_outer(*arrays, k, seed, nnz, first_segment, bias, *_execution(a), allow_tf32)
@@ -128,14 +130,16 @@ def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segme
 
 
 def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
-    *window, bias, allow_tf32 = rest
+    kernel_size, stride, padding, dilation, groups, bias, allow_tf32 = rest
+    window = kernel_size, stride, padding, dilation, groups
     check_sketch(k, seed, nnz, first_segment, "sketch_conv")
     _check_dims("sketch_conv", "x", x, "n, c, h, w")
     _check_dims("sketch_conv", "g", g, "n, o, out_h, out_w")
     floats = _native.sketch_conv_workspace(x.is_cuda, x.shape, g.shape, *window, k, bias)
     workspace, out = _results(x, k, floats)
     arrays = to_dlpack(x.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
-    _native.sketch_conv(*arrays, k, seed, nnz, first_segment, *window, bias, *_execution(x), allow_tf32)
+    spec = k, seed, nnz, first_segment
+    _native.sketch_conv(*arrays, *spec, *window, bias, *_execution(x), allow_tf32)
     return out
 
 
@@ -232,7 +236,7 @@ class _Outer(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         def pair(a: Tensor, g: Tensor, weights: Tensor) -> Tensor:
             outputs = a @ weights[:, :, : a.shape[2]].mT
@@ -254,7 +258,7 @@ class _Conv(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, g = ctx.saved_tensors
         window, n, o = ctx.window, len(x), g.shape[1]

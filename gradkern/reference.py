@@ -4,7 +4,6 @@ The native kernels are tested against these functions, and a device without a na
 taken modulo 2^64 in int64, whose products wrap; shifts to the right are made logical by a mask.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -135,10 +134,10 @@ def sketch_outer(
 class Window:
     """The geometry of a convolution, [height, width]; a 1-d one has height 1."""
 
-    kernel_size: Sequence[int]
-    stride: Sequence[int] = (1, 1)
-    padding: Sequence[int] = (0, 0)
-    dilation: Sequence[int] = (1, 1)
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
 
@@ -159,7 +158,7 @@ def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int,
     n, o, groups, positions = len(x), g.shape[1], window.groups, g.shape[2] * g.shape[3]
     cols = x.shape[1] // groups * window.kernel_size[0] * window.kernel_size[1]
     unfolded = torch.nn.functional.unfold(
-        x.double(), list(window.kernel_size), list(window.dilation), list(window.padding), list(window.stride)
+        x.double(), window.kernel_size, window.dilation, window.padding, window.stride
     )
     patches = unfolded.reshape(n, groups, cols, positions)
     gradient = torch.einsum("ngot,ngct->ngoc", g.double().reshape(n, groups, o // groups, positions), patches)
