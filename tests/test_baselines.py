@@ -131,13 +131,24 @@ def test_at_rank_1_the_factors_errors_add() -> None:
     assert abs(variance_of_factored(G, G) / (G**2).sum() ** 2 - expected) < 1e-12
 
 
+def test_rows_and_columns_have_their_own_randomness() -> None:
+    a, g = torch.randn(2, 1, 1, 9, generator=torch.Generator().manual_seed(0))
+    there, back = baselines.tensor_sketch(a, g, 64), baselines.tensor_sketch(g, a, 64)
+    assert not torch.allclose(there, back)
+    there, back = (baselines.factored(*pair, (4, 4)).reshape(4, 4) for pair in ((a, g), (g, a)))
+    assert not torch.allclose(there, back.T)
+
+
 def test_the_tensor_sketch_adds_the_buckets_of_row_and_column() -> None:
+    used = set()
     for seed in range(20):
         entries = matrix(lambda a, g, seed=seed: tensor_sketch(a, g, seed)).reshape(OUTPUTS, INPUTS, K)
         assert torch.allclose(entries.abs().sum(2), torch.ones(OUTPUTS, INPUTS), atol=1e-5)
         bucket, sign = entries.abs().argmax(2), entries.sum(2).round()
         assert torch.equal((bucket + bucket[0, 0]) % K, (bucket[:, :1] + bucket[:1]) % K)
         assert torch.equal(sign * sign[0, 0], sign[:, :1] * sign[:1])
+        used |= set(bucket[:, 0].tolist())
+    assert used == set(range(K))
 
 
 def test_the_gaussian_matrix_is_one_matrix_over_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
