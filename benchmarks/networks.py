@@ -60,9 +60,8 @@ def networks() -> Iterator[Network]:
 
 
 def efficientnet() -> Network:
-    model = gradkern.load_model(
-        "efficientnet-lite0", str(DATA / "models" / "efficientnet_lite0_imagenet1k.safetensors")
-    )
+    weights = DATA / "models" / "efficientnet_lite0_imagenet1k.safetensors"
+    model = gradkern.load_model("efficientnet-lite0", str(weights))
 
     def cross_entropy(images: Tensor) -> Tensor:
         logits = model(images).logits
@@ -71,10 +70,7 @@ def efficientnet() -> Network:
     def feature_map(images: Tensor) -> Tensor:
         return model.network.extract_features(images).square().sum()
 
-    losses = {
-        "cross-entropy": cross_entropy,
-        "squared feature map": feature_map,
-    }
+    losses = {"cross-entropy": cross_entropy, "squared feature map": feature_map}
     return Network("EfficientNet-Lite0", model, model.spec, losses)
 
 

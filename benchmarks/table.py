@@ -34,11 +34,12 @@ def accuracy(run: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for case in cases:
         rows = [row for row in run["rows"] if (row["model"], row["loss"]) == case]
-        yield from (f"| {', '.join(case)} | {k} | {summary(rows, method, k)} |" for k, method in sorted(methods))
+        yield from (f"| {', '.join(case)} | {k} | {summary(rows, method, k)} |" for k, method in methods)
     largest = max(k for k, _ in methods)
     names = [f"{method} {largest}" for method in PROJECTED]
     yield ""
-    yield f"| model, loss | layers of a kind | stable rank [range] | {' | '.join(names)} |"
+    columns = " | ".join(f"{name}: across, self" for name in names)
+    yield f"| model, loss | layers of a kind | stable rank [range] | {columns} |"
     yield "|---|---|---|" + "---|" * len(names)
     for case in cases:
         rows = [row for row in run["rows"] if (row["model"], row["loss"]) == case]
@@ -58,7 +59,7 @@ def summary(rows: list[dict[str, Any]], method: str, k: int) -> str:
     cells = [method, f"{len(chosen)}"]
     for i, theory in enumerate((across_theory(method, k), self_theory(chosen, method, k))):
         errors = [row["errors"][name][i] for row in chosen]
-        cells += [f"{median(errors):.4f}", f"{max(errors):.4f}", theory]
+        cells += [f"{median(errors):.4f}", f"{max(errors):.4f}", theory] if errors else ["–", "–", theory]
     return " | ".join(cells)
 
 
