@@ -42,6 +42,14 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
+def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """results/<name>.json: one line a row, so that two recordings can be compared by eye."""
+    versions = {"torch": torch.__version__, "gradkern": gradkern.__version__, "python": platform.python_version()}
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(f'{json.dumps({**head, **versions})[:-1]}, "rows": [\n  {lines}\n]}}\n')
+
+
 def seconds(call: Callable[[], Any], device: str) -> float:
     start = time.perf_counter()
     call()
@@ -101,13 +109,8 @@ def records(request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
     yield rows
     if request.config.getoption("keyword"):
         return
-    RESULTS.mkdir(exist_ok=True)
     for op, device in sorted({(row["op"], row["device"]) for row in rows}):
         name = device_name(device)
-        versions = {"torch": torch.__version__, "gradkern": gradkern.__version__, "python": platform.python_version()}
         chosen = [{k: v for k, v in r.items() if k not in ("op", "device")} for r in rows if r["op"] == op]
-        # one line a row, so that two recordings can be compared by eye
-        lines = ",\n  ".join(json.dumps(row) for row in chosen)
-        head = json.dumps({"op": op, "device": name, "commit": measured, **versions})
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        (RESULTS / f"{slug}-{op}.json").write_text(f'{head[:-1]}, "rows": [\n  {lines}\n]}}\n')
+        write(f"{slug}-{op}", {"op": op, "device": name, "commit": measured}, chosen)

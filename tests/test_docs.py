@@ -1,10 +1,13 @@
-"""What the documents tell a reader to run, runs."""
+"""What the documents tell a reader to run, runs; what they quote was recorded."""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+from benchmarks import table
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,3 +31,8 @@ def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_the_accuracy_tables_are_those_of_the_recording() -> None:
+    run = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text())
+    assert "\n".join(table.accuracy(run)) in (ROOT / "benchmarks" / "README.md").read_text()
