@@ -7,15 +7,24 @@ at its output. docs/sketch.md has the kernels and how they were measured.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from gradkern import ops
+from gradkern import baselines, ops
 from gradkern.arrays import to_torch
 from gradkern.reference import Window
 
 
 def sketch_outer(
-    a: Any, g: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 0, bias: bool = False
+    a: Any,
+    g: Any,
+    k: int,
+    *,
+    seed: int = 0,
+    nnz: int = 1,
+    first_segment: int = 0,
+    bias: bool = False,
+    factor: tuple[int, int] | None = None,
 ) -> Any:
     """Sketch each sample's gradient of a Linear layer's weight: S vec(sum_t g[i, t] a[i, t]^T), a matrix [o, p].
 
@@ -29,6 +38,8 @@ def sketch_outer(
     g : [n, t, o], the gradient at the layer's output; the dtype and device of a
     k, seed, nnz, first_segment : as in `sketch`
     bias : the gradient of weight and bias together, [o, p + 1]: as if a had a last column of ones
+    factor : (k_o, k_i) with k_o * k_i = k takes another map, to compare with: `gradkern.baselines.factored` (LoGra).
+        It is noisier, above all for gradients of low rank, and has no nnz and no first_segment.
 
     Returns
     -------
@@ -50,6 +61,10 @@ def sketch_outer(
     _check_dims("sketch_outer", "a", a, "[n, t, p]", 3)
     _check_dims("sketch_outer", "g", g, "[n, t, o]", 3)
     _check_same("sketch_outer", a, g, "a")
+    if factor is not None:
+        _check_factor(factor, k, nnz, first_segment)
+        a = torch.nn.functional.pad(a, (0, 1), value=1.0) if bias else a
+        return back(baselines.factored(a, g, factor, seed=seed))
     return back(ops.sketch_outer(a, g, (k, seed, nnz, first_segment), bias))
 
 
@@ -126,6 +141,13 @@ def _check_same(op: str, x: Tensor, g: Tensor, x_name: str) -> None:
         raise ValueError(f"{op}: g must be on the device of {x_name}, got {g.device} beside {x.device}")
     if len(g) != len(x):
         raise ValueError(f"{op}: g must have the samples of {x_name}, got {len(g)} beside {len(x)}")
+
+
+def _check_factor(factor: tuple[int, int], k: int, nnz: int, first_segment: int) -> None:
+    if len(factor) != 2 or factor[0] * factor[1] != k:
+        raise ValueError(f"sketch_outer: factor must be (k_o, k_i) with k_o * k_i = k = {k}, got {factor}")
+    if nnz != 1 or first_segment != 0:
+        raise ValueError(f"sketch_outer: factor has no nnz and no first_segment, got {nnz} and {first_segment}")
 
 
 def _per_axis(name: str, value: Any, axes: int, missing: int) -> tuple[int, int]:

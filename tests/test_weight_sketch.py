@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import gradkern
-from gradkern import _native, ops, reference, sketch_conv, sketch_outer
+from gradkern import _native, baselines, ops, reference, sketch_conv, sketch_outer
 from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase
 
 EPS = torch.finfo(torch.float32).eps
@@ -264,6 +264,13 @@ class TestDoors:
         parts = [sketch_outer(a, g[:, :, r : r + 5].contiguous(), 256, first_segment=2 * r) for r in (0, 5)]
         torch.testing.assert_close(parts[0] + parts[1], whole, rtol=0, atol=1e-4)
 
+    def test_factor_takes_the_projection_from_both_sides(self) -> None:
+        a, g = torch.randn(2, 9, 70), torch.randn(2, 9, 10)
+        assert torch.equal(sketch_outer(a, g, 96, factor=(12, 8), seed=3), baselines.factored(a, g, (12, 8), seed=3))
+        ones = torch.cat([a, torch.ones(2, 9, 1)], 2)
+        with_bias = sketch_outer(a, g, 96, factor=(12, 8), bias=True)
+        assert torch.equal(with_bias, baselines.factored(ones, g, (12, 8)))
+
     def test_numpy_in_numpy_out(self) -> None:
         a, g = (np.random.default_rng(i).standard_normal((2, 5, 70)).astype(np.float32) for i in (0, 1))
         out = sketch_outer(a, g, 64)
@@ -365,6 +372,12 @@ ERRORS = [
     (lambda: sketch_outer(A.numpy()[:, ::-1], G, 64), ValueError, "sketch_outer: a must be contiguous.*strides"),
     (lambda: sketch_outer(A, G.mT.contiguous().mT, 64), ValueError, "sketch_outer: g must be contiguous"),
     (lambda: sketch_outer([[1.0]], G, 64), TypeError, "sketch_outer: a must be a torch, NumPy or CuPy array"),
+    (lambda: sketch_outer(A, G, 96, factor=(12, 9)), ValueError, r"k_o \* k_i = k = 96, got \(12, 9\)"),
+    (
+        lambda: sketch_outer(A, G, 96, factor=(12, 8), nnz=2),
+        ValueError,
+        "factor has no nnz and no first_segment, got 2",
+    ),
     (lambda: conv(x=X[0, 0]), ValueError, r"sketch_conv: x must be \[n, c, h, w\] or \[n, c, w\], got shape \[6, 7\]"),
     (lambda: conv(g=Y[0]), ValueError, r"sketch_conv: g must be \[n, o, out_h, out_w\], got shape \[8, 6, 7\]"),
     (
