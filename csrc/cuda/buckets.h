@@ -56,7 +56,7 @@ __device__ inline unsigned own_index(const Buckets& own, const Segment& segment,
 
 // Adds the staged segments to the warp's buckets, two columns a lane.
 __device__ inline void add_staged(const Stage& stage, const Buckets& own) {
-  constexpr int kInFlight = 4;  // segments read before the first of them is added
+  constexpr int kInFlight = 2;  // segments read before the first of them is added; more spill registers
   const int lane = threadIdx.x % kLanes;
   float* sums = own.sums + own.begin;
   for (int base = 0; base < kStaged; base += kLanes) {

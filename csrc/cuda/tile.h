@@ -157,29 +157,29 @@ __device__ inline void multiply_stage_32(const float* left, const float* right, 
   using Right = Operand<float, kByPosition, kTileCols>;
   const int lane = threadIdx.x % kLanes;
   const int row = warp_row() + lane / 4, col = warp_col() + lane / 4;
-#pragma unroll
+#pragma unroll 1  // unrolled, three passes spill registers
   for (int step = 0; step < Left::kPositions; step += 8) {
     const int t = step + lane % 4;
-    uint32_t b_high[kColFragments][2], b_low[kColFragments][2];
-#pragma unroll
-    for (int j = 0; j < kColFragments; ++j) {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) split(right[Right::at(col + 8 * j, t + 4 * r)], b_high[j][r], b_low[j][r]);
-    }
+    uint32_t a_high[kRowFragments][4], a_low[kRowFragments][4];
 #pragma unroll
     for (int i = 0; i < kRowFragments; ++i) {
-      uint32_t a_high[4], a_low[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        split(left[Left::at(row + 16 * i + r % 2 * 8, t + r / 2 * 4)], a_high[r], a_low[r]);
+        split(left[Left::at(row + 16 * i + r % 2 * 8, t + r / 2 * 4)], a_high[i][r], a_low[i][r]);
       }
+    }
 #pragma unroll
-      for (int j = 0; j < kColFragments; ++j) {
+    for (int j = 0; j < kColFragments; ++j) {
+      uint32_t b_high[2], b_low[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) split(right[Right::at(col + 8 * j, t + 4 * r)], b_high[r], b_low[r]);
+#pragma unroll
+      for (int i = 0; i < kRowFragments; ++i) {
         if constexpr (kPasses == 3) {
-          multiply_add<float>(sums[i][j], a_low, b_high[j]);
-          multiply_add<float>(sums[i][j], a_high, b_low[j]);
+          multiply_add<float>(sums[i][j], a_low[i], b_high);
+          multiply_add<float>(sums[i][j], a_high[i], b_low);
         }
-        multiply_add<float>(sums[i][j], a_high, b_high[j]);
+        multiply_add<float>(sums[i][j], a_high[i], b_high);
       }
     }
   }
