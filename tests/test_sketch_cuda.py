@@ -84,7 +84,9 @@ class Conv:
 
     def gradient(self, x: Tensor, g: Tensor) -> Tensor:
         x, g = x.double(), g.double().flatten(2)
-        taps = functional.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
+        taps = g.new_zeros(len(x), 0, g.shape[2])
+        if x.numel():
+            taps = functional.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
         parts = zip(g.chunk(self.groups, 1), taps.chunk(self.groups, 1), strict=True)
         weight = torch.cat([torch.einsum("not,nct->noc", rows, cols) for rows, cols in parts], 1)
         return torch.cat([weight, g.sum(2, keepdim=True)], 2) if self.bias else weight
@@ -139,23 +141,22 @@ CONV = (
     Conv((1, 4, 1, 70), 16, (1, 5), padding=(0, 2)),  # one dimension
     Conv((1, 8, 3, 1), 16, (2, 1), padding=(1, 0)),  # an output one wide
     Conv((1, 12, 3, 8), 140, (1, 1), groups=2, k=500, shift=1),
-    Conv((1, 32, 8, 8), 400, nnz=2, padding=(1, 1), k=64),  # three slices
+    Conv((1, 64, 4, 4), 129, nnz=2, padding=(1, 1), k=90),  # three slices
     Conv((2, 9, 8, 7), 9, padding=(1, 1), groups=9, bias=True),  # depthwise
     Conv((1, 5, 9, 9), 10, (5, 5), stride=(2, 2), padding=(2, 2), groups=5, k=1000, nnz=3, first_segment=9),
     Conv((1, 32, 7, 6), 12, padding=(1, 1), groups=4, bias=True),  # groups of 3 rows, two segments a row
-    Conv((1, 600, 2, 2), 1200, (2, 1), groups=600, k=64),  # two slices
-    Conv((1, 600, 1, 2), 1200, (1, 1), groups=600, k=20011),
+    Conv((1, 514, 2, 1), 1028, (2, 1), groups=514, k=64),  # two slices
+    Conv((1, 6, 1, 2), 12, (1, 1), groups=6, k=20011),
     Conv((0, 3, 4, 4), 5),
     Conv((2, 0, 4, 4), 5, bias=True),
 )
 
 CASES = OUTER + CONV
-EXACT = [case for case in CASES if case.nnz == 1 or case in OUTER]
 
 
 def bound(case: Case, inputs: list[Tensor], gradient: Tensor, *, tf32: bool = False) -> float:
     """c * eps * sqrt(t) * scale * additions to a bucket: float32 sums of products against float64."""
-    if 0 in gradient.shape:
+    if not gradient.any():
         return 0.0
     positions = inputs[1].shape[1] if isinstance(case, Outer) else inputs[1][0, 0].numel()
     additions = 1 + gradient[0].numel() * case.nnz / case.k
@@ -247,12 +248,12 @@ def test_bits_do_not_depend_on_the_schedule(case: Case, dtype: torch.dtype, emul
 
 
 class TestLargeArrays:
-    """Arrays of more than 2^31 elements, of which only the last sample is ever touched."""
+    """Arrays of more than 2^31 elements, of which only the last sample is ever touched: the rest takes no memory."""
 
     def test_outer(self, emulated: ctypes.CDLL) -> None:
         n, t, p, o = 2**31 // (8 * 512) + 2, 8, 512, 8
-        a = torch.zeros(n, t, p, dtype=torch.bfloat16)
-        g = torch.zeros(n, t, o, dtype=torch.bfloat16)
+        a = torch.empty(n, t, p, dtype=torch.bfloat16)
+        g = torch.empty(n, t, o, dtype=torch.bfloat16)
         a[-1], g[-1] = (x[0] for x in normal((1, t, p), (1, t, o), dtype=torch.bfloat16))
         out = emulate.last_sample(emulated, "sketch_outer", (a, g), emulate.integers(n, t, p, o), 64)
         assert torch.equal(out, emulate.sketch_outer(emulated, a[-1:], g[-1:], (64, 0, 1, 0))[0])
@@ -263,7 +264,7 @@ class TestLargeArrays:
     def test_conv(self, groups: int, emulated: ctypes.CDLL) -> None:
         case = Conv((1, 16, 16, 16), 16, padding=(1, 1), groups=groups, k=64)
         n = 2**31 // (16 * 16 * 16) + 2
-        x, g = (torch.zeros(n, 16, 16, 16, dtype=torch.bfloat16) for _ in range(2))
+        x, g = (torch.empty(n, 16, 16, 16, dtype=torch.bfloat16) for _ in range(2))
         x[-1], g[-1] = (each[0] for each in case.inputs(torch.bfloat16))
         sizes = [emulate.conv_shape(x, g, case.window)]
         out = emulate.last_sample(emulated, "sketch_conv", (x, g), sizes, 64)

@@ -9,9 +9,8 @@
 // Groups of few outputs (depthwise) would waste the tile: there a warp makes nine values of a row at a time, its lanes
 // at different positions, and they are staged and added the same way.
 // Bound by the gathering from the L1 cache, where the window is more than one tap.
-#include "sketch_conv.h"
-
 #include "product.h"
+#include "sketch_conv.h"
 
 namespace gradkern::cuda {
 namespace {

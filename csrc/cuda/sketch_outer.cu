@@ -8,9 +8,8 @@
 // same call gives the same bits. G_i is never in global memory.
 // Bound by the tensor cores where t is large, by the buckets' additions where it is small. mma.sync, which every
 // architecture since sm_80 has; wgmma would be faster on sm_90, by how much nobody has measured.
-#include "sketch_outer.h"
-
 #include "product.h"
+#include "sketch_outer.h"
 
 namespace gradkern::cuda {
 namespace {
@@ -88,7 +87,7 @@ template <typename T, int kPasses>
 void sketch_outer_typed(const View& a, const View& g, float* workspace, const View& out, const SketchSpec& spec,
                         bool bias, void* stream) {
   const int64_t n = a.shape[0], t = a.shape[1], p = a.shape[2], o = g.shape[2];
-  const Outer<T> source{static_cast<const T*>(a.data), static_cast<const T*>(g.data), t, p, o,
+  const Outer<T> source{static_cast<const T*>(a.data),  static_cast<const T*>(g.data), t, p, o,
                         rows_are_aligned<T>(a.data, p), rows_are_aligned<T>(g.data, o)};
   const Gradient gradient{1, o, p, t, bias};
   const Slices cut = cut_slices(n, gradient.pieces(), spec.k);

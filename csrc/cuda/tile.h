@@ -2,8 +2,8 @@
 //
 // Operands go from global memory through registers to shared memory, a stage of 64 bytes of positions at a time, while
 // the stage before is multiplied. An operand lies in shared memory as it does in global memory: kByPosition is
-// [positions, rows], as activations [t, p]; else [rows, positions], as channels [c, h * w]. Each warp owns 32 x 32 sums:
-// twice as many would save a third of the reads from the L2 cache, but leave too few registers for the epilogue.
+// [positions, rows], as activations [t, p]; else [rows, positions], as channels [c, h * w]. Each warp owns 32 x 32
+// sums: twice as many would save a third of the reads from the L2 cache, but leave too few registers for the epilogue.
 // float32 is split into two TF32 numbers and multiplied in three passes, or rounded to one in one pass.
 #pragma once
 #include <cstring>
@@ -124,13 +124,11 @@ __device__ inline void multiply_stage_16(const T* left, const T* right, Sums& su
     uint32_t a[kRowFragments][4], b[kColFragments / 2][4];
 #pragma unroll
     for (int i = 0; i < kRowFragments; ++i) {
-      load_matrices<kByPosition>(
-          a[i], matrix_row<Left, kByPosition>(left, warp_row() + 16 * i + first, t + second));
+      load_matrices<kByPosition>(a[i], matrix_row<Left, kByPosition>(left, warp_row() + 16 * i + first, t + second));
     }
 #pragma unroll
     for (int j = 0; j < kColFragments / 2; ++j) {
-      load_matrices<kByPosition>(
-          b[j], matrix_row<Right, kByPosition>(right, warp_col() + 16 * j + second, t + first));
+      load_matrices<kByPosition>(b[j], matrix_row<Right, kByPosition>(right, warp_col() + 16 * j + second, t + first));
     }
 #pragma unroll
     for (int i = 0; i < kRowFragments; ++i) {

@@ -1,10 +1,10 @@
 // Enough of the CUDA runtime to run the unmodified csrc/cuda/*.cu on a CPU, compiled by g++.
 //
 // A block's threads are fibers, run one at a time in an order drawn from `emulation::schedule`: each runs until it
-// waits (__syncthreads, __syncwarp, an exchange between lanes) or ends. Shared memory is poisoned with NaN before every block, and
-// bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait for
-// different things, shared memory beyond what was asked for, launches that a real device refuses.
-// Not emulated: time, the memory model between fibers, asynchronous copies.
+// waits (__syncthreads, __syncwarp, an exchange between lanes) or ends. Shared memory is poisoned with NaN before every
+// block, and bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait
+// for different things, shared memory beyond what was asked for, launches that a real device refuses. Not emulated:
+// time, the memory model between fibers, asynchronous copies.
 #pragma once
 #include <ucontext.h>
 
@@ -45,7 +45,7 @@ constexpr int kWarpSize = 32;
 constexpr size_t kStack = 256 * 1024;
 constexpr unsigned char kPoison = 0xFF, kGuard = 0xA5;  // 0xFFFFFFFF is a NaN
 
-inline uint64_t schedule = 0;  // seed of the order in which fibers run
+inline uint64_t schedule = 0;     // seed of the order in which fibers run
 inline unsigned first_block = 0;  // blocks before it do not run
 
 enum class Wait { none, block, warp, shuffle, ballot, matrices, product };

@@ -43,8 +43,8 @@ const char* emulated_sketch_outer(void* a, void* g, int dtype, int64_t n, int64_
   execution.allow_tf32 = allow_tf32;
   emulation::first_block = first_block;
   const char* error = guarded(schedule, [&] {
-    cuda::sketch_outer(view_of(a, dtype, {n, t, p}), view_of(g, dtype, {n, t, o}), workspace,
-                       view_of(out, 0, {n, k}), {k, seed, nnz, first_segment}, bias, execution);
+    cuda::sketch_outer(view_of(a, dtype, {n, t, p}), view_of(g, dtype, {n, t, o}), workspace, view_of(out, 0, {n, k}),
+                       {k, seed, nnz, first_segment}, bias, execution);
   });
   emulation::first_block = 0;
   return error;
