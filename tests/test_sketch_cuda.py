@@ -28,7 +28,7 @@ class Outer:
     nnz: int = 1
     bias: bool = False
     first_segment: int = 0
-    shift: int = 0  # of the arrays from an aligned address, in elements
+    shift: int = 0  # of the arrays from the end of a page, in elements
 
     @property
     def spec(self) -> emulate.Spec:

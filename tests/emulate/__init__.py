@@ -1,6 +1,7 @@
 """The CUDA kernels on a CPU: compiles this folder's .cpp with g++ and calls them."""
 
 import ctypes
+import mmap
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,15 +35,12 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
 
 
 class Guarded:
-    """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`.
+    """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`."""
 
-    It begins `shift` elements behind an aligned address.
-    """
-
-    def __init__(self, values: Tensor, shift: int = 0):
-        before, behind = (values.new_full((count,), float("nan")) for count in (GUARD + shift, GUARD))
-        self.memory = torch.cat([before, values.reshape(-1), behind])
-        self.values = self.memory[len(before) : len(before) + values.numel()].view(values.shape)
+    def __init__(self, values: Tensor):
+        pad = values.new_full((GUARD,), float("nan"))
+        self.memory = torch.cat([pad, values.reshape(-1), pad])
+        self.values = self.memory[GUARD : GUARD + values.numel()].view(values.shape)
 
     @property
     def pointer(self) -> ctypes.c_void_p:
@@ -52,6 +50,24 @@ class Guarded:
         outside = torch.cat([self.memory[:GUARD], self.memory[-GUARD:]])
         if not outside.isnan().all():
             raise AssertionError("a kernel wrote outside its array")
+
+
+def fenced(values: Tensor, shift: int = 0) -> Tensor:
+    """A copy that ends `shift` NaN before memory that cannot be read: reading it ends the process, loudly.
+
+    It begins at an aligned address if its size is a multiple of 16 bytes, and not of `shift` elements less.
+    """
+    data = torch.cat([values.reshape(-1), values.new_full((shift,), float("nan"))])
+    size = data.numel() * data.element_size()
+    usable = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, usable + mmap.PAGESIZE)
+    fence = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + usable
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(mmap.PAGESIZE), 0) != 0:
+        raise OSError("mprotect failed")
+    if size == 0:
+        return values
+    inside = torch.frombuffer(memory, dtype=values.dtype, offset=usable - size, count=data.numel())
+    return inside.copy_(data)[: values.numel()].view(values.shape)
 
 
 def pointer(tensor: Tensor) -> ctypes.c_void_p:
@@ -67,17 +83,16 @@ def raise_error(message: bytes | None) -> None:
         raise RuntimeError(message.decode())
 
 
-def guarded(n: int, k: int, floats: int, *inputs: Tensor, shift: int = 0) -> list[Guarded]:
-    """Inputs, a workspace and a result."""
-    results = [torch.full(shape, float("nan")) for shape in ((floats,), (n, k))]
-    return [Guarded(x, shift) for x in inputs] + [Guarded(result) for result in results]
+def results(n: int, k: int, floats: int) -> tuple[Guarded, Guarded]:
+    """A workspace and a result."""
+    return Guarded(torch.full((floats,), float("nan"))), Guarded(torch.full((n, k), float("nan")))
 
 
 def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0) -> Tensor:
     """The CUDA sketch of x [n, rows, cols], emulated with fibers in the order that `schedule` draws."""
     sizes = integers(*x.shape)
     floats = library.emulated_sketch_workspace(*sizes, ctypes.c_int64(spec[0]))
-    arrays = guarded(len(x), spec[0], floats, x)
+    arrays = (Guarded(x), *results(len(x), spec[0], floats))
     x_pointer, workspace, out = (array.pointer for array in arrays)
     rest = [*integers(*spec), ctypes.c_uint64(schedule)]
     raise_error(library.emulated_sketch(x_pointer, DTYPES[x.dtype], *sizes, workspace, out, *rest))
@@ -97,14 +112,15 @@ def sketch_outer(
     schedule: int = 0,
     shift: int = 0,
 ) -> Tensor:
-    """The CUDA sketch_outer of a [n, t, p] and g [n, t, o], which begin `shift` elements behind aligned addresses."""
+    """The CUDA sketch_outer of a [n, t, p] and g [n, t, o], which end `shift` elements before a page does."""
     sizes = integers(*a.shape, g.shape[2])
     floats = library.emulated_sketch_outer_workspace(*sizes, ctypes.c_int64(spec[0]), bias)
-    arrays = guarded(len(a), spec[0], floats, a, g, shift=shift)
-    a_pointer, g_pointer, workspace, out = (array.pointer for array in arrays)
+    a, g = fenced(a, shift), fenced(g, shift)
+    arrays = results(len(a), spec[0], floats)
+    workspace, out = (array.pointer for array in arrays)
     rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule), 0]
     call = library.emulated_sketch_outer
-    raise_error(call(a_pointer, g_pointer, DTYPES[a.dtype], *sizes, workspace, out, *rest))
+    raise_error(call(pointer(a), pointer(g), DTYPES[a.dtype], *sizes, workspace, out, *rest))
     for array in arrays:
         array.check()
     return arrays[-1].values
@@ -130,11 +146,12 @@ def sketch_conv(
     """The CUDA sketch_conv of x [n, c, h, w] and g [n, o, out_h, out_w]."""
     shape = conv_shape(x, g, window)
     floats = library.emulated_sketch_conv_workspace(shape, ctypes.c_int64(spec[0]), bias)
-    arrays = guarded(len(x), spec[0], floats, x, g, shift=shift)
-    x_pointer, g_pointer, workspace, out = (array.pointer for array in arrays)
+    x, g = fenced(x, shift), fenced(g, shift)
+    arrays = results(len(x), spec[0], floats)
+    workspace, out = (array.pointer for array in arrays)
     rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule), 0]
     raise_error(
-        library.emulated_sketch_conv(x_pointer, g_pointer, DTYPES[x.dtype], shape, workspace, out, *rest),
+        library.emulated_sketch_conv(pointer(x), pointer(g), DTYPES[x.dtype], shape, workspace, out, *rest),
     )
     for array in arrays:
         array.check()
