@@ -55,7 +55,7 @@ class Guarded:
 def fenced(values: Tensor, shift: int = 0) -> Tensor:
     """A copy that ends `shift` NaN before memory that cannot be read: reading it ends the process, loudly.
 
-    It begins at an aligned address if its size is a multiple of 16 bytes, and not of `shift` elements less.
+    It begins at an aligned address if its size, with these NaN, is a multiple of 16 bytes.
     """
     data = torch.cat([values.reshape(-1), values.new_full((shift,), float("nan"))])
     size = data.numel() * data.element_size()
