@@ -220,14 +220,25 @@ POISONED = (
 @pytest.mark.parametrize("where", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", POISONED, ids=str)
-def test_nan_stays_in_the_buckets_it_belongs_to(
-    case: Case, dtype: torch.dtype, where: int, emulated: ctypes.CDLL
-) -> None:
-    inputs = case.inputs(dtype)
-    inputs[where].flatten()[inputs[where].numel() // 2] = float("nan")
-    expected = reference.sketch(case.gradient(*inputs), *case.spec).isnan()
-    assert 0 < expected.sum() < expected.numel()
-    assert torch.equal(case.emulate(emulated, *inputs).isnan(), expected)
+class TestNaN:
+    def inputs(self, case: Case, dtype: torch.dtype, where: int) -> tuple[list[Tensor], Tensor]:
+        """One NaN, and the buckets it belongs to."""
+        inputs = case.inputs(dtype)
+        inputs[where].flatten()[inputs[where].numel() // 2] = float("nan")
+        expected = reference.sketch(case.gradient(*inputs), *case.spec).isnan()
+        assert 0 < expected.sum() < expected.numel()
+        return inputs, expected
+
+    def test_emulated_stays_in_its_buckets(
+        self, case: Case, dtype: torch.dtype, where: int, emulated: ctypes.CDLL
+    ) -> None:
+        inputs, expected = self.inputs(case, dtype, where)
+        assert torch.equal(case.emulate(emulated, *inputs).isnan(), expected)
+
+    @pytest.mark.gpu
+    def test_cuda_stays_in_its_buckets(self, case: Case, dtype: torch.dtype, where: int) -> None:
+        inputs, expected = self.inputs(case, dtype, where)
+        assert torch.equal(case.run(*(x.cuda() for x in inputs)).cpu().isnan(), expected)
 
 
 SCHEDULED = (
@@ -245,6 +256,16 @@ def test_bits_do_not_depend_on_the_schedule(case: Case, dtype: torch.dtype, emul
     first = case.emulate(emulated, *inputs, schedule=1)
     for schedule in range(2, 6):
         assert torch.equal(case.emulate(emulated, *inputs, schedule=schedule), first)
+
+
+BATCHES = (OUTER[3], OUTER[10], CONV[5], CONV[14])
+
+
+@pytest.mark.parametrize("case", BATCHES, ids=str)
+def test_bits_do_not_depend_on_the_batch(case: Case, emulated: ctypes.CDLL) -> None:
+    inputs = case.inputs(torch.bfloat16)
+    alone = [case.emulate(emulated, *(x[i : i + 1] for x in inputs)) for i in range(2)]
+    assert torch.equal(torch.cat(alone), case.emulate(emulated, *inputs))
 
 
 class TestLargeArrays:

@@ -25,19 +25,19 @@ struct Geometry {
   int64_t channels, group_inputs;
 };
 
-// A column of the gradient's matrix: its channel of the group, and where the window's tap lies at position (0, 0).
+// A column of the gradient's matrix: where its channel begins in the group's, and the tap lies at position (0, 0).
 struct Tap {
   int64_t channel;
   int y, x;
 };
 
 __device__ inline Tap tap_of(const Geometry& shape, int64_t col) {
-  const int taps = shape.kernel_h * shape.kernel_w;
+  const int64_t taps = static_cast<int64_t>(shape.kernel_h) * shape.kernel_w;
   const int64_t channel = col / taps;
-  const int tap = static_cast<int>(col - channel * taps);
-  const int row = tap / shape.kernel_w;
-  return {channel, row * shape.dilation_h - shape.padding_h,
-          (tap - row * shape.kernel_w) * shape.dilation_w - shape.padding_w};
+  const int64_t tap = col - channel * taps;
+  const int row = static_cast<int>(tap / shape.kernel_w), column = static_cast<int>(tap % shape.kernel_w);
+  return {channel * shape.h * shape.w, row * shape.dilation_h - shape.padding_h,
+          column * shape.dilation_w - shape.padding_w};
 }
 
 // The element of channel `plane` that the tap meets at the output position (y, x); zero in the padding.
@@ -86,7 +86,7 @@ struct Taps {
     static_assert(Op::kChunks == 1);
     const int64_t col = first + Op::chunk_row(0);
     tap = tap_of(shape, col);
-    plane = col < cols ? group + tap.channel * shape.h * shape.w : nullptr;
+    plane = col < cols ? group + tap.channel : nullptr;
     y = static_cast<int>(ahead / shape.out_w);
     x = static_cast<int>(ahead % shape.out_w);
   }
@@ -179,8 +179,8 @@ __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row
   float sums[kTaps];
 #pragma unroll
   for (int j = 0; j < kTaps; ++j) {
-    taps[j] = {__shfl_sync(kFullWarp, static_cast<long long>(mine.channel), j) * shape.h * shape.w,
-               __shfl_sync(kFullWarp, mine.y, j), __shfl_sync(kFullWarp, mine.x, j)};
+    taps[j] = {__shfl_sync(kFullWarp, static_cast<long long>(mine.channel), j), __shfl_sync(kFullWarp, mine.y, j),
+               __shfl_sync(kFullWarp, mine.x, j)};
     sums[j] = 0.0f;
   }
   for (int64_t t = lane; t < gradient.positions; t += kLanes) {
