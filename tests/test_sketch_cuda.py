@@ -214,6 +214,7 @@ POISONED = (
     Conv((1, 8, 6, 6), 20, k=4000, bias=True),
     Conv((1, 70, 4, 4), 20, (1, 1), k=4000),
     Conv((1, 9, 6, 6), 9, groups=9, k=4000),
+    Conv((1, 1, 9, 9), 16, (7, 1), k=4000),  # positions behind the last one would meet the NaN
 )
 
 
