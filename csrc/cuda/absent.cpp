@@ -1,4 +1,7 @@
 // The CUDA symbols of a build without nvcc: each is a clear error.
+#include <stdexcept>
+#include <string>
+
 #include "sketch.h"
 #include "sketch_conv.h"
 #include "sketch_outer.h"
@@ -6,24 +9,23 @@
 namespace gradkern::cuda {
 namespace {
 
-[[noreturn]] void absent(const std::string& op, const std::string& argument) {
-  throw std::runtime_error(op + ": " + argument +
-                           " is on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was found when "
-                           "it was built); reinstall with nvcc on the PATH, or call " +
-                           argument + ".cpu()");
+[[noreturn]] void refuse(const std::string& op) {
+  throw std::runtime_error(op +
+                           ": the arrays are on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was "
+                           "found when it was built); reinstall with nvcc on the PATH, or call .cpu() on them");
 }
 
 }  // namespace
 
-void sketch(const View&, float*, const View&, const SketchSpec&, void*) { absent("sketch", "x"); }
+void sketch(const View&, float*, const View&, const SketchSpec&, void*) { refuse("sketch"); }
 
 void sketch_outer(const View&, const View&, float*, const View&, const SketchSpec&, bool, const Execution&) {
-  absent("sketch_outer", "a");
+  refuse("sketch_outer");
 }
 
 void sketch_conv(const View&, const View&, float*, const View&, const ConvShape&, const SketchSpec&, bool,
                  const Execution&) {
-  absent("sketch_conv", "x");
+  refuse("sketch_conv");
 }
 
 int64_t sketch_workspace(int64_t, int64_t, int64_t, int64_t) { return 0; }
