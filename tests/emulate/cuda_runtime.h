@@ -1,16 +1,17 @@
 // Enough of the CUDA runtime to run the unmodified csrc/cuda/*.cu on a CPU, compiled by g++.
 //
 // A block's threads are fibers, run one at a time in an order drawn from `emulation::schedule`: each runs until it
-// waits (__syncthreads, __syncwarp, a shuffle) or ends. Shared memory is poisoned with NaN before every block, and
-// bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait for
-// different things, shared memory beyond what was asked for, launches that a real device refuses.
-// Not emulated: time, the memory model between fibers, tensor cores, asynchronous copies.
+// waits (__syncthreads, __syncwarp, an exchange between lanes) or ends. Shared memory is poisoned with NaN before every
+// block, and bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait
+// for different things, shared memory beyond what was asked for, launches that a real device refuses. Not emulated:
+// time, the memory model between fibers, asynchronous copies.
 #pragma once
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <random>
@@ -44,17 +45,20 @@ constexpr int kWarpSize = 32;
 constexpr size_t kStack = 256 * 1024;
 constexpr unsigned char kPoison = 0xFF, kGuard = 0xA5;  // 0xFFFFFFFF is a NaN
 
-inline uint64_t schedule = 0;  // seed of the order in which fibers run
+inline uint64_t schedule = 0;     // seed of the order in which fibers run
+inline unsigned first_block = 0;  // blocks before it do not run
 
-enum class Wait { none, block, warp, shuffle };
+enum class Wait { none, block, warp, shuffle, ballot, matrices, product };
+
+constexpr size_t kMostGiven = 32;  // bytes that a lane gives to its warp
 
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStack]};
   Wait wait = Wait::none;
   bool done = false;
-  uint64_t given = 0, taken = 0;
-  int source = 0;
+  __align__(16) unsigned char given[2][kMostGiven];  // of this exchange and the one before, which others may still read
+  int exchanges = 0;
 };
 
 struct Block {
@@ -62,6 +66,7 @@ struct Block {
   ucontext_t scheduler;
   int current = 0;
   std::function<void()> body;
+  std::exception_ptr error;  // of a fiber: no exception may leave it
 };
 
 inline Block* block = nullptr;
@@ -73,7 +78,11 @@ inline void wait_for(Wait what) {
 }
 
 inline void run_body() {
-  block->body();
+  try {
+    block->body();
+  } catch (...) {
+    block->error = std::current_exception();
+  }
   Fiber& self = block->fibers[block->current];
   self.done = true;
   swapcontext(&self.context, &block->scheduler);
@@ -89,15 +98,11 @@ inline void resume(int thread) {
 inline void release_warp(int first) {
   std::vector<Fiber>& fibers = block->fibers;
   const Wait what = fibers[first].wait;
-  if (what != Wait::warp && what != Wait::shuffle) return;
+  if (what == Wait::none || what == Wait::block) return;
   for (int lane = 0; lane < kWarpSize; ++lane) {
     const Fiber& fiber = fibers[first + lane];
-    if (fiber.done) throw std::runtime_error("emulation: a lane left its warp before __syncwarp or a shuffle");
+    if (fiber.done) throw std::runtime_error("emulation: a lane left its warp before __syncwarp or an exchange");
     if (fiber.wait != what) return;
-  }
-  for (int lane = 0; lane < kWarpSize; ++lane) {
-    Fiber& fiber = fibers[first + lane];
-    fiber.taken = fibers[first + (fiber.source % kWarpSize)].given;
   }
   for (int lane = 0; lane < kWarpSize; ++lane) fibers[first + lane].wait = Wait::none;
 }
@@ -137,6 +142,7 @@ inline void run_block(int threads, const std::function<void()>& body, std::mt199
       const Fiber& fiber = state.fibers[thread];
       if (moves[thread / kWarpSize] && !fiber.done && fiber.wait == Wait::none) resume(thread);
     }
+    if (state.error) std::rethrow_exception(state.error);
     for (int first = 0; first < threads; first += kWarpSize) release_warp(first);
     release_block();
     bool all_done = true, can_move = false;
@@ -150,6 +156,31 @@ inline void run_block(int threads, const std::function<void()>& body, std::mt199
   block = nullptr;
 }
 
+// What the lanes of a warp give each other, all at once: shuffles, votes, and the instructions of the tensor cores.
+template <typename T>
+class Exchange {
+ public:
+  Exchange(Wait what, const T& mine) {
+    static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= kMostGiven);
+    Fiber& self = block->fibers[block->current];
+    parity_ = self.exchanges++ % 2;
+    std::memcpy(self.given[parity_], &mine, sizeof(T));
+    wait_for(what);
+  }
+
+  static int lane() { return block->current % kWarpSize; }
+
+  T from(int lane) const {
+    T value;
+    const int first = block->current - block->current % kWarpSize;
+    std::memcpy(&value, block->fibers[first + lane % kWarpSize].given[parity_], sizeof(T));
+    return value;
+  }
+
+ private:
+  int parity_;
+};
+
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::wait_for(emulation::Wait::block); }
@@ -157,16 +188,56 @@ inline void __syncwarp(unsigned = 0xFFFFFFFFu) { emulation::wait_for(emulation::
 
 template <typename T>
 T __shfl_sync(unsigned, T value, int source) {
-  static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= 8);
-  emulation::Fiber& self = emulation::block->fibers[emulation::block->current];
-  self.given = 0;
-  std::memcpy(&self.given, &value, sizeof(T));
-  self.source = source;
-  emulation::wait_for(emulation::Wait::shuffle);
-  T result;
-  std::memcpy(&result, &emulation::block->fibers[emulation::block->current].taken, sizeof(T));
-  return result;
+  return emulation::Exchange<T>(emulation::Wait::shuffle, value).from(source);
 }
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int apart) {
+  const emulation::Exchange<T> exchange(emulation::Wait::shuffle, value);
+  return exchange.from(exchange.lane() ^ apart);
+}
+
+inline unsigned __ballot_sync(unsigned, bool vote) {
+  const emulation::Exchange<bool> exchange(emulation::Wait::ballot, vote);
+  unsigned votes = 0;
+  for (int lane = 0; lane < emulation::kWarpSize; ++lane) votes |= static_cast<unsigned>(exchange.from(lane)) << lane;
+  return votes;
+}
+
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+
+namespace emulation {
+
+// A vector that is read and written as a whole: only from and to addresses that are a multiple of its size.
+template <typename T, int kCount>
+struct Vector {
+  static void check(const void* address) {
+    if (reinterpret_cast<uintptr_t>(address) % (sizeof(T) * kCount) != 0) {
+      throw std::runtime_error("emulation: a vector is read or written at an unaligned address");
+    }
+  }
+};
+
+}  // namespace emulation
+
+struct float2 : emulation::Vector<float, 2> {
+  float x, y;
+  float2(float x_, float y_) : x(x_), y(y_) {}
+  float2(const float2& other) : Vector(), x(other.x), y(other.y) { check(&other); }
+  float2& operator=(const float2& other) { return check(this), x = other.x, y = other.y, *this; }
+};
+
+struct uint4 : emulation::Vector<unsigned, 4> {
+  unsigned x, y, z, w;
+  uint4(unsigned x_, unsigned y_, unsigned z_, unsigned w_) : x(x_), y(y_), z(z_), w(w_) {}
+  uint4(const uint4& other) : Vector(), x(other.x), y(other.y), z(other.z), w(other.w) { check(&other); }
+  uint4& operator=(const uint4& other) {
+    return check(this), x = other.x, y = other.y, z = other.z, w = other.w, *this;
+  }
+};
+
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
@@ -205,8 +276,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   gridDim = config->gridDim;
   blockDim = config->blockDim;
   std::mt19937_64 random(emulation::schedule);
-  std::vector<unsigned> order(gridDim.x);
-  for (unsigned i = 0; i < gridDim.x; ++i) order[i] = i;
+  std::vector<unsigned> order;
+  for (unsigned i = emulation::first_block; i < gridDim.x; ++i) order.push_back(i);
   std::shuffle(order.begin(), order.end(), random);
   for (unsigned index : order) {
     blockIdx = dim3(index, 0, 0);

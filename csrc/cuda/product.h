@@ -1,0 +1,112 @@
+// The sketch of a per-sample gradient that is a product over positions: what sketch_outer and sketch_conv share.
+#pragma once
+#include <cmath>
+
+#include "../view.h"
+#include "slices.h"
+#include "tile.h"
+
+namespace gradkern::cuda {
+
+// One sample's gradient: `groups` matrices [rows, cols], one below the other; with a bias, one column more.
+struct Gradient {
+  int64_t groups, rows, cols, positions;
+  bool bias;
+
+  GK_HOST_DEVICE int64_t row_segments() const { return (cols + bias + kSegment - 1) / kSegment; }
+  GK_HOST_DEVICE int64_t row_tiles() const { return (rows + kTileRows - 1) / kTileRows; }
+  // A piece is one segment of each of 128 rows.
+  GK_HOST_DEVICE int64_t pieces() const { return groups * row_tiles() * row_segments(); }
+  GK_HOST_DEVICE int64_t segments() const { return groups * rows * row_segments(); }
+
+  // Columns of a row's segment, the bias among them.
+  GK_HOST_DEVICE int width(int64_t segment) const {
+    const int64_t left = cols + bias - segment * kSegment;
+    return static_cast<int>(left < kSegment ? left : kSegment);
+  }
+};
+
+struct Place {
+  int64_t group, row, segment;  // row of the group's matrix, segment of the row
+
+  __device__ int64_t col() const { return segment * kSegment; }
+};
+
+__device__ inline Place place_of(const Gradient& gradient, int64_t piece) {
+  const int64_t rows = piece / gradient.row_segments();
+  const int64_t group = rows / gradient.row_tiles();
+  return {group, (rows - group * gradient.row_tiles()) * kTileRows, piece - rows * gradient.row_segments()};
+}
+
+// A source makes the loaders of a tile's operands, left(i, place) and right(i, place), and stages the bias of 128 rows.
+template <int kPasses, typename Source>
+__device__ inline void add_piece(const Source& source, const Gradient& gradient, int64_t i, const Place& place,
+                                 const Stage& stage, const SketchSpec& spec, const Buckets& own) {
+  if (place.col() < gradient.cols) {
+    Sums sums;
+    auto left = source.left(i, place);
+    auto right = source.right(i, place);
+    tile_product<typename Source::Element, Source::kByPosition, kPasses>(left, right, gradient.positions, sums);
+    stage_sums(sums, stage.values);
+  }
+  if (gradient.bias && gradient.cols / kSegment == place.segment) {
+    __syncthreads();  // the bias goes over a column of the tile that is not the matrix's
+    source.stage_bias(i, place, stage.values, static_cast<int>(gradient.cols % kSegment));
+  }
+  const int64_t row = place.row + threadIdx.x;
+  const int64_t number = (place.group * gradient.rows + row) * gradient.row_segments() + place.segment;
+  add_segments(stage, spec, number, row < gradient.rows ? gradient.width(place.segment) : 0, own);
+}
+
+// What a block writes: sums[i, slice, :] of [n, slices, k].
+__device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(blockIdx.x) * k; }
+
+// Behind `bytes` of shared memory whose beginning is the stage's values: its segments, then the buckets if they fit.
+__device__ inline Stage stage_in(int bytes) {
+  return {reinterpret_cast<float*>(shared_memory), reinterpret_cast<Segment*>(shared_memory + bytes)};
+}
+
+__device__ inline Buckets buckets_in(const Stage& stage, float* result, int64_t k) {
+  return zero_buckets(k <= kSharedBuckets ? reinterpret_cast<float*>(stage.segments + kStaged) : result, k);
+}
+
+inline size_t shared_bytes(int bytes, int64_t k) {
+  return bytes + kStaged * sizeof(Segment) + (k <= kSharedBuckets ? k * sizeof(float) : 0);
+}
+
+template <int kPasses, typename Source>
+__device__ inline void sketch_slice(const Source& source, const Gradient& gradient, const Slices& cut,
+                                    const SketchSpec& spec, float* sums, float factor) {
+  const Stage stage = stage_in(tile_bytes<typename Source::Element, Source::kByPosition>());
+  float* result = slice_row(sums, spec.k);
+  const Buckets own = buckets_in(stage, result, spec.k);
+  const int64_t begin = blockIdx.x % cut.slices * cut.slice_pieces;
+  for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
+    add_piece<kPasses>(source, gradient, blockIdx.x / cut.slices, place_of(gradient, piece), stage, spec, own);
+  }
+  write_buckets(own, result, factor);
+}
+
+// Where the slices go, and what they are multiplied by there: a single one goes to the result.
+struct Target {
+  float* sums;
+  float factor;
+};
+
+inline float repeat_factor(const SketchSpec& spec) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.nnz)));
+}
+
+inline Target target_of(const Slices& cut, float* workspace, const View& out, const SketchSpec& spec) {
+  if (cut.slices == 1) return {static_cast<float*>(out.data), repeat_factor(spec)};
+  return {workspace, 1.0f};
+}
+
+inline void finish_slices(const char* op, const Slices& cut, const float* workspace, const View& out,
+                          const SketchSpec& spec, void* stream) {
+  if (cut.slices == 1) return;
+  launch_add_in_order(op, workspace, static_cast<float*>(out.data), cut.n, cut.slices, spec.k, repeat_factor(spec),
+                      stream);
+}
+
+}  // namespace gradkern::cuda

@@ -1,0 +1,128 @@
+// sketch_outer on the GPU.
+//
+//   G_i = sum_t g[i, t] a[i, t]^T,   out[i, (offset_s + j) mod k] += +-G_i[s, j] / sqrt(nnz)
+//
+// G_i [o, p] is cut into tiles of 128 x 64, and a sample's tiles into slices. A block owns a slice: it makes each tile
+// on the tensor cores (tile.h), stages it in shared memory, and adds it to its k buckets, each of which one warp owns
+// (buckets.h). A second kernel adds the slices of a sample in order. The cut depends on the shape and k alone, so the
+// same call gives the same bits. G_i is never in global memory.
+// Bound by the tensor cores where t is large, by the buckets' additions where it is small. mma.sync, which every
+// architecture since sm_80 has; wgmma would be faster on sm_90, by how much nobody has measured.
+#include "product.h"
+#include "sketch_outer.h"
+
+namespace gradkern::cuda {
+namespace {
+
+// Columns [first, first + kCols) of one sample's matrix [positions, width].
+template <typename T, int kCols>
+struct Panel {
+  using Op = Operand<T, true, kCols>;
+  const T* data;
+  int64_t positions, width, first;
+  bool aligned;
+  Chunk<T> held[Op::kChunks];
+
+  __device__ void fetch(int64_t from) {
+#pragma unroll
+    for (int c = 0; c < Op::kChunks; ++c) {
+      const int64_t t = from + Op::chunk_position(c);
+      const int64_t col = first + Op::chunk_row(c);
+      held[c].load(data + t * width + col, t < positions ? width - col : 0, aligned);
+    }
+  }
+
+  __device__ void store(T* stage) const { store_chunks<Op>(held, stage); }
+};
+
+template <typename T>
+struct Outer {
+  using Element = T;
+  static constexpr bool kByPosition = true;
+  const T* a;  // [n, t, p]
+  const T* g;  // [n, t, o]
+  int64_t t, p, o;
+  bool a_aligned, g_aligned;
+
+  __device__ Panel<T, kTileRows> left(int64_t i, const Place& place) const {
+    return {g + i * t * o, t, o, place.row, g_aligned, {}};
+  }
+
+  __device__ Panel<T, kTileCols> right(int64_t i, const Place& place) const {
+    return {a + i * t * p, t, p, place.col(), a_aligned, {}};
+  }
+
+  // Each warp sums every eighth position of the 128 rows into the padding of the stage, then each thread a row's eight.
+  __device__ void stage_bias(int64_t i, const Place& place, float* values, int column) const {
+    static_assert(kStagePitch - kSegment == kWarps);
+    const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+    float sums[kTileRows / kLanes] = {};
+    for (int64_t at = warp; at < t; at += kWarps) {
+      const T* from = g + (i * t + at) * o + place.row;
+#pragma unroll
+      for (int u = 0; u < kTileRows / kLanes; ++u) {
+        const int row = lane + u * kLanes;
+        if (place.row + row < o) sums[u] += to_float(from[row]);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kTileRows / kLanes; ++u) values[(lane + u * kLanes) * kStagePitch + kSegment + warp] = sums[u];
+    __syncthreads();
+    if (threadIdx.x >= kTileRows) return;
+    float* row = values + threadIdx.x * kStagePitch;
+    float sum = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) sum += row[kSegment + w];
+    row[column] = sum;
+  }
+};
+
+template <typename T, int kPasses>
+__global__ void __launch_bounds__(kThreads, 2)
+    sketch_outer_slices(Outer<T> source, Gradient gradient, Slices cut, SketchSpec spec, float* sums, float factor) {
+  sketch_slice<kPasses>(source, gradient, cut, spec, sums, factor);
+}
+
+template <typename T, int kPasses>
+void sketch_outer_typed(const View& a, const View& g, float* workspace, const View& out, const SketchSpec& spec,
+                        bool bias, void* stream) {
+  const int64_t n = a.shape[0], t = a.shape[1], p = a.shape[2], o = g.shape[2];
+  const Outer<T> source{static_cast<const T*>(a.data),  static_cast<const T*>(g.data), t, p, o,
+                        rows_are_aligned<T>(a.data, p), rows_are_aligned<T>(g.data, o)};
+  const Gradient gradient{1, o, p, t, bias};
+  const Slices cut = cut_slices(n, gradient.pieces(), spec.k);
+  const Target target = target_of(cut, workspace, out, spec);
+  launch({"sketch_outer", n * cut.slices, kThreads, shared_bytes(tile_bytes<T, true>(), spec.k), stream},
+         sketch_outer_slices<T, kPasses>, source, gradient, cut, spec, target.sums, target.factor);
+  finish_slices("sketch_outer", cut, workspace, out, spec, stream);
+}
+
+}  // namespace
+
+void sketch_outer(const View& a, const View& g, float* workspace, const View& out, const SketchSpec& spec, bool bias,
+                  const Execution& execution) {
+  const DeviceGuard guard(a.device_index, "sketch_outer");
+  void* stream = execution.stream;
+  if (g.size() == 0 || (a.size() == 0 && !bias)) {
+    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)), "sketch_outer");
+    return;
+  }
+  switch (a.dtype) {
+    case Dtype::f32:
+      return execution.allow_tf32 ? sketch_outer_typed<float, 1>(a, g, workspace, out, spec, bias, stream)
+                                  : sketch_outer_typed<float, 3>(a, g, workspace, out, spec, bias, stream);
+    case Dtype::bf16:
+      return sketch_outer_typed<__nv_bfloat16, 1>(a, g, workspace, out, spec, bias, stream);
+    case Dtype::f16:
+      return sketch_outer_typed<__half, 1>(a, g, workspace, out, spec, bias, stream);
+    case Dtype::f64:
+      throw std::invalid_argument("sketch_outer: a must be float32, bfloat16 or float16, got float64");
+  }
+}
+
+int64_t sketch_outer_workspace(int64_t n, int64_t t, int64_t p, int64_t o, int64_t k, bool bias) {
+  const Slices cut = cut_slices(n, Gradient{1, o, p, t, bias}.pieces(), k);
+  return cut.slices > 1 ? n * cut.slices * k : 0;
+}
+
+}  // namespace gradkern::cuda

@@ -1,0 +1,30 @@
+// What the C interfaces of the emulated ops share.
+#pragma once
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+
+#include "../../csrc/view.h"
+#include "cuda_runtime.h"
+
+inline gradkern::View view_of(void* data, int dtype, std::initializer_list<int64_t> shape) {
+  gradkern::View view;
+  view.data = data;
+  view.dtype = static_cast<gradkern::Dtype>(dtype);
+  for (const int64_t size : shape) view.shape[view.ndim++] = size;
+  return view;
+}
+
+// The message of an exception, or null.
+template <typename Call>
+const char* guarded(uint64_t schedule, const Call& call) {
+  static std::string last_error;
+  emulation::schedule = schedule;
+  try {
+    call();
+    return nullptr;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return last_error.c_str();
+  }
+}
