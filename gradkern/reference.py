@@ -157,10 +157,12 @@ def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int,
     """
     n, o, groups, positions = len(x), g.shape[1], window.groups, g.shape[2] * g.shape[3]
     cols = x.shape[1] // groups * window.kernel_size[0] * window.kernel_size[1]
-    unfolded = torch.nn.functional.unfold(
-        x.double(), window.kernel_size, window.dilation, window.padding, window.stride
-    )
-    patches = unfolded.reshape(n, groups, cols, positions)
+    patches = x.new_zeros(n, groups, cols, positions, dtype=torch.float64)
+    if patches.numel() > 0:  # torch unfolds no empty image
+        unfolded = torch.nn.functional.unfold(
+            x.double(), window.kernel_size, window.dilation, window.padding, window.stride
+        )
+        patches = unfolded.reshape(n, groups, cols, positions)
     gradient = torch.einsum("ngot,ngct->ngoc", g.double().reshape(n, groups, o // groups, positions), patches)
     gradient = gradient.reshape(n, o, cols)
     if bias:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from gradkern import reference
 from gradkern.reference import Window
 
 WIDTH = 64  # columns of a segment; sizes are chosen around it
@@ -11,7 +13,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MODEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def draw(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tensor:
+def draw(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
@@ -53,43 +55,62 @@ SKETCH = (
 
 @dataclass(frozen=True)
 class OuterCase:
-    shape: tuple[int, int, int, int]  # n, t, p, o
-    k: int
+    sizes: tuple[int, int, int, int]  # n, t, p, o
+    k: int = 64
     nnz: int = 1
     seed: int = 0
     first_segment: int = 0
     bias: bool = False
-
-    def inputs(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        n, t, p, o = self.shape
-        return draw((n, t, p), dtype, 1), draw((n, t, o), dtype, 2)
+    shift: int = 0  # elements that the arrays lie off an aligned address
 
     @property
     def spec(self) -> tuple[int, int, int, int]:
         return self.k, self.seed, self.nnz, self.first_segment
 
+    @property
+    def positions(self) -> int:
+        return self.sizes[1]
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        n, t, p, o = self.sizes
+        return draw((n, t, p), dtype, 1), draw((n, t, o), dtype, 2)
+
+    def truth(self, a: Tensor, g: Tensor) -> Tensor:
+        return reference.sketch_outer(a, g, *self.spec, self.bias)
+
+    def run(self, a: Tensor, g: Tensor, allow_tf32: bool = False) -> Tensor:
+        result: Tensor = torch.ops.gradkern.sketch_outer(a, g, *self.spec, self.bias, allow_tf32)
+        return result
+
     def __str__(self) -> str:
-        return f"{'x'.join(map(str, self.shape))}-k{self.k}-nnz{self.nnz}{'-bias' * self.bias}"
+        text = f"outer-{'x'.join(map(str, self.sizes))}-k{self.k}-nnz{self.nnz}"
+        return text + "-bias" * self.bias + f"-shift{self.shift}" * bool(self.shift)
 
 
+# Sizes around a CPU's tile of 6 rows and 64 columns and a GPU's of 128 and 64, its 16 and 32 positions at a time.
 OUTER = (
-    OuterCase((2, 1, 1, 1), 64),
-    OuterCase((2, 1, 1, 1), 64, bias=True),
-    OuterCase((2, 2, WIDTH - 1, 5), 64, bias=True),
-    OuterCase((1, 15, WIDTH, 6), 65, bias=True),
-    OuterCase((1, 16, WIDTH + 1, 7), 100, nnz=3, seed=2**63 - 1),
-    OuterCase((3, 17, 2 * WIDTH + 40, 65), 1024, seed=5, first_segment=2**40),
-    OuterCase((1, 33, 2 * WIDTH + 1, 130), 1000, bias=True, first_segment=3),
-    OuterCase((2, 197, 3 * WIDTH, 64), 1024, nnz=2),
-    OuterCase((1, 600, 70, 13), 256, seed=3, bias=True),  # several blocks of positions
-    OuterCase((1, 65, 10 * WIDTH + 3, 128), 64, seed=1),  # several blocks of columns
-    OuterCase((1, 5, 3, 800), 64, seed=1),  # several blocks of rows on a CPU
-    OuterCase((1, 40, 200, 129), 20011, seed=4),  # several windows of buckets on a GPU
-    OuterCase((0, 3, 100, 5), 64),
-    OuterCase((2, 0, 100, 5), 64, bias=True),
-    OuterCase((2, 3, 0, 5), 64),
-    OuterCase((2, 3, 0, 5), 64, bias=True),
-    OuterCase((2, 3, 100, 0), 64, bias=True),
+    OuterCase((2, 1, 1, 1)),
+    OuterCase((2, 1, 1, 1), bias=True),
+    OuterCase((2, 2, WIDTH - 1, 5), bias=True),
+    OuterCase((1, 15, WIDTH, 127), 65),
+    OuterCase((1, 16, WIDTH + 1, 128), 1000, nnz=3, bias=True),
+    OuterCase((2, 17, WIDTH - 1, 129), 1024, seed=5, bias=True, first_segment=2**40),
+    OuterCase((1, 33, WIDTH, 130), 20011, bias=True),  # buckets in the result itself; the bias has its own segment
+    OuterCase((1, 63, 2 * WIDTH - 1, 7), 300, nnz=2, seed=2**63 - 1),
+    OuterCase((1, 64, 2 * WIDTH, 6), 1024, bias=True),
+    OuterCase((1, 65, 2 * WIDTH + 2, 65), 1000),
+    OuterCase((1, 200, 72, 136), 1024),
+    OuterCase((1, 9, 200, 200), bias=True),
+    OuterCase((2, 3, 330, 260), 128, nnz=3),  # three slices on a GPU
+    OuterCase((1, 2, 40, 1300), 20011),  # slices whose buckets are in the workspace; several blocks of rows on a CPU
+    OuterCase((1, 300, 70, 13), 256, seed=3, bias=True),  # several blocks of positions on a CPU
+    OuterCase((1, 20, 72, 72), 200, shift=1),
+    OuterCase((1, 20, 72, 72), 200, shift=8),
+    OuterCase((0, 3, 5, 5)),
+    OuterCase((2, 0, 5, 5), bias=True),
+    OuterCase((2, 3, 0, 5)),
+    OuterCase((2, 3, 0, 5), bias=True),
+    OuterCase((2, 3, 5, 0), bias=True),
 )
 
 
@@ -97,25 +118,17 @@ OUTER = (
 class ConvCase:
     x: tuple[int, int, int, int]  # n, c, h, w
     o: int
-    kernel: tuple[int, int]
+    kernel: tuple[int, int] = (3, 3)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
-    k: int = 128
+    k: int = 256
     nnz: int = 1
     seed: int = 0
     first_segment: int = 0
     bias: bool = False
-
-    @property
-    def g(self) -> tuple[int, int, int, int]:
-        sizes = zip(self.x[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        out = [(x + 2 * pad - dil * (kernel - 1) - 1) // stride + 1 for x, kernel, stride, pad, dil in sizes]
-        return self.x[0], self.o, out[0], out[1]
-
-    def inputs(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        return draw(self.x, dtype, 1), draw(self.g, dtype, 2)
+    shift: int = 0
 
     @property
     def spec(self) -> tuple[int, int, int, int]:
@@ -125,32 +138,66 @@ class ConvCase:
     def window(self) -> Window:
         return Window(self.kernel, self.stride, self.padding, self.dilation, self.groups)
 
+    @property
+    def g(self) -> tuple[int, int, int, int]:
+        sizes = zip(self.x[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        out = [(x + 2 * pad - dil * (kernel - 1) - 1) // stride + 1 for x, kernel, stride, pad, dil in sizes]
+        return self.x[0], self.o, out[0], out[1]
+
+    @property
+    def positions(self) -> int:
+        return self.g[2] * self.g[3]
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        return draw(self.x, dtype, 1), draw(self.g, dtype, 2)
+
+    def truth(self, x: Tensor, g: Tensor) -> Tensor:
+        return reference.sketch_conv(x, g, self.window, self.spec, self.bias)
+
+    def run(self, x: Tensor, g: Tensor, allow_tf32: bool = False) -> Tensor:
+        window = list(self.kernel), list(self.stride), list(self.padding), list(self.dilation), self.groups
+        result: Tensor = torch.ops.gradkern.sketch_conv(x, g, *self.spec, *window, self.bias, allow_tf32)
+        return result
+
     def __str__(self) -> str:
-        sizes = ["x".join(map(str, pair)) for pair in (self.x, self.kernel, self.stride, self.padding, self.dilation)]
-        return f"{'-'.join(sizes)}-o{self.o}-g{self.groups}-k{self.k}-nnz{self.nnz}{'-bias' * self.bias}"
+        window = (self.kernel, self.stride, self.padding, self.dilation)
+        sizes = "-".join("x".join(map(str, pair)) for pair in (self.x, *window))
+        text = f"conv-{sizes}-o{self.o}-g{self.groups}-k{self.k}-nnz{self.nnz}"
+        return text + "-bias" * self.bias + f"-shift{self.shift}" * bool(self.shift)
 
 
 CONV = (
     ConvCase((2, 1, 1, 1), 1, (1, 1)),
-    ConvCase((2, 3, 5, 5), 7, (1, 1), bias=True),
-    ConvCase((2, 3, 9, 8), 5, (3, 3), padding=(1, 1), bias=True),
-    ConvCase((1, 64, 7, 7), 6, (1, 1), bias=True),  # the bias alone in its segment
-    ConvCase((1, 70, 6, 5), 13, (1, 1), stride=(2, 2), nnz=2, first_segment=9),
-    ConvCase((2, 6, 20, 19), 12, (5, 3), (2, 1), (2, 0), (1, 2), groups=2, k=100, seed=2**63 - 1),
-    ConvCase((1, 3, 40, 41), 70, (7, 7), (2, 2), (3, 3), bias=True, k=1000),
-    ConvCase((1, 3, 28, 28), 33, (14, 14), (14, 14)),  # patches
-    ConvCase((1, 4, 5, 300), 9, (3, 3), padding=(1, 1)),  # rows longer than a block of positions
-    ConvCase((1, 3, 33, 35), 8, (3, 3), (1, 1), (2, 2), (2, 2), bias=True, k=20011),
-    ConvCase((2, 8, 14, 13), 8, (3, 3), (2, 2), (1, 1), groups=8, bias=True),  # depthwise
-    ConvCase((1, 5, 20, 33), 5, (5, 5), (1, 1), (2, 2), groups=5, nnz=3),
-    ConvCase((1, 70, 9, 9), 70, (7, 7), (1, 1), (3, 3), groups=70, first_segment=2**40),
-    ConvCase((1, 3, 17, 18), 6, (3, 3), (2, 3), (1, 0), (2, 1), groups=3),  # two outputs a group
-    ConvCase((2, 8, 8, 8), 16, (3, 3), padding=(1, 1), groups=4, bias=True),
-    ConvCase((2, 5, 1, 50), 9, (1, 7), (1, 2), (0, 3), bias=True),  # 1-d
-    ConvCase((1, 4, 1, 1), 9, (3, 3), (1, 1), (1, 1), bias=True),  # mostly padding
-    ConvCase((1, 3, 4, 4), 5, (3, 3), (5, 5), (1, 1)),  # stride beyond the kernel
-    ConvCase((0, 3, 5, 5), 5, (3, 3)),
+    ConvCase((2, 3, 1, 1), 16, (1, 1), bias=True),  # one position
+    ConvCase((1, 70, 4, 8), 17, (1, 1), k=1000, bias=True),
+    ConvCase((1, 64, 5, 7), 130, (1, 1), nnz=3, first_segment=2**40, bias=True),  # the bias has its own segment
+    ConvCase((1, 70, 6, 5), 20, (1, 1), (2, 2), nnz=2, seed=2**63 - 1),
+    ConvCase((1, 20, 5, 5), 20, (1, 1), padding=(1, 1)),
+    ConvCase((2, 8, 9, 8), 33, padding=(1, 1), bias=True),
+    ConvCase((1, 7, 12, 11), 64, stride=(2, 1), padding=(0, 1), dilation=(2, 1), k=1000),
+    ConvCase((1, 3, 21, 20), 32, (7, 7), (2, 2), (3, 3), k=20011, bias=True),
+    ConvCase((1, 3, 24, 24), 33, (8, 8), (8, 8)),  # patches
+    ConvCase((1, 2, 4, 290), 5, padding=(1, 1)),  # rows longer than a block of positions on a CPU
+    ConvCase((1, 6, 10, 6), 16, (3, 2), dilation=(1, 2), padding=(1, 1)),
+    ConvCase((2, 6, 20, 19), 12, (5, 3), (2, 1), (2, 0), (1, 2), groups=2, k=100),
+    ConvCase((1, 12, 6, 6), 60, padding=(1, 1), groups=3, bias=True),  # tiles of 20 rows
+    ConvCase((1, 4, 1, 70), 16, (1, 5), padding=(0, 2), bias=True),  # one dimension
+    ConvCase((1, 8, 3, 1), 16, (2, 1), padding=(1, 0)),  # an output one wide
+    ConvCase((1, 4, 1, 1), 9, padding=(1, 1), bias=True),  # mostly padding
+    ConvCase((1, 3, 4, 4), 5, stride=(5, 5), padding=(1, 1)),  # stride beyond the kernel
+    ConvCase((1, 12, 3, 8), 140, (1, 1), groups=2, k=500, shift=1),
+    ConvCase((1, 64, 4, 4), 129, nnz=2, padding=(1, 1), k=90),  # three slices on a GPU
+    ConvCase((2, 9, 8, 7), 9, padding=(1, 1), groups=9, bias=True),  # depthwise
+    ConvCase((1, 5, 9, 9), 10, (5, 5), (2, 2), (2, 2), groups=5, k=1000, nnz=3, first_segment=9),
+    ConvCase((1, 70, 9, 9), 70, (7, 7), padding=(3, 3), groups=70, k=128),
+    ConvCase((1, 32, 7, 6), 12, padding=(1, 1), groups=4, bias=True),  # groups of 3 rows, two segments a row
+    ConvCase((1, 514, 2, 1), 1028, (2, 1), groups=514, k=64),  # two slices on a GPU
+    ConvCase((1, 6, 1, 2), 12, (1, 1), groups=6, k=20011),
+    ConvCase((0, 3, 4, 4), 5),
+    ConvCase((2, 0, 4, 4), 5, bias=True),
 )
+
+WeightCase = OuterCase | ConvCase
 
 # What a benchmark times: layers of vision models, 16 images.
 OUTER_BENCH = tuple(OuterCase((16, 197, p, o), 1024) for p, o in ((384, 1536), (768, 3072), (1536, 384)))

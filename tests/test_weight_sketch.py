@@ -14,45 +14,8 @@ from torch import Tensor
 
 import gradkern
 from gradkern import _native, baselines, ops, reference, sketch_conv, sketch_outer
-from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase
-
-EPS = torch.finfo(torch.float32).eps
-
-
-def bound(x: Tensor, g: Tensor, positions: int, entries: int, k: int) -> float:
-    """c * eps * (rounding of sums of `positions` products, then of the entries of a bucket) * scale."""
-    if x.numel() * g.numel() == 0:
-        return 0.0
-    additions = 1 + entries / k
-    scale = float(x.double().square().mean().sqrt() * g.double().square().mean().sqrt())
-    return 8 * EPS * (positions * additions**0.5 + positions**0.5 * additions + 4) * scale
-
-
-def outer_bound(case: OuterCase, a: Tensor, g: Tensor) -> float:
-    _, t, p, o = case.shape
-    return bound(a, g, t, o * (p + case.bias) * case.nnz, case.k) + (8 * EPS * t if case.bias else 0)
-
-
-def conv_bound(case: ConvCase, x: Tensor, g: Tensor) -> float:
-    positions = case.g[2] * case.g[3]
-    entries = case.o * (case.x[1] // case.groups * case.kernel[0] * case.kernel[1] + case.bias) * case.nnz
-    return bound(x, g, positions, entries, case.k) + (8 * EPS * positions if case.bias else 0)
-
-
-def run_outer(case: OuterCase, a: Tensor, g: Tensor) -> Tensor:
-    return ops.sketch_outer(a, g, case.spec, case.bias)
-
-
-def run_conv(case: ConvCase, x: Tensor, g: Tensor) -> Tensor:
-    return ops.sketch_conv(x, g, case.spec, case.window, case.bias)
-
-
-def conv_truth(case: ConvCase, x: Tensor, g: Tensor) -> Tensor:
-    return reference.sketch_conv(x, g, case.window, case.spec, case.bias)
-
-
-def outer_truth(case: OuterCase, a: Tensor, g: Tensor) -> Tensor:
-    return reference.sketch_outer(a, g, *case.spec, case.bias)
+from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase, WeightCase
+from tests.rounding import bound, uneven
 
 
 @pytest.fixture(params=_native.isas())
@@ -75,7 +38,7 @@ class TestReference:
             expected = reference.sketch(weight[None], 100, seed=2)[0]
             torch.testing.assert_close(reference.sketch_outer(a, g, 100, seed=2)[i], expected)
 
-    @pytest.mark.parametrize("case", CONV, ids=str)
+    @pytest.mark.parametrize("case", [case for case in CONV if case.x[1] > 0], ids=str)
     def test_conv_is_the_gradient_of_a_convolution(self, case: ConvCase) -> None:
         x, g = case.inputs(torch.float64)
         window = case.window
@@ -88,23 +51,16 @@ class TestReference:
             gradients = torch.autograd.grad((out * g[i]).sum(), [weight, offset])
             joint = [gradients[0].flatten(1), gradients[1][:, None]]
             expected = reference.sketch(torch.cat(joint[: 1 + case.bias], 1)[None], *case.spec)[0]
-            torch.testing.assert_close(conv_truth(case, x, g)[i], expected)
+            torch.testing.assert_close(case.truth(x, g)[i], expected)
 
 
 @pytest.mark.parametrize("dtype", MODEL_DTYPES, ids=str)
-class TestValues:
-    @pytest.mark.parametrize("case", OUTER, ids=str)
-    def test_outer_equals_reference(self, case: OuterCase, dtype: torch.dtype, isa: str) -> None:
-        a, g = case.inputs(dtype)
-        out = run_outer(case, a, g)
-        assert out.dtype == torch.float32
-        torch.testing.assert_close(out.double(), outer_truth(case, a, g), rtol=0, atol=outer_bound(case, a, g))
-
-    @pytest.mark.parametrize("case", CONV, ids=str)
-    def test_conv_equals_reference(self, case: ConvCase, dtype: torch.dtype, isa: str) -> None:
-        x, g = case.inputs(dtype)
-        out = run_conv(case, x, g)
-        torch.testing.assert_close(out.double(), conv_truth(case, x, g), rtol=0, atol=conv_bound(case, x, g))
+@pytest.mark.parametrize("case", OUTER + CONV, ids=str)
+def test_equals_reference(case: WeightCase, dtype: torch.dtype, isa: str) -> None:
+    x, g = (shifted(tensor, case.shift) for tensor in case.inputs(dtype))
+    out = case.run(x, g)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.double(), case.truth(x, g), rtol=0, atol=bound(case, x, g))
 
 
 class TestAnyShape:
@@ -119,8 +75,7 @@ class TestAnyShape:
     def test_outer(self, shape: tuple[int, int, int, int], k: int, nnz: int, bias: bool, dtype: torch.dtype) -> None:
         case = OuterCase(shape, k, nnz, bias=bias)
         a, g = case.inputs(dtype)
-        expected = outer_truth(case, a, g)
-        torch.testing.assert_close(run_outer(case, a, g).double(), expected, rtol=0, atol=outer_bound(case, a, g))
+        torch.testing.assert_close(case.run(a, g).double(), case.truth(a, g), rtol=0, atol=bound(case, a, g))
 
     @given(
         size=st.tuples(st.integers(5, 20), st.integers(5, 40)),
@@ -137,14 +92,7 @@ class TestAnyShape:
         c, o, groups = channels
         case = ConvCase((2, c, *size), o, kernel, stride, padding, dilation, groups, 100, bias=bias)
         x, g = case.inputs(dtype)
-        expected = conv_truth(case, x, g)
-        torch.testing.assert_close(run_conv(case, x, g).double(), expected, rtol=0, atol=conv_bound(case, x, g))
-
-
-def uneven(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Values of very different size: another order of additions gives other bits."""
-    generator = torch.Generator().manual_seed(2)
-    return (torch.randn(shape, generator=generator) * 10 ** (4 * torch.rand(shape, generator=generator) - 2)).to(dtype)
+        torch.testing.assert_close(case.run(x, g).double(), case.truth(x, g), rtol=0, atol=bound(case, x, g))
 
 
 PROBLEMS = {
@@ -189,12 +137,10 @@ class TestBits:
         assert torch.equal(run(shifted(x), shifted(g)), run(x, g))
 
 
-def shifted(x: Tensor) -> Tensor:
-    """The same values, one element behind a multiple of 64 bytes."""
-    memory = torch.empty(x.numel() + 1, dtype=x.dtype)
-    view = memory[1:].view(x.shape)
-    view.copy_(x)
-    return view
+def shifted(x: Tensor, by: int = 1) -> Tensor:
+    """The same values, `by` elements behind a multiple of 64 bytes."""
+    memory = torch.empty(x.numel() + by, dtype=x.dtype)
+    return memory[by:].view(x.shape).copy_(x)
 
 
 @pytest.mark.parametrize("dtype", MODEL_DTYPES, ids=str)
@@ -208,7 +154,7 @@ class TestNotFinite:
         for place in ("a", "g"):
             a, g = case.inputs(dtype)
             (a if place == "a" else g)[1, 3, 4] = value
-            out, expected = run_outer(case, a, g), outer_truth(case, a, g)
+            out, expected = case.run(a, g), case.truth(a, g)
             assert torch.equal(out.isfinite(), expected.isfinite())
             assert not out[1].isfinite().all()
 
@@ -218,28 +164,23 @@ class TestNotFinite:
         for place in ("x", "g"):
             x, g = case.inputs(dtype)
             (x if place == "x" else g)[1, 2, 3, 4] = value
-            out, expected = run_conv(case, x, g), conv_truth(case, x, g)
+            out, expected = case.run(x, g), case.truth(x, g)
             assert torch.equal(out.isfinite(), expected.isfinite())
             assert not out[1].isfinite().all()
 
 
-class TestGradients:
-    def test_outer(self) -> None:
-        case = OuterCase((2, 5, 70, 9), 128, nnz=2, bias=True)
-        check_gradient(case.inputs(torch.float32), lambda x, g: run_outer(case, x, g), 128, case, outer_truth)
-
-    @pytest.mark.parametrize("case", [CONV[5], CONV[2], CONV[10]], ids=str)
-    def test_conv(self, case: ConvCase) -> None:
-        check_gradient(case.inputs(torch.float32), lambda x, g: run_conv(case, x, g), case.k, case, conv_truth)
-
-
-def check_gradient(inputs, run, k: int, case, truth) -> None:
-    """Against autograd through the reference."""
-    y = torch.randn(len(inputs[0]), k, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("case", [OUTER[4], CONV[6], CONV[12], CONV[20]], ids=str)
+def test_gradient_is_that_of_the_reference(case: WeightCase) -> None:
+    inputs = case.inputs(torch.float32)
+    y = torch.randn(len(inputs[0]), case.k, generator=torch.Generator().manual_seed(3))
     ours = [x.clone().requires_grad_() for x in inputs]
-    (run(*ours) * y).sum().backward()
+    if isinstance(case, OuterCase):
+        out = ops.sketch_outer(*ours, case.spec, case.bias)
+    else:
+        out = ops.sketch_conv(*ours, case.spec, case.window, case.bias)
+    (out * y).sum().backward()
     theirs = [x.double().requires_grad_() for x in inputs]
-    (truth(case, *theirs) * y.double()).sum().backward()
+    (case.truth(*theirs) * y.double()).sum().backward()
     for mine, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.grad.double(), expected.grad, rtol=1e-4, atol=1e-4)
 
