@@ -35,6 +35,8 @@ SKETCH = (
     SketchCase((3, 2, WIDTH + 1), 127, seed=2**63 - 1),
     SketchCase((1, 5, 3 * WIDTH + 2), 1000, nnz=3, first_segment=2**40),
     SketchCase((2, 7, 2 * WIDTH), 1024, nnz=9, seed=5),
+    SketchCase((2, 3, WIDTH + 4), 99),  # 16-byte loads on a GPU, of the wider dtypes alone
+    SketchCase((1, 600, WIDTH + 8), 256, seed=7),  # several slices, 16-byte loads
     SketchCase((0, 3, 100), 64),
     SketchCase((3, 0, 100), 64),
     SketchCase((3, 2, 0), 64),

@@ -3,7 +3,7 @@
 // A block's threads are fibers, run one at a time in an order drawn from `emulation::schedule`: each runs until it
 // waits (__syncthreads, __syncwarp, a shuffle) or ends. Shared memory is poisoned with NaN before every block, and
 // bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait for
-// different things, shared memory beyond what was asked for, launches that a real device refuses.
+// different things, shared memory beyond what was asked for, misaligned wide loads, launches that a device refuses.
 // Not emulated: time, the memory model between fibers, tensor cores, asynchronous copies.
 #pragma once
 #include <ucontext.h>
@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -31,6 +33,15 @@ struct dim3 {
   unsigned x = 1, y = 1, z = 1;
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
+
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+extern "C" {
+inline unsigned emulated_first_block = 0;  // those before it are left out: a test looks at the last of many
+inline uint64_t emulated_wide_loads = 0;
+}
 
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -62,6 +73,7 @@ struct Block {
   ucontext_t scheduler;
   int current = 0;
   std::function<void()> body;
+  std::exception_ptr error;
 };
 
 inline Block* block = nullptr;
@@ -73,7 +85,11 @@ inline void wait_for(Wait what) {
 }
 
 inline void run_body() {
-  block->body();
+  try {
+    block->body();
+  } catch (...) {
+    block->error = std::current_exception();
+  }
   Fiber& self = block->fibers[block->current];
   self.done = true;
   swapcontext(&self.context, &block->scheduler);
@@ -136,6 +152,7 @@ inline void run_block(int threads, const std::function<void()>& body, std::mt199
     for (int thread : order) {
       const Fiber& fiber = state.fibers[thread];
       if (moves[thread / kWarpSize] && !fiber.done && fiber.wait == Wait::none) resume(thread);
+      if (state.error) std::rethrow_exception(state.error);
     }
     for (int first = 0; first < threads; first += kWarpSize) release_warp(first);
     release_block();
@@ -166,6 +183,12 @@ T __shfl_sync(unsigned, T value, int source) {
   T result;
   std::memcpy(&result, &emulation::block->fibers[emulation::block->current].taken, sizeof(T));
   return result;
+}
+
+inline uint4 __ldg(const uint4* at) {
+  if (reinterpret_cast<uintptr_t>(at) % sizeof(uint4) != 0) throw std::runtime_error("emulation: misaligned wide load");
+  ++emulated_wide_loads;
+  return *at;
 }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
@@ -205,8 +228,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   gridDim = config->gridDim;
   blockDim = config->blockDim;
   std::mt19937_64 random(emulation::schedule);
-  std::vector<unsigned> order(gridDim.x);
-  for (unsigned i = 0; i < gridDim.x; ++i) order[i] = i;
+  std::vector<unsigned> order(gridDim.x - std::min(gridDim.x, emulated_first_block));
+  std::iota(order.begin(), order.end(), emulated_first_block);
   std::shuffle(order.begin(), order.end(), random);
   for (unsigned index : order) {
     blockIdx = dim3(index, 0, 0);
