@@ -47,6 +47,13 @@ def test_bits_of_the_definition() -> None:
     assert {int(i): float(out[i]) for i in out.nonzero()} == {269: -1.0, 952: -2.0}
 
 
+@pytest.mark.parametrize("k", [64, 1024, 4096, 70_001])
+def test_emulated_slices_are_long(k: int, emulated) -> None:
+    """512 segments, so that a warp's batch is full, and 8 columns a bucket, so that sums are few beside x."""
+    x = torch.empty(1, 2**16, 64)
+    assert emulate.workspace_floats(emulated, x, k) <= x.numel() * min(k / (512 * 64), 1 / 8) + k
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", SKETCH, ids=str)
 class TestValues:
@@ -109,7 +116,7 @@ def zeros(shape: tuple[int, int, int]) -> torch.Tensor:
 
 
 class TestMoreThan31Bits:
-    """The last segments of large arrays, against the sketch of those segments alone."""
+    """Parts of large arrays, against the sketch of those parts alone."""
 
     @pytest.mark.parametrize("shape", [(2**16 + 1, 1, 2**15), (1, 2**16 + 1, 2**15)], ids=str)
     def test_cpu(self, shape: tuple[int, int, int]) -> None:
@@ -121,8 +128,14 @@ class TestMoreThan31Bits:
     def test_emulated(self, shape: tuple[int, int, int], emulated) -> None:
         x = zeros(shape)
         x[-1, -1, -100:] = torch.arange(100)[-shape[2] :]
-        blocks = shape[0] * shape[1]  # a row is a slice
-        assert torch.equal(emulate.last_block_of_sketch(emulated, x, (64, 0, 1, 0), blocks)[None], self.last_row(x))
+        blocks = shape[0] * shape[1]  # a row is a slice, or less than one
+        assert torch.equal(emulate.block_of_sketch(emulated, x, (64, 0, 1, 0), blocks - 1)[None], self.last_row(x))
+
+    def test_emulated_row(self, emulated) -> None:
+        x = zeros((1, 1, 2**31 + 2**15))
+        x[..., :100] = torch.arange(100)
+        expected = sketch(x[..., :100].contiguous(), 64)
+        assert torch.equal(emulate.block_of_sketch(emulated, x, (64, 0, 1, 0), 0)[None], expected)
 
     @staticmethod
     def last_row(x: torch.Tensor) -> torch.Tensor:

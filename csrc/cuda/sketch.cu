@@ -56,7 +56,7 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   plan.slice_segments = std::max<int64_t>(512, k / 8);
   plan.slices = (plan.segments + plan.slice_segments - 1) / plan.slice_segments;
   plan.window = static_cast<int>(std::min<int64_t>(k, kSharedFloats));
-  plan.warps = std::max(1, std::min(kMaxWarps, kSharedFloats / plan.window));
+  plan.warps = std::min(kMaxWarps, kSharedFloats / plan.window);
   plan.run_segments = (plan.slice_segments + plan.warps - 1) / plan.warps;
   return plan;
 }
@@ -118,7 +118,8 @@ __device__ inline Columns columns_of(int lane) {
   using R = Reading<T, kWide>;
   if (!kWide) return {lane, lane + kWarp, false};
   const int pair = lane % R::kLanes * R::kPairs + lane / R::kLanes;
-  const bool swapped = pair >= kWarp / 2;  // it shares its two banks with pair - 16, and takes them the other way round
+  // Pairs 16 apart share their two banks, so they take them in opposite order.
+  const bool swapped = pair >= kWarp / 2;
   return {2 * pair + swapped, 2 * pair + !swapped, swapped};
 }
 
@@ -226,7 +227,7 @@ __global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n
       for (int w = 0; w < plan.warps; ++w) sum += all[w * plan.window + b];
       result[window_begin + b] = sum * factor;
     }
-    __syncthreads();
+    __syncthreads();  // the last readers of a window are done
   }
 }
 

@@ -7,17 +7,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 GUARD = 256  # elements of NaN before and behind every array
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
 
 
-def compile_kernels(folder: Path) -> ctypes.CDLL:
+def compile_kernels(folder: Path, root: Path = ROOT, warnings: bool = True) -> Path:
+    """A library in folder, of the sources under root; broken sources are compiled without warnings."""
     library = folder / "libemulated.so"
-    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
-    command = ["g++", *flags, f"-I{HERE}", "-o", str(library), str(HERE / "kernels.cpp")]
-    subprocess.run(command, check=True)
+    warn = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"] if warnings else ["-w"]
+    hooks = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"]  # called in races.cpp
+    hooks += ["-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"]
+    objects = []
+    for name, flags in (("kernels", hooks), ("fibers", []), ("races", [])):
+        objects.append(str(folder / f"{name}.o"))
+        source = ["-c", str(root / f"tests/emulate/{name}.cpp"), f"-I{root / 'tests/emulate'}"]
+        command = ["g++", "-std=c++17", "-O2", "-fPIC", *warn, *flags, *source, "-o", objects[-1]]
+        subprocess.run(command, check=True, stderr=None if warnings else subprocess.DEVNULL)
+    subprocess.run(["g++", "-shared", *objects, "-o", str(library)], check=True)
+    return library
+
+
+def load(library: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(library))
     loaded.emulated_sketch.restype = ctypes.c_char_p
     loaded.emulated_sketch_workspace.restype = ctypes.c_int64
@@ -27,17 +39,21 @@ def compile_kernels(folder: Path) -> ctypes.CDLL:
 class Guarded:
     """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`.
 
-    It begins at a multiple of 64 bytes, or `offset` elements behind one.
+    It begins at a multiple of 64 bytes, or `offset` elements behind one. Arrays of one call have NaN of different
+    payloads, so that what was read outside one and written outside another is found as well.
     """
 
-    def __init__(self, values: Tensor, offset: int = 0):
-        front, behind = (values.new_full((size,), float("nan")) for size in (GUARD + offset, GUARD))
-        self.memory = torch.cat([front, values.reshape(-1), behind])
+    def __init__(self, values: Tensor, payload: int, offset: int = 0):
+        self.integers = torch.int16 if values.element_size() == 2 else torch.int32
+        self.poison = torch.tensor([float("nan")], dtype=values.dtype).view(self.integers) + payload
+        front, behind = (self.poison.repeat(size).view(values.dtype) for size in (GUARD + offset, GUARD))
+        self.memory = torch.cat([front[: GUARD + offset], values.reshape(-1), behind[:GUARD]])
         self.values = self.memory[GUARD + offset : -GUARD].view(values.shape)
         self.outside = [self.memory[: GUARD + offset], self.memory[-GUARD:]]
 
     def check(self) -> None:
-        if not torch.cat(self.outside).isnan().all():
+        found = torch.cat(self.outside).view(self.integers).view(-1, len(self.poison))
+        if not (found == self.poison).all():
             raise AssertionError("a kernel wrote outside its array")
 
 
@@ -59,9 +75,9 @@ def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0, offse
     """The CUDA sketch of x [n, rows, cols], emulated with fibers in the order that `schedule` draws; x begins
     `offset` elements behind an aligned address."""
     arrays = [
-        Guarded(x, offset),
-        Guarded(torch.full((workspace_floats(library, x, spec[0]),), float("nan"))),
-        Guarded(torch.full((len(x), spec[0]), float("nan"))),
+        Guarded(x, 1, offset),
+        Guarded(torch.full((workspace_floats(library, x, spec[0]),), float("nan")), 2),
+        Guarded(torch.full((len(x), spec[0]), float("nan")), 3),
     ]
     _sketch(library, *(array.values for array in arrays), spec, schedule)
     for array in arrays:
@@ -69,17 +85,17 @@ def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0, offse
     return arrays[2].values
 
 
-def last_block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, blocks: int) -> Tensor:
-    """The sums [k] that the last of so many blocks leaves: of its slice, or of its sample if that is one slice."""
+def block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, block: int) -> Tensor:
+    """The sums [k] that one block leaves: of its slice, or of its sample if that is one slice."""
     workspace = torch.empty(workspace_floats(library, x, spec[0]))
     out = torch.empty(len(x), spec[0])
-    first_block = ctypes.c_uint.in_dll(library, "emulated_first_block")
-    first_block.value = blocks - 1
+    only = ctypes.c_int64.in_dll(library, "emulated_only_block")
+    only.value = block
     try:
         _sketch(library, x, workspace, out, spec)
     finally:
-        first_block.value = 0
-    return (workspace if len(workspace) else out).view(-1)[-spec[0] :]
+        only.value = -1
+    return (workspace if len(workspace) else out).view(-1, spec[0])[block]
 
 
 def wide_loads(library: ctypes.CDLL) -> int:
