@@ -1,6 +1,7 @@
 # make demo     set everything up in .venv and run the demo
 # make test     lint, types, format, tests        make bench   benchmarks (on a quiet machine)
 # make lint     the checks alone                  make format  rewrite the code in its style
+# make mutate   break the kernels in every way and see the tests fail
 # make clean    remove .venv and what was built
 #
 # Needed: make, Python 3.11 or later with its headers, a C++17 compiler; nvcc if there shall be CUDA kernels.
@@ -14,7 +15,7 @@ DONE := $(VENV)/.done
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc python -type f)
 CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench lint format mutate clean
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
@@ -36,6 +37,9 @@ format: $(DONE)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
+
+mutate: $(DONE)/test
+	$(BIN)/python -m tests.mutate_kernels
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,9 @@
 """Devices, the emulated kernels, and the loud count of GPU tests that did not run."""
 
 import ctypes
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,8 @@ HAS_GPU = torch.cuda.is_available()
 
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return emulate.compile_kernels(tmp_path_factory.mktemp("emulated"))
+    given = os.environ.get("GRADKERN_EMULATED")  # by tests/mutate_kernels.py: broken kernels
+    return emulate.load(Path(given) if given else emulate.compile_kernels(tmp_path_factory.mktemp("emulated")))
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not HAS_GPU:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        elif "emulated" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.emulated)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

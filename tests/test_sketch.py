@@ -47,6 +47,13 @@ def test_bits_of_the_definition() -> None:
     assert {int(i): float(out[i]) for i in out.nonzero()} == {269: -1.0, 952: -2.0}
 
 
+@pytest.mark.parametrize("k", [64, 1024, 4096, 70_001])
+def test_emulated_slices_are_long(k: int, emulated) -> None:
+    """512 segments, so that a warp's batch is full, and 8 columns a bucket, so that sums are few beside x."""
+    x = torch.empty(1, 2**16, 64)
+    assert emulate.workspace_floats(emulated, x, k) <= x.numel() * min(k / (512 * 64), 1 / 8) + k
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", SKETCH, ids=str)
 class TestValues:
@@ -83,11 +90,56 @@ def uneven(shape: tuple[int, int, int]) -> torch.Tensor:
     return torch.randn(shape, generator=generator) * 10 ** (8 * torch.rand(shape, generator=generator) - 4)
 
 
-def test_emulated_bits_do_not_depend_on_the_schedule(emulated) -> None:
-    x, spec = uneven((1, 90, 130)), (64, 0, 2, 0)
+@pytest.mark.parametrize("cols", [130, 136])  # loads of an element, of 16 bytes
+def test_emulated_bits_do_not_depend_on_the_schedule(cols: int, emulated) -> None:
+    x, spec = uneven((1, 90, cols)), (64, 0, 2, 0)
     first = emulate.sketch(emulated, x, spec, schedule=1)
     for schedule in range(2, 8):
         assert torch.equal(emulate.sketch(emulated, x, spec, schedule), first)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_emulated_bits_do_not_depend_on_the_alignment(dtype: torch.dtype, emulated) -> None:
+    x, spec = uneven((2, 9, 3 * 64 + 8)).to(dtype), (100, 0, 2, 0)
+    before = emulate.wide_loads(emulated)
+    aligned = emulate.sketch(emulated, x, spec)
+    between = emulate.wide_loads(emulated)
+    misaligned = emulate.sketch(emulated, x, spec, offset=1)
+    assert torch.equal(aligned, misaligned)
+    assert between - before == spec[2] * x.numel() * x.element_size() // 16  # every byte once a repeat
+    assert emulate.wide_loads(emulated) == between
+
+
+def zeros(shape: tuple[int, int, int]) -> torch.Tensor:
+    """Of bfloat16, in memory that nothing has touched yet: 4 GiB of it cost none."""
+    return torch.from_numpy(np.zeros(shape, np.uint16)).view(torch.bfloat16)
+
+
+class TestMoreThan31Bits:
+    """Parts of large arrays, against the sketch of those parts alone."""
+
+    @pytest.mark.parametrize("shape", [(2**16 + 1, 1, 2**15), (1, 2**16 + 1, 2**15)], ids=str)
+    def test_cpu(self, shape: tuple[int, int, int]) -> None:
+        x = zeros(shape)
+        x[-1, -1, -100:] = torch.arange(100)
+        assert torch.equal(sketch(x, 64)[-1:], self.last_row(x))
+
+    @pytest.mark.parametrize("shape", [(2**16 + 1, 1, 2**15), (1, 2**16 + 1, 2**15), (2**25 + 1, 1, 8)], ids=str)
+    def test_emulated(self, shape: tuple[int, int, int], emulated) -> None:
+        x = zeros(shape)
+        x[-1, -1, -100:] = torch.arange(100)[-shape[2] :]
+        blocks = shape[0] * shape[1]  # a row is a slice, or less than one
+        assert torch.equal(emulate.block_of_sketch(emulated, x, (64, 0, 1, 0), blocks - 1)[None], self.last_row(x))
+
+    def test_emulated_row(self, emulated) -> None:
+        x = zeros((1, 1, 2**31 + 2**15))
+        x[..., :100] = torch.arange(100)
+        expected = sketch(x[..., :100].contiguous(), 64)
+        assert torch.equal(emulate.block_of_sketch(emulated, x, (64, 0, 1, 0), 0)[None], expected)
+
+    @staticmethod
+    def last_row(x: torch.Tensor) -> torch.Tensor:
+        return sketch(x[-1:, -1:], 64, first_segment=(x.shape[1] - 1) * (x.shape[2] // 64))
 
 
 class TestBits:

@@ -10,9 +10,10 @@ namespace gradkern::cuda {
 namespace {
 
 [[noreturn]] void refuse(const std::string& op) {
-  throw std::runtime_error(op +
-                           ": the arrays are on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was "
-                           "found when it was built); reinstall with nvcc on the PATH, or call .cpu() on them");
+  throw std::runtime_error(
+      op +
+      ": the arrays are on a CUDA device, but this build of gradkern has no CUDA code (no nvcc was "
+      "found when it was built); reinstall with nvcc on the PATH, or call .cpu() on them");
 }
 
 }  // namespace

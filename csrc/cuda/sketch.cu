@@ -7,12 +7,16 @@
 // no bank conflict and no atomic. The block then adds its warps' buckets in order, and a second kernel adds the
 // slices of a sample in order. The cut depends on the shape and k alone, so the same call gives the same bits on
 // every device. Where k buckets do not fit, the slice is read once for each window of them.
-// Bound by reading x once.
+// Bound by reading x once, so a lane reads 16 bytes at a time where every segment starts at 16 bytes. Such a load
+// brings 4 (float32) neighbouring columns of one of 2 segments; lanes then trade halves, so that each holds 2 columns
+// of both. Where x allows only loads of an element, lanes read the 2 columns they add. The order of additions, and so
+// every bit of the result, is the same.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "launch.h"
 #include "sketch.h"
@@ -22,8 +26,9 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr int kMaxWarps = 16;
-constexpr int kSharedFloats = 16384;  // 64 KiB: three blocks a multiprocessor on sm_90, two on sm_80
-constexpr int kInFlight = 8;          // segments loaded before the first of them is added
+constexpr int kMaxThreads = kMaxWarps * kWarp;
+constexpr int kSharedFloats = 16384;  // 64 KiB: two blocks a multiprocessor, as many as its registers allow
+constexpr int kLaneWords = 8;         // loaded by a lane before it adds the first
 constexpr unsigned kAll = 0xFFFFFFFFu;
 
 __device__ inline float to_float(float x) { return x; }
@@ -51,68 +56,153 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   plan.slice_segments = std::max<int64_t>(512, k / 8);
   plan.slices = (plan.segments + plan.slice_segments - 1) / plan.slice_segments;
   plan.window = static_cast<int>(std::min<int64_t>(k, kSharedFloats));
-  plan.warps = std::max(1, std::min(kMaxWarps, kSharedFloats / plan.window));
+  plan.warps = std::min(kMaxWarps, kSharedFloats / plan.window);
   plan.run_segments = (plan.slice_segments + plan.warps - 1) / plan.warps;
   return plan;
 }
 
-// Segments [begin, end) of one sample, added to the warp's buckets of [window_begin, window_begin + window).
-template <typename T>
-__device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, int64_t begin, int64_t end,
-                        int64_t window_begin, int window, float* buckets) {
+// How a warp reads segments. Wide: a lane loads 16 bytes, kPairs pairs of neighbouring columns, so that one load of the
+// warp covers kPairs segments, kLanes lanes each. Narrow, for any address: a lane loads columns lane and lane + 32.
+template <typename T, bool kWide>
+struct Reading {
+  static constexpr int kPairs = kWide ? 8 / static_cast<int>(sizeof(T)) : 1;
+  static constexpr int kLanes = kWarp / kPairs;
+  static constexpr int kPairWords = (2 * sizeof(T) + 3) / 4;
+  static constexpr int kWords = kPairs * kPairWords;
+  static constexpr int kInFlight = kLaneWords / kWords;  // loads before the first segment is added
+};
+
+template <typename T, bool kWide>
+__device__ inline void load(const T* segment, int width, int lane, unsigned (&words)[Reading<T, kWide>::kWords]) {
+  using R = Reading<T, kWide>;
+  if constexpr (kWide) {
+    constexpr int kColumns = 2 * R::kPairs;
+    const int column = lane % R::kLanes * kColumns;
+    // width is a multiple of kColumns: a lane's columns are all there, or none is.
+    const uint4 loaded = column < width ? __ldg(reinterpret_cast<const uint4*>(segment + column)) : uint4{};
+    memcpy(words, &loaded, sizeof loaded);
+  } else {
+    T pair[2] = {};
+    if (lane < width) pair[0] = segment[lane];
+    if (lane + kWarp < width) pair[1] = segment[lane + kWarp];
+    memcpy(words, pair, sizeof pair);
+  }
+}
+
+// Transposes pairs among the lanes that loaded the same columns of kPairs segments: pair s is then one of segment s.
+template <int kPairs, int kPairWords>
+__device__ inline void exchange(int lane, unsigned (&words)[kPairs * kPairWords]) {
+  constexpr int kLanes = kWarp / kPairs;
+#pragma unroll
+  for (int bit = 1; bit < kPairs; bit *= 2) {
+    const bool upper = (lane / kLanes & bit) != 0;
+#pragma unroll
+    for (int at = 0; at < kPairs * kPairWords; ++at) {
+      if (at / kPairWords & bit) continue;
+      unsigned& low = words[at];
+      unsigned& high = words[at + bit * kPairWords];
+      const unsigned taken = __shfl_sync(kAll, upper ? low : high, lane ^ (bit * kLanes));
+      (upper ? low : high) = taken;
+    }
+  }
+}
+
+// The two columns of every segment that a lane adds: first those of all lanes, then second.
+struct Columns {
+  int first, second;
+  bool swapped;  // first is the right one of a pair
+};
+
+template <typename T, bool kWide>
+__device__ inline Columns columns_of(int lane) {
+  using R = Reading<T, kWide>;
+  if (!kWide) return {lane, lane + kWarp, false};
+  const int pair = lane % R::kLanes * R::kPairs + lane / R::kLanes;
+  // Pairs 16 apart share their two banks, so they take them in opposite order.
+  const bool swapped = pair >= kWarp / 2;
+  return {2 * pair + swapped, 2 * pair + !swapped, swapped};
+}
+
+// A warp's buckets [begin, begin + size) of k.
+struct Window {
+  float* sums;
+  unsigned begin, size, k;
+};
+
+// Adds x to the bucket of a column, if that is in the window.
+__device__ inline void add(const Window& window, float x, unsigned long long signs, unsigned offset, int column) {
+  const unsigned target = offset + column;
+  const unsigned at = (target < window.k ? target : target - window.k) - window.begin;  // huge below the window
+  if (at < window.size) window.sums[at] += signs >> column & 1u ? -x : x;
+}
+
+// The next 32 segments of a run: each lane has placed and hashed one; the others get it by shuffle.
+struct Batch {
+  int64_t start;  // in x
+  int width;
+  unsigned long long signs;
+  unsigned offset;
+};
+
+template <typename T, bool kWide>
+__device__ void add_batch(const T* x, const Batch& mine, const Columns& columns, const Window& window) {
+  using R = Reading<T, kWide>;
   const int lane = threadIdx.x % kWarp;
-  const int64_t per_row = (plan.cols + kSegment - 1) / kSegment;
-  const uint64_t mixed_seed = mix64(spec.seed);
-  const unsigned k = static_cast<unsigned>(spec.k);
-  for (int64_t base = begin; base < end; base += kWarp) {
-    // Each lane places and hashes one of the next 32 segments; the others get it by shuffle.
-    const int64_t mine = base + lane;
-    const int64_t row = mine / per_row;
-    const int64_t col = (mine - row * per_row) * kSegment;
-    const int64_t start = row * plan.cols + col;
-    const int64_t left = plan.cols - col;
-    const int width = mine < end ? static_cast<int>(left < kSegment ? left : kSegment) : 0;
-    const uint64_t key = segment_key(mixed_seed, spec.first_segment + mine);
-    for (int64_t q = 0; q < spec.nnz; ++q) {
-      const unsigned long long signs = segment_signs(key, q);
-      const unsigned offset = segment_offset(key, q, spec.k);
-      for (int group = 0; group < kWarp; group += kInFlight) {
-        float low[kInFlight], high[kInFlight];
-        unsigned target[kInFlight];
+#pragma unroll 1
+  for (int group = 0; group < kWarp; group += R::kInFlight * R::kPairs) {
+    unsigned words[R::kInFlight][R::kWords];
 #pragma unroll
-        for (int u = 0; u < kInFlight; ++u) {
-          const T* segment = x + __shfl_sync(kAll, static_cast<long long>(start), group + u);
-          const int segment_width = __shfl_sync(kAll, width, group + u);
-          low[u] = lane < segment_width ? to_float(segment[lane]) : 0.0f;
-          high[u] = lane + kWarp < segment_width ? to_float(segment[lane + kWarp]) : 0.0f;
-        }
+    for (int u = 0; u < R::kInFlight; ++u) {
+      const int from = group + u * R::kPairs + lane / R::kLanes;
+      const T* segment = x + __shfl_sync(kAll, static_cast<long long>(mine.start), from);
+      load<T, kWide>(segment, __shfl_sync(kAll, mine.width, from), lane, words[u]);
+    }
 #pragma unroll
-        for (int u = 0; u < kInFlight; ++u) {
-          const unsigned long long sign = __shfl_sync(kAll, signs, group + u) >> lane;
-          low[u] = sign & 1u ? -low[u] : low[u];
-          high[u] = (sign >> kWarp) & 1u ? -high[u] : high[u];
-          target[u] = __shfl_sync(kAll, offset, group + u) + lane;
-        }
+    for (int u = 0; u < R::kInFlight; ++u) {
+      exchange<R::kPairs, R::kPairWords>(lane, words[u]);
 #pragma unroll
-        for (int u = 0; u < kInFlight; ++u) {
-          const unsigned a = target[u] < k ? target[u] : target[u] - k;
-          const unsigned b = target[u] + kWarp < k ? target[u] + kWarp : target[u] + kWarp - k;
-          const int64_t in_low = static_cast<int64_t>(a) - window_begin;
-          const int64_t in_high = static_cast<int64_t>(b) - window_begin;
-          if (in_low >= 0 && in_low < window) buckets[in_low] += low[u];
-          if (in_high >= 0 && in_high < window) buckets[in_high] += high[u];
-          __syncwarp();  // the next segment may meet these buckets in other lanes
-        }
+      for (int s = 0; s < R::kPairs; ++s) {
+        const int from = group + u * R::kPairs + s;
+        const unsigned long long signs = __shfl_sync(kAll, mine.signs, from);
+        const unsigned offset = __shfl_sync(kAll, mine.offset, from);
+        T pair[2];
+        memcpy(pair, words[u] + s * R::kPairWords, sizeof pair);
+        const float left = to_float(pair[0]), right = to_float(pair[1]);
+        add(window, columns.swapped ? right : left, signs, offset, columns.first);
+        add(window, columns.swapped ? left : right, signs, offset, columns.second);
+        __syncwarp();  // the next segment may meet these buckets in other lanes
       }
     }
   }
 }
 
+// Adds segments [begin, end) of one sample to the warp's buckets.
+template <typename T, bool kWide>
+__device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, int64_t begin, int64_t end,
+                        const Window& window) {
+  const int lane = threadIdx.x % kWarp;
+  const Columns columns = columns_of<T, kWide>(lane);
+  const int64_t per_row = (plan.cols + kSegment - 1) / kSegment;
+  const uint64_t mixed_seed = mix64(spec.seed);
+  for (int64_t base = begin; base < end; base += kWarp) {
+    const int64_t segment = base + lane;
+    const int64_t row = segment / per_row;
+    const int64_t col = (segment - row * per_row) * kSegment;
+    const int64_t left = plan.cols - col;
+    const int width = segment < end ? static_cast<int>(left < kSegment ? left : kSegment) : 0;
+    const uint64_t key = segment_key(mixed_seed, spec.first_segment + segment);
+    for (int64_t q = 0; q < spec.nnz; ++q) {
+      const Batch mine = {row * plan.cols + col, width, segment_signs(key, q), segment_offset(key, q, spec.k)};
+      add_batch<T, kWide>(x, mine, columns, window);
+    }
+  }
+}
+
 // Block (i, slice) writes its slice's sums to sums[i, slice, :].
-template <typename T>
-__global__ void sketch_slices(const T* x,   // [n, rows, cols]
-                              float* sums,  // [n, slices, k]
-                              Plan plan, SketchSpec spec, float factor) {
+template <typename T, bool kWide>
+__global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n, rows, cols]
+                                                             float* sums,  // [n, slices, k]
+                                                             Plan plan, SketchSpec spec, float factor) {
   const int64_t i = blockIdx.x / plan.slices;
   const int64_t slice = blockIdx.x % plan.slices;
   const int warp = threadIdx.x / kWarp;
@@ -128,14 +218,16 @@ __global__ void sketch_slices(const T* x,   // [n, rows, cols]
     const int window = static_cast<int>(window_left < plan.window ? window_left : plan.window);
     for (int b = threadIdx.x; b < plan.warps * plan.window; b += blockDim.x) all[b] = 0.0f;
     __syncthreads();
-    add_run(x + i * plan.rows * plan.cols, plan, spec, begin, end, window_begin, window, all + warp * plan.window);
+    add_run<T, kWide>(x + i * plan.rows * plan.cols, plan, spec, begin, end,
+                      {all + warp * plan.window, static_cast<unsigned>(window_begin), static_cast<unsigned>(window),
+                       static_cast<unsigned>(spec.k)});
     __syncthreads();
     for (int b = threadIdx.x; b < window; b += blockDim.x) {
       float sum = 0.0f;
       for (int w = 0; w < plan.warps; ++w) sum += all[w * plan.window + b];
       result[window_begin + b] = sum * factor;
     }
-    __syncthreads();
+    __syncthreads();  // the last readers of a window are done
   }
 }
 
@@ -157,8 +249,11 @@ void sketch_typed(const View& x, float* workspace, const View& out, const Sketch
   const bool direct = plan.slices == 1;
   float* result = static_cast<float*>(out.data);
   const size_t shared = static_cast<size_t>(plan.warps) * plan.window * sizeof(float);
-  launch({"sketch", plan.n * plan.slices, plan.warps * kWarp, shared, stream}, sketch_slices<T>,
-         static_cast<const T*>(x.data), direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
+  // Every segment then starts at 16 bytes and is a multiple of them long.
+  const bool wide = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && plan.cols * sizeof(T) % 16 == 0;
+  const auto kernel = wide ? sketch_slices<T, true> : sketch_slices<T, false>;
+  launch({"sketch", plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
+         direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
   if (direct) return;
   constexpr int kThreads = 256;
   launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,

@@ -3,52 +3,80 @@
 import ctypes
 import mmap
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 GUARD = 256  # elements of NaN before and behind every array
+OPS = {"kernels": "sketch", "products": "sketch_outer", "convolution": "sketch_conv"}  # file: op
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
 
+_WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+# -fsanitize=thread calls functions of races.cpp
+_HOOKS = [
+    "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
+    "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error",
+]  # fmt: skip
 
-def compile_kernels(folder: Path) -> ctypes.CDLL:
-    library = folder / "libemulated.so"
-    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-fPIC", f"-I{HERE}"]
-    objects = {path: folder / f"{path.stem}.o" for path in sorted(HERE.glob("*.cpp"))}
-    compilers = [subprocess.Popen(["g++", *flags, "-c", "-o", str(o), str(path)]) for path, o in objects.items()]
-    failed = [compiler.args for compiler in compilers if compiler.wait() != 0]
-    if failed:
+
+def compile_kernels(
+    folder: Path, root: Path = ROOT, warnings: bool = True, ops: Collection[str] = tuple(OPS.values())
+) -> Path:
+    """A library in folder, of the sources under root; broken sources are compiled without warnings.
+
+    Raises
+    ------
+    RuntimeError : a source does not compile
+    """
+    chosen = [file for file, op in OPS.items() if op in ops]
+    compilers = []
+    for name in [*chosen, "fibers", "races"]:
+        source = ["-c", str(root / f"tests/emulate/{name}.cpp"), f"-I{root / 'tests/emulate'}"]
+        flags = [*(_WARNINGS if warnings else ["-w"]), *(_HOOKS if name in chosen else [])]
+        command = ["g++", "-std=c++17", "-O2", "-fPIC", *flags, *source, "-o", str(folder / f"{name}.o")]
+        compilers.append(subprocess.Popen(command, stderr=None if warnings else subprocess.DEVNULL))
+    if failed := [compiler.args for compiler in compilers if compiler.wait() != 0]:
         raise RuntimeError(f"the emulation does not compile: {failed}")
-    subprocess.run(["g++", "-shared", "-o", str(library), *map(str, objects.values())], check=True)
+    library = folder / "libemulated.so"
+    subprocess.run(["g++", "-shared", "-o", str(library), *map(str, sorted(folder.glob("*.o")))], check=True)
+    return library
+
+
+def load(library: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(library))
-    for op in ("sketch", "sketch_outer", "sketch_conv"):
-        getattr(loaded, f"emulated_{op}").restype = ctypes.c_char_p
-        getattr(loaded, f"emulated_{op}_workspace").restype = ctypes.c_int64
-    for name in ("multiply_add", "load_matrices"):
-        getattr(loaded, f"emulated_{name}").restype = ctypes.c_char_p
-    loaded.emulated_to_tf32.restype = ctypes.c_uint32
+    for op in OPS.values():
+        if hasattr(loaded, f"emulated_{op}"):  # a broken library may hold the broken op alone
+            getattr(loaded, f"emulated_{op}").restype = ctypes.c_char_p
+            getattr(loaded, f"emulated_{op}_workspace").restype = ctypes.c_int64
+    if hasattr(loaded, "emulated_multiply_add"):
+        loaded.emulated_multiply_add.restype = loaded.emulated_load_matrices.restype = ctypes.c_char_p
+        loaded.emulated_to_tf32.restype = ctypes.c_uint32
     return loaded
 
 
 class Guarded:
-    """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`."""
+    """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`.
 
-    def __init__(self, values: Tensor):
-        pad = values.new_full((GUARD,), float("nan"))
-        self.memory = torch.cat([pad, values.reshape(-1), pad])
-        self.values = self.memory[GUARD : GUARD + values.numel()].view(values.shape)
+    It begins at a multiple of 64 bytes, or `offset` elements behind one. Arrays of one call have NaN of different
+    payloads, so that what was read outside one and written outside another is found as well.
+    """
 
-    @property
-    def pointer(self) -> ctypes.c_void_p:
-        return pointer(self.values)
+    def __init__(self, values: Tensor, payload: int, offset: int = 0):
+        self.integers = torch.int16 if values.element_size() == 2 else torch.int32
+        self.poison = torch.tensor([float("nan")], dtype=values.dtype).view(self.integers) + payload
+        front, behind = (self.poison.repeat(size).view(values.dtype) for size in (GUARD + offset, GUARD))
+        self.memory = torch.cat([front[: GUARD + offset], values.reshape(-1), behind[:GUARD]])
+        self.values = self.memory[GUARD + offset : -GUARD].view(values.shape)
+        self.outside = [self.memory[: GUARD + offset], self.memory[-GUARD:]]
 
     def check(self) -> None:
-        outside = torch.cat([self.memory[:GUARD], self.memory[-GUARD:]])
-        if not outside.isnan().all():
+        found = torch.cat(self.outside).view(self.integers).view(-1, len(self.poison))
+        if not (found == self.poison).all():
             raise AssertionError("a kernel wrote outside its array")
 
 
@@ -85,20 +113,52 @@ def raise_error(message: bytes | None) -> None:
 
 def results(n: int, k: int, floats: int) -> tuple[Guarded, Guarded]:
     """A workspace and a result."""
-    return Guarded(torch.full((floats,), float("nan"))), Guarded(torch.full((n, k), float("nan")))
+    return Guarded(torch.full((floats,), float("nan")), 2), Guarded(torch.full((n, k), float("nan")), 3)
 
 
-def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0) -> Tensor:
-    """The CUDA sketch of x [n, rows, cols], emulated with fibers in the order that `schedule` draws."""
-    sizes = integers(*x.shape)
-    floats = library.emulated_sketch_workspace(*sizes, ctypes.c_int64(spec[0]))
-    arrays = (Guarded(x), *results(len(x), spec[0], floats))
-    x_pointer, workspace, out = (array.pointer for array in arrays)
-    rest = [*integers(*spec), ctypes.c_uint64(schedule)]
-    raise_error(library.emulated_sketch(x_pointer, DTYPES[x.dtype], *sizes, workspace, out, *rest))
+@contextmanager
+def only_block(library: ctypes.CDLL, block: int) -> Iterator[None]:
+    """Launches run one block, or their last if they have fewer: for arrays too large to run whole."""
+    only = ctypes.c_int64.in_dll(library, "emulated_only_block")
+    only.value = block
+    try:
+        yield
+    finally:
+        only.value = -1
+
+
+def workspace_floats(library: ctypes.CDLL, x: Tensor, k: int) -> int:
+    floats: int = library.emulated_sketch_workspace(*integers(*x.shape, k))
+    return floats
+
+
+def _sketch(library: ctypes.CDLL, x: Tensor, workspace: Tensor, out: Tensor, spec: Spec, schedule: int = 0) -> None:
+    arrays, rest = (pointer(workspace), pointer(out)), (*integers(*spec), ctypes.c_uint64(schedule))
+    raise_error(library.emulated_sketch(pointer(x), DTYPES[x.dtype], *integers(*x.shape), *arrays, *rest))
+
+
+def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0, offset: int = 0) -> Tensor:
+    """The CUDA sketch of x [n, rows, cols], emulated with fibers in the order that `schedule` draws; x begins
+    `offset` elements behind an aligned address."""
+    arrays = [Guarded(x, 1, offset), *results(len(x), spec[0], workspace_floats(library, x, spec[0]))]
+    _sketch(library, *(array.values for array in arrays), spec, schedule)
     for array in arrays:
         array.check()
-    return arrays[-1].values
+    return arrays[2].values
+
+
+def block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, block: int) -> Tensor:
+    """The sums [k] that one block leaves: of its slice, or of its sample if that is one slice."""
+    workspace = torch.empty(workspace_floats(library, x, spec[0]))
+    out = torch.empty(len(x), spec[0])
+    with only_block(library, block):
+        _sketch(library, x, workspace, out, spec)
+    return (workspace if len(workspace) else out).view(-1, spec[0])[block]
+
+
+def wide_loads(library: ctypes.CDLL) -> int:
+    """How many 16-byte loads the threads have made so far."""
+    return ctypes.c_uint64.in_dll(library, "emulated_wide_loads").value
 
 
 def sketch_outer(
@@ -117,8 +177,8 @@ def sketch_outer(
     floats = library.emulated_sketch_outer_workspace(*sizes, ctypes.c_int64(spec[0]), bias)
     a, g = fenced(a, shift), fenced(g, shift)
     arrays = results(len(a), spec[0], floats)
-    workspace, out = (array.pointer for array in arrays)
-    rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule), 0]
+    workspace, out = (pointer(array.values) for array in arrays)
+    rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule)]
     call = library.emulated_sketch_outer
     raise_error(call(pointer(a), pointer(g), DTYPES[a.dtype], *sizes, workspace, out, *rest))
     for array in arrays:
@@ -148,8 +208,8 @@ def sketch_conv(
     floats = library.emulated_sketch_conv_workspace(shape, ctypes.c_int64(spec[0]), bias)
     x, g = fenced(x, shift), fenced(g, shift)
     arrays = results(len(x), spec[0], floats)
-    workspace, out = (array.pointer for array in arrays)
-    rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule), 0]
+    workspace, out = (pointer(array.values) for array in arrays)
+    rest = [*integers(*spec), bias, allow_tf32, ctypes.c_uint64(schedule)]
     raise_error(
         library.emulated_sketch_conv(pointer(x), pointer(g), DTYPES[x.dtype], shape, workspace, out, *rest),
     )
@@ -162,7 +222,8 @@ def last_sample(library: ctypes.CDLL, op: str, inputs: tuple[Tensor, Tensor], si
     """The last sample's result of arrays too large to copy; the kernel must need one block a sample and no slices."""
     n = len(inputs[0])
     out = torch.empty(n, k)
-    rest = [*integers(k, 0, 1, 0), False, False, ctypes.c_uint64(0), n - 1]
+    rest = [*integers(k, 0, 1, 0), False, False, ctypes.c_uint64(0)]
     call = getattr(library, f"emulated_{op}")
-    raise_error(call(*map(pointer, inputs), DTYPES[inputs[0].dtype], *sizes, None, pointer(out), *rest))
+    with only_block(library, n - 1):
+        raise_error(call(*map(pointer, inputs), DTYPES[inputs[0].dtype], *sizes, None, pointer(out), *rest))
     return out[-1]

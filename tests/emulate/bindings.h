@@ -15,10 +15,11 @@ inline gradkern::View view_of(void* data, int dtype, std::initializer_list<int64
   return view;
 }
 
+inline std::string last_error;
+
 // The message of an exception, or null.
 template <typename Call>
 const char* guarded(uint64_t schedule, const Call& call) {
-  static std::string last_error;
   emulation::schedule = schedule;
   try {
     call();

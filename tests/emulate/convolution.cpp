@@ -8,17 +8,14 @@ extern "C" {
 
 const char* emulated_sketch_conv(void* x, void* g, int dtype, const ConvShape* shape, float* workspace, float* out,
                                  int64_t k, int64_t seed, int64_t nnz, int64_t first_segment, bool bias,
-                                 bool allow_tf32, uint64_t schedule, unsigned first_block) {
+                                 bool allow_tf32, uint64_t schedule) {
   Execution execution;
   execution.allow_tf32 = allow_tf32;
-  emulation::first_block = first_block;
-  const char* error = guarded(schedule, [&] {
+  return guarded(schedule, [&] {
     cuda::sketch_conv(view_of(x, dtype, {shape->n, shape->c, shape->h, shape->w}),
                       view_of(g, dtype, {shape->n, shape->o, shape->out_h, shape->out_w}), workspace,
                       view_of(out, 0, {shape->n, k}), *shape, {k, seed, nnz, first_segment}, bias, execution);
   });
-  emulation::first_block = 0;
-  return error;
 }
 
 int64_t emulated_sketch_conv_workspace(const ConvShape* shape, int64_t k, bool bias) {

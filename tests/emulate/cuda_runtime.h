@@ -3,22 +3,21 @@
 // A block's threads are fibers, run one at a time in an order drawn from `emulation::schedule`: each runs until it
 // waits (__syncthreads, __syncwarp, an exchange between lanes) or ends. Shared memory is poisoned with NaN before every
 // block, and bytes behind it are guarded. Checked: a barrier that not every thread reaches, lanes of a warp that wait
-// for different things, shared memory beyond what was asked for, launches that a real device refuses. Not emulated:
-// time, the memory model between fibers, asynchronous copies.
+// for different things, races in shared memory, shared memory beyond what was asked for, misaligned vectors, launches
+// that a device refuses.
+// Not emulated: time, races in global memory, asynchronous copies.
 #pragma once
-#include <ucontext.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <exception>
-#include <functional>
-#include <memory>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
+
+#include "fibers.h"
 
 #define __global__
 #define __device__
@@ -28,133 +27,16 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 
-struct dim3 {
-  unsigned x = 1, y = 1, z = 1;
-  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
-};
-
-inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+extern "C" {
+inline int64_t emulated_only_block = -1;  // or the last, if there are fewer: for launches too large to run whole
+inline uint64_t emulated_wide_loads = 0;
+}
 
 constexpr size_t kEmulatedShared = 227 * 1024;  // what a block may have on sm_90
 constexpr size_t kEmulatedGuard = 1024;
 inline __align__(128) unsigned char shared_memory[kEmulatedShared + kEmulatedGuard];
 
 namespace emulation {
-
-constexpr int kWarpSize = 32;
-constexpr size_t kStack = 256 * 1024;
-constexpr unsigned char kPoison = 0xFF, kGuard = 0xA5;  // 0xFFFFFFFF is a NaN
-
-inline uint64_t schedule = 0;     // seed of the order in which fibers run
-inline unsigned first_block = 0;  // blocks before it do not run
-
-enum class Wait { none, block, warp, shuffle, ballot, matrices, product };
-
-constexpr size_t kMostGiven = 32;  // bytes that a lane gives to its warp
-
-struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<char[]> stack{new char[kStack]};
-  Wait wait = Wait::none;
-  bool done = false;
-  __align__(16) unsigned char given[2][kMostGiven];  // of this exchange and the one before, which others may still read
-  int exchanges = 0;
-};
-
-struct Block {
-  std::vector<Fiber> fibers;
-  ucontext_t scheduler;
-  int current = 0;
-  std::function<void()> body;
-  std::exception_ptr error;  // of a fiber: no exception may leave it
-};
-
-inline Block* block = nullptr;
-
-inline void wait_for(Wait what) {
-  Fiber& self = block->fibers[block->current];
-  self.wait = what;
-  swapcontext(&self.context, &block->scheduler);
-}
-
-inline void run_body() {
-  try {
-    block->body();
-  } catch (...) {
-    block->error = std::current_exception();
-  }
-  Fiber& self = block->fibers[block->current];
-  self.done = true;
-  swapcontext(&self.context, &block->scheduler);
-}
-
-inline void resume(int thread) {
-  block->current = thread;
-  threadIdx = dim3(thread);
-  swapcontext(&block->scheduler, &block->fibers[thread].context);
-}
-
-// Lets a warp go on if all its lanes wait for the same thing. Full masks only: so does every kernel here.
-inline void release_warp(int first) {
-  std::vector<Fiber>& fibers = block->fibers;
-  const Wait what = fibers[first].wait;
-  if (what == Wait::none || what == Wait::block) return;
-  for (int lane = 0; lane < kWarpSize; ++lane) {
-    const Fiber& fiber = fibers[first + lane];
-    if (fiber.done) throw std::runtime_error("emulation: a lane left its warp before __syncwarp or an exchange");
-    if (fiber.wait != what) return;
-  }
-  for (int lane = 0; lane < kWarpSize; ++lane) fibers[first + lane].wait = Wait::none;
-}
-
-inline void release_block() {
-  int waiting = 0, done = 0;
-  for (const Fiber& fiber : block->fibers) {
-    waiting += !fiber.done && fiber.wait == Wait::block;
-    done += fiber.done;
-  }
-  if (waiting == 0 || waiting + done < static_cast<int>(block->fibers.size())) return;
-  if (done > 0) throw std::runtime_error("emulation: a thread left its block before __syncthreads");
-  for (Fiber& fiber : block->fibers) fiber.wait = Wait::none;
-}
-
-inline void run_block(int threads, const std::function<void()>& body, std::mt19937_64& random) {
-  Block state;
-  state.fibers = std::vector<Fiber>(threads);
-  state.body = body;
-  block = &state;
-  for (Fiber& fiber : state.fibers) {
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStack;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run_body, 0);
-  }
-  std::vector<int> order(threads);
-  for (int i = 0; i < threads; ++i) order[i] = i;
-  std::vector<unsigned> pace(threads / kWarpSize);  // a warp moves in one pass of `pace`: some run far ahead
-  for (unsigned& every : pace) every = 1u << (2 * (random() % 3));
-  for (;;) {
-    std::shuffle(order.begin(), order.end(), random);
-    std::vector<bool> moves(pace.size());
-    for (size_t warp = 0; warp < pace.size(); ++warp) moves[warp] = random() % pace[warp] == 0;
-    for (int thread : order) {
-      const Fiber& fiber = state.fibers[thread];
-      if (moves[thread / kWarpSize] && !fiber.done && fiber.wait == Wait::none) resume(thread);
-    }
-    if (state.error) std::rethrow_exception(state.error);
-    for (int first = 0; first < threads; first += kWarpSize) release_warp(first);
-    release_block();
-    bool all_done = true, can_move = false;
-    for (const Fiber& fiber : state.fibers) {
-      all_done &= fiber.done;
-      can_move |= !fiber.done && fiber.wait == Wait::none;
-    }
-    if (all_done) break;
-    if (!can_move) throw std::runtime_error("emulation: threads of one block wait for different barriers");
-  }
-  block = nullptr;
-}
 
 // What the lanes of a warp give each other, all at once: shuffles, votes, and the instructions of the tensor cores.
 template <typename T>
@@ -229,6 +111,7 @@ struct float2 : emulation::Vector<float, 2> {
 
 struct uint4 : emulation::Vector<unsigned, 4> {
   unsigned x, y, z, w;
+  uint4() : x(0), y(0), z(0), w(0) {}
   uint4(unsigned x_, unsigned y_, unsigned z_, unsigned w_) : x(x_), y(y_), z(z_), w(w_) {}
   uint4(const uint4& other) : Vector(), x(other.x), y(other.y), z(other.z), w(other.w) { check(&other); }
   uint4& operator=(const uint4& other) {
@@ -238,6 +121,11 @@ struct uint4 : emulation::Vector<unsigned, 4> {
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
+inline uint4 __ldg(const uint4* at) {
+  ++emulated_wide_loads;
+  return *at;
+}
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
@@ -269,7 +157,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const unsigned threads = config->blockDim.x;
   const size_t shared = config->dynamicSmemBytes;
   if (threads == 0 || threads > 1024 || threads % emulation::kWarpSize != 0 || config->gridDim.x == 0 ||
-      shared > emulated_dynamic_limit) {
+      config->gridDim.x > 0x7FFFFFFFu || shared > emulated_dynamic_limit) {
     return cudaErrorInvalidValue;
   }
   emulated_dynamic_limit = 48 * 1024;
@@ -277,8 +165,13 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   blockDim = config->blockDim;
   std::mt19937_64 random(emulation::schedule);
   std::vector<unsigned> order;
-  for (unsigned i = emulation::first_block; i < gridDim.x; ++i) order.push_back(i);
-  std::shuffle(order.begin(), order.end(), random);
+  if (emulated_only_block >= 0) {
+    order = {static_cast<unsigned>(std::min<int64_t>(emulated_only_block, gridDim.x - 1))};
+  } else {
+    order.resize(gridDim.x);
+    std::iota(order.begin(), order.end(), 0u);
+  }
+  emulation::shuffle(order, random);
   for (unsigned index : order) {
     blockIdx = dim3(index, 0, 0);
     std::memset(shared_memory, emulation::kPoison, shared);

@@ -37,17 +37,13 @@ extern "C" {
 
 const char* emulated_sketch_outer(void* a, void* g, int dtype, int64_t n, int64_t t, int64_t p, int64_t o,
                                   float* workspace, float* out, int64_t k, int64_t seed, int64_t nnz,
-                                  int64_t first_segment, bool bias, bool allow_tf32, uint64_t schedule,
-                                  unsigned first_block) {
+                                  int64_t first_segment, bool bias, bool allow_tf32, uint64_t schedule) {
   Execution execution;
   execution.allow_tf32 = allow_tf32;
-  emulation::first_block = first_block;
-  const char* error = guarded(schedule, [&] {
+  return guarded(schedule, [&] {
     cuda::sketch_outer(view_of(a, dtype, {n, t, p}), view_of(g, dtype, {n, t, o}), workspace, view_of(out, 0, {n, k}),
                        {k, seed, nnz, first_segment}, bias, execution);
   });
-  emulation::first_block = 0;
-  return error;
 }
 
 int64_t emulated_sketch_outer_workspace(int64_t n, int64_t t, int64_t p, int64_t o, int64_t k, bool bias) {

@@ -1,0 +1,312 @@
+"""Shows that the emulated tests can fail: breaks the CUDA kernels in one place at a time and runs the tests on each.
+
+    python -m tests.mutate_kernels [--sample N [--seed S]] [--file sketch.cu] [--list]
+
+A mutant is killed if a test fails, crashes or hangs; invalid if it does not compile. One that survives must stand in
+EQUIVALENT, with the reason why no test can tell it from the original.
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import emulate
+
+ROOT = Path(__file__).parents[1]
+KERNELS = sorted(
+    path for path in (ROOT / "csrc/cuda").iterdir() if path.suffix in (".cu", ".h") and path.name != "launch.h"
+)
+WORKERS = 2
+PROCESSES = multiprocessing.get_context("forkserver")  # which imports torch once, not once a mutant
+PROCESSES.set_forkserver_preload(["gradkern", "hypothesis", "pytest"])
+
+OPERAND = r"[\w.]+(?:::\w+)*(?:\([^()]*\))?"
+CLAMP = r"\bstd::(?:min|max)(?:<\w+>)?\(([^(),]+), ((?:[^()]|\([^()]*\))+)\)"
+# kind, pattern, replacement; clang-format puts spaces around binary operators and none into template brackets
+RULES = (
+    ("barrier", r"\b(?:__sync(?:threads|warp)|\w*(?:cp_async|pipeline)\w*wait\w*(?:<\w+>)?)\([^;]*\);", ";"),
+    ("bound", r" < ", " <= "),
+    ("bound", r" <= ", " < "),
+    ("bound", r" > ", " >= "),
+    ("bound", r" >= ", " > "),
+    ("clamp", CLAMP, r"(\1)"),
+    ("clamp", CLAMP, r"(\2)"),
+    ("choice", r" \? ", " || true ? "),
+    ("choice", r" \? ", " && false ? "),
+    ("arithmetic", r" \+ ", " - "),
+    ("arithmetic", r" - ", " + "),
+    ("arithmetic", r"^(?!\s*for )(.*) \+= ", r"\1 -= "),
+    ("arithmetic", rf" % {OPERAND}", ""),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: str
+    line: int
+    kind: str
+    before: str
+    after: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.file, self.before.strip(), self.after.strip()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    mutant: Mutant
+    status: str  # killed, invalid, survived
+    by: str = ""
+
+
+# (file, line, mutated line): why no test can tell
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "sketch.cu",
+        "plan.window = static_cast<int>(std::min<int64_t>(k, kSharedFloats));",
+        "plan.window = static_cast<int>((kSharedFloats));",
+    ): "another cut of the same sum: fewer warps, which leave buckets from k on alone",
+    (
+        "sketch.cu",
+        "plan.run_segments = (plan.slice_segments + plan.warps - 1) / plan.warps;",
+        "plan.run_segments = (plan.slice_segments + plan.warps + 1) / plan.warps;",
+    ): "another cut of the same sum: the first warps do a little more",
+    (
+        "sketch.cu",
+        "const bool swapped = pair >= kWarp / 2;",
+        "const bool swapped = pair > kWarp / 2;",
+    ): "a bank conflict: the lane adds the same two columns the other way round",
+    (
+        "sketch.cu",
+        "for (int64_t base = begin; base < end; base += kWarp) {",
+        "for (int64_t base = begin; base <= end; base += kWarp) {",
+    ): "a batch behind the end has width 0: nothing is read, zeros are added",
+    (
+        "sketch.cu",
+        "const int width = segment < end ? static_cast<int>(left < kSegment ? left : kSegment) : 0;",
+        "const int width = segment < end ? static_cast<int>(left <= kSegment ? left : kSegment) : 0;",
+    ): "the two are equal there",
+    (
+        "sketch.cu",
+        "const int64_t slice_end = slice_begin + (slice_left < plan.slice_segments ? slice_left : plan.slice_segments);",
+        "const int64_t slice_end = slice_begin + (slice_left <= plan.slice_segments ? slice_left : plan.slice_segments);",
+    ): "the two are equal there",
+    (
+        "sketch.cu",
+        "const int64_t end = begin + plan.run_segments < slice_end ? begin + plan.run_segments : slice_end;",
+        "const int64_t end = begin + plan.run_segments <= slice_end ? begin + plan.run_segments : slice_end;",
+    ): "the two are equal there",
+    (
+        "sketch.cu",
+        "const int window = static_cast<int>(window_left < plan.window ? window_left : plan.window);",
+        "const int window = static_cast<int>(window_left <= plan.window ? window_left : plan.window);",
+    ): "the two are equal there",
+    (
+        "sketch.cu",
+        'launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,',
+        'launch({"sketch", (plan.n * spec.k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,',
+    ): "a block too many, whose threads all leave at once",
+    (
+        "sketch.cu",
+        "__syncthreads();  // the last readers of a window are done",
+        ";  // the last readers of a window are done",
+    ): "several windows mean one warp, whose threads zero what they alone have read",
+}
+
+
+def overlapping(pattern: str, text: str) -> Iterator[re.Match[str]]:
+    found = re.search(pattern, text)
+    while found:
+        yield found
+        found = re.compile(pattern).search(text, found.start() + 1)
+
+
+def without_guards(line: str, visible: str) -> Iterator[str]:
+    """`if (guard) work` with a guard that lets everything through."""
+    for found in re.finditer(r"\bif \(", visible):
+        depth, end = 1, found.end()
+        while depth and end < len(visible):
+            depth += {"(": 1, ")": -1}.get(visible[end], 0)
+            end += 1
+        if depth == 0:
+            leaves = re.match(r" (return|continue|break)\b", visible[end:])
+            yield f"{line[: found.end()]}{'false' if leaves else 'true'}){line[end:]}"
+
+
+def mutate_line(line: str) -> Iterator[tuple[str, str]]:
+    """(kind, mutated line) of every rule and place, comments and strings left out."""
+    visible = re.sub(r'"[^"]*"|//.*', lambda found: "~" * len(found.group()), line)
+    if re.match(r"\s*(#|static_assert)", visible):
+        return
+    for kind, pattern, replacement in RULES:
+        for found in overlapping(pattern, visible):
+            yield kind, line[: found.start()] + found.expand(replacement) + line[found.end() :]
+    for mutated in without_guards(line, visible):
+        yield "guard", mutated
+
+
+def mutants_of(path: Path) -> list[Mutant]:
+    lines = path.read_text().splitlines()
+    return [
+        Mutant(path.name, number, kind, line, mutated)
+        for number, line in enumerate(lines, 1)
+        for kind, mutated in mutate_line(line)
+    ]
+
+
+def all_mutants() -> list[Mutant]:
+    return [mutant for path in KERNELS for mutant in mutants_of(path)]
+
+
+def stale_equivalents() -> list[tuple[str, str, str]]:
+    return sorted(EQUIVALENT.keys() - {mutant.key for mutant in all_mutants()})
+
+
+def apply(mutant: Mutant, root: Path) -> None:
+    """Breaks the copy of the kernels under root."""
+    path = root / "csrc/cuda" / mutant.file
+    lines = path.read_text().splitlines(keepends=True)
+    lines[mutant.line - 1] = f"{mutant.after}\n"
+    path.write_text("".join(lines))
+
+
+def copy_sources(root: Path) -> None:
+    for folder in ("csrc", "tests/emulate"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def tests_of(file: str) -> list[str]:
+    """The tests of an op if the file is an op's, else every emulated test."""
+    own = ROOT / f"tests/test_{Path(file).stem}.py"
+    emulated = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "emulated)" in path.read_text()]
+    return [str(path) for path in ([own] if own in emulated else emulated)]
+
+
+def pytest_process(library: Path, files: list[str], log: Path) -> None:
+    with log.open("w") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    os.chdir(ROOT)
+    os.environ["GRADKERN_EMULATED"] = str(library)
+    torch.set_num_threads(1)
+    sys.exit(pytest.main(["-xq", "-p", "no:cacheprovider", "-m", "emulated", *files]))
+
+
+def run_tests(library: Path, files: list[str], timeout: float) -> tuple[bool, str]:
+    """Whether the emulated tests pass on a library, and what failed first."""
+    log = library.with_suffix(".log")
+    process = PROCESSES.Process(target=pytest_process, args=(library, files, log))
+    process.start()
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return False, "timeout"
+    if process.exitcode in (0, 1):
+        failed = re.search(r"^(?:FAILED|ERROR) \S+?::(\S+)", log.read_text(), re.MULTILINE)
+        return process.exitcode == 0, failed.group(1) if failed else ""
+    if process.exitcode < 0:
+        return False, f"signal {-process.exitcode}"
+    raise RuntimeError(f"pytest ended with {process.exitcode}:\n{log.read_text()}")
+
+
+def judge(mutant: Mutant, timeout: float) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        copy_sources(root)
+        apply(mutant, root)
+        try:
+            library = emulate.compile_kernels(root, root, warnings=False)
+        except subprocess.CalledProcessError:
+            return Outcome(mutant, "invalid")
+        passed, failed = run_tests(library, tests_of(mutant.file), timeout)
+    return Outcome(mutant, "survived" if passed else "killed", failed)
+
+
+def seconds_unbroken(files: set[str]) -> float:
+    """How long the tests take on the kernels as they are, which must pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = emulate.compile_kernels(Path(folder))
+        start = time.monotonic()
+        for tests in {tuple(tests_of(file)) for file in files}:
+            passed, failed = run_tests(library, list(tests), timeout=600)
+            if not passed:
+                raise RuntimeError(f"the unbroken kernels fail {failed}")
+        return time.monotonic() - start
+
+
+def judge_all(mutants: Sequence[Mutant]) -> Iterator[Outcome]:
+    timeout = 10 + 3 * seconds_unbroken({mutant.file for mutant in mutants})
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done in as_completed([pool.submit(judge, mutant, timeout) for mutant in mutants]):
+            yield done.result()
+
+
+def is_failure(outcome: Outcome) -> bool:
+    """A survivor that nobody explained, or an explained one that does not survive."""
+    return (outcome.status == "survived") != (outcome.mutant.key in EQUIVALENT)
+
+
+def seed_of_kernels() -> int:
+    """Another sample for other kernels, the same for the same."""
+    return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in KERNELS)).digest()[:8])
+
+
+def sample_of(mutants: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
+    open_ones = [mutant for mutant in mutants if mutant.key not in EQUIVALENT]
+    return random.Random(seed).sample(open_ones, min(size, len(open_ones)))
+
+
+def describe(outcome: Outcome) -> str:
+    mutant = outcome.mutant
+    status = "equivalent" if outcome.status == "survived" and not is_failure(outcome) else outcome.status
+    status = f"{status} though listed" if is_failure(outcome) and status != "survived" else status
+    changed = f"{mutant.before.strip()}  ->  {mutant.after.strip()}"
+    return f"{status:10} {mutant.file}:{mutant.line:<4} {mutant.kind:10} {changed}  {outcome.by}".rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutate_kernels", description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, help="judge so many, drawn from those that are not listed")
+    parser.add_argument("--seed", type=int, help="of the draw; without it, derived from the kernels")
+    parser.add_argument("--file", help="one file of csrc/cuda")
+    parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
+    options = parser.parse_args(arguments)
+    if stale := stale_equivalents():
+        parser.error(f"EQUIVALENT lists mutants that no longer exist: {stale}")
+    mutants = [mutant for mutant in all_mutants() if options.file in (None, mutant.file)]
+    if options.sample is not None:
+        mutants = sample_of(mutants, options.sample, seed_of_kernels() if options.seed is None else options.seed)
+    if not mutants:
+        parser.error(f"no mutants in {options.file}")
+    if options.list:
+        print(*(describe(Outcome(mutant, "")) for mutant in mutants), sep="\n")
+        return 0
+    outcomes = []
+    for outcome in judge_all(mutants):
+        outcomes.append(outcome)
+        print(describe(outcome), flush=True)
+    totals = Counter("equivalent" if o.status == "survived" and not is_failure(o) else o.status for o in outcomes)
+    print(", ".join(f"{count} {status}" for status, count in sorted(totals.items())), f"of {len(outcomes)}")
+    return int(any(map(is_failure, outcomes)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
