@@ -13,7 +13,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,8 +28,10 @@ import torch
 from tests import emulate
 
 ROOT = Path(__file__).parents[1]
+CUDA = ROOT / "csrc/cuda"
+# launch.h is the host's, and mma.h the device's alone: tests/emulate/emulated_mma.h stands in for it
 KERNELS = sorted(
-    path for path in (ROOT / "csrc/cuda").iterdir() if path.suffix in (".cu", ".h") and path.name != "launch.h"
+    path for path in CUDA.iterdir() if path.suffix in (".cu", ".h") and path.name not in ("launch.h", "mma.h")
 )
 WORKERS = 2
 PROCESSES = multiprocessing.get_context("forkserver")  # which imports torch once, not once a mutant
@@ -119,9 +120,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int window = static_cast<int>(window_left <= plan.window ? window_left : plan.window);",
     ): "the two are equal there",
     (
-        "sketch.cu",
-        'launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,',
-        'launch({"sketch", (plan.n * spec.k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,',
+        "slices.h",
+        "launch({op, (n * k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
+        "launch({op, (n * k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
     ): "a block too many, whose threads all leave at once",
     (
         "sketch.cu",
@@ -192,27 +193,40 @@ def copy_sources(root: Path) -> None:
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def tests_of(file: str) -> list[str]:
-    """The tests of an op if the file is an op's, else every emulated test."""
-    own = ROOT / f"tests/test_{Path(file).stem}.py"
-    emulated = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "emulated)" in path.read_text()]
-    return [str(path) for path in ([own] if own in emulated else emulated)]
+def included_by(path: Path) -> set[str]:
+    """Names of the files of csrc/cuda that a file includes, directly or not."""
+    names = re.findall(r'^#include "(\w+\.h)"', path.read_text(), re.MULTILINE)
+    paths = [CUDA / name for name in names if (CUDA / name).exists()]
+    return {path.name for path in paths}.union(*map(included_by, paths))
 
 
-def pytest_process(library: Path, files: list[str], log: Path) -> None:
+def ops_of(file: str) -> list[str]:
+    """The ops whose kernels a file is part of."""
+    return [op for op in emulate.OPS.values() if file == f"{op}.cu" or file in included_by(CUDA / f"{op}.cu")]
+
+
+def tests_of(ops: Sequence[str]) -> list[str]:
+    """What to run of the emulated tests, as arguments of pytest."""
+    own = {"sketch": "test_sketch.py", "sketch_outer": "test_sketch_cuda.py", "sketch_conv": "test_sketch_cuda.py"}
+    files = sorted({str(ROOT / "tests" / own[op]) for op in ops})
+    products = [op.removeprefix("sketch_") for op in ops if op != "sketch"]
+    return [*files, "-k", products[0]] if len(ops) == 1 and products else files
+
+
+def pytest_process(library: Path, tests: list[str], log: Path) -> None:
     with log.open("w") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     os.chdir(ROOT)
     os.environ["GRADKERN_EMULATED"] = str(library)
     torch.set_num_threads(1)
-    sys.exit(pytest.main(["-xq", "-p", "no:cacheprovider", "-m", "emulated", *files]))
+    sys.exit(pytest.main(["-xq", "-p", "no:cacheprovider", "-m", "emulated", *tests]))
 
 
-def run_tests(library: Path, files: list[str], timeout: float) -> tuple[bool, str]:
+def run_tests(library: Path, tests: list[str], timeout: float) -> tuple[bool, str]:
     """Whether the emulated tests pass on a library, and what failed first."""
     log = library.with_suffix(".log")
-    process = PROCESSES.Process(target=pytest_process, args=(library, files, log))
+    process = PROCESSES.Process(target=pytest_process, args=(library, tests, log))
     process.start()
     process.join(timeout)
     if process.is_alive():
@@ -233,10 +247,10 @@ def judge(mutant: Mutant, timeout: float) -> Outcome:
         copy_sources(root)
         apply(mutant, root)
         try:
-            library = emulate.compile_kernels(root, root, warnings=False)
-        except subprocess.CalledProcessError:
+            library = emulate.compile_kernels(root, root, warnings=False, ops=ops_of(mutant.file))
+        except RuntimeError:
             return Outcome(mutant, "invalid")
-        passed, failed = run_tests(library, tests_of(mutant.file), timeout)
+        passed, failed = run_tests(library, tests_of(ops_of(mutant.file)), timeout)
     return Outcome(mutant, "survived" if passed else "killed", failed)
 
 
@@ -245,7 +259,7 @@ def seconds_unbroken(files: set[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         library = emulate.compile_kernels(Path(folder))
         start = time.monotonic()
-        for tests in {tuple(tests_of(file)) for file in files}:
+        for tests in {tuple(tests_of(ops_of(file))) for file in files}:
             passed, failed = run_tests(library, list(tests), timeout=600)
             if not passed:
                 raise RuntimeError(f"the unbroken kernels fail {failed}")

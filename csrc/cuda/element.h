@@ -2,6 +2,7 @@
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_runtime.h>
 #include <stdint.h>
 
 #include <type_traits>
@@ -16,5 +17,11 @@ __device__ inline float to_float(__half x) { return __half2float(x); }
 // The bits of an element, for code that only moves it.
 template <typename T>
 using Raw = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
+
+// Whether rows of `length` elements can be read 16 bytes at a time.
+template <typename T>
+bool rows_are_aligned(const void* data, int64_t length) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && length * sizeof(T) % 16 == 0;
+}
 
 }  // namespace gradkern::cuda

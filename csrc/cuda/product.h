@@ -1,7 +1,5 @@
 // The sketch of a per-sample gradient that is a product over positions: what sketch_outer and sketch_conv share.
 #pragma once
-#include <cmath>
-
 #include "../view.h"
 #include "slices.h"
 #include "tile.h"
@@ -92,10 +90,6 @@ struct Target {
   float* sums;
   float factor;
 };
-
-inline float repeat_factor(const SketchSpec& spec) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.nnz)));
-}
 
 inline Target target_of(const Slices& cut, float* workspace, const View& out, const SketchSpec& spec) {
   if (cut.slices == 1) return {static_cast<float*>(out.data), repeat_factor(spec)};

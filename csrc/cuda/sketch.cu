@@ -11,15 +11,13 @@
 // brings 4 (float32) neighbouring columns of one of 2 segments; lanes then trade halves, so that each holds 2 columns
 // of both. Where x allows only loads of an element, lanes read the 2 columns they add. The order of additions, and so
 // every bit of the result, is the same.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "element.h"
 #include "launch.h"
 #include "sketch.h"
+#include "slices.h"
 
 namespace gradkern::cuda {
 namespace {
@@ -30,11 +28,6 @@ constexpr int kMaxThreads = kMaxWarps * kWarp;
 constexpr int kSharedFloats = 16384;  // 64 KiB: two blocks a multiprocessor, as many as its registers allow
 constexpr int kLaneWords = 8;         // loaded by a lane before it adds the first
 constexpr unsigned kAll = 0xFFFFFFFFu;
-
-__device__ inline float to_float(float x) { return x; }
-__device__ inline float to_float(double x) { return static_cast<float>(x); }
-__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline float to_float(__half x) { return __half2float(x); }
 
 struct Plan {
   int64_t n, rows, cols;
@@ -231,33 +224,19 @@ __global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n
   }
 }
 
-__global__ void add_slices(const float* sums,  // [n, slices, k]
-                           float* out,         // [n, k]
-                           int64_t n, int64_t slices, int64_t k, float factor) {
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= n * k) return;
-  const float* slice = sums + (at / k) * slices * k + at % k;
-  float sum = 0.0f;
-  for (int64_t s = 0; s < slices; ++s) sum += slice[s * k];
-  out[at] = sum * factor;
-}
-
 template <typename T>
 void sketch_typed(const View& x, float* workspace, const View& out, const SketchSpec& spec, void* stream) {
   const Plan plan = make_plan(x.shape[0], x.shape[1], x.shape[2], spec.k);
-  const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.nnz)));
+  const float factor = repeat_factor(spec);
   const bool direct = plan.slices == 1;
   float* result = static_cast<float*>(out.data);
   const size_t shared = static_cast<size_t>(plan.warps) * plan.window * sizeof(float);
-  // Every segment then starts at 16 bytes and is a multiple of them long.
-  const bool wide = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && plan.cols * sizeof(T) % 16 == 0;
-  const auto kernel = wide ? sketch_slices<T, true> : sketch_slices<T, false>;
+  // With aligned rows every segment starts at 16 bytes and is a multiple of them long.
+  const auto kernel = rows_are_aligned<T>(x.data, plan.cols) ? sketch_slices<T, true> : sketch_slices<T, false>;
   launch({"sketch", plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
          direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
   if (direct) return;
-  constexpr int kThreads = 256;
-  launch({"sketch", (plan.n * spec.k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_slices, workspace, result,
-         plan.n, plan.slices, spec.k, factor);
+  launch_add_in_order("sketch", workspace, result, plan.n, plan.slices, spec.k, factor, stream);
 }
 
 }  // namespace

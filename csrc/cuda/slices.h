@@ -1,8 +1,16 @@
 // The second kernel of every sketch: the slices of a sample are added in order, so a call always gives the same bits.
 #pragma once
+#include <cmath>
+
+#include "../signs.h"
 #include "launch.h"
 
 namespace gradkern::cuda {
+
+// What a sum is multiplied by at last.
+inline float repeat_factor(const SketchSpec& spec) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec.nnz)));
+}
 
 static __global__ void add_in_order(const float* sums,  // [n, slices, k]
                                     float* out,         // [n, k]

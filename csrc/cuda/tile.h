@@ -88,12 +88,6 @@ struct Chunk {
   }
 };
 
-// Whether rows of `length` elements can be read 16 bytes at a time.
-template <typename T>
-bool rows_are_aligned(const void* data, int64_t length) {
-  return reinterpret_cast<uintptr_t>(data) % 16 == 0 && length * sizeof(T) % 16 == 0;
-}
-
 // A loader's chunks of one operand.
 template <typename Op, typename T>
 __device__ inline void store_chunks(const Chunk<T> (&held)[Op::kChunks], T* stage) {
