@@ -36,7 +36,7 @@ def formed(case: OuterCase, device: str, dtype: torch.dtype) -> Run:
 def factored(case: OuterCase, device: str, dtype: torch.dtype) -> Run:
     """Both factors projected by matrices made before, then multiplied: three library calls."""
     side = int(case.k**0.5)
-    _, _, p, o = case.shape
+    _, _, p, o = case.sizes
     left, right = (torch.randn(size, side, device=device, dtype=dtype) / side**0.5 for size in (o, p))
     return lambda a, g: torch.bmm((g @ left).mT, a @ right)
 

@@ -67,7 +67,7 @@ void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, flo
   for (int64_t y = 0; y < s.out_h; y += height) {
     for (int64_t x = 0; x < s.out_w; x += width) {
       const Rectangle outputs{y, std::min(height, s.out_h - y), x, std::min(width, s.out_w - x)};
-      const Plane plane = make_plane(s, outputs.rows, outputs.width);
+      const Plane plane = make_plane(s, outputs, 0, s.cols());
       for (int64_t r = 0; r < count; ++r) add_row(job, plane, outputs, sample, first + r, rows + r * job.cols());
     }
   }

@@ -17,27 +17,42 @@ enum class Element { f32, f64, bf16, f16 };
 // last vector.
 constexpr int kOverrun = 80;
 
-// Rows of a tile of a product that stay in registers.
+// Rows (or columns) of a tile of a product that stay in registers, as broadcasts.
 constexpr int kTileRows = 6;
 
-// What a packed factor is for: kTileRows rows of g, or a segment's 64 columns of a.
-enum class Side { rows, columns };
+// What a packed factor is for: tiles of kTileRows broadcast rows, or a panel of 64 that lie along vectors.
+enum class Side { broadcast, panel };
 
-// One segment wide panel of a product G [rows, cols] = sum_t g[t, row] a[t, col], its factors packed.
-struct Panel {
-  const float* a;
-  const float* g;
-  int64_t g_stride;  // floats from a row's line to the next; 0 where rows are packed in tiles
-  Element element;
-  int64_t steps, rows;
+// Where one segment wide panel of a gradient [rows, cols] goes.
+struct PanelPlace {
+  int64_t rows;
   int width;        // columns, 1 to 64
   int64_t first;    // number of the first row's segment
   int64_t per_row;  // segments from a row to the next
 };
 
-// A block of positions.
+// A panel whose columns lie along vectors: g packed as broadcasts, a as a panel.
+struct Panel {
+  const float* a;
+  const float* g;
+  Element element;
+  int64_t steps;
+  PanelPlace place;
+};
+
+// A block of positions, at most kMaxSteps of them.
+constexpr int kMaxSteps = 256;
 struct Grid {
   int64_t rows, width, row_stride;
+};
+
+// A panel whose rows lie along vectors: g packed in panels of 64 rows; the columns are read where they lie.
+struct Patches {
+  const void* const* columns;  // the first position of each
+  const float* g;
+  Element element;  // of the columns: `reads` is true for it
+  Grid grid;
+  PanelPlace place;
 };
 
 // Rows or columns that lie side by side at each position, positions `stride` elements apart.
@@ -47,20 +62,11 @@ struct Interleaved {
   int64_t stride, t, count;
 };
 
-// Columns whose positions lie side by side: column j at data + offsets[j].
-struct Columns {
+// Up to 64 rows whose positions lie side by side, the rows `stride` elements apart.
+struct Lines {
   const void* data;
   Element element;
   int64_t size;  // elements that may be read
-  const int64_t* offsets;
-  int64_t count;
-  Grid grid;
-};
-
-// Rows whose positions lie side by side, `stride` elements apart.
-struct Rows {
-  const void* data;
-  Element element;
   int64_t stride, count;
   Grid grid;
 };
@@ -82,17 +88,20 @@ struct Isa {
   void (*sketch_segments)(const void* x, Element element, int64_t cols, int64_t begin, int64_t end,
                           const SketchSpec& spec, float* buckets);
 
-  // Packing, into what a Panel takes. A step is a position, or two neighbours in a row of the grid.
+  // Packing. A step is a position, or two neighbours in a row of the grid; in a row of odd width the last position is a
+  // step by itself, and these come last.
   int64_t (*steps)(Element element, const Grid& grid);
-  void (*pack_interleaved)(const Interleaved& factor, Side side, float* packed);  // rows: in tiles
-  void (*pack_columns)(const Columns& columns, float* packed);
-  void (*pack_rows)(const Rows& rows, float* packed);  // as lines
+  void (*pack_interleaved)(const Interleaved& factor, Side side, float* packed);
+  void (*pack_lines)(const Lines& lines, float* packed);  // a panel
 
-  // Makes one column of packed a ones: a bias is the gradient's column for them.
-  void (*pack_ones)(Element element, const Grid& grid, int column, float* packed);
+  // Makes one column of a packed panel ones: a bias is the gradient's column for them.
+  void (*pack_ones)(Element element, int64_t t, int column, float* packed);
 
-  // Adds a panel.
   void (*add_panel)(const Panel& panel, const SketchSpec& spec, float* buckets);
+
+  // Whether columns of this element are multiplied as they lie; others are widened to float32 before.
+  bool (*reads)(Element element);
+  void (*add_patches)(const Patches& patches, const SketchSpec& spec, float* buckets);
 
   // out[i] = x[i] as a float.
   void (*widen)(const void* x, Element element, int64_t count, float* out);

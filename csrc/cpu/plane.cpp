@@ -35,28 +35,29 @@ void fill_phase(const ConvShape& s, const Plane& plane, int64_t first_y, int64_t
 template <typename Bits>
 void fill(const ConvShape& s, const Plane& plane, const Rectangle& outputs, const Bits* channel, Bits* out) {
   const Window& w = s.window;
-  for (int64_t phase = 0; phase < plane.phases; ++phase, out += plane.rows * plane.pitch) {
-    const int64_t first_y = outputs.y * w.stride[0] + phase / w.stride[1] - w.padding[0];
-    const int64_t first_x = outputs.x * w.stride[1] + phase % w.stride[1] - w.padding[1];
+  for (size_t phase = 0; phase < plane.phases.size(); ++phase, out += plane.rows * plane.pitch) {
+    if (!plane.phases[phase]) continue;
+    const int64_t first_y = outputs.y * w.stride[0] + static_cast<int64_t>(phase) / w.stride[1] - w.padding[0];
+    const int64_t first_x = outputs.x * w.stride[1] + static_cast<int64_t>(phase) % w.stride[1] - w.padding[1];
     fill_phase(s, plane, first_y, first_x, channel, out);
   }
 }
 
 }  // namespace
 
-Plane make_plane(const ConvShape& shape, int64_t rows, int64_t width) {
+Plane make_plane(const ConvShape& shape, const Rectangle& outputs, int64_t begin, int64_t end) {
   const Window& w = shape.window;
+  const int64_t taps = w.kernel[0] * w.kernel[1];
   Plane plane;
-  plane.rows = rows + (w.kernel[0] - 1) * w.dilation[0] / w.stride[0];
-  plane.pitch = width + (w.kernel[1] - 1) * w.dilation[1] / w.stride[1];
-  plane.phases = 1;
-  for (int64_t i = 0; i < w.kernel[0]; ++i) {
-    for (int64_t j = 0; j < w.kernel[1]; ++j) {
-      const int64_t y = i * w.dilation[0], x = j * w.dilation[1];
-      const int64_t phase = y % w.stride[0] * w.stride[1] + x % w.stride[1];
-      plane.phases = std::max(plane.phases, phase + 1);
-      plane.offsets.push_back((phase * plane.rows + y / w.stride[0]) * plane.pitch + x / w.stride[1]);
-    }
+  plane.rows = outputs.rows + (w.kernel[0] - 1) * w.dilation[0] / w.stride[0];
+  plane.pitch = outputs.width + (w.kernel[1] - 1) * w.dilation[1] / w.stride[1];
+  plane.offsets.resize(taps);
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const int64_t y = tap / w.kernel[1] * w.dilation[0], x = tap % w.kernel[1] * w.dilation[1];
+    const size_t phase = y % w.stride[0] * w.stride[1] + x % w.stride[1];
+    if (phase >= plane.phases.size()) plane.phases.resize(phase + 1);
+    if ((tap - begin % taps + taps) % taps < end - begin) plane.phases[phase] = true;
+    plane.offsets[tap] = (static_cast<int64_t>(phase) * plane.rows + y / w.stride[0]) * plane.pitch + x / w.stride[1];
   }
   return plane;
 }

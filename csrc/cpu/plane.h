@@ -16,13 +16,14 @@ struct Rectangle {
 // neighbours are neighbours. Tap (i, j) of output (y, x) of the rectangle lies at offsets[tap] + y * pitch + x.
 struct Plane {
   int64_t rows, pitch;  // of a phase
-  int64_t phases;
   std::vector<int64_t> offsets;
+  std::vector<bool> phases;  // which of them hold a tap that is asked for
 
-  int64_t size() const { return phases * rows * pitch; }
+  int64_t size() const { return static_cast<int64_t>(phases.size()) * rows * pitch; }
 };
 
-Plane make_plane(const ConvShape& shape, int64_t rows, int64_t width);
+// For columns [begin, end) of the weight as a matrix.
+Plane make_plane(const ConvShape& shape, const Rectangle& outputs, int64_t begin, int64_t end);
 
 // Copies channel [h, w], of elements of 4 or 2 bytes, into its plane.
 void fill_plane(const ConvShape& shape, const Plane& plane, const Rectangle& outputs, const void* channel,

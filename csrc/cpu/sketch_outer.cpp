@@ -1,17 +1,20 @@
 // sketch_outer on the CPU: both factors lie position by position.
 #include "sketch_outer.h"
 
+#include <algorithm>
+
 #include "product.h"
+#include "scratch.h"
 
 namespace gradkern::cpu {
 namespace {
 
-// A block of [n, t, width].
-Interleaved block_of(const View& view, const Block& block) {
+// Rows or columns [first, first + count) of [n, t, width] at a unit's positions.
+Interleaved block_of(const View& view, const Unit& unit, int64_t first, int64_t count) {
   const int64_t width = view.shape[2];
-  const int64_t at = (block.sample * view.shape[1] + block.positions.x) * width + block.first;
+  const int64_t at = (unit.sample * view.shape[1] + unit.positions.x) * width + first;
   const char* data = static_cast<const char*>(view.data) + at * element_size(view.dtype);
-  return {data, static_cast<Element>(view.dtype), width, block.positions.width, block.count};
+  return {data, static_cast<Element>(view.dtype), width, unit.positions.width, count};
 }
 
 }  // namespace
@@ -24,14 +27,22 @@ void sketch_outer(const View& a, const View& g, const View& out, const SketchSpe
   product.height = 1;
   product.width = a.shape[1];
   product.rows = g.shape[2];
-  product.cols = a.shape[2];
-  product.bias = bias;
-  product.pack_g = [&g](const Isa& isa, const Block& block, float* packed) {
-    isa.pack_interleaved(block_of(g, block), Side::rows, packed);
-    return PackedRows{packed, 0};
-  };
-  product.pack_a = [&a](const Isa& isa, const Block& block, float* packed) {
-    isa.pack_interleaved(block_of(a, block), Side::columns, packed);
+  product.cols = a.shape[2] + bias;
+  product.add_unit = [&](const Isa& isa, const Unit& unit, float* buckets) {
+    thread_local Scratch g_memory, a_memory;
+    const int64_t steps = isa.steps(product.element, unit.grid(0));
+    float* g_packed = g_memory.floats(steps * (unit.rows.count() + kTileRows));
+    float* a_packed = a_memory.floats(steps * kSegment);
+    isa.pack_interleaved(block_of(g, unit, unit.rows.begin, unit.rows.count()), Side::broadcast, g_packed);
+    for (int64_t p = unit.panels.begin; p < unit.panels.end; ++p) {
+      const PanelPlace place = place_of(product, unit, p, spec);
+      const int64_t first = p * kSegment, stored = std::min<int64_t>(a.shape[2] - first, kSegment);
+      isa.pack_interleaved(block_of(a, unit, first, stored), Side::panel, a_packed);
+      if (stored < place.width) {
+        isa.pack_ones(product.element, unit.positions.width, static_cast<int>(stored), a_packed);
+      }
+      isa.add_panel({a_packed, g_packed, product.element, steps, place}, spec, buckets);
+    }
   };
   sketch_product(product, spec, static_cast<float*>(out.data), threads);
 }

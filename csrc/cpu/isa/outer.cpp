@@ -1,8 +1,10 @@
 // A panel of a product G = g^T a, sketched from the registers it is computed in. Compiled once per instruction set.
 //
-// The panel is one segment wide: 64 columns of G, all positions t, any number of rows. A tile of kRows rows and kCols
-// columns stays in registers for all t and then goes, signed, to its rows' buckets: G is never in memory. Both
-// factors are packed so that every load is the next one in memory. Bound by multiplications.
+// A panel is one segment wide: 64 columns of G, all positions, any number of rows. A tile of kTileRows x kTileCols sums
+// stays in registers for all positions: one factor lies along vectors, the other is broadcast. Where columns lie along
+// vectors (add_panel), a tile's rows go to their buckets from the registers. Where rows do (add_patches), the columns
+// are read as they lie, which spares a convolution its patches, and 64 x 64 sums are transposed on the way.
+// G is never in memory. Bound by multiplications.
 #include "vectors.h"
 
 #if defined(__AVX512BF16__)
@@ -15,7 +17,7 @@ namespace {
 constexpr int kRows = kTileRows;
 constexpr int kCols = kTileCols;
 constexpr int kWide = kCols / kLanes;
-constexpr int kAhead = 10 * kRows;  // rows hashed together
+constexpr int kAhead = (kSegment + kRows - 1) / kRows * kRows;  // rows hashed together, and columns of a block
 
 #if defined(__AVX512BF16__)
 inline Floats multiply_add(Floats sum, Floats x, float y, bool pairs) {
@@ -27,25 +29,36 @@ inline Floats multiply_add(Floats sum, Floats x, float y, bool pairs) {
 inline Floats multiply_add(Floats sum, Floats x, float y, bool) { return sum + x * y; }
 #endif
 
-// tile[r][v] = sum over steps of g[r, step] * a[step][v]. Rows of g are lines, or lie side by side in a tile.
-template <int kCount, bool pairs, bool lines>
-inline void multiply(const float* const (&g)[kRows], const float* a, int64_t steps, Floats (&tile)[kRows][kCount]) {
+// A float that need not be aligned: one column's slot where it lies.
+typedef float InMemory __attribute__((aligned(2), may_alias));
+
+// The slot of a last position that has no neighbour.
+inline float alone(const float* x) { return *x; }
+inline float alone(const Bfloat16* x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x->bits)); }
+
+template <int kCount>
+using Tile = Floats[kRows][kCount];
+
+template <int kCount>
+inline void clear(Tile<kCount>& tile) {
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kCount; ++v) tile[r][v] = Floats{};
   }
-  for (int64_t step = 0; step < steps; ++step) {
-    Floats x[kCount];
+}
+
+// One step: tile[r][v] += x[v] * y(r), the vectors at `panel`.
+template <int kCount, bool pairs, typename Broadcast>
+inline __attribute__((always_inline)) void step_tile(const float* panel, const Broadcast& y, Tile<kCount>& tile) {
+  Floats x[kCount];
 #pragma GCC unroll 4
-    for (int v = 0; v < kCount; ++v) x[v] = load(a + v * kLanes);
+  for (int v = 0; v < kCount; ++v) x[v] = load(panel + v * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const float y = lines ? g[r][step] : g[0][step * kRows + r];
+  for (int r = 0; r < kRows; ++r) {
+    const float factor = y(r);
 #pragma GCC unroll 4
-      for (int v = 0; v < kCount; ++v) tile[r][v] = multiply_add(tile[r][v], x[v], y, pairs);
-    }
-    a += kCols;
+    for (int v = 0; v < kCount; ++v) tile[r][v] = multiply_add(tile[r][v], x[v], factor, pairs);
   }
 }
 
@@ -59,61 +72,56 @@ inline void cut(Floats (&values)[kCount], int width) {
   }
 }
 
+// Signs and offsets of one repeat.
 struct Hashes {
   uint64_t signs[kAhead];
   uint32_t offsets[kAhead];
 };
 
-inline void hash_rows(const Panel& panel, const SketchSpec& spec, int64_t first_row, int64_t q, Hashes& hashes) {
+inline void hash_rows(const PanelPlace& place, const SketchSpec& spec, int64_t first_row, int64_t q, Hashes& hashes) {
   const uint64_t mixed_seed = mix64(spec.seed);
   for (int r = 0; r < kAhead; ++r) {
-    const uint64_t key = segment_key(mixed_seed, panel.first + (first_row + r) * panel.per_row);
+    const uint64_t key = segment_key(mixed_seed, place.first + (first_row + r) * place.per_row);
     hashes.signs[r] = segment_signs(key, q);
     hashes.offsets[r] = segment_offset(key, q, spec.k);
   }
 }
 
-// Columns [col, col + kCount * kLanes) of one tile of rows, to their buckets.
+// Columns [col, col + kCount * kLanes) of one row, to their buckets; `at` is the row's place in the hashes of repeat 0.
+template <int kCount>
+inline void add_row(const PanelPlace& place, const SketchSpec& spec, int64_t row, int col, const Hashes& hashes,
+                    int64_t at, Floats (&values)[kCount], float* buckets) {
+  if (place.width - col < kCount * kLanes) cut(values, place.width - col);
+  add_signed(values, hashes.signs[at] >> col, hashes.offsets[at] + col, buckets);
+  for (int64_t q = 1; q < spec.nnz; ++q) {
+    const uint64_t key = segment_key(mix64(spec.seed), place.first + row * place.per_row);
+    add_signed(values, segment_signs(key, q) >> col, segment_offset(key, q, spec.k) + col, buckets);
+  }
+}
+
+// Columns [col, col + kCount * kLanes) of a tile of rows.
 template <int kCount, bool pairs>
 inline void add_tile(const Panel& panel, const SketchSpec& spec, int64_t row, int col, const Hashes& hashes,
                      float* buckets) {
-  Floats tile[kRows][kCount];
-  const int64_t steps = panel.steps;
-  const float* a = panel.a + col * steps;
-  const int64_t rows = panel.rows - row < kRows ? panel.rows - row : kRows;
-  const float* g[kRows];
-  if (panel.g_stride == 0) {
-    for (int r = 0; r < kRows; ++r) g[r] = panel.g + row * steps + r;
-    multiply<kCount, pairs, false>(g, a, steps, tile);
-  } else {
-    // a tile that is not full reads its last row again
-    for (int r = 0; r < kRows; ++r) g[r] = panel.g + (row + (r < rows ? r : rows - 1)) * panel.g_stride;
-    multiply<kCount, pairs, true>(g, a, steps, tile);
+  Tile<kCount> tile;
+  clear<kCount>(tile);
+  const float* a = panel.a + col * panel.steps;
+  const float* g = panel.g + row * panel.steps;
+  for (int64_t step = 0; step < panel.steps; ++step) {
+    step_tile<kCount, pairs>(a + step * kCols, [&](int r) { return g[step * kRows + r]; }, tile);
   }
-  const int left = panel.width - col;
-  for (int64_t r = 0; r < rows; ++r) {
-    if (left < kCount * kLanes) cut(tile[r], left);
-    for (int64_t q = 0; q < spec.nnz; ++q) {
-      const int64_t at = row % kAhead + r;
-      uint64_t signs = hashes.signs[at];
-      uint32_t offset = hashes.offsets[at];
-      if (q > 0) {
-        const uint64_t key = segment_key(mix64(spec.seed), panel.first + (row + r) * panel.per_row);
-        signs = segment_signs(key, q);
-        offset = segment_offset(key, q, spec.k);
-      }
-      add_signed(tile[r], signs >> col, offset + col, buckets);
-    }
+  for (int64_t r = 0; r < kRows && row + r < panel.place.rows; ++r) {
+    add_row(panel.place, spec, row + r, col, hashes, row % kAhead + r, tile[r], buckets);
   }
 }
 
 template <bool pairs>
 void add_rows(const Panel& panel, const SketchSpec& spec, float* buckets) {
   Hashes hashes;
-  for (int64_t row = 0; row < panel.rows; row += kRows) {
-    if (row % kAhead == 0) hash_rows(panel, spec, row, 0, hashes);
-    for (int col = 0; col < panel.width; col += kCols) {
-      const int vectors = (panel.width - col + kLanes - 1) / kLanes;
+  for (int64_t row = 0; row < panel.place.rows; row += kRows) {
+    if (row % kAhead == 0) hash_rows(panel.place, spec, row, 0, hashes);
+    for (int col = 0; col < panel.place.width; col += kCols) {
+      const int vectors = (panel.place.width - col + kLanes - 1) / kLanes;
       if (vectors == 1) {
         add_tile<1, pairs>(panel, spec, row, col, hashes, buckets);
       } else if (vectors == 2 && kWide > 2) {
@@ -125,11 +133,112 @@ void add_rows(const Panel& panel, const SketchSpec& spec, float* buckets) {
   }
 }
 
+// 64 x 64 sums, [column][row]; the last tile of columns may run over.
+using Block = float[kAhead][kSegment];
+
+// Where the steps of a grid lie from a column's first position: those of `whole` pairs (or positions), then the rest,
+// which have no neighbour in their row.
+struct Steps {
+  int32_t offsets[kMaxSteps];
+  int64_t whole = 0, count = 0;
+};
+
+template <int kStep>
+void find_steps(const Grid& grid, Steps& steps) {
+  for (int64_t y = 0; y < grid.rows; ++y) {
+    for (int64_t x = 0; x + kStep <= grid.width; x += kStep) {
+      steps.offsets[steps.whole++] = static_cast<int32_t>(y * grid.row_stride + x);
+    }
+  }
+  steps.count = steps.whole;
+  if (grid.width % kStep == 0) return;
+  for (int64_t y = 1; y <= grid.rows; ++y) {
+    steps.offsets[steps.count++] = static_cast<int32_t>((y - 1) * grid.row_stride + grid.width - 1);
+  }
+}
+
+// Columns [col, col + kRows) and rows [row, row + kCount * kLanes) of a block, from the block's 64 packed rows.
+// A function of its own: constants of what follows would take registers from the sums.
+template <int kCount, bool pairs, typename T>
+__attribute__((noinline)) void make_tile(const Patches& patches, const Steps& steps, const float* g, int col,
+                                         Block& block, int row) {
+  const T* columns[kRows];
+  for (int c = 0; c < kRows; ++c) {  // a tile that is not full reads its last column again
+    const int last = patches.place.width - 1;
+    columns[c] = static_cast<const T*>(patches.columns[col + c < last ? col + c : last]);
+  }
+  Tile<kCount> tile;
+  clear<kCount>(tile);
+  for (int64_t step = 0; step < steps.whole; ++step) {
+    const int64_t at = steps.offsets[step];
+    step_tile<kCount, pairs>(
+        g + step * kCols, [&](int c) { return *reinterpret_cast<const InMemory*>(columns[c] + at); }, tile);
+  }
+  for (int64_t step = steps.whole; step < steps.count; ++step) {
+    const int64_t at = steps.offsets[step];
+    step_tile<kCount, pairs>(g + step * kCols, [&](int c) { return alone(columns[c] + at); }, tile);
+  }
+  for (int c = 0; c < kRows; ++c) {
+    for (int v = 0; v < kCount; ++v) *reinterpret_cast<FloatsInMemory*>(&block[col + c][row + v * kLanes]) = tile[c][v];
+  }
+}
+
+// Rows [first, first + 64) of a panel.
+template <bool pairs, typename T>
+void add_block(const Patches& patches, const Steps& steps, const SketchSpec& spec, int64_t first, float* buckets) {
+  const PanelPlace& place = patches.place;
+  const int rows = place.rows - first < kSegment ? static_cast<int>(place.rows - first) : kSegment;
+  alignas(64) Block block;
+  for (int row = 0; row < rows; row += kCols) {
+    const float* g = patches.g + (first + row) * steps.count;
+    const int vectors = (rows - row + kLanes - 1) / kLanes;
+    for (int col = 0; col < place.width; col += kRows) {
+      if (vectors == 1) {
+        make_tile<1, pairs, T>(patches, steps, g, col, block, row);
+      } else if (vectors == 2 && kWide > 2) {
+        make_tile<2, pairs, T>(patches, steps, g, col, block, row);
+      } else {
+        make_tile<kWide, pairs, T>(patches, steps, g, col, block, row);
+      }
+    }
+  }
+  Hashes hashes;
+  hash_rows(place, spec, first, 0, hashes);
+  for (int row = 0; row < rows; row += kLanes) {
+    Floats values[kLanes][kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      Floats columns[kLanes];
+      for (int j = 0; j < kLanes; ++j) columns[j] = load(&block[v * kLanes + j][row]);
+      transpose(columns);
+      for (int j = 0; j < kLanes; ++j) values[j][v] = columns[j];
+    }
+    for (int r = 0; r < kLanes && row + r < rows; ++r) {
+      add_row(place, spec, first + row + r, 0, hashes, row + r, values[r], buckets);
+    }
+  }
+}
+
+template <bool pairs, typename T>
+void add_blocks(const Patches& patches, const SketchSpec& spec, float* buckets) {
+  Steps steps;
+  find_steps<pairs ? 2 : 1>(patches.grid, steps);
+  for (int64_t first = 0; first < patches.place.rows; first += kSegment) {
+    add_block<pairs, T>(patches, steps, spec, first, buckets);
+  }
+}
+
 }  // namespace
 
 void add_panel(const Panel& panel, const SketchSpec& spec, float* buckets) {
   if (kPairs && panel.element == Element::bf16) return add_rows<kPairs>(panel, spec, buckets);
   add_rows<false>(panel, spec, buckets);
+}
+
+bool reads(Element element) { return element == Element::f32 || (kPairs && element == Element::bf16); }
+
+void add_patches(const Patches& patches, const SketchSpec& spec, float* buckets) {
+  if (kPairs && patches.element == Element::bf16) return add_blocks<kPairs, Bfloat16>(patches, spec, buckets);
+  add_blocks<false, float>(patches, spec, buckets);
 }
 
 }  // namespace gradkern::GK_ISA

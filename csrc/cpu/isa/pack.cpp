@@ -46,25 +46,6 @@ Floats across(const T* x, int64_t next, bool has_next) {
   }
 }
 
-// Turns kLanes vectors into their transpose: in round `s` the halves of blocks of 2 s change places.
-inline void transpose(Floats (&rows)[kLanes]) {
-#pragma GCC unroll 4
-  for (int s = 1; s < kLanes; s *= 2) {
-    Bits upper, lower;
-    for (int j = 0; j < kLanes; ++j) {
-      upper[j] = j & s ? kLanes + j - s : j;
-      lower[j] = j & s ? kLanes + j : j + s;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if (i & s) continue;
-      const Floats first = rows[i], second = rows[i + s];
-      rows[i] = __builtin_shuffle(first, second, upper);
-      rows[i + s] = __builtin_shuffle(first, second, lower);
-    }
-  }
-}
-
 template <int kWidth, bool pairs, typename T>
 void interleaved_tiles(const Interleaved& factor, int64_t total, float* packed) {
   constexpr int kStep = pairs ? 2 : 1;
@@ -86,60 +67,61 @@ void interleaved_tiles(const Interleaved& factor, int64_t total, float* packed) 
   }
 }
 
-// kLanes columns of one row of the grid, transposed, kLanes steps at a time.
+// `count` lines of kLanes steps, transposed; `steps` of them are stored.
 template <bool pairs, typename T>
-void columns_row(const Columns& columns, int64_t first, int64_t row, float* out) {
-  constexpr int kStep = pairs ? 2 : 1;
-  const T* data = static_cast<const T*>(columns.data) + row * columns.grid.row_stride;
-  const int64_t* offsets = columns.offsets + first;
-  const int64_t count = columns.count - first < kLanes ? columns.count - first : kLanes;
-  int64_t last = row * columns.grid.row_stride;  // the farthest that a column begins
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t begin = row * columns.grid.row_stride + offsets[i];
-    last = begin > last ? begin : last;
+inline __attribute__((always_inline)) void transpose_lines(const T* from, int64_t stride, int64_t count, int64_t steps,
+                                                           float* out) {
+  Floats rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = i < count ? along<pairs>(from + i * stride) : Floats{};
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (i < steps) *reinterpret_cast<FloatsInMemory*>(out + i * kTileCols) = rows[i];
   }
-  for (int64_t x = 0; x < columns.grid.width;) {
-    const int64_t left = (columns.grid.width - x + kStep - 1) / kStep;
-    const bool odd = pairs && (columns.grid.width - x) % 2 != 0 && left <= kLanes;
-    if (!odd && last + x + kStep * kLanes <= columns.size) {
-      Floats rows[kLanes] = {};
-      for (int64_t i = 0; i < count; ++i) rows[i] = along<pairs>(data + offsets[i] + x);
-      transpose(rows);
-      const int64_t steps = left < kLanes ? left : kLanes;
-      for (int64_t i = 0; i < steps; ++i, out += kTileCols) *reinterpret_cast<FloatsInMemory*>(out) = rows[i];
-      x += kStep * kLanes;
+}
+
+// kLanes lines of one row of the grid, transposed, kLanes steps at a time; then a position without a neighbour.
+template <bool pairs, typename T>
+void lines_row(const Lines& lines, int64_t first, int64_t row, float* out, float* out_alone) {
+  constexpr int kStep = pairs ? 2 : 1;
+  const int64_t begin = first * lines.stride + row * lines.grid.row_stride, width = lines.grid.width;
+  const T* data = static_cast<const T*>(lines.data) + begin;
+  const int64_t count = lines.count - first < kLanes ? lines.count - first : kLanes;
+  const int64_t readable = lines.size - begin - (count - 1) * lines.stride;  // of the last line
+  const int64_t whole = width / kStep;
+  for (int64_t step = 0; step < whole; step += kLanes) {
+    const int64_t left = whole - step;
+    if (count == kLanes && whole >= kLanes) {  // constant bounds: all in registers; the last steps once more
+      const int64_t at = left < kLanes ? whole - kLanes : step;
+      transpose_lines<pairs>(data + kStep * at, lines.stride, kLanes, kLanes, out + at * kTileCols);
+    } else if (kStep * (step + kLanes) <= readable) {
+      transpose_lines<pairs>(data + kStep * step, lines.stride, count, left, out + step * kTileCols);
     } else {
-      for (int64_t j = 0; j < kLanes; ++j) {
-        out[j] = j < count ? slot<pairs>(data + offsets[j] + x, 1, x + 1 < columns.grid.width) : 0.0f;
+      for (int64_t i = step; i < whole; ++i) {
+        for (int64_t j = 0; j < kLanes; ++j) {
+          out[i * kTileCols + j] = j < count ? slot<pairs>(data + j * lines.stride + kStep * i, 1, true) : 0.0f;
+        }
       }
-      out += kTileCols;
-      x += kStep;
     }
+  }
+  if (width % kStep == 0) return;
+  for (int64_t j = 0; j < kLanes; ++j) {
+    out_alone[j] = j < count ? slot<pairs>(data + j * lines.stride + width - 1, 1, false) : 0.0f;
   }
 }
 
 template <bool pairs, typename T>
-void columns_typed(const Columns& columns, float* packed) {
-  const int64_t row_steps = pairs ? (columns.grid.width + 1) / 2 : columns.grid.width;
-  for (int64_t first = 0; first < kSegment; first += kLanes) {
-    float* tile = packed + first / kTileCols * kTileCols * row_steps * columns.grid.rows + first % kTileCols;
-    for (int64_t row = 0; row < columns.grid.rows; ++row) {
-      columns_row<pairs, T>(columns, first, row, tile + row * row_steps * kTileCols);
-    }
-  }
-}
-
-template <bool pairs, typename T>
-void rows_typed(const Rows& rows, float* packed) {
+void lines_typed(Lines lines, float* packed) {
   constexpr int kStep = pairs ? 2 : 1;
-  for (int64_t r = 0; r < rows.count; ++r) {
-    for (int64_t y = 0; y < rows.grid.rows; ++y) {
-      const T* line = static_cast<const T*>(rows.data) + r * rows.stride + y * rows.grid.row_stride;
-      int64_t x = 0;
-      for (; x + kStep * kLanes <= rows.grid.width; x += kStep * kLanes, packed += kLanes) {
-        *reinterpret_cast<FloatsInMemory*>(packed) = along<pairs>(line + x);
-      }
-      for (; x < rows.grid.width; x += kStep) *packed++ = slot<pairs>(line + x, 1, x + 1 < rows.grid.width);
+  Grid& grid = lines.grid;
+  if (grid.row_stride == grid.width && grid.width % kStep == 0) grid = {1, grid.rows * grid.width, 0};
+  const int64_t whole = grid.width / kStep, count = steps(lines.element, grid);
+  for (int64_t first = 0; first < kSegment; first += kLanes) {
+    float* tile = packed + first / kTileCols * kTileCols * count + first % kTileCols;
+    for (int64_t row = 0; row < grid.rows; ++row) {
+      float* alone = tile + (grid.rows * whole + row) * kTileCols;
+      lines_row<pairs, T>(lines, first, row, tile + row * whole * kTileCols, alone);
     }
   }
 }
@@ -174,7 +156,7 @@ int64_t steps(Element element, const Grid& grid) {
 void pack_interleaved(const Interleaved& factor, Side side, float* packed) {
   with_kind(factor.element, [&](auto kind) {
     using T = typename decltype(kind)::Type;
-    if (side == Side::rows) {
+    if (side == Side::broadcast) {
       interleaved_tiles<kTileRows, kind.pairs, T>(factor, factor.count, packed);
     } else {
       interleaved_tiles<kTileCols, kind.pairs, T>(factor, kSegment, packed);
@@ -182,13 +164,8 @@ void pack_interleaved(const Interleaved& factor, Side side, float* packed) {
   });
 }
 
-void pack_columns(const Columns& columns, float* packed) {
-  with_kind(columns.element,
-            [&](auto kind) { columns_typed<kind.pairs, typename decltype(kind)::Type>(columns, packed); });
-}
-
-void pack_rows(const Rows& rows, float* packed) {
-  with_kind(rows.element, [&](auto kind) { rows_typed<kind.pairs, typename decltype(kind)::Type>(rows, packed); });
+void pack_lines(const Lines& lines, float* packed) {
+  with_kind(lines.element, [&](auto kind) { lines_typed<kind.pairs, typename decltype(kind)::Type>(lines, packed); });
 }
 
 void widen(const void* x, Element element, int64_t count, float* out) {
@@ -201,14 +178,13 @@ void widen(const void* x, Element element, int64_t count, float* out) {
   });
 }
 
-void pack_ones(Element element, const Grid& grid, int column, float* packed) {
+void pack_ones(Element element, int64_t t, int column, float* packed) {
   const bool pairs = kPairs && element == Element::bf16;
   const Bfloat16 zero = {0}, one = {0x3F80};
-  float* at = packed + column / kTileCols * kTileCols * steps(element, grid) + column % kTileCols;
-  for (int64_t y = 0; y < grid.rows; ++y) {
-    for (int64_t x = 0; x < grid.width; x += pairs ? 2 : 1, at += kTileCols) {
-      *at = !pairs ? 1.0f : pair(one, x + 1 < grid.width ? one : zero);
-    }
+  const int64_t count = steps(element, {1, t, 0});
+  float* at = packed + column / kTileCols * kTileCols * count + column % kTileCols;
+  for (int64_t step = 0; step < count; ++step) {
+    at[step * kTileCols] = !pairs ? 1.0f : pair(one, 2 * step + 1 < t ? one : zero);
   }
 }
 

@@ -6,7 +6,8 @@
 namespace gradkern::GK_ISA {
 
 extern const Isa isa;
-const Isa isa = {GK_STRING(GK_ISA), sketch_segments, steps, pack_interleaved, pack_columns, pack_rows,
-                 pack_ones,         add_panel,       widen, correlate};
+const Isa isa = {GK_STRING(GK_ISA), sketch_segments, steps,     pack_interleaved,
+                 pack_lines,        pack_ones,       add_panel, reads,
+                 add_patches,       widen,           correlate};
 
 }  // namespace gradkern::GK_ISA

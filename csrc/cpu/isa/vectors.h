@@ -69,6 +69,25 @@ inline Floats flip(Floats x, uint32_t bits) {
   return (Floats)((Bits)x ^ (moved & 0x80000000u));
 }
 
+// Turns kLanes vectors into their transpose: in round `s` the halves of blocks of 2 s change places.
+inline void transpose(Floats (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (int s = 1; s < kLanes; s *= 2) {
+    Bits upper, lower;
+    for (int j = 0; j < kLanes; ++j) {
+      upper[j] = j & s ? kLanes + j - s : j;
+      lower[j] = j & s ? kLanes + j : j + s;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (i & s) continue;
+      const Floats first = rows[i], second = rows[i + s];
+      rows[i] = __builtin_shuffle(first, second, upper);
+      rows[i + s] = __builtin_shuffle(first, second, lower);
+    }
+  }
+}
+
 // buckets[offset + j] += values[j], in vectors that start where the memory's do: a store that the next segment
 // loads again is then forwarded whole. The lanes before and behind the segment add zero.
 template <int kCount>
