@@ -71,6 +71,15 @@ def quartiles(values: list[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in np.quantile(values, [0.25, 0.5, 0.75])]
 
 
+def settle_malloc() -> None:
+    """Free 31 MB, and glibc keeps freed memory instead of returning it: as in a process that has run for a while.
+
+    Otherwise, by what was freed before, each result may be fresh pages from the kernel, which a rival without a large
+    result does not need. With two threads they took a third of the time of a sketch.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
 @pytest.fixture
 def compare(benchmark: Any, records: list[dict[str, Any]]) -> Iterator[Compare]:
     """compare(op, what, call, rival, rounds=..., device=...): time both in turns; `what` names the row."""
@@ -82,6 +91,7 @@ def compare(benchmark: Any, records: list[dict[str, Any]]) -> Iterator[Compare]:
         ours: list[float] = []
         theirs: list[float] = []
         before = time.perf_counter(), others_seconds()
+        settle_malloc()
         benchmark.group = f"{op} {what['case']} threads={what['threads']}"
         benchmark.pedantic(
             lambda: ours.append(seconds(call, device)),

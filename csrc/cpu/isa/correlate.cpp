@@ -20,9 +20,7 @@ inline void add_positions(const float* g, const float* plane, const int64_t* off
 #pragma GCC unroll 16
     for (int i = 0; i < kCount; ++i) ahead[i] = load(plane + offsets[i]);
   } else {
-    Bits lane;
-    for (int j = 0; j < kLanes; ++j) lane[j] = j;
-    const Bits inside = (Bits)(lane < static_cast<uint32_t>(width));
+    const Bits inside = (Bits)(kIndex < static_cast<uint32_t>(width));
     float padded[kLanes] = {};
     for (int64_t j = 0; j < width; ++j) padded[j] = g[j];
     gradient = load(padded);

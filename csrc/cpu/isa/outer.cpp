@@ -66,9 +66,8 @@ inline __attribute__((always_inline)) void step_tile(const float* panel, const B
 template <int kCount>
 inline void cut(Floats (&values)[kCount], int width) {
   for (int v = 0; v < kCount; ++v) {
-    Bits lane;
-    for (int j = 0; j < kLanes; ++j) lane[j] = v * kLanes + j;
-    values[v] = (Floats)((Bits)values[v] & (Bits)(lane < static_cast<uint32_t>(width)));
+    const Bits inside = (Bits)(kIndex + v * kLanes < static_cast<uint32_t>(width));
+    values[v] = (Floats)((Bits)values[v] & inside);
   }
 }
 

@@ -26,6 +26,15 @@ typedef float FloatsInMemory __attribute__((vector_size(4 * kLanes), aligned(4),
 typedef double DoublesInMemory __attribute__((vector_size(8 * kLanes), aligned(8), may_alias));
 typedef uint16_t HalvesInMemory __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
+// The number of each lane: a constant in memory. Written lane by lane, GCC assembles it anew at each use.
+#if GK_LANES == 16
+constexpr Bits kIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif GK_LANES == 8
+constexpr Bits kIndex = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+constexpr Bits kIndex = {0, 1, 2, 3};
+#endif
+
 struct Bfloat16 {
   uint16_t bits;
 };
@@ -58,13 +67,10 @@ inline Floats load(const Float16* x) {
 
 // x with the sign of lane j flipped where bit j is set.
 inline Floats flip(Floats x, uint32_t bits) {
-  Bits lane;
 #if defined(__AVX2__)
-  for (int j = 0; j < kLanes; ++j) lane[j] = 31 - j;
-  const Bits moved = (lane * 0 + bits) << lane;
+  const Bits moved = (Bits{} + bits) << (31u - kIndex);
 #else  // no shift by a variable number of bits
-  for (int j = 0; j < kLanes; ++j) lane[j] = 1u << j;
-  const Bits moved = (Bits)((lane & bits) != 0u);
+  const Bits moved = (Bits)((((Bits{} + 1u) << kIndex) & bits) != 0u);
 #endif
   return (Floats)((Bits)x ^ (moved & 0x80000000u));
 }
@@ -72,14 +78,12 @@ inline Floats flip(Floats x, uint32_t bits) {
 // Turns kLanes vectors into their transpose: in round `s` the halves of blocks of 2 s change places.
 inline void transpose(Floats (&rows)[kLanes]) {
 #pragma GCC unroll 4
-  for (int s = 1; s < kLanes; s *= 2) {
-    Bits upper, lower;
-    for (int j = 0; j < kLanes; ++j) {
-      upper[j] = j & s ? kLanes + j - s : j;
-      lower[j] = j & s ? kLanes + j : j + s;
-    }
+  for (unsigned s = 1; s < kLanes; s *= 2) {
+    const Bits in_half = (Bits)((kIndex & s) != 0u);
+    const Bits upper = kIndex + (in_half & (kLanes - s));
+    const Bits lower = kIndex + ((in_half & kLanes) | (~in_half & s));
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
+    for (unsigned i = 0; i < kLanes; ++i) {
       if (i & s) continue;
       const Floats first = rows[i], second = rows[i + s];
       rows[i] = __builtin_shuffle(first, second, upper);
@@ -94,9 +98,7 @@ template <int kCount>
 inline void add_aligned(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
   const uint32_t shift = offset % kLanes;
   FloatsAligned* target = reinterpret_cast<FloatsAligned*>(buckets + (offset - shift));
-  Bits lane;
-  for (int j = 0; j < kLanes; ++j) lane[j] = kLanes + j;
-  const Bits from = lane - shift;
+  const Bits from = kIndex + (kLanes - shift);
   const Floats zero = {};
   target[0] += __builtin_shuffle(zero, values[0], from);
   for (int v = 1; v < kCount; ++v) target[v] += __builtin_shuffle(values[v - 1], values[v], from);
