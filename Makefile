@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest --doctest-modules tests gradkern
 
 bench: $(DONE)/bench $(DONE)/test
-	$(BIN)/python -m pytest $(wildcard benchmarks/bench_*.py)
+	for file in benchmarks/bench_*.py; do $(BIN)/python -m pytest $$file || exit; done
 
 lint: $(DONE)/test
 	$(BIN)/ruff check .

@@ -36,18 +36,16 @@ def device_name(device: str) -> str:
 
 
 def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """Of the checkout, "-dirty" if more than the recordings differ from it."""
+    name = git("describe", "--always", "--abbrev=12")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude){RESULTS.resolve()}")
+    return f"{name}-dirty" if name and changed else name or "unknown"
+
+
+def git(*arguments: str) -> str:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(command, cwd=RESULTS.parent, env=environment, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
-def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """results/<name>.json: one line a row, so that two recordings can be compared by eye."""
-    versions = {"torch": torch.__version__, "gradkern": gradkern.__version__, "python": platform.python_version()}
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(f'{json.dumps({**head, **versions})[:-1]}, "rows": [\n  {lines}\n]}}\n')
+    done = subprocess.run(["git", *arguments], cwd=RESULTS.parent, env=environment, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def seconds(call: Callable[[], Any], device: str) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,14 +17,25 @@ SELF_THEORY = {
 
 
 def timing(run: dict[str, Any]) -> Iterator[str]:
-    yield "| case | threads | call | ms | beside | ms | ratio [quartiles] | taken by others |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for row in run["rows"]:
-        ours, theirs = (f"{1000 * row[key][1]:,.2f}" for key in ("seconds", "rival_seconds"))
-        low, ratio, high = (f"{value:.3g}" for value in row["ratio"])
-        call = f"{row['impl']} | {ours} | {row['rival']} | {theirs}"
-        noise = f"{row['others_share']:.0%}"
-        yield f"| {row['case']} | {row['threads']} | {call} | {ratio} [{low}, {high}] | {noise} |"
+    """A row for each case and call, a column for each number of threads."""
+    threads = sorted({row["threads"] for row in run["rows"]})
+    columns = " | ".join(f"{count} thread{'s' * (count > 1)}" for count in threads)
+    yield f"| case | call | beside | {columns} |"
+    yield "|---|---|---|" + "---|" * len(threads)
+    found = {(row["case"], row["impl"], row["rival"], row["threads"]): row for row in run["rows"]}
+    for case, impl, rival in dict.fromkeys(key[:3] for key in found):
+        cells = [timing_cell(found.get((case, impl, rival, count))) for count in threads]
+        yield f"| {case} | {impl} | {rival} | {' | '.join(cells)} |"
+
+
+def timing_cell(row: dict[str, Any] | None) -> str:
+    """Median milliseconds of the call and of what is beside it, and the ratio; what others took, if it matters."""
+    if row is None:
+        return "–"
+    ours, theirs = (f"{1000 * row[key][1]:,.4g}" for key in ("seconds", "rival_seconds"))
+    low, ratio, high = (f"{value:.3g}" for value in row["ratio"])
+    taken = f"; others took {row['others_share']:.0%}" if row["others_share"] >= 0.05 else ""
+    return f"{ours} / {theirs} ms: **{ratio}** [{low}, {high}]{taken}"
 
 
 def accuracy(run: dict[str, Any]) -> Iterator[str]:
@@ -81,11 +93,16 @@ def across_and_self(rows: list[dict[str, Any]], name: str) -> str:
     return f"{median(e[0] for e in errors):.4f}, {median(e[1] for e in errors):.4f}{left_out}"
 
 
+def section(path: Path) -> str:
+    """A recorded file's head and table."""
+    run = json.loads(path.read_text())
+    head = f"`{path.name}`: {run['device']}, torch {run['torch']}, commit {run['commit']}"
+    return "\n".join([head, "", *(accuracy if run["op"] == "accuracy" else timing)(run)])
+
+
 def main() -> None:
     for path in sorted(RESULTS.glob("*.json")):
-        run = json.loads(path.read_text())
-        print(f"\n`{path.name}`: {run['device']}, torch {run['torch']}, commit {run['commit']}\n")
-        print("\n".join((accuracy if run["op"] == "accuracy" else timing)(run)))
+        print(f"\n{section(path)}")
 
 
 if __name__ == "__main__":

@@ -32,31 +32,38 @@ const float* widened(const Isa& isa, Dtype dtype, const void* data, int64_t coun
   return memory;
 }
 
-// Adds what one rectangle of positions gives to one row of the gradient.
-void add_row(const Job& job, const Plane& plane, const Rectangle& outputs, int64_t sample, int64_t row, float* sums) {
-  thread_local Scratch g_memory, raw_memory, plane_memory, taps_memory;
+// Adds what one rectangle of positions gives to rows [begin, end) of one group.
+void add_rows(const Job& job, const Plane& plane, const Rectangle& outputs, int64_t sample, Range range, float* sums) {
+  thread_local Scratch g_memory, raw_memory, plane_memory, ones_memory, taps_memory;
   const ConvShape& s = job.shape;
   const int64_t taps = plane.offsets.size(), bytes = element_size(job.x.dtype), count = outputs.rows * outputs.width;
   float* raw = raw_memory.floats(plane.size() + kSlack);
   float* wide = plane_memory.floats(plane.size() + kSlack);
+  float* ones = ones_memory.floats(outputs.width + kSlack);
   float* found = taps_memory.floats(taps);
-  const int64_t at = (sample * s.o + row) * s.positions() + outputs.y * s.out_w + outputs.x;
-  const char* g_data = static_cast<const char*>(job.g.data) + at * bytes;
-  const float* g = widened(job.isa, job.g.dtype, g_data, count, g_memory.floats(count));
-  const int64_t channel = sample * s.c + row / s.group_outputs() * s.group_inputs();
+  float* g_wide = g_memory.floats(range.count() * count);
+  std::fill_n(ones, outputs.width + kSlack, 1.0f);
+
+  const auto g_of = [&](int64_t row) {
+    const int64_t at = (sample * s.o + row) * s.positions() + outputs.y * s.out_w + outputs.x;
+    const char* data = static_cast<const char*>(job.g.data) + at * bytes;
+    return widened(job.isa, job.g.dtype, data, count, g_wide + (row - range.begin) * count);
+  };
+  const auto add = [&](int64_t row, const float* input, int64_t pitch, const int64_t* offsets, int64_t width,
+                       int64_t col) {
+    job.isa.correlate({g_of(row), input, outputs.rows, outputs.width, pitch, offsets, width}, found);
+    float* to = sums + (row - range.begin) * job.cols() + col;
+    for (int64_t tap = 0; tap < width; ++tap) to[tap] += found[tap];
+  };
+  const int64_t channel = sample * s.c + range.begin / s.group_outputs() * s.group_inputs(), no_offset = 0;
   for (int64_t i = 0; i < s.group_inputs(); ++i) {
     const char* input = static_cast<const char*>(job.x.data) + (channel + i) * s.h * s.w * bytes;
     fill_plane(s, plane, outputs, input, bytes, raw);
-    const float* channels = widened(job.isa, job.x.dtype, raw, plane.size(), wide);
-    job.isa.correlate({g, channels, outputs.rows, outputs.width, plane.pitch, plane.offsets.data(), taps}, found);
-    for (int64_t tap = 0; tap < taps; ++tap) sums[i * taps + tap] += found[tap];
+    const float* floats = widened(job.isa, job.x.dtype, raw, plane.size(), wide);
+    for (int64_t r = range.begin; r < range.end; ++r) add(r, floats, plane.pitch, plane.offsets.data(), taps, i * taps);
   }
-  if (job.bias) {
-    std::fill_n(wide, outputs.width + kSlack, 1.0f);
-    const int64_t no_offset = 0;
-    job.isa.correlate({g, wide, outputs.rows, outputs.width, 0, &no_offset, 1}, found);
-    sums[s.cols()] += found[0];
-  }
+  if (!job.bias) return;
+  for (int64_t r = range.begin; r < range.end; ++r) add(r, ones, 0, &no_offset, 1, s.cols());
 }
 
 // Rows [first, first + count) of one sample's gradient, a block of positions at a time.
@@ -67,8 +74,13 @@ void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, flo
   for (int64_t y = 0; y < s.out_h; y += height) {
     for (int64_t x = 0; x < s.out_w; x += width) {
       const Rectangle outputs{y, std::min(height, s.out_h - y), x, std::min(width, s.out_w - x)};
-      const Plane plane = make_plane(s, outputs, 0, s.cols());
-      for (int64_t r = 0; r < count; ++r) add_row(job, plane, outputs, sample, first + r, rows + r * job.cols());
+      const Plane plane = make_plane(s, outputs, {0, s.cols()});
+      for (int64_t row = first; row < first + count;) {
+        const int64_t group_end = (row / s.group_outputs() + 1) * s.group_outputs();
+        const int64_t end = std::min(first + count, group_end);
+        add_rows(job, plane, outputs, sample, {row, end}, rows + (row - first) * job.cols());
+        row = end;
+      }
     }
   }
 }

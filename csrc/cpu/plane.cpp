@@ -45,7 +45,7 @@ void fill(const ConvShape& s, const Plane& plane, const Rectangle& outputs, cons
 
 }  // namespace
 
-Plane make_plane(const ConvShape& shape, const Rectangle& outputs, int64_t begin, int64_t end) {
+Plane make_plane(const ConvShape& shape, const Rectangle& outputs, Range columns) {
   const Window& w = shape.window;
   const int64_t taps = w.kernel[0] * w.kernel[1];
   Plane plane;
@@ -56,7 +56,7 @@ Plane make_plane(const ConvShape& shape, const Rectangle& outputs, int64_t begin
     const int64_t y = tap / w.kernel[1] * w.dilation[0], x = tap % w.kernel[1] * w.dilation[1];
     const size_t phase = y % w.stride[0] * w.stride[1] + x % w.stride[1];
     if (phase >= plane.phases.size()) plane.phases.resize(phase + 1);
-    if ((tap - begin % taps + taps) % taps < end - begin) plane.phases[phase] = true;
+    if ((tap - columns.begin % taps + taps) % taps < columns.count()) plane.phases[phase] = true;
     plane.offsets[tap] = (static_cast<int64_t>(phase) * plane.rows + y / w.stride[0]) * plane.pitch + x / w.stride[1];
   }
   return plane;

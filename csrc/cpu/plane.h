@@ -7,6 +7,11 @@
 
 namespace gradkern::cpu {
 
+struct Range {
+  int64_t begin, end;
+  int64_t count() const { return end - begin; }
+};
+
 // A rectangle of output positions.
 struct Rectangle {
   int64_t y, rows, x, width;
@@ -22,8 +27,8 @@ struct Plane {
   int64_t size() const { return static_cast<int64_t>(phases.size()) * rows * pitch; }
 };
 
-// For columns [begin, end) of the weight as a matrix.
-Plane make_plane(const ConvShape& shape, const Rectangle& outputs, int64_t begin, int64_t end);
+// For some columns of the weight as a matrix.
+Plane make_plane(const ConvShape& shape, const Rectangle& outputs, Range columns);
 
 // Copies channel [h, w], of elements of 4 or 2 bytes, into its plane.
 void fill_plane(const ConvShape& shape, const Plane& plane, const Rectangle& outputs, const void* channel,

@@ -10,11 +10,6 @@
 
 namespace gradkern::cpu {
 
-struct Range {
-  int64_t begin, end;
-  int64_t count() const { return end - begin; }
-};
-
 // Some rows of one sample's and group's matrix, some of its panels (each 64 columns), at some positions.
 struct Unit {
   int64_t sample, group;

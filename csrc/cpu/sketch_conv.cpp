@@ -13,8 +13,9 @@
 namespace gradkern::cpu {
 namespace {
 
-// A group with fewer outputs leaves most of a vector empty.
-constexpr int64_t kFewOutputs = 2;
+// A group of no more outputs leaves most of a vector empty. Tap by tap is then faster: by 13 for one output (96 x 56 x
+// 56), by 1.7 for four; for eight it is slower by as much.
+constexpr int64_t kFewOutputs = 4;
 
 bool is_pointwise(const ConvShape& s) {
   const Window& w = s.window;
@@ -58,7 +59,7 @@ Columns channels_of(const View& x, const ConvShape& s, const Unit& unit, Range r
 // The input under the window's taps, in padded copies of their channels.
 Columns patches_of(const Isa& isa, const View& x, const ConvShape& s, const Unit& unit, Range range) {
   thread_local Scratch raw_memory, wide_memory;
-  const Plane plane = make_plane(s, unit.positions, range.begin, range.end);
+  const Plane plane = make_plane(s, unit.positions, range);
   const int64_t taps = plane.offsets.size(), bytes = element_size(x.dtype);
   const int64_t first = range.begin / taps, end = (range.end + taps - 1) / taps, size = (end - first) * plane.size();
   char* raw = reinterpret_cast<char*>(raw_memory.floats(size));
