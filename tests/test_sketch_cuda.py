@@ -119,6 +119,15 @@ def test_emulated_bits_do_not_depend_on_the_batch(case: WeightCase, emulated: ct
     assert torch.equal(torch.cat(alone), emulated_run(emulated, case, *inputs))
 
 
+@pytest.mark.parametrize("k", [64, 20011])
+def test_emulated_slices_are_long(k: int, emulated: ctypes.CDLL) -> None:
+    """What the slices write is a small part of the gradients that it stands for."""
+    n, t, p, o = 2, 1, 1300, 1300
+    floats = emulated.emulated_sketch_outer_workspace(*emulate.integers(n, t, p, o, k), False)
+    padded = 1344 * 1408  # whole tiles
+    assert 0 < floats <= n * (padded / 7 + k)
+
+
 class TestLargeArrays:
     """Arrays of more than 2^31 elements, of which only the last sample is ever touched: the rest takes no memory."""
 

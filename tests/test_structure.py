@@ -249,9 +249,9 @@ def test_instruction_set_objects_define_only_their_own_symbols(source: Path, isa
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="kernels were NOT compiled: there is no nvcc on the PATH")
-@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("architecture", ["80", "90", "90a", "100"])
 @pytest.mark.parametrize("source", sorted((ROOT / "csrc/cuda").glob("*.cu")), ids=lambda path: path.name)
-def test_kernels_keep_everything_in_registers(source: Path, architecture: int, tmp_path: Path) -> None:
+def test_kernels_keep_everything_in_registers(source: Path, architecture: str, tmp_path: Path) -> None:
     options = ["-std=c++17", "--expt-relaxed-constexpr", "-Xptxas=-v", f"-arch=sm_{architecture}"]
     define = '-DGK_CUDA_ARCHITECTURES="test"'
     command = ["nvcc", *options, define, "-cubin", "-o", str(tmp_path / "kernels.cubin"), str(source)]

@@ -138,7 +138,7 @@ using Block = float[kAhead][kSegment];
 // Where the steps of a grid lie from a column's first position: those of `whole` pairs (or positions), then the rest,
 // which have no neighbour in their row.
 struct Steps {
-  int32_t offsets[kMaxSteps];
+  int64_t offsets[kMaxSteps];
   int64_t whole = 0, count = 0;
 };
 
@@ -146,13 +146,13 @@ template <int kStep>
 void find_steps(const Grid& grid, Steps& steps) {
   for (int64_t y = 0; y < grid.rows; ++y) {
     for (int64_t x = 0; x + kStep <= grid.width; x += kStep) {
-      steps.offsets[steps.whole++] = static_cast<int32_t>(y * grid.row_stride + x);
+      steps.offsets[steps.whole++] = y * grid.row_stride + x;
     }
   }
   steps.count = steps.whole;
   if (grid.width % kStep == 0) return;
-  for (int64_t y = 1; y <= grid.rows; ++y) {
-    steps.offsets[steps.count++] = static_cast<int32_t>((y - 1) * grid.row_stride + grid.width - 1);
+  for (int64_t y = 0; y < grid.rows; ++y) {
+    steps.offsets[steps.count++] = y * grid.row_stride + grid.width - 1;
   }
 }
 
