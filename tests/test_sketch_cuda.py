@@ -119,6 +119,17 @@ def test_emulated_bits_do_not_depend_on_the_batch(case: WeightCase, emulated: ct
     assert torch.equal(torch.cat(alone), emulated_run(emulated, case, *inputs))
 
 
+@pytest.mark.parametrize("case", [OUTER[4], OUTER[9], CONV[7], CONV[20]], ids=str)
+def test_emulated_bits_do_not_depend_on_the_shared_memory_of_the_device(
+    case: WeightCase, emulated: ctypes.CDLL
+) -> None:
+    """Buckets lie in shared memory, or where it is small in the result."""
+    inputs = case.inputs(torch.float32)
+    expected = emulated_run(emulated, case, *inputs)
+    with emulate.multiprocessor_bytes(emulated, 80 * 1024):
+        assert torch.equal(emulated_run(emulated, case, *inputs), expected)
+
+
 @pytest.mark.parametrize("k", [64, 20011])
 def test_emulated_slices_are_long(k: int, emulated: ctypes.CDLL) -> None:
     """What the slices write is a small part of the gradients that it stands for."""

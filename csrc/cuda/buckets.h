@@ -13,10 +13,6 @@ constexpr int kStaged = 128;               // segments of a piece
 constexpr int kStagePitch = kSegment + 8;  // floats: fragments are stored, and rows read, without bank conflicts
 constexpr int kStageBytes = kStaged * kStagePitch * sizeof(float);
 constexpr unsigned kFullWarp = 0xFFFFFFFFu;
-// Up to here the buckets are in shared memory, two blocks a multiprocessor on sm_80; beyond, in the slice's row of the
-// result, in the L1 and L2 caches. The additions are the same. Not measured.
-constexpr int64_t kSharedBuckets = 8192;
-
 struct Segment {
   uint64_t signs;
   uint32_t offset;
@@ -114,12 +110,14 @@ __device__ inline void write_buckets(const Buckets& own, float* result, float fa
 // A sample's pieces are cut into slices, each one block's. The cut is a function of the shape and k alone.
 struct Slices {
   int64_t n, pieces, slice_pieces, slices;
+  bool shared;  // whether buckets lie in shared memory; the additions are the same
 };
 
 inline Slices cut_slices(int64_t n, int64_t pieces, int64_t k) {
   Slices cut;
   cut.n = n;
   cut.pieces = pieces;
+  cut.shared = false;
   // A slice writes k sums: 8 values or more for each keep that traffic small. Not measured.
   cut.slice_pieces = k / 1024 > 8 ? k / 1024 : 8;
   cut.slices = (pieces + cut.slice_pieces - 1) / cut.slice_pieces;

@@ -64,12 +64,24 @@ __device__ inline Stage stage_in(int bytes) {
   return {reinterpret_cast<float*>(shared_memory), reinterpret_cast<Segment*>(shared_memory + bytes)};
 }
 
-__device__ inline Buckets buckets_in(const Stage& stage, float* result, int64_t k) {
-  return zero_buckets(k <= kSharedBuckets ? reinterpret_cast<float*>(stage.segments + kStaged) : result, k);
+// Elsewhere the buckets are the slice's row of the result, in the L1 and L2 caches.
+__device__ inline Buckets buckets_in(const Stage& stage, float* result, const Slices& cut, int64_t k) {
+  return zero_buckets(cut.shared ? reinterpret_cast<float*>(stage.segments + kStaged) : result, k);
 }
 
-inline size_t shared_bytes(int bytes, int64_t k) {
-  return bytes + kStaged * sizeof(Segment) + (k <= kSharedBuckets ? k * sizeof(float) : 0);
+inline size_t shared_bytes(int bytes, bool with_buckets, int64_t k) {
+  return bytes + kStaged * sizeof(Segment) + (with_buckets ? k * sizeof(float) : 0);
+}
+
+// Whether two blocks with their buckets in shared memory have room on a multiprocessor of the current device.
+inline bool buckets_fit(const char* op, int bytes, int64_t k) {
+  constexpr int64_t kReserved = 1024;  // of each block, for the system
+  int device, in_block, in_multiprocessor;
+  check(cudaGetDevice(&device), op);
+  check(cudaDeviceGetAttribute(&in_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), op);
+  check(cudaDeviceGetAttribute(&in_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), op);
+  const int64_t needed = static_cast<int64_t>(shared_bytes(bytes, true, k));
+  return needed <= in_block && 2 * (needed + kReserved) <= in_multiprocessor;
 }
 
 template <int kPasses, typename Source>
@@ -77,7 +89,7 @@ __device__ inline void sketch_slice(const Source& source, const Gradient& gradie
                                     const SketchSpec& spec, float* sums, float factor) {
   const Stage stage = stage_in(tile_bytes<typename Source::Element, Source::kByPosition>());
   float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, spec.k);
+  const Buckets own = buckets_in(stage, result, cut, spec.k);
   const int64_t begin = blockIdx.x % cut.slices * cut.slice_pieces;
   for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
     add_piece<kPasses>(source, gradient, blockIdx.x / cut.slices, place_of(gradient, piece), stage, spec, own);

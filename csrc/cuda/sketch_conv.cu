@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     sketch_few_outputs(Conv<T, false> source, Slices cut, SketchSpec spec, float* sums, float factor) {
   const Stage stage = stage_in(kStageBytes);
   float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, spec.k);
+  const Buckets own = buckets_in(stage, result, cut, spec.k);
   const Gradient& gradient = source.gradient;
   const int64_t per_row = gradient.row_segments();
   const auto width_of = [&](int64_t number) {
@@ -291,10 +291,11 @@ void launch_conv(Kernel kernel, int stage_bytes, const Arrays& arrays, const Con
                                    gradient,
                                    rows_are_aligned<T>(arrays.x.data, gradient.positions),
                                    rows_are_aligned<T>(arrays.g.data, gradient.positions)};
-  const Slices cut = cut_conv(shape, gradient, spec.k);
+  Slices cut = cut_conv(shape, gradient, spec.k);
+  cut.shared = buckets_fit("sketch_conv", stage_bytes, spec.k);
   const Target target = target_of(cut, arrays.workspace, arrays.out, spec);
-  launch({"sketch_conv", cut.n * cut.slices, kThreads, shared_bytes(stage_bytes, spec.k), stream}, kernel, source, cut,
-         spec, target.sums, target.factor);
+  launch({"sketch_conv", cut.n * cut.slices, kThreads, shared_bytes(stage_bytes, cut.shared, spec.k), stream}, kernel,
+         source, cut, spec, target.sums, target.factor);
   finish_slices("sketch_conv", cut, arrays.workspace, arrays.out, spec, stream);
 }
 

@@ -4,8 +4,9 @@ import ctypes
 import mmap
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,14 +118,24 @@ def results(n: int, k: int, floats: int) -> tuple[Guarded, Guarded]:
 
 
 @contextmanager
-def only_block(library: ctypes.CDLL, block: int) -> Iterator[None]:
-    """Launches run one block, or their last if they have fewer: for arrays too large to run whole."""
-    only = ctypes.c_int64.in_dll(library, "emulated_only_block")
-    only.value = block
+def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[None]:
+    """A variable of the emulation, for a while."""
+    variable = kind.in_dll(library, f"emulated_{name}")
+    before, variable.value = variable.value, value
     try:
         yield
     finally:
-        only.value = -1
+        variable.value = before
+
+
+def only_block(library: ctypes.CDLL, block: int) -> AbstractContextManager[None]:
+    """Launches run one block, or their last if they have fewer: for arrays too large to run whole."""
+    return setting(library, "only_block", ctypes.c_int64, block)
+
+
+def multiprocessor_bytes(library: ctypes.CDLL, size: int) -> AbstractContextManager[None]:
+    """Of shared memory, on the emulated device."""
+    return setting(library, "multiprocessor_bytes", ctypes.c_int, size)
 
 
 def workspace_floats(library: ctypes.CDLL, x: Tensor, k: int) -> int:

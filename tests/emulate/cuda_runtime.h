@@ -30,6 +30,7 @@
 extern "C" {
 inline int64_t emulated_only_block = -1;  // or the last, if there are fewer: for launches too large to run whole
 inline uint64_t emulated_wide_loads = 0;
+inline int emulated_multiprocessor_bytes = 164 * 1024;  // of shared memory; sm_80
 }
 
 constexpr size_t kEmulatedShared = 227 * 1024;  // what a block may have on sm_90
@@ -128,6 +129,7 @@ inline uint4 __ldg(const uint4* at) {
 }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMaxSharedMemoryPerMultiprocessor };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 using cudaStream_t = void*;
 
@@ -140,6 +142,12 @@ struct cudaLaunchConfig_t {
 inline const char* cudaGetErrorString(cudaError_t) { return "invalid value"; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const bool of_block = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin;
+  *value =
+      of_block ? std::min<int>(kEmulatedShared, emulated_multiprocessor_bytes - 1024) : emulated_multiprocessor_bytes;
+  return cudaSuccess;
+}
 inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
   return std::memset(at, value, bytes), cudaSuccess;
 }
