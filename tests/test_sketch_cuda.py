@@ -139,6 +139,13 @@ def test_emulated_slices_are_long(k: int, emulated: ctypes.CDLL) -> None:
     assert 0 < floats <= n * (padded / 7 + k)
 
 
+def test_emulated_one_slice_needs_no_workspace(emulated: ctypes.CDLL) -> None:
+    assert emulated.emulated_sketch_outer_workspace(*emulate.integers(2, 9, 64, 128, 64), True) == 0
+    for case in (CONV[6], CONV[20]):
+        shape = emulate.conv_shape(*case.inputs(torch.float32), flat_window(case))
+        assert emulated.emulated_sketch_conv_workspace(shape, ctypes.c_int64(case.k), case.bias) == 0
+
+
 class TestLargeArrays:
     """Arrays of more than 2^31 elements, of which only the last sample is ever touched: the rest takes no memory."""
 
