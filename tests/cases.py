@@ -199,6 +199,7 @@ CONV = (
     ConvCase((1, 6, 1, 2), 12, (1, 1), groups=6, k=20011),
     ConvCase((0, 3, 4, 4), 5),
     ConvCase((2, 0, 4, 4), 5, bias=True),
+    ConvCase((2, 0, 4, 4), 3, bias=True),
 )
 
 WeightCase = OuterCase | ConvCase

@@ -90,7 +90,7 @@ void fill_rows(const Job& job, int64_t sample, int64_t first, int64_t count, flo
 void correlate_sketch(const View& x, const View& g, float* out, const ConvShape& shape, const SketchSpec& spec,
                       bool bias, int threads) {
   const Job job{current_isa(), x, g, shape, bias};
-  const int64_t per_row = (job.cols() + kSegment - 1) / kSegment, products = shape.o * shape.cols() * shape.positions();
+  const int64_t per_row = (job.cols() + kSegment - 1) / kSegment, products = shape.o * job.cols() * shape.positions();
   if (shape.n == 0 || products == 0) {
     std::fill_n(out, shape.n * spec.k, 0.0f);
     return;
@@ -100,7 +100,7 @@ void correlate_sketch(const View& x, const View& g, float* out, const ConvShape&
   sum_parts(shape.n, parts, spec, out, x.size() + g.size() < kSmall ? 1 : threads,
             [&](int64_t sample, int64_t part, float* buckets) {
               thread_local Scratch memory;
-              float* rows = memory.floats(kRowsAtOnce * job.cols());
+              float* rows = memory.floats(std::min(kRowsAtOnce, shape.o) * job.cols());
               for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
                 const int64_t first = unit * kRowsAtOnce, count = std::min(kRowsAtOnce, shape.o - first);
                 fill_rows(job, sample, first, count, rows);
