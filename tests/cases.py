@@ -195,6 +195,7 @@ CONV = (
     ConvCase((1, 5, 9, 9), 10, (5, 5), (2, 2), (2, 2), groups=5, k=1000, nnz=3, first_segment=9),
     ConvCase((1, 70, 9, 9), 70, (7, 7), padding=(3, 3), groups=70, k=128),
     ConvCase((1, 32, 7, 6), 12, padding=(1, 1), groups=4, bias=True),  # groups of 3 rows, two segments a row
+    ConvCase((1, 130, 3, 3), 130, groups=130, k=64),  # two pieces on a GPU
     ConvCase((1, 514, 2, 1), 1028, (2, 1), groups=514, k=64),  # two slices on a GPU
     ConvCase((1, 6, 1, 2), 12, (1, 1), groups=6, k=20011),
     ConvCase((0, 3, 4, 4), 5),

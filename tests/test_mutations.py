@@ -18,11 +18,15 @@ def test_a_sample_of_broken_kernels_is_found_out() -> None:
     assert [mutate_kernels.describe(each) for each in outcomes if mutate_kernels.is_failure(each)] == []
 
 
-@pytest.mark.parametrize("path", [path for path in KERNELS if path.suffix == ".cu"], ids=lambda path: path.name)
-def test_every_kernel_is_broken_in_every_way(path: Path) -> None:
+def test_kernels_are_broken_in_every_way() -> None:
+    kinds = {mutant.kind for mutant in mutate_kernels.all_mutants()}
+    assert kinds == {"barrier", "bound", "clamp", "choice", "guard", "arithmetic"}
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)
+def test_every_barrier_of_every_kernel_is_taken_away_once(path: Path) -> None:
     mutants = mutate_kernels.mutants_of(path)
-    assert len(mutants) > 50
-    assert {mutant.kind for mutant in mutants} >= {"barrier", "bound", "guard", "choice", "arithmetic"}
+    assert len(mutants) > 30 or path.suffix == ".h"
     barriers = re.findall(r"__sync\w+\(\);", path.read_text())
     assert len(barriers) == sum(mutant.kind == "barrier" for mutant in mutants)
 

@@ -66,6 +66,7 @@ POISONED = (
     ConvCase((1, 70, 4, 4), 20, (1, 1), k=4000),
     ConvCase((1, 9, 6, 6), 9, groups=9, k=4000),
     ConvCase((1, 1, 9, 9), 16, (7, 1), k=4000),  # positions behind the last one would meet the NaN
+    ConvCase((1, 1, 8, 9), 16, (7, 1), k=4000),  # the first of them would
 )
 
 
@@ -120,14 +121,19 @@ def test_emulated_bits_do_not_depend_on_the_batch(case: WeightCase, emulated: ct
 
 
 @pytest.mark.parametrize("case", [OUTER[4], OUTER[9], CONV[7], CONV[20]], ids=str)
-def test_emulated_bits_do_not_depend_on_the_shared_memory_of_the_device(
-    case: WeightCase, emulated: ctypes.CDLL
-) -> None:
-    """Buckets lie in shared memory, or where it is small in the result."""
-    inputs = case.inputs(torch.float32)
-    expected = emulated_run(emulated, case, *inputs)
-    with emulate.multiprocessor_bytes(emulated, 80 * 1024):
-        assert torch.equal(emulated_run(emulated, case, *inputs), expected)
+def test_emulated_buckets_are_in_shared_memory_where_two_blocks_fit(case: WeightCase, emulated: ctypes.CDLL) -> None:
+    """And in the result where they do not, with the same bits."""
+    stage, system = 128 * (72 * 4 + 16), 1024  # of a block
+    enough = 2 * (stage + 4 * case.k + system)
+    results = []
+    for multiprocessor, expected in ((enough, stage + 4 * case.k), (enough - 1, stage)):
+        with (
+            emulate.setting(emulated, "most_shared_bytes", ctypes.c_uint64, 0) as most,
+            emulate.setting(emulated, "multiprocessor_bytes", ctypes.c_int, multiprocessor),
+        ):
+            results.append(emulated_run(emulated, case, *case.inputs(torch.float32)))
+            assert most.value == expected
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("k", [64, 20011])
@@ -170,7 +176,10 @@ class TestLargeArrays:
         assert torch.equal(out, emulate.sketch_conv(emulated, x[-1:], g[-1:], flat_window(case), (64, 0, 1, 0))[0])
 
 
-def test_too_large_an_image_is_refused_emulated(emulated: ctypes.CDLL) -> None:
-    case = ConvCase((1, 1, 1, 1), 1, (1, 1), padding=(2**29, 0))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_conv_of_too_large_an_image_is_refused_emulated(axis: int, emulated: ctypes.CDLL) -> None:
+    sides, padding = [1, 1], [0, 0]
+    sides[axis], padding[axis] = 2, 2**29 - 1
+    case = ConvCase((1, 1, *sides), 1, (1, 1), padding=(padding[0], padding[1]))
     with pytest.raises(RuntimeError, match=r"sketch_conv: a side of x with its padding must be below 2\^30"):
-        emulated_run(emulated, case, torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+        emulated_run(emulated, case, torch.ones(1, 1, *sides), torch.ones(1, 1, 1, 1))

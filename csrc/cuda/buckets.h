@@ -65,7 +65,7 @@ __device__ inline void add_staged(const Stage& stage, const Buckets& own) {
 #pragma unroll
       for (int u = 0; u < kInFlight; ++u) {
         some[u] = hits != 0;
-        if (!some[u]) continue;
+        if (hits == 0) continue;
         const int row = base + __ffs(hits) - 1;
         hits &= hits - 1;
         const Segment segment = stage.segments[row];

@@ -59,9 +59,9 @@ __device__ inline void add_piece(const Source& source, const Gradient& gradient,
 // What a block writes: sums[i, slice, :] of [n, slices, k].
 __device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(blockIdx.x) * k; }
 
-// Behind `bytes` of shared memory whose beginning is the stage's values: its segments, then the buckets if they fit.
-__device__ inline Stage stage_in(int bytes) {
-  return {reinterpret_cast<float*>(shared_memory), reinterpret_cast<Segment*>(shared_memory + bytes)};
+// Shared memory: the stage's values and segments, then the buckets if they fit.
+__device__ inline Stage stage_in_shared() {
+  return {reinterpret_cast<float*>(shared_memory), reinterpret_cast<Segment*>(shared_memory + kStageBytes)};
 }
 
 // Elsewhere the buckets are the slice's row of the result, in the L1 and L2 caches.
@@ -69,25 +69,23 @@ __device__ inline Buckets buckets_in(const Stage& stage, float* result, const Sl
   return zero_buckets(cut.shared ? reinterpret_cast<float*>(stage.segments + kStaged) : result, k);
 }
 
-inline size_t shared_bytes(int bytes, bool with_buckets, int64_t k) {
-  return bytes + kStaged * sizeof(Segment) + (with_buckets ? k * sizeof(float) : 0);
+inline size_t shared_bytes(bool with_buckets, int64_t k) {
+  return kStageBytes + kStaged * sizeof(Segment) + (with_buckets ? k * sizeof(float) : 0);
 }
 
 // Whether two blocks with their buckets in shared memory have room on a multiprocessor of the current device.
-inline bool buckets_fit(const char* op, int bytes, int64_t k) {
+inline bool buckets_fit(const char* op, int64_t k) {
   constexpr int64_t kReserved = 1024;  // of each block, for the system
-  int device, in_block, in_multiprocessor;
+  int device, bytes;
   check(cudaGetDevice(&device), op);
-  check(cudaDeviceGetAttribute(&in_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), op);
-  check(cudaDeviceGetAttribute(&in_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), op);
-  const int64_t needed = static_cast<int64_t>(shared_bytes(bytes, true, k));
-  return needed <= in_block && 2 * (needed + kReserved) <= in_multiprocessor;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), op);
+  return 2 * (static_cast<int64_t>(shared_bytes(true, k)) + kReserved) <= bytes;
 }
 
 template <int kPasses, typename Source>
 __device__ inline void sketch_slice(const Source& source, const Gradient& gradient, const Slices& cut,
                                     const SketchSpec& spec, float* sums, float factor) {
-  const Stage stage = stage_in(tile_bytes<typename Source::Element, Source::kByPosition>());
+  const Stage stage = stage_in_shared();
   float* result = slice_row(sums, spec.k);
   const Buckets own = buckets_in(stage, result, cut, spec.k);
   const int64_t begin = blockIdx.x % cut.slices * cut.slice_pieces;

@@ -211,7 +211,7 @@ __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 2)
     sketch_few_outputs(Conv<T, false> source, Slices cut, SketchSpec spec, float* sums, float factor) {
-  const Stage stage = stage_in(kStageBytes);
+  const Stage stage = stage_in_shared();
   float* result = slice_row(sums, spec.k);
   const Buckets own = buckets_in(stage, result, cut, spec.k);
   const Gradient& gradient = source.gradient;
@@ -258,7 +258,7 @@ Geometry geometry_of(const ConvShape& shape) {
   for (const int64_t size : {shape.h + 2 * window.padding[0], shape.w + 2 * window.padding[1]}) {
     GK_CHECK(size < kMost, "sketch_conv: a side of x with its padding must be below 2^30, got " << size);
   }
-  const auto narrow = [](int64_t value) { return static_cast<int>(value < kMost ? value : kMost); };
+  const auto narrow = [](int64_t value) { return static_cast<int>(value); };  // the window's are below 2^20
   return {narrow(shape.h),
           narrow(shape.w),
           narrow(shape.out_w),
@@ -282,8 +282,8 @@ struct Arrays {
 };
 
 template <typename T, bool kPointwise, typename Kernel>
-void launch_conv(Kernel kernel, int stage_bytes, const Arrays& arrays, const ConvShape& shape, const SketchSpec& spec,
-                 bool bias, void* stream) {
+void launch_conv(Kernel kernel, const Arrays& arrays, const ConvShape& shape, const SketchSpec& spec, bool bias,
+                 void* stream) {
   const Gradient gradient = gradient_of(shape, bias);
   const Conv<T, kPointwise> source{static_cast<const T*>(arrays.x.data),
                                    static_cast<const T*>(arrays.g.data),
@@ -292,22 +292,21 @@ void launch_conv(Kernel kernel, int stage_bytes, const Arrays& arrays, const Con
                                    rows_are_aligned<T>(arrays.x.data, gradient.positions),
                                    rows_are_aligned<T>(arrays.g.data, gradient.positions)};
   Slices cut = cut_conv(shape, gradient, spec.k);
-  cut.shared = buckets_fit("sketch_conv", stage_bytes, spec.k);
+  cut.shared = buckets_fit("sketch_conv", spec.k);
   const Target target = target_of(cut, arrays.workspace, arrays.out, spec);
-  launch({"sketch_conv", cut.n * cut.slices, kThreads, shared_bytes(stage_bytes, cut.shared, spec.k), stream}, kernel,
-         source, cut, spec, target.sums, target.factor);
+  launch({"sketch_conv", cut.n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream}, kernel, source, cut,
+         spec, target.sums, target.factor);
   finish_slices("sketch_conv", cut, arrays.workspace, arrays.out, spec, stream);
 }
 
 template <typename T, int kPasses>
 void sketch_conv_typed(const Arrays& arrays, const ConvShape& shape, const SketchSpec& spec, bool bias, void* stream) {
-  constexpr int kBytes = tile_bytes<T, false>();
   if (has_few_outputs(shape)) {
-    launch_conv<T, false>(sketch_few_outputs<T>, kStageBytes, arrays, shape, spec, bias, stream);
+    launch_conv<T, false>(sketch_few_outputs<T>, arrays, shape, spec, bias, stream);
   } else if (is_pointwise(shape)) {
-    launch_conv<T, true>(sketch_conv_slices<T, kPasses, true>, kBytes, arrays, shape, spec, bias, stream);
+    launch_conv<T, true>(sketch_conv_slices<T, kPasses, true>, arrays, shape, spec, bias, stream);
   } else {
-    launch_conv<T, false>(sketch_conv_slices<T, kPasses, false>, kBytes, arrays, shape, spec, bias, stream);
+    launch_conv<T, false>(sketch_conv_slices<T, kPasses, false>, arrays, shape, spec, bias, stream);
   }
 }
 

@@ -90,11 +90,10 @@ void sketch_outer_typed(const View& a, const View& g, float* workspace, const Vi
   const Outer<T> source{static_cast<const T*>(a.data),  static_cast<const T*>(g.data), t, p, o,
                         rows_are_aligned<T>(a.data, p), rows_are_aligned<T>(g.data, o)};
   const Gradient gradient{1, o, p, t, bias};
-  constexpr int kBytes = tile_bytes<T, true>();
   Slices cut = cut_slices(n, gradient.pieces(), spec.k);
-  cut.shared = buckets_fit("sketch_outer", kBytes, spec.k);
+  cut.shared = buckets_fit("sketch_outer", spec.k);
   const Target target = target_of(cut, workspace, out, spec);
-  launch({"sketch_outer", n * cut.slices, kThreads, shared_bytes(kBytes, cut.shared, spec.k), stream},
+  launch({"sketch_outer", n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream},
          sketch_outer_slices<T, kPasses>, source, gradient, cut, spec, target.sums, target.factor);
   finish_slices("sketch_outer", cut, workspace, out, spec, stream);
 }

@@ -45,14 +45,6 @@ struct Operand {
   }
 };
 
-// Shared memory of the tile product; the stage of the epilogue lies over the operands.
-template <typename T, bool kByPosition>
-constexpr int tile_bytes() {
-  constexpr int kOperands =
-      2 * (Operand<T, kByPosition, kTileRows>::kBytes + Operand<T, kByPosition, kTileCols>::kBytes);
-  return kOperands > kStageBytes ? kOperands : kStageBytes;
-}
-
 // A thread's 16 bytes of one operand; elements that are not there are zero.
 template <typename T>
 struct Chunk {
@@ -117,8 +109,8 @@ __device__ inline void multiply_stage_16(const T* left, const T* right, Sums& su
   for (int t = 0; t < Left::kPositions; t += 16) {
     uint32_t a[kRowFragments][4], b[kColFragments / 2][4];
 #pragma unroll
-    for (int i = 0; i < kRowFragments; ++i) {
-      load_matrices<kByPosition>(a[i], matrix_row<Left, kByPosition>(left, warp_row() + 16 * i + first, t + second));
+    for (int u = 0; u < kRowFragments; ++u) {
+      load_matrices<kByPosition>(a[u], matrix_row<Left, kByPosition>(left, warp_row() + 16 * u + first, t + second));
     }
 #pragma unroll
     for (int j = 0; j < kColFragments / 2; ++j) {
@@ -192,6 +184,7 @@ __device__ inline void tile_product(Left& left, Right& right, int64_t positions,
   using Op = Operand<T, kByPosition, kTileRows>;
   constexpr int kLeft = Op::kBytes / sizeof(T);
   constexpr int kBoth = kLeft + Operand<T, kByPosition, kTileCols>::kBytes / sizeof(T);
+  static_assert(2 * kBoth * sizeof(T) <= kStageBytes, "the operands lie where the sums are staged afterwards");
   T* operands = reinterpret_cast<T*>(shared_memory);  // [2 stages, left and right]
 #pragma unroll
   for (auto& row : sums) {

@@ -21,7 +21,7 @@ _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 # -fsanitize=thread calls functions of races.cpp
 _HOOKS = [
     "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
-    "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error",
+    "-fsanitize=bounds-strict", "-fsanitize-undefined-trap-on-error",
 ]  # fmt: skip
 
 
@@ -118,12 +118,12 @@ def results(n: int, k: int, floats: int) -> tuple[Guarded, Guarded]:
 
 
 @contextmanager
-def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[None]:
+def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[Any]:
     """A variable of the emulation, for a while."""
     variable = kind.in_dll(library, f"emulated_{name}")
     before, variable.value = variable.value, value
     try:
-        yield
+        yield variable
     finally:
         variable.value = before
 
@@ -131,11 +131,6 @@ def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[
 def only_block(library: ctypes.CDLL, block: int) -> AbstractContextManager[None]:
     """Launches run one block, or their last if they have fewer: for arrays too large to run whole."""
     return setting(library, "only_block", ctypes.c_int64, block)
-
-
-def multiprocessor_bytes(library: ctypes.CDLL, size: int) -> AbstractContextManager[None]:
-    """Of shared memory, on the emulated device."""
-    return setting(library, "multiprocessor_bytes", ctypes.c_int, size)
 
 
 def workspace_floats(library: ctypes.CDLL, x: Tensor, k: int) -> int:

@@ -31,6 +31,7 @@ extern "C" {
 inline int64_t emulated_only_block = -1;  // or the last, if there are fewer: for launches too large to run whole
 inline uint64_t emulated_wide_loads = 0;
 inline int emulated_multiprocessor_bytes = 164 * 1024;  // of shared memory; sm_80
+inline uint64_t emulated_most_shared_bytes = 0;         // that a launch has asked for
 }
 
 constexpr size_t kEmulatedShared = 227 * 1024;  // what a block may have on sm_90
@@ -129,7 +130,7 @@ inline uint4 __ldg(const uint4* at) {
 }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMaxSharedMemoryPerMultiprocessor };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerMultiprocessor };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 using cudaStream_t = void*;
 
@@ -142,11 +143,8 @@ struct cudaLaunchConfig_t {
 inline const char* cudaGetErrorString(cudaError_t) { return "invalid value"; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  const bool of_block = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin;
-  *value =
-      of_block ? std::min<int>(kEmulatedShared, emulated_multiprocessor_bytes - 1024) : emulated_multiprocessor_bytes;
-  return cudaSuccess;
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  return *value = emulated_multiprocessor_bytes, cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
   return std::memset(at, value, bytes), cudaSuccess;
@@ -169,6 +167,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     return cudaErrorInvalidValue;
   }
   emulated_dynamic_limit = 48 * 1024;
+  emulated_most_shared_bytes = std::max<uint64_t>(emulated_most_shared_bytes, shared);
   gridDim = config->gridDim;
   blockDim = config->blockDim;
   std::mt19937_64 random(emulation::schedule);
