@@ -48,6 +48,14 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """results/<name>.json: one line a row, so that two recordings can be compared by eye."""
+    versions = {"torch": torch.__version__, "gradkern": gradkern.__version__, "python": platform.python_version()}
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(f'{json.dumps({**head, **versions})[:-1]}, "rows": [\n  {lines}\n]}}\n')
+
+
 def seconds(call: Callable[[], Any], device: str) -> float:
     start = time.perf_counter()
     call()
