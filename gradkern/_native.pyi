@@ -49,7 +49,7 @@ def sketch_conv(
     groups: int,
     bias: bool,
     threads: int,
-    cuda_stream: int,
+    stream: int,
     allow_tf32: bool,
 ) -> None: ...
 def sketch_outer_workspace(is_cuda: bool, n: int, t: int, p: int, o: int, k: int, bias: bool) -> int: ...

@@ -43,13 +43,13 @@ void sketch_outer_arrays(const py::capsule& a, const py::capsule& g, const py::c
 void sketch_conv_arrays(const py::capsule& x, const py::capsule& g, const py::capsule& workspace,
                         const py::capsule& out, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment,
                         const Pair& kernel, const Pair& stride, const Pair& padding, const Pair& dilation,
-                        int64_t groups, bool bias, int threads, uintptr_t cuda_stream, bool allow_tf32) {
+                        int64_t groups, bool bias, int threads, uintptr_t stream, bool allow_tf32) {
   const View x_view = view(x, "sketch_conv: x"), g_view = view(g, "sketch_conv: g"),
              workspace_view = view(workspace, "sketch_conv: workspace"), out_view = view(out, "sketch_conv: out");
   py::gil_scoped_release unlocked;
   sketch_conv(x_view, g_view, workspace_view, out_view, {k, seed, nnz, first_segment},
               window(kernel, stride, padding, dilation, groups), bias,
-              {threads, reinterpret_cast<void*>(cuda_stream), allow_tf32});
+              {threads, reinterpret_cast<void*>(stream), allow_tf32});
 }
 
 void check_sketch_spec(const std::string& op, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment) {
@@ -88,7 +88,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("sketch_conv", &sketch_conv_arrays, py::arg("x"), py::arg("g"), py::arg("workspace"), py::arg("out"),
         py::arg("k"), py::arg("seed"), py::arg("nnz"), py::arg("first_segment"), py::arg("kernel_size"),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("bias"),
-        py::arg("threads"), py::arg("cuda_stream"), py::arg("allow_tf32"));
+        py::arg("threads"), py::arg("stream"), py::arg("allow_tf32"));
   m.def("sketch_outer_workspace", &sketch_outer_workspace_floats, py::arg("is_cuda"), py::arg("n"), py::arg("t"),
         py::arg("p"), py::arg("o"), py::arg("k"), py::arg("bias"));
   m.def("sketch_conv_workspace", &sketch_conv_workspace_floats, py::arg("is_cuda"), py::arg("x"), py::arg("g"),

@@ -304,7 +304,7 @@ def included_by(path: Path) -> set[str]:
 
 def ops_of(file: str) -> list[str]:
     """The ops whose kernels a file is part of."""
-    return [op for op in emulate.OPS.values() if file == f"{op}.cu" or file in included_by(CUDA / f"{op}.cu")]
+    return [op for op in emulate.OPS if file == f"{op}.cu" or file in included_by(CUDA / f"{op}.cu")]
 
 
 def tests_of(ops: Sequence[str]) -> list[str]:

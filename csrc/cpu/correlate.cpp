@@ -10,9 +10,7 @@
 namespace gradkern::cpu {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 64;  // of the gradient, in memory before they are sketched
-constexpr int64_t kMaxParts = 64;
-constexpr int64_t kProductsPerBucket = 64;
+constexpr int64_t kRowsAtOnce = 64;      // of the gradient, in memory before they are sketched
 constexpr int64_t kSmall = 1 << 17;      // elements of x and g
 constexpr int64_t kSlack = 16;           // floats that a vector may read behind a row
 constexpr int64_t kPositions = 1 << 14;  // that lie in the nearest caches with what is around them
@@ -96,12 +94,13 @@ void correlate_sketch(const View& x, const View& g, float* out, const ConvShape&
     return;
   }
   const int64_t units = (shape.o + kRowsAtOnce - 1) / kRowsAtOnce;
-  const int64_t parts = std::clamp<int64_t>(products / (kProductsPerBucket * spec.k), 1, std::min(units, kMaxParts));
+  const int64_t parts = part_count(units, products, spec.k);
   sum_parts(shape.n, parts, spec, out, x.size() + g.size() < kSmall ? 1 : threads,
             [&](int64_t sample, int64_t part, float* buckets) {
               thread_local Scratch memory;
               float* rows = memory.floats(std::min(kRowsAtOnce, shape.o) * job.cols());
-              for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
+              const Range range = piece(units, parts, part);
+              for (int64_t unit = range.begin; unit < range.end; ++unit) {
                 const int64_t first = unit * kRowsAtOnce, count = std::min(kRowsAtOnce, shape.o - first);
                 fill_rows(job, sample, first, count, rows);
                 SketchSpec here = spec;

@@ -34,6 +34,15 @@ void scale(float* row, const SketchSpec& spec) {
 
 }  // namespace
 
+Range piece(int64_t count, int64_t pieces, int64_t index) {
+  return {count * index / pieces, count * (index + 1) / pieces};
+}
+
+int64_t part_count(int64_t units, int64_t products, int64_t k) {
+  constexpr int64_t kMost = 64, kProductsPerBucket = 64;
+  return std::clamp<int64_t>(products / (kProductsPerBucket * k), 1, std::min(units, kMost));
+}
+
 void sum_parts(int64_t n, int64_t parts, const SketchSpec& spec, float* out, int threads, const AddPart& add_part) {
   const int64_t k = spec.k;
   if (n >= threads || parts == 1) {

@@ -4,13 +4,9 @@
 #include <vector>
 
 #include "../conv.h"
+#include "parts.h"
 
 namespace gradkern::cpu {
-
-struct Range {
-  int64_t begin, end;
-  int64_t count() const { return end - begin; }
-};
 
 // A rectangle of output positions.
 struct Rectangle {

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "parts.h"
-
 namespace gradkern::cpu {
 namespace {
 
@@ -11,14 +9,7 @@ namespace {
 constexpr int64_t kUnitRows = 128 * kTileRows;
 constexpr int64_t kUnitPanels = 8;
 
-constexpr int64_t kMaxParts = 64;           // of a sample; each needs k floats when threads share the sample
-constexpr int64_t kProductsPerBucket = 64;  // a part with fewer is mostly zeroing and adding up
-constexpr int64_t kSmall = 1 << 18;         // products
-
-// [0, count) in `pieces` nearly equal ranges.
-Range piece(int64_t count, int64_t pieces, int64_t index) {
-  return {count * index / pieces, count * (index + 1) / pieces};
-}
+constexpr int64_t kSmall = 1 << 18;  // products
 
 struct Plan {
   int64_t panels;                 // 64 columns wide, of a group's matrix
@@ -39,7 +30,7 @@ Plan make_plan(const Product& product, int64_t k) {
   const int64_t of_group = plan.row_cuts * plan.column_cuts * plan.y_cuts * plan.x_cuts;
   plan.units = product.groups * of_group;
   const int64_t products = product.groups * product.rows * plan.panels * kSegment * product.height * product.width;
-  plan.parts = std::clamp<int64_t>(products / (kProductsPerBucket * k), 1, std::min(plan.units, kMaxParts));
+  plan.parts = part_count(plan.units, products, k);
   return plan;
 }
 

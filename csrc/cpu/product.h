@@ -6,6 +6,7 @@
 
 #include "../signs.h"
 #include "isa.h"
+#include "parts.h"
 #include "plane.h"
 
 namespace gradkern::cpu {

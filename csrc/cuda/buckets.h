@@ -13,6 +13,7 @@ constexpr int kStaged = 128;               // segments of a piece
 constexpr int kStagePitch = kSegment + 8;  // floats: fragments are stored, and rows read, without bank conflicts
 constexpr int kStageBytes = kStaged * kStagePitch * sizeof(float);
 constexpr unsigned kFullWarp = 0xFFFFFFFFu;
+
 struct Segment {
   uint64_t signs;
   uint32_t offset;

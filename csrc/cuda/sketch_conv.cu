@@ -48,27 +48,6 @@ __device__ inline Raw<T> gather(const Geometry& shape, const T* plane, const Tap
   return reinterpret_cast<const Raw<T>*>(plane)[static_cast<int64_t>(in_y) * shape.w + in_x];
 }
 
-// Rows [first, first + kRows) of a matrix [rows, positions].
-template <typename T, int kRows>
-struct Rows {
-  using Op = Operand<T, false, kRows>;
-  const T* data;
-  int64_t rows, positions, first;
-  bool aligned;
-  Chunk<T> held[Op::kChunks];
-
-  __device__ void fetch(int64_t from) {
-#pragma unroll
-    for (int c = 0; c < Op::kChunks; ++c) {
-      const int64_t row = first + Op::chunk_row(c);
-      const int64_t t = from + Op::chunk_position(c);
-      held[c].load(data + row * positions + t, row < rows ? positions - t : 0, aligned);
-    }
-  }
-
-  __device__ void store(T* stage) const { store_chunks<Op>(held, stage); }
-};
-
 // Columns [first, first + 64) of the matrix of taps [cols, positions]. A thread has one chunk of one column, whose
 // positions only move forward: no division on the way.
 template <typename T>
@@ -134,13 +113,14 @@ struct Conv {
     return g + (i * gradient.groups + group) * gradient.rows * gradient.positions;
   }
 
-  __device__ Rows<T, kTileRows> left(int64_t i, const Place& place) const {
+  __device__ Matrix<T, false, kTileRows> left(int64_t i, const Place& place) const {
     return {outputs(i, place.group), gradient.rows, gradient.positions, place.row, g_aligned, {}};
   }
 
   __device__ auto right(int64_t i, const Place& place) const {
     if constexpr (kPointwise) {
-      return Rows<T, kTileCols>{inputs(i, place.group), gradient.cols, gradient.positions, place.col(), x_aligned, {}};
+      return Matrix<T, false, kTileCols>{
+          inputs(i, place.group), gradient.cols, gradient.positions, place.col(), x_aligned, {}};
     } else {
       return Taps<T>(shape, inputs(i, place.group), gradient.cols, gradient.positions, place.col());
     }

@@ -14,27 +14,6 @@
 namespace gradkern::cuda {
 namespace {
 
-// Columns [first, first + kCols) of one sample's matrix [positions, width].
-template <typename T, int kCols>
-struct Panel {
-  using Op = Operand<T, true, kCols>;
-  const T* data;
-  int64_t positions, width, first;
-  bool aligned;
-  Chunk<T> held[Op::kChunks];
-
-  __device__ void fetch(int64_t from) {
-#pragma unroll
-    for (int c = 0; c < Op::kChunks; ++c) {
-      const int64_t t = from + Op::chunk_position(c);
-      const int64_t col = first + Op::chunk_row(c);
-      held[c].load(data + t * width + col, t < positions ? width - col : 0, aligned);
-    }
-  }
-
-  __device__ void store(T* stage) const { store_chunks<Op>(held, stage); }
-};
-
 template <typename T>
 struct Outer {
   using Element = T;
@@ -44,12 +23,12 @@ struct Outer {
   int64_t t, p, o;
   bool a_aligned, g_aligned;
 
-  __device__ Panel<T, kTileRows> left(int64_t i, const Place& place) const {
-    return {g + i * t * o, t, o, place.row, g_aligned, {}};
+  __device__ Matrix<T, true, kTileRows> left(int64_t i, const Place& place) const {
+    return {g + i * t * o, o, t, place.row, g_aligned, {}};
   }
 
-  __device__ Panel<T, kTileCols> right(int64_t i, const Place& place) const {
-    return {a + i * t * p, t, p, place.col(), a_aligned, {}};
+  __device__ Matrix<T, true, kTileCols> right(int64_t i, const Place& place) const {
+    return {a + i * t * p, p, t, place.col(), a_aligned, {}};
   }
 
   // Each warp sums every eighth position of the 128 rows into the padding of the stage, then each thread a row's eight.

@@ -87,6 +87,32 @@ __device__ inline void store_chunks(const Chunk<T> (&held)[Op::kChunks], T* stag
   for (int c = 0; c < Op::kChunks; ++c) held[c].store(stage + Op::at(Op::chunk_row(c), Op::chunk_position(c)));
 }
 
+// The loader of an operand that lies in global memory as it will in shared memory: rows (or columns) [first, first +
+// kRows) of one sample's matrix.
+template <typename T, bool kByPosition, int kRows>
+struct Matrix {
+  using Op = Operand<T, kByPosition, kRows>;
+  const T* data;
+  int64_t rows, positions, first;
+  bool aligned;
+  Chunk<T> held[Op::kChunks];
+
+  __device__ void fetch(int64_t from) {
+#pragma unroll
+    for (int c = 0; c < Op::kChunks; ++c) {
+      const int64_t row = first + Op::chunk_row(c);
+      const int64_t t = from + Op::chunk_position(c);
+      if constexpr (kByPosition) {
+        held[c].load(data + t * rows + row, t < positions ? rows - row : 0, aligned);
+      } else {
+        held[c].load(data + row * positions + t, row < rows ? positions - t : 0, aligned);
+      }
+    }
+  }
+
+  __device__ void store(T* stage) const { store_chunks<Op>(held, stage); }
+};
+
 // The first row and column of this warp's sums.
 __device__ inline int warp_row() { return static_cast<int>(threadIdx.x) / kLanes / 2 * kWarpSums; }
 __device__ inline int warp_col() { return static_cast<int>(threadIdx.x) / kLanes % 2 * kWarpSums; }

@@ -14,7 +14,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[2]
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 GUARD = 256  # elements of NaN before and behind every array
-OPS = {"kernels": "sketch", "products": "sketch_outer", "convolution": "sketch_conv"}  # file: op
+OPS = ("sketch", "sketch_outer", "sketch_conv")  # and this folder's files
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
 
 _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
@@ -25,20 +25,17 @@ _HOOKS = [
 ]  # fmt: skip
 
 
-def compile_kernels(
-    folder: Path, root: Path = ROOT, warnings: bool = True, ops: Collection[str] = tuple(OPS.values())
-) -> Path:
+def compile_kernels(folder: Path, root: Path = ROOT, warnings: bool = True, ops: Collection[str] = OPS) -> Path:
     """A library in folder, of the sources under root; broken sources are compiled without warnings.
 
     Raises
     ------
     RuntimeError : a source does not compile
     """
-    chosen = [file for file, op in OPS.items() if op in ops]
     compilers = []
-    for name in [*chosen, "fibers", "races"]:
+    for name in [*ops, "fibers", "races"]:
         source = ["-c", str(root / f"tests/emulate/{name}.cpp"), f"-I{root / 'tests/emulate'}"]
-        flags = [*(_WARNINGS if warnings else ["-w"]), *(_HOOKS if name in chosen else [])]
+        flags = [*(_WARNINGS if warnings else ["-w"]), *(_HOOKS if name in ops else [])]
         command = ["g++", "-std=c++17", "-O2", "-fPIC", *flags, *source, "-o", str(folder / f"{name}.o")]
         compilers.append(subprocess.Popen(command, stderr=None if warnings else subprocess.DEVNULL))
     if failed := [compiler.args for compiler in compilers if compiler.wait() != 0]:
@@ -50,7 +47,7 @@ def compile_kernels(
 
 def load(library: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(library))
-    for op in OPS.values():
+    for op in OPS:
         if hasattr(loaded, f"emulated_{op}"):  # a broken library may hold the broken op alone
             getattr(loaded, f"emulated_{op}").restype = ctypes.c_char_p
             getattr(loaded, f"emulated_{op}_workspace").restype = ctypes.c_int64

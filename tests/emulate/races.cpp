@@ -1,4 +1,4 @@
-// The functions that -fsanitize=thread has g++ call before every load and store of kernels.cpp, in place of libtsan's.
+// The functions that -fsanitize=thread has g++ call before every load and store of the kernels, in place of libtsan's.
 #include "races.h"
 
 #include <algorithm>
