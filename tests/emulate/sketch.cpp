@@ -1,6 +1,7 @@
 // sketch, unmodified, compiled by g++ against this folder's cuda_runtime.h, behind a C interface for ctypes.
 #define GK_CUDA_ARCHITECTURES "emulated"
 #include "../../csrc/cuda/sketch.cu"
+
 #include "bindings.h"
 
 using namespace gradkern;

@@ -1,5 +1,6 @@
 // sketch_conv behind a C interface for ctypes.
 #include "../../csrc/cuda/sketch_conv.cu"
+
 #include "bindings.h"
 
 using namespace gradkern;

@@ -1,5 +1,6 @@
 // sketch_outer, and the instructions of the tensor cores by themselves, behind a C interface for ctypes.
 #include "../../csrc/cuda/sketch_outer.cu"
+
 #include "bindings.h"
 
 using namespace gradkern;
