@@ -251,14 +251,18 @@ ERRORS = [
     ({"images": [np.zeros((16, 16))]}, ValueError, r"image 0 must be \[3, h, w\], got shape \[16, 16\]"),
     ({"device": "meta"}, ValueError, r"device must be where the model is, cpu, got meta; call model.to\('meta'\)"),
     ({"dtype": torch.float64}, ValueError, "dtype must be torch.float32 .the model's. or a half type"),
-    ({"objective": lambda o, b: o.logits.sum()}, ValueError, r"one loss per image, \[3\], got \[\]"),
-    ({"objective": lambda o, b: 1.0}, ValueError, r"one loss per image, \[3\], got float"),
+    ({"objective": lambda o, b: o.logits.sum()}, ValueError, r"one loss per image, \[1\], got \[\]"),
+    ({"objective": lambda o, b: 1.0}, ValueError, r"one loss per image, \[1\], got float"),
     (
-        {"objective": lambda o, b: torch.zeros(3, requires_grad=True) * 1},
+        {"objective": lambda o, b: torch.zeros(len(b.images), requires_grad=True) * 1},
         RuntimeError,
         "the objective's gradient never reached layer 'stem'",
     ),
-    ({"objective": lambda o, b: torch.zeros(3)}, RuntimeError, "the objective does not depend on any of the layers"),
+    (
+        {"objective": lambda o, b: torch.zeros(len(b.images))},
+        RuntimeError,
+        "the objective does not depend on any of the layers",
+    ),
     ({"images": IMAGES * float("inf")}, RuntimeError, "activation of layer 'stem' is not finite for image 0"),
     ({"model": Twice(), "layers": ["layer"]}, RuntimeError, "layer 'layer' ran twice in one forward pass"),
     ({"model": Twice(), "layers": ["unused"]}, RuntimeError, "layer 'unused' did not run in the forward pass"),
@@ -266,7 +270,7 @@ ERRORS = [
     (
         {"model": sequential(Mixing()), "layers": ["2"], "kinds": ["weight_gradient"]},
         RuntimeError,
-        "layer '2': run on one image alone, the layer returns something else than in the batch",
+        "layer '2': run on one image alone, the model gives another weight_gradient than in the batch",
     ),
     (
         {"model": sequential(nn.ReLU()), "layers": ["2"], "kinds": ["weight_gradient"]},

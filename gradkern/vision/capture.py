@@ -4,35 +4,34 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradkern.sketch import Sketch
+from gradkern.vision.contract import Batch, Objective, Prepared
 from gradkern.vision.features import Features, Key
 from gradkern.vision.images import check_images, image_batch
-from gradkern.vision.taps import KINDS, Taps
-
-Objective = Callable[[Any, "Batch"], Tensor]
+from gradkern.vision.layout import as_matrices
+from gradkern.vision.parameters import LayerGradients
+from gradkern.vision.taps import KINDS, Pass, Taps
 
 _AUTOCAST = (torch.bfloat16, torch.float16)
 
+# An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
+_MIXED = 1e-2
 
-@dataclass(frozen=True)
-class Batch:
-    """What an objective is given beside the model's output."""
 
-    images: Tensor  # [n, 3, h, w]
-    index: Tensor  # int64 [n], the images' places in what capture was given
+class CoverageError(RuntimeError):
+    """Parameters that have a gradient and no rule to capture it by."""
 
 
 def capture(
     model: nn.Module,
     images: Tensor | Sequence[Any],
-    objective: Objective,
+    objective: Objective | None,
     *,
     layers: Sequence[str] | None = None,
     kinds: Sequence[str] = ("activation", "gradient"),
@@ -89,21 +88,89 @@ def capture(
     count = check_images(images)
     if batch_size < 1:
         raise ValueError(f"capture: batch_size must be at least 1, got {batch_size}")
+    if objective is None and set(wanted) != {"activation"}:
+        raise ValueError(f"capture: objective must be given for {[k for k in wanted if k != 'activation']}, got None")
     sketch = sketch if sketch is not None else Sketch(1024)
     arrays: dict[Key, Tensor] = {(kind, name): torch.empty(count, sketch.k) for kind in wanted for name in names}
-    losses = torch.empty(count)
-    taps = Taps(model, names, wanted, sketch)
+    losses = torch.full((count,), float("nan"))
+    gradients = LayerGradients({name: model.get_submodule(name) for name in names}, sketch)
+    taps = Taps(model, names, wanted, gradients, lambda x: sketch(as_matrices(x)))
+    taps.stop_early = objective is None
+    batches = Batches(model, images, objective, place, compute)
     with _frozen(model), taps, autocast(place.type), _progress(count, progress) as advance:
+        alone = batches.alone(taps, 0)
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
-            images_now = image_batch(images, start, stop).detach().to(place, compute)
-            batch = Batch(images_now, torch.arange(start, stop))
-            losses[start:stop] = taps.run(batch.images, partial(_losses, objective, batch))
-            for key, values in taps.sketches.items():
+            if stop - start == 1:
+                done = alone if start == 0 else batches.alone(taps, start)
+            else:
+                done = batches.run(taps, start, stop)
+            if start == 0:
+                _check_covered(alone, done, gradients)
+                _check_same(alone, done)
+            for key, values in done.sketches.items():
                 _check_finite(values, key, start)
                 arrays[key][start:stop] = values
+            if done.losses is not None:
+                losses[start:stop] = done.losses
             advance(stop - start)
     return Features(arrays, losses, _name(objective), sketch, str(dtype or compute).removeprefix("torch."))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Images, batch by batch, through the model and its objective."""
+
+    model: nn.Module
+    images: Tensor | Sequence[Any]
+    objective: Objective | None
+    place: torch.device
+    dtype: torch.dtype
+
+    def alone(self, taps: Taps, number: int) -> Pass:
+        return taps.alone(self._forward(taps, number, number + 1), self.place)
+
+    def run(self, taps: Taps, start: int, stop: int) -> Pass:
+        return taps.together(self._forward(taps, start, stop), stop - start, self.place)
+
+    def _forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Tensor]:
+        images = image_batch(self.images, start, stop).detach().to(self.place, self.dtype)
+        batch = Batch(images, torch.arange(start, stop))
+        prepare = getattr(self.objective, "prepare", None)
+        prepared = Prepared()
+        if prepare is not None:
+            with taps.off(), torch.no_grad():
+                prepared = prepare(self.model, batch)
+            batch = replace(batch, context=prepared.context)
+
+        def forward(model: nn.Module) -> Tensor:
+            output = model(images, **prepared.inputs)
+            return images.new_zeros(len(images)) if self.objective is None else _losses(self.objective, batch, output)
+
+        return forward
+
+
+def _check_covered(alone: Pass, done: Pass, gradients: LayerGradients) -> None:
+    """Every parameter that has a gradient for one image has been seen in the batch."""
+    missing = [gradients.names[key] for key in alone.reached - done.reached]
+    missing = sorted(set(missing) | (set(done.uncovered) & {gradients.names[key] for key in alone.reached}))
+    if missing:
+        listed = ", ".join(f"{name} (used by {done.uncovered.get(name, 'no function seen')})" for name in missing)
+        raise CoverageError(
+            f"capture: no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
+        )
+
+
+def _check_same(alone: Pass, done: Pass) -> None:
+    for key, values in alone.sketches.items():
+        error = (values[0] - done.sketches[key][0]).norm()
+        if not error <= _MIXED * values[0].norm() + torch.finfo(torch.float32).tiny:
+            if not values.isfinite().all():
+                continue  # said with the image's number
+            raise RuntimeError(
+                f"capture: layer {key[1]!r}: run on one image alone, the model gives another {key[0]} than in the "
+                "batch, so an image has none of its own (does the model mix images, or draw random numbers?)"
+            )
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -168,7 +235,9 @@ def _check_finite(values: Tensor, key: Key, start: int) -> None:
         raise RuntimeError(f"capture: {key[0]} of layer {key[1]!r} is not finite for image {start + int(bad[0])}")
 
 
-def _name(objective: Objective) -> str:
+def _name(objective: Objective | None) -> str:
+    if objective is None:
+        return "none"
     return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))
 
 

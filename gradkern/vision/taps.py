@@ -1,43 +1,62 @@
-"""Hooks that sketch each tensor of interest as soon as it exists, and let it go."""
+"""One forward and one backward: hooks sketch each tensor of interest as soon as it exists, and let it go."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradkern.sketch import Sketch
 from gradkern.vision.features import Key
-from gradkern.vision.layout import as_matrices, first_tensor
-from gradkern.vision.weight_gradient import Call, weight_gradient
+from gradkern.vision.layout import first_tensor
+from gradkern.vision.parameters import LayerGradients
+from gradkern.vision.watch import Recorder, Trace, Watch
 
 KINDS = ("activation", "gradient", "weight_gradient")
 
+Forward = Callable[[nn.Module], Tensor]  # runs the model and the objective; returns the losses [n]
 
-@dataclass(frozen=True)
-class _Kept:
-    """What a weight gradient needs of the forward pass."""
 
-    call: Call
-    output: Tensor
+class Enough(Exception):
+    """Every layer has run, and nothing else is wanted of the forward pass."""
+
+
+@dataclass
+class Pass:
+    """What one forward and backward gave."""
+
+    sketches: dict[Key, Tensor] = field(default_factory=dict)  # [n, k] on the CPU
+    losses: Tensor | None = None
+    reached: set[int] = field(default_factory=set)  # ids of parameters with a gradient
+    uncovered: dict[str, str] = field(default_factory=dict)  # parameter -> the function without a rule
 
 
 class Taps:
-    """A context: hooks on the named layers while it is open; `run` fills `sketches` with one batch."""
+    """A context: hooks on the named layers while it is open."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[str], kinds: Sequence[str], sketch: Sketch):
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        kinds: Sequence[str],
+        gradients: LayerGradients,
+        reduce: Callable[[Tensor], Tensor],
+    ):
         self.model = model
         self.layers = {name: model.get_submodule(name) for name in layers}
         self.kinds = kinds
-        self.sketch = sketch
-        self.sketches: dict[Key, Tensor] = {}
+        self.gradients = gradients
+        self.reduce = reduce
+        self.stop_early = False  # as soon as the deepest layer has run
+        self.trace: Trace = []  # of one image
+        self._watch: Recorder | Watch | None = None
+        self._now = Pass()
         self._handles: list[RemovableHandle] = []
-        self._calls: dict[str, Call] = {}
         self._leaves: list[Tensor] = []  # where backward stops
         self._ran: set[str] = set()
-        self._paused = False
+        self._off = False
         if "weight_gradient" in kinds:
             for name, module in self.layers.items():
                 if next(module.parameters(), None) is None:
@@ -45,9 +64,6 @@ class Taps:
 
     def __enter__(self) -> "Taps":
         for name, module in self.layers.items():
-            if "weight_gradient" in self.kinds:
-                before = module.register_forward_pre_hook(self._before(name), with_kwargs=True)
-                self._handles.append(before)
             self._handles.append(module.register_forward_hook(self._after(name)))
         return self
 
@@ -55,42 +71,120 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._leaves, self._watch = [], None
 
-    def run(self, images: Tensor, objective: Callable[[Any], Tensor]) -> Tensor:
-        """One forward and, where a gradient is wanted, one backward; returns the losses [n]."""
-        self.sketches, self._leaves, self._ran = {}, [], set()
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The model may be run without being tapped."""
+        self._off = True
+        try:
+            yield
+        finally:
+            self._off = False
+
+    def alone(self, forward: Forward, place: torch.device) -> Pass:
+        """One image: autograd's own gradients of the parameters, and a record of every call."""
+        if "weight_gradient" not in self.kinds:
+            return self._run(forward, None)
+        self.gradients.start(1, place)
+        recorder = Recorder()
+        with self._trainable() as parameters:
+            done = self._run(forward, recorder, parameters)
+        self.trace = recorder.trace
+        return self._with_weight_gradients(done)
+
+    def together(self, forward: Forward, n: int, place: torch.device) -> Pass:
+        """A batch of n > 1 images. With weight gradients, `alone` was called before."""
+        if "weight_gradient" not in self.kinds:
+            return self._run(forward, None)
+        self.gradients.start(n, place)
+        self._leaves = []
+        watch = Watch(self.gradients, self.trace, n, self._leaves)
+        done = self._run(forward, watch)
+        done.uncovered = watch.uncovered
+        return self._with_weight_gradients(done)
+
+    def _run(self, forward: Forward, watch: Recorder | Watch | None, parameters: Sequence[Tensor] = ()) -> Pass:
+        self._now, self._ran, self._watch = Pass(), set(), watch
+        self._leaves.clear()
         needs_gradient = set(self.kinds) != {"activation"}
         with torch.set_grad_enabled(needs_gradient):
-            losses = objective(self.model(images))
+            try:
+                with watch if watch is not None else torch.no_grad() if not needs_gradient else _nothing():
+                    losses = forward(self.model)
+            except Enough:
+                return self._now
             self._check_ran()
             if needs_gradient:
-                if not losses.requires_grad:
+                if not losses.requires_grad or not (self._leaves or parameters):
                     raise RuntimeError("capture: the objective does not depend on any of the layers")
                 # only to the leaves: nothing of the caller's (an objective's own parameters, say) gets a .grad
-                torch.autograd.backward(losses.sum(), inputs=self._leaves)
-        self._calls, self._leaves = {}, []
+                torch.autograd.backward(losses.sum(), inputs=[*self._leaves, *parameters])
+        for leaf in self._leaves:
+            leaf.grad = None
+        self._leaves.clear()
         self._check_reached()
-        return losses.detach().float().cpu()
+        self._now.losses = losses.detach().float().cpu()
+        return self._now
 
-    def _before(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if not self._paused:
-                tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-                self._calls[name] = Call(args, kwargs, len(tensors[0]) if tensors else 0).copied()
+    @contextmanager
+    def _trainable(self) -> Iterator[list[Tensor]]:
+        """The layers' parameters take a gradient, which is sketched and dropped as soon as it is whole."""
+        parameters = list(self.gradients.parameters.values())
 
-        return hook
+        def take(parameter: Tensor) -> None:
+            if parameter.grad is not None:
+                gradient, parameter.grad = parameter.grad, None
+                self.gradients.add(parameter, gradient[None])
+
+        handles = []
+        given = [parameter.grad for parameter in parameters]
+        try:
+            for parameter in parameters:
+                parameter.grad = None
+                parameter.requires_grad_(parameter.is_floating_point())
+                handles.append(parameter.register_post_accumulate_grad_hook(take))
+            yield [parameter for parameter in parameters if parameter.requires_grad]
+        finally:
+            for handle in handles:
+                handle.remove()
+            for parameter, gradient in zip(parameters, given, strict=True):
+                parameter.requires_grad_(False)
+                parameter.grad = gradient
+
+    def _with_weight_gradients(self, done: Pass) -> Pass:
+        done.reached = set(self.gradients.reached)
+        for name, total in self.gradients.totals.items():
+            done.sketches["weight_gradient", name] = total.cpu()
+        return done
 
     def _after(self, name: str) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return None if self._paused else self._tap(name, output)
+            if self._off:
+                return None
+            with self._unwatched():
+                return self._tap(name, output)
 
         return hook
 
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        if self._watch is not None:
+            self._watch.paused = True
+        try:
+            yield
+        finally:
+            if self._watch is not None:
+                self._watch.paused = False
+
     def _tap(self, name: str, output: Any) -> Any:
         """Sketch the output; returns what the model is to go on with, or None for the output itself."""
-        if name in self._ran:
+        tensors_wanted = set(self.kinds) - {"weight_gradient"}
+        if name in self._ran and tensors_wanted:
             raise RuntimeError(f"capture: layer {name!r} ran twice in one forward pass; name a layer that runs once")
         self._ran.add(name)
+        if not tensors_wanted:
+            return None
         tensor = first_tensor(output)
         if tensor is None or not tensor.is_floating_point():
             raise RuntimeError(
@@ -98,36 +192,21 @@ class Taps:
             )
         if "activation" in self.kinds:
             self._put("activation", name, tensor)
-        if set(self.kinds) == {"activation"}:
+        if self.stop_early and len(self._ran) == len(self.layers):
+            raise Enough
+        if "gradient" not in self.kinds:
             return None
-        kept = None
-        if "weight_gradient" in self.kinds:
-            kept = _Kept(self._calls.pop(name), tensor.detach().clone())
         replaced = None
         if not tensor.requires_grad:
             # The shallowest layer: backward stops here. A copy, so that the model may overwrite it in place.
             self._leaves.append(tensor.detach().requires_grad_())
             tensor = self._leaves[-1].clone()
             replaced = _with_first(output, tensor)
-        tensor.register_hook(lambda gradient: self._gradient(name, gradient, kept))  # type: ignore[no-untyped-call]
+        tensor.register_hook(lambda gradient: self._put("gradient", name, gradient))  # type: ignore[no-untyped-call]
         return replaced
 
-    def _gradient(self, name: str, gradient: Tensor, kept: _Kept | None) -> None:
-        if "gradient" in self.kinds:
-            self._put("gradient", name, gradient)
-        if kept is not None:
-            self._paused = True
-            try:
-                layer = self.layers[name]
-                sketched = weight_gradient(layer, kept.call, kept.output, gradient.detach(), self.sketch)
-            except RuntimeError as error:
-                raise RuntimeError(f"capture: layer {name!r}: {error}") from error
-            finally:
-                self._paused = False
-            self.sketches["weight_gradient", name] = sketched.cpu()
-
     def _put(self, kind: str, name: str, tensor: Tensor) -> None:
-        self.sketches[kind, name] = self.sketch(as_matrices(tensor.detach())).cpu()
+        self._now.sketches[kind, name] = self.reduce(tensor.detach()).cpu()
 
     def _check_ran(self) -> None:
         for name in self.layers:
@@ -135,10 +214,15 @@ class Taps:
                 raise RuntimeError(f"capture: layer {name!r} did not run in the forward pass")
 
     def _check_reached(self) -> None:
-        for kind in self.kinds:
+        if "gradient" in self.kinds:
             for name in self.layers:
-                if (kind, name) not in self.sketches:
+                if ("gradient", name) not in self._now.sketches:
                     raise RuntimeError(f"capture: the objective's gradient never reached layer {name!r}")
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
 
 
 def _with_first(output: Any, tensor: Tensor) -> Any:
