@@ -151,7 +151,7 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "images_used": len(recording.responses),
         "units": recording.units,
         **features.provenance(),
-        "sketch_error": features.sketch.k**-0.5,
+        "sketch_error": SKETCH.k**-0.5,
         **how.provenance(),
     }
 

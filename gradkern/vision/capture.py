@@ -4,28 +4,23 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gradkern.sketch import Sketch
-from gradkern.vision.contract import Batch, Objective, Prepared
-from gradkern.vision.features import Features, Key
-from gradkern.vision.images import check_images, image_batch
-from gradkern.vision.layout import as_matrices
+from gradkern.vision.contract import Objective
+from gradkern.vision.features import Features
+from gradkern.vision.files import Arrays
+from gradkern.vision.images import check_images
 from gradkern.vision.parameters import LayerGradients
-from gradkern.vision.taps import KINDS, Pass, Taps
+from gradkern.vision.runner import Batches, Runner
+from gradkern.vision.taps import KINDS, Taps
+from gradkern.vision.tokens import check_reduction
 
 _AUTOCAST = (torch.bfloat16, torch.float16)
-
-# An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
-_MIXED = 1e-2
-
-
-class CoverageError(RuntimeError):
-    """Parameters that have a gradient and no rule to capture it by."""
 
 
 def capture(
@@ -35,10 +30,13 @@ def capture(
     *,
     layers: Sequence[str] | None = None,
     kinds: Sequence[str] = ("activation", "gradient"),
-    sketch: Sketch | None = None,
-    batch_size: int = 16,
+    tokens: str | Sequence[str] = "all",
+    sketch: Sketch | Literal["raw"] | None = None,
+    batch_size: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    out: str | Path | None = None,
+    uncovered: str = "error",
     progress: bool = True,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
@@ -53,24 +51,33 @@ def capture(
     model : any module whose images do not mix (in eval mode)
     images : [N, 3, h, w], or a sequence of [3, h, w] of one size; preprocessed, floating point
     objective : `objective(output, batch) -> [n]`, a loss per image (see `gradkern.objectives`); `batch` has `images`
-        and `index`. The losses are summed, so no image's gradient depends on its batch.
+        and `index`. The losses are summed, so no image's gradient depends on its batch. None, for activations alone,
+        stops the forward pass at the deepest layer.
     layers : names as in `model.named_modules()`; None takes the blocks of a model of `load_model`
     kinds : of "activation", "gradient", "weight_gradient"
-    sketch : the map to R^k; None is Sketch(1024)
-    batch_size : images at a time
+    tokens : of "all", "class", "registers", "patches", "mean", "rms" (root mean square over positions): what of a
+        layer's output, and of its gradient, is taken; several of them make an axis of the features
+    sketch : the map to R^k; None is Sketch(1024); "raw" leaves pooled tokens ("class", "mean", "rms") as they are
+    batch_size : images at a time; None takes what fits into memory, at most 16 on a CPU and 128 on a GPU
     device : where the model is (a model is not moved); images go there batch by batch
     dtype : that the model computes in; bfloat16 or float16 for a float32 model means autocast. None: the model's.
+    out : a folder for the features, written batch by batch; the same call goes on where an earlier one stopped
+    uncovered : "error" for parameters whose gradient no rule captures, or "warn" (they are left out and recorded)
     progress : a bar with images/s and the time left, on a terminal
 
     Returns
     -------
-    Features, a mapping (kind, layer) -> float32 [N, k] on the CPU
+    Features, a mapping (kind, layer) -> float32 [N, k] on the CPU, or [N, tokens, k] if several tokens were asked for
 
     Raises
     ------
     ValueError : before any work: a layer that does not exist (near names are given), mixed image sizes, wrong dtype
         or device; at the first batch: an objective that is not one loss per image
-    RuntimeError : a layer ran twice or not at all, the objective's gradient never reached it, values are not finite
+    CoverageError : no rule captures the gradient of a parameter
+    MemoryError : the batch does not fit
+    FileExistsError : `out` holds something else
+    RuntimeError : a layer ran twice or not at all, the objective's gradient never reached it, values are not finite,
+        images mix
 
     Examples
     --------
@@ -86,91 +93,37 @@ def capture(
     place = _check_device(model, device)
     compute, autocast = _check_dtype(model, dtype)
     count = check_images(images)
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"capture: batch_size must be at least 1, got {batch_size}")
     if objective is None and set(wanted) != {"activation"}:
         raise ValueError(f"capture: objective must be given for {[k for k in wanted if k != 'activation']}, got None")
-    sketch = sketch if sketch is not None else Sketch(1024)
-    arrays: dict[Key, Tensor] = {(kind, name): torch.empty(count, sketch.k) for kind in wanted for name in names}
-    losses = torch.full((count,), float("nan"))
-    gradients = LayerGradients({name: model.get_submodule(name) for name in names}, sketch)
-    taps = Taps(model, names, wanted, gradients, lambda x: sketch(as_matrices(x)))
+    if uncovered not in ("error", "warn"):
+        raise ValueError(f'capture: uncovered must be "error" or "warn", got {uncovered!r}')
+    reduction = check_reduction(tokens, sketch, wanted, getattr(model, "spec", None))
+    tap = LayerGradients({name: model.get_submodule(name) for name in names}, reduction.map)
+    taps = Taps(model, names, wanted, tap, reduction)
     taps.stop_early = objective is None
-    batches = Batches(model, images, objective, place, compute)
-    with _frozen(model), taps, autocast(place.type), _progress(count, progress) as advance:
-        alone = batches.alone(taps, 0)
-        for start in range(0, count, batch_size):
-            stop = min(start + batch_size, count)
-            if stop - start == 1:
-                done = alone if start == 0 else batches.alone(taps, start)
-            else:
-                done = batches.run(taps, start, stop)
-            if start == 0:
-                _check_covered(alone, done, gradients)
-                _check_same(alone, done)
-            for key, values in done.sketches.items():
-                _check_finite(values, key, start)
-                arrays[key][start:stop] = values
-            if done.losses is not None:
-                losses[start:stop] = done.losses
-            advance(stop - start)
-    return Features(arrays, losses, _name(objective), sketch, str(dtype or compute).removeprefix("torch."))
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Images, batch by batch, through the model and its objective."""
-
-    model: nn.Module
-    images: Tensor | Sequence[Any]
-    objective: Objective | None
-    place: torch.device
-    dtype: torch.dtype
-
-    def alone(self, taps: Taps, number: int) -> Pass:
-        return taps.alone(self._forward(taps, number, number + 1), self.place)
-
-    def run(self, taps: Taps, start: int, stop: int) -> Pass:
-        return taps.together(self._forward(taps, start, stop), stop - start, self.place)
-
-    def _forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Tensor]:
-        images = image_batch(self.images, start, stop).detach().to(self.place, self.dtype)
-        batch = Batch(images, torch.arange(start, stop))
-        prepare = getattr(self.objective, "prepare", None)
-        prepared = Prepared()
-        if prepare is not None:
-            with taps.off(), torch.no_grad():
-                prepared = prepare(self.model, batch)
-            batch = replace(batch, context=prepared.context)
-
-        def forward(model: nn.Module) -> Tensor:
-            output = model(images, **prepared.inputs)
-            return images.new_zeros(len(images)) if self.objective is None else _losses(self.objective, batch, output)
-
-        return forward
-
-
-def _check_covered(alone: Pass, done: Pass, gradients: LayerGradients) -> None:
-    """Every parameter that has a gradient for one image has been seen in the batch."""
-    missing = [gradients.names[key] for key in alone.reached - done.reached]
-    missing = sorted(set(missing) | (set(done.uncovered) & {gradients.names[key] for key in alone.reached}))
-    if missing:
-        listed = ", ".join(f"{name} (used by {done.uncovered.get(name, 'no function seen')})" for name in missing)
-        raise CoverageError(
-            f"capture: no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
-        )
-
-
-def _check_same(alone: Pass, done: Pass) -> None:
-    for key, values in alone.sketches.items():
-        error = (values[0] - done.sketches[key][0]).norm()
-        if not error <= _MIXED * values[0].norm() + torch.finfo(torch.float32).tiny:
-            if not values.isfinite().all():
-                continue  # said with the image's number
-            raise RuntimeError(
-                f"capture: layer {key[1]!r}: run on one image alone, the model gives another {key[0]} than in the "
-                "batch, so an image has none of its own (does the model mix images, or draw random numbers?)"
-            )
+    runner = Runner(taps, Batches(model, images, objective, place, compute), half=dtype == torch.float16)
+    asked = {
+        "layers": list(names), "kinds": list(wanted), "tokens": reduction.tokens, **reduction.facts(),
+        "dtype": str(dtype or compute).removeprefix("torch."), "objective": _facts(objective),
+    }  # fmt: skip
+    with _frozen(model), taps, runner, autocast(place.type):
+        files = None if out is None else runner.files(Path(out), asked, count)
+        start = files.done if files is not None else 0
+        if start < count:
+            runner.first(batch_size, uncovered)
+        store = files or Arrays(count)
+        store.open(runner.shapes, runner.facts)
+        with _progress(count, start, progress) as advance:
+            while start < count:
+                stop = min(start + runner.batch_size, count)
+                store.write(start, runner.batch(start, stop))
+                advance(stop - start)
+                start = stop
+    arrays = store.tensors()
+    losses = arrays.pop(("losses", ""))
+    return Features(arrays, losses, _name(objective), reduction.sketch, asked["dtype"], reduction.tokens, store.facts)
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -220,25 +173,15 @@ def _check_dtype(model: nn.Module, dtype: torch.dtype | None) -> tuple[torch.dty
     raise ValueError(f"capture: dtype must be {own} (the model's) or a half type for autocast, got {dtype}")
 
 
-def _losses(objective: Objective, batch: Batch, output: Any) -> Tensor:
-    losses = objective(output, batch)
-    n = len(batch.images)
-    if not isinstance(losses, Tensor) or losses.shape != (n,):
-        got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-        raise ValueError(f"capture: objective must return one loss per image, [{n}], got {got}")
-    return losses
-
-
-def _check_finite(values: Tensor, key: Key, start: int) -> None:
-    bad = (~values.isfinite()).any(1).nonzero()
-    if len(bad) > 0:
-        raise RuntimeError(f"capture: {key[0]} of layer {key[1]!r} is not finite for image {start + int(bad[0])}")
-
-
 def _name(objective: Objective | None) -> str:
     if objective is None:
         return "none"
     return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))
+
+
+def _facts(objective: Objective | None) -> Any:
+    facts = getattr(objective, "facts", None)
+    return facts() if callable(facts) else facts if facts is not None else {"name": _name(objective)}
 
 
 @contextmanager
@@ -259,7 +202,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+def _progress(total: int, done: int, wanted: bool) -> Iterator[Callable[[int], None]]:
     if not (wanted and sys.stderr.isatty()):
         yield lambda images: None
         return
@@ -271,7 +214,7 @@ def _progress(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     ]  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("capture", total=total, rate="–")
+        task = bar.add_task("capture", total=total, completed=done, rate="–")
 
         def advance(images: int) -> None:
             bar.update(task, advance=images)

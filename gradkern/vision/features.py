@@ -1,7 +1,7 @@
 """What a capture returns."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -13,21 +13,28 @@ Key = tuple[str, str]  # (kind, layer)
 
 @dataclass(frozen=True)
 class Features(Mapping[Key, Tensor]):
-    """Sketches of n images: a mapping (kind, layer) -> float32 [n, k] on the CPU.
+    """Features of n images: a mapping (kind, layer) -> float32 [n, k] on the CPU.
+
+    If several tokens were asked for, activations and gradients are [n, tokens, k].
 
     Attributes
     ----------
     losses : [n], the objective of each image
     objective : its name
-    sketch : the map that all of them share
+    sketch : the map that all of them share, or "raw"
     dtype : that the model computed in
+    tokens : which tokens were taken; a tuple names the axis of tokens
+    facts : what the run found: the batch size, the greatest difference between an image alone and in a batch, which
+        attention kernel ran, the scale of the losses, parameters that were left out
     """
 
     arrays: Mapping[Key, Tensor]
     losses: Tensor
     objective: str
-    sketch: Sketch
+    sketch: Sketch | str
     dtype: str
+    tokens: str | tuple[str, ...] = "all"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:
@@ -42,9 +49,10 @@ class Features(Mapping[Key, Tensor]):
 
     def provenance(self) -> dict[str, Any]:
         """How they were computed, besides the model, the images and the objective."""
-        return {
-            "sketch_k": self.sketch.k,
-            "sketch_seed": self.sketch.seed,
-            "sketch_nnz": self.sketch.nnz,
-            "dtype": self.dtype,
-        }
+        return {**sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
+
+
+def sketch_facts(sketch: Sketch | str) -> dict[str, Any]:
+    if isinstance(sketch, str):
+        return {"sketch": sketch}
+    return {"sketch_k": sketch.k, "sketch_seed": sketch.seed, "sketch_nnz": sketch.nnz}

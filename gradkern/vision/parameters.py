@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from gradkern.reference import Window
 from gradkern.sketch import Sketch
@@ -87,7 +88,9 @@ class LayerGradients:
             for i in range(n):
                 part = slice(i * size, (i + 1) * size)
                 shape = (g.shape[1], x.shape[1] // window.groups, *window.kernel_size)
-                one = torch.nn.grad.conv2d_weight(x[part], shape, g[part], stride, padding, dilation, window.groups)
+                one = conv2d_weight(  # type: ignore[no-untyped-call]
+                    x[part], shape, g[part], stride, padding, dilation, window.groups
+                )
                 self.add_one(parameter, i, one)
 
     def add_one(self, parameter: Tensor, i: int, gradient: Tensor) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  # as everybody writes it
+from torch.nn import functional as F  # as everybody writes it
 
 from gradkern.reference import Window
 
@@ -199,15 +199,26 @@ RULES: dict[Any, Callable[..., Use | None]] = {
     F.embedding: _embedding,
 }
 
-_WITH_EACH = ("add", "sub", "mul", "div", "true_divide", "subtract", "multiply", "divide", "maximum", "minimum")
-_OPERATORS = ("__add__", "__radd__", "__iadd__", "__sub__", "__rsub__", "__isub__", "__mul__", "__rmul__", "__imul__")
-_OPERATORS += ("__truediv__", "__rtruediv__", "__itruediv__")
+_ARITHMETIC = ("add", "sub", "mul", "div")
+_NAMED = (
+    *_ARITHMETIC,
+    "true_divide",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "where",
+    "addcmul",
+    "lerp",
+)
+_OPERATORS = [f"__{prefix}{name}__" for name in (*_ARITHMETIC[:3], "truediv") for prefix in ("", "r", "i")]
 
 # Element by element, with broadcasting: a weight is given to every image by itself, and autograd does the rest.
 BROADCASTS = {
-    *(getattr(torch, name) for name in (*_WITH_EACH, "where", "addcmul", "lerp")),
-    *(getattr(Tensor, name) for name in (*_WITH_EACH, *_OPERATORS, "where", "addcmul", "lerp")),
-    *(getattr(Tensor, f"{name}_") for name in ("add", "sub", "mul", "div")),
+    *(getattr(torch, name) for name in _NAMED),
+    *(getattr(Tensor, name) for name in (*_NAMED, *_OPERATORS)),
+    *(getattr(Tensor, f"{name}_") for name in _ARITHMETIC),
 }
 EXPANSIONS = {Tensor.expand, Tensor.expand_as, torch.broadcast_to, Tensor.broadcast_to}
 REPEATS = {Tensor.repeat, torch.tile, Tensor.tile}

@@ -49,6 +49,7 @@ class Taps:
         self.kinds = kinds
         self.gradients = gradients
         self.reduce = reduce
+        self.scale = 1.0  # of the losses, so that float16 gradients do not underflow; taken off again
         self.stop_early = False  # as soon as the deepest layer has run
         self.trace: Trace = []  # of one image
         self._watch: Recorder | Watch | None = None
@@ -119,7 +120,7 @@ class Taps:
                 if not losses.requires_grad or not (self._leaves or parameters):
                     raise RuntimeError("capture: the objective does not depend on any of the layers")
                 # only to the leaves: nothing of the caller's (an objective's own parameters, say) gets a .grad
-                torch.autograd.backward(losses.sum(), inputs=[*self._leaves, *parameters])
+                torch.autograd.backward(losses.sum() * self.scale, inputs=[*self._leaves, *parameters])
         for leaf in self._leaves:
             leaf.grad = None
         self._leaves.clear()
@@ -143,7 +144,7 @@ class Taps:
             for parameter in parameters:
                 parameter.grad = None
                 parameter.requires_grad_(parameter.is_floating_point())
-                handles.append(parameter.register_post_accumulate_grad_hook(take))
+                handles.append(parameter.register_post_accumulate_grad_hook(take))  # type: ignore[no-untyped-call]
             yield [parameter for parameter in parameters if parameter.requires_grad]
         finally:
             for handle in handles:
@@ -155,7 +156,7 @@ class Taps:
     def _with_weight_gradients(self, done: Pass) -> Pass:
         done.reached = set(self.gradients.reached)
         for name, total in self.gradients.totals.items():
-            done.sketches["weight_gradient", name] = total.cpu()
+            done.sketches["weight_gradient", name] = total.cpu() / self.scale
         return done
 
     def _after(self, name: str) -> Callable[..., Any]:
@@ -202,11 +203,11 @@ class Taps:
             self._leaves.append(tensor.detach().requires_grad_())
             tensor = self._leaves[-1].clone()
             replaced = _with_first(output, tensor)
-        tensor.register_hook(lambda gradient: self._put("gradient", name, gradient))  # type: ignore[no-untyped-call]
+        tensor.register_hook(lambda gradient: self._put("gradient", name, gradient, self.scale))  # type: ignore[no-untyped-call]
         return replaced
 
-    def _put(self, kind: str, name: str, tensor: Tensor) -> None:
-        self._now.sketches[kind, name] = self.reduce(tensor.detach()).cpu()
+    def _put(self, kind: str, name: str, tensor: Tensor, scale: float = 1.0) -> None:
+        self._now.sketches[kind, name] = self.reduce(tensor.detach()).cpu() / scale
 
     def _check_ran(self) -> None:
         for name in self.layers:

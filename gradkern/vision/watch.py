@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from gradkern.reference import Window
@@ -95,7 +96,8 @@ class _DerivedTarget:
         how = (window.stride, window.padding, window.dilation, window.groups)
         for i in range(n):
             part = slice(i * size, (i + 1) * size)
-            self.add_one(i, torch.nn.grad.conv2d_weight(x[part].to(g.dtype), shape, g[part], *how))
+            one = conv2d_weight(x[part].to(g.dtype), shape, g[part], *how)  # type: ignore[no-untyped-call]
+            self.add_one(i, one)
 
 
 class Watch(TorchFunctionMode):
@@ -193,7 +195,8 @@ class Watch(TorchFunctionMode):
 
     def _broadcast(self, func: Any, args: Any, kwargs: Any, alone: Shapes) -> Any:
         shapes = [value.shape for value in _flat(args, kwargs) if isinstance(value, Tensor)]
-        out = torch.empty(torch.broadcast_shapes(*shapes), device="meta")
+        shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        out = torch.empty(shape, device="meta")
         samples = self._samples(out, alone)
         if samples is None:
             return None
@@ -286,9 +289,9 @@ def _call_inside(mode: TorchFunctionMode, func: Callable[..., Any], args: Any, k
     Such a function hands itself over to any active mode before it does anything; this copy does not.
     """
     blind = {name: lambda *given: False for name in vars(functional) if name.startswith("has_torch_function")}
-    assert isinstance(func, FunctionType)
-    copy = FunctionType(func.__code__, {**func.__globals__, **blind}, func.__name__, func.__defaults__)
-    copy.__kwdefaults__ = func.__kwdefaults__
+    given = cast(FunctionType, func)
+    copy = FunctionType(given.__code__, {**given.__globals__, **blind}, given.__name__, given.__defaults__)
+    copy.__kwdefaults__ = given.__kwdefaults__
     with mode:
         return copy(*args, **kwargs)
 

@@ -1,0 +1,122 @@
+"""Features as files: written batch by batch, and gone on with after an interruption.
+
+A folder holds one .npy an array, `losses.npy`, and `capture.json`: what was asked for and how many images are done.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradkern.vision.features import Key
+
+_STATE = "capture.json"
+
+
+class Arrays:
+    """Features in memory."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.arrays: dict[Key, Tensor] = {}
+        self.facts: dict[str, Any] = {}
+
+    def open(self, shapes: Mapping[Key, tuple[int, ...]], facts: Mapping[str, Any]) -> None:
+        self.facts = dict(facts)
+        self.arrays = {key: torch.empty(self.count, *shape) for key, shape in shapes.items()}
+
+    def write(self, start: int, values: Mapping[Key, Tensor]) -> None:
+        for key, part in values.items():
+            self.arrays[key][start : start + len(part)] = part
+
+    def tensors(self) -> dict[Key, Tensor]:
+        return dict(self.arrays)
+
+
+class FeatureFiles:
+    """Memory-mapped arrays of one capture.
+
+    Raises
+    ------
+    FileExistsError : the folder holds something else, or another capture (what differs is named)
+    """
+
+    def __init__(self, folder: Path, request: Mapping[str, Any], count: int):
+        self.folder, self.request, self.count = folder, json.loads(json.dumps(dict(request))), count
+        self.done = 0
+        self.arrays: dict[Key, np.ndarray] = {}
+        self._extra: dict[str, Any] = {}
+        self._keys: list[Key] = []
+        if (folder / _STATE).is_file():
+            self._read()
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(f"capture: out must be a new folder or an earlier capture, got {folder}")
+
+    def _read(self) -> None:
+        state = json.loads((self.folder / _STATE).read_text())
+        keys = sorted(set(state["request"]) | set(self.request))
+        other = [key for key in keys if state["request"].get(key) != self.request.get(key)]
+        if other:
+            listed = "; ".join(f"{k}: {state['request'].get(k)!r}, now {self.request.get(k)!r}" for k in other)
+            raise FileExistsError(f"capture: out {self.folder} holds another capture, which had {listed}")
+        self.done, self._extra = state["done"], state["facts"]
+        self._keys = [(kind, layer) for kind, layer in state["arrays"]]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the first batch found out."""
+        return self._extra
+
+    def open(self, shapes: Mapping[Key, tuple[int, ...]], facts: Mapping[str, Any]) -> None:
+        """Make the arrays, or open those of an earlier call; `shapes` are of one image's features."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._extra = self._extra or dict(facts)
+        if self.done:
+            for kind, layer in self._keys:
+                self.arrays[kind, layer] = np.lib.format.open_memmap(self._path(kind, layer), mode="r+")
+            return
+        for (kind, layer), shape in shapes.items():
+            self.arrays[kind, layer] = np.lib.format.open_memmap(
+                self._path(kind, layer), mode="w+", dtype=np.float32, shape=(self.count, *shape)
+            )
+        self._keys = list(shapes)
+        self._save()
+
+    def _path(self, kind: str, layer: str) -> Path:
+        return self.folder / (f"{kind}-{layer}.npy" if layer else f"{kind}.npy")
+
+    def write(self, start: int, values: Mapping[Key, Tensor]) -> None:
+        """A batch from image `start` on; it counts only when all of it is on the disk."""
+        for key, part in values.items():
+            self.arrays[key][start : start + len(part)] = part.numpy()
+            self.arrays[key].flush()  # type: ignore[attr-defined]  # a memmap
+        self.done = start + len(next(iter(values.values())))
+        self._save()
+
+    def tensors(self) -> dict[Key, Tensor]:
+        return {key: torch.from_numpy(array) for key, array in self.arrays.items()}
+
+    def _save(self) -> None:
+        state = {"request": self.request, "images": self.count, "done": self.done, "facts": self._extra}
+        state["arrays"] = [list(key) for key in self._keys]
+        new = self.folder / f"{_STATE}.new"
+        new.write_text(json.dumps(state, indent=1))
+        new.replace(self.folder / _STATE)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of a model's parameters and buffers, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def image_fingerprint(image: Tensor) -> str:
+    return hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()

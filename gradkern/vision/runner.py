@@ -1,0 +1,199 @@
+"""Runs the batches: the first one is checked against one of its images alone, and sets how the others are run."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gradkern.vision.contract import Batch, Objective, Prepared
+from gradkern.vision.features import Key
+from gradkern.vision.files import FeatureFiles, fingerprint, image_fingerprint
+from gradkern.vision.images import image_batch
+from gradkern.vision.memory import Meter, choose_batch_size
+from gradkern.vision.taps import Pass, Taps
+
+# An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
+_MIXED = 1e-2
+_SAME = 1e-5  # in float32: what gradkern promises
+
+_LARGEST_SCALE = 2.0**16  # of losses in float16, as torch.amp begins with
+
+
+class CoverageError(RuntimeError):
+    """Parameters that have a gradient and no rule to capture it by."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Images, batch by batch, through the model and its objective."""
+
+    model: nn.Module
+    images: Tensor | Sequence[Any]
+    objective: Objective | None
+    place: torch.device
+    dtype: torch.dtype
+
+    def forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Tensor]:
+        """Run images [start, stop); gives the losses."""
+        images = image_batch(self.images, start, stop).detach().to(self.place, self.dtype)
+        batch = Batch(images, torch.arange(start, stop))
+        prepare = getattr(self.objective, "prepare", None)
+        prepared = Prepared()
+        if prepare is not None:
+            with taps.off(), torch.no_grad():
+                prepared = prepare(self.model, batch)
+            batch = replace(batch, context=prepared.context)
+
+        def forward(model: nn.Module) -> Tensor:
+            output = model(images, **prepared.inputs)
+            if self.objective is None:
+                return images.new_zeros(len(images))
+            losses = self.objective(output, batch)
+            n = len(images)
+            if not isinstance(losses, Tensor) or losses.shape != (n,):
+                got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+                raise ValueError(f"capture: objective must return one loss per image, [{n}], got {got}")
+            return losses
+
+        return forward
+
+
+class Runner:
+    """A context in which the batches run. `first` comes first; then `batch_size`, `shapes`, `facts` are known."""
+
+    def __init__(self, taps: Taps, batches: Batches, *, half: bool):
+        self.taps, self.batches = taps, batches
+        self.batch_size = 0
+        self.shapes: dict[Key, tuple[int, ...]] = {}
+        self.facts: dict[str, Any] = {}
+        self._kept: dict[tuple[int, int], Pass] = {}  # passes that the checks made already
+        self._how = ExitStack()
+        taps.scale = _LARGEST_SCALE if half else 1.0
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._how.close()
+
+    def files(self, folder: Path, asked: Mapping[str, Any], count: int) -> FeatureFiles:
+        """Where the features go, with a fingerprint of all that decides them."""
+        ends = [image_batch(self.batches.images, i, i + 1) for i in (0, count - 1)]
+        request = {
+            "model": fingerprint(self.batches.model),
+            "images": {"count": count, "first": image_fingerprint(ends[0]), "last": image_fingerprint(ends[1])},
+        }
+        return FeatureFiles(folder, {**asked, **request}, count)
+
+    def first(self, batch_size: int | None, uncovered: str) -> None:
+        """Run one image alone, choose the batch size, run the first batch, compare."""
+        meter, batches = Meter(), self.batches
+        there = [*batches.model.parameters(), *batches.model.buffers()]
+        with meter.counting(iter(there)):
+            alone = self._run(0, 1)
+        count = len(batches.images)
+        self.batch_size = min(choose_batch_size(batch_size, meter.kept, batches.place), count)
+        stop = min(self.batch_size, count)
+        self.facts = {"batch_size": self.batch_size, "bytes_per_image": meter.kept, "attention": "as the model has it"}
+        self._kept = {(0, 1): alone}
+        if stop > 1:
+            done = self._run(0, stop)
+            self._check_covered(alone, done, uncovered)
+            deviation = _deviation(alone, done)
+            exact = batches.dtype == torch.float32 and not torch.is_autocast_enabled(batches.place.type)
+            if exact and deviation > _SAME:
+                alone, done, deviation = self._switch_attention(alone, done, deviation, stop)
+            _check_same(alone, done)
+            self.facts["alone_against_batch"] = deviation
+            self._kept = {(0, stop): done}
+        self.facts["loss_scale"] = self.taps.scale
+        shapes = {key: tuple(value.shape[1:]) for key, value in self._kept[0, stop].sketches.items()}
+        order = [(kind, layer) for kind in self.taps.kinds for layer in self.taps.layers]
+        self.shapes = {key: shapes[key] for key in order} | {("losses", ""): ()}
+
+    def batch(self, start: int, stop: int) -> dict[Key, Tensor]:
+        """Features and losses of images [start, stop)."""
+        done = self._kept.pop((start, stop), None) or self._run(start, stop)
+        for key, values in done.sketches.items():
+            bad = (~values.isfinite()).flatten(1).any(1).nonzero()
+            if len(bad) > 0:
+                raise RuntimeError(
+                    f"capture: {key[0]} of layer {key[1]!r} is not finite for image {start + int(bad[0])}"
+                )
+        losses = done.losses if done.losses is not None else torch.full((stop - start,), float("nan"))
+        return {**done.sketches, ("losses", ""): losses}
+
+    def _run(self, start: int, stop: int) -> Pass:
+        """In float16, again with a smaller scale until no gradient overflows."""
+        while True:
+            forward = self.batches.forward(self.taps, start, stop)
+            place = self.batches.place
+            if stop - start == 1:
+                done = self.taps.alone(forward, place)
+            else:
+                done = self.taps.together(forward, stop - start, place)
+            gradients = [value for key, value in done.sketches.items() if key[0] != "activation"]
+            if self.taps.scale <= 1 or all(bool(value.isfinite().all()) for value in gradients):
+                return done
+            self.taps.scale = max(1.0, self.taps.scale / 4)
+            self.facts["loss_scale"] = self.taps.scale
+
+    def _check_covered(self, alone: Pass, done: Pass, uncovered: str) -> None:
+        """Every parameter that has a gradient for one image has been seen in the batch."""
+        names = self.taps.gradients.names
+        wanted = {names[key] for key in alone.reached}
+        missing = sorted((wanted - {names[key] for key in done.reached}) | (wanted & set(done.uncovered)))
+        if not missing:
+            return
+        listed = ", ".join(f"{name} (used by {done.uncovered.get(name, 'no call seen')})" for name in missing)
+        message = f"capture: no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
+        if uncovered == "error":
+            raise CoverageError(message)
+        warnings.warn(f"{message}; their part is missing from weight_gradient", stacklevel=4)
+        self.facts["uncovered"] = missing
+        alone.sketches = {key: value for key, value in alone.sketches.items() if key[0] != "weight_gradient"}
+
+    def _switch_attention(self, alone: Pass, done: Pass, before: float, stop: int) -> tuple[Pass, Pass, float]:
+        """Fused attention may sum in an order that depends on the batch; the plain products do so less."""
+        with ExitStack() as plain:
+            plain.enter_context(sdpa_kernel(SDPBackend.MATH))
+            again_alone, again = self._run(0, 1), self._run(0, stop)
+            after = _deviation(again_alone, again)
+            if not after < before:
+                return alone, done, before
+            self._how.push(plain.pop_all())
+        warnings.warn(
+            f"capture: with fused attention an image's features differ by {before:.1e} between batches; attention is "
+            f"computed by plain products instead, with which they differ by {after:.1e}",
+            stacklevel=5,
+        )
+        self.facts["attention"] = "math"
+        return again_alone, again, after
+
+
+def _deviation(alone: Pass, done: Pass) -> float:
+    """The greatest relative difference of a feature between one image alone and in its batch."""
+    worst = 0.0
+    for key, values in alone.sketches.items():
+        error = float((values[0] - done.sketches[key][0]).norm() / values[0].norm().clamp_min(1e-30))
+        worst = max(worst, error)
+    return worst
+
+
+def _check_same(alone: Pass, done: Pass) -> None:
+    for (kind, layer), values in alone.sketches.items():
+        if not values.isfinite().all():
+            continue  # said with the image's number
+        error = (values[0] - done.sketches[kind, layer][0]).norm()
+        tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
+        if not error <= tolerance * values[0].norm() + torch.finfo(torch.float32).tiny:
+            raise RuntimeError(
+                f"capture: layer {layer!r}: run on one image alone, the model gives another {kind} than in the "
+                "batch, so an image has none of its own (does the model mix images, or draw random numbers?)"
+            )
