@@ -138,7 +138,9 @@ class Watch(TorchFunctionMode):
         if func in RULES:
             use = RULES[func](*args, **kwargs)
             if use is not None and not self._is_weight(use.input):
-                out = func(*args, **kwargs)
+                # apart from the graph behind a derived weight: its gradient comes by the rule
+                apart = {id(weight): weight.detach() for weight in weights if id(weight) in self._derived}
+                out = func(*_swap(args, apart), **_swap(kwargs, apart))
                 samples = self._samples(out, alone)
                 if samples is not None:
                     return self._keep(out, use, samples, _name(func))
