@@ -452,3 +452,12 @@ def test_wrong_models_and_batches_are_named() -> None:
         M.CrossEntropy(rand(N, 4).softmax(1))(model(IMAGES), batch)
     with pytest.raises(ValueError, match=r"labels must lie in 0..6, got 1..9"):
         M.CrossEntropy(torch.tensor([1, 9, 2, 2, 2]))(model(IMAGES), batch)
+
+
+def test_half_precision_outputs_give_float32_losses() -> None:
+    for name in ("labels", "clip all", "siglip", "detection", "cosine", "distillation", "patches", "autoencoder"):
+        _, output, losses, batch = run(OBJECTIVES[name], list(range(N)))
+        half = Output(*(x if x is None else x.bfloat16() for x in output))
+        low = OBJECTIVES[name](half, Batch(batch.images.bfloat16(), batch.index, batch.context))
+        assert low.dtype == torch.float32
+        torch.testing.assert_close(low.double(), losses, rtol=0.1, atol=0.3)
