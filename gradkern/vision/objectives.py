@@ -2,36 +2,50 @@
 
 An objective is any callable `objective(output, batch) -> [n]`. A model's output is its logits, or an object with
 `logits` and `features` (what every model of `load_model` returns). Losses are summed over the batch, so an image's
-gradient does not depend on the images beside it.
+gradient does not depend on the images beside it. What an objective draws, it draws from (seed, image index) alone.
+
+Those of this module state what they are: `name`, `exact` (False: a surrogate, not the loss that the model was trained
+with), `needs` (what they read of the output), `facts` (all settings, for provenance).
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from gradkern.vision.contrastive import Contrastive, SigmoidContrastive
+from gradkern.vision.detection import Detection
+from gradkern.vision.distillation import SelfDistillation, SelfDistillationSurrogate
+from gradkern.vision.masking import MaskedAutoencoder, MaskedPatchSurrogate
+from gradkern.vision.stated import Fact, Stated, facts_of, name_of, part, rows, told
 
-def _logits(output: Any) -> Tensor:
-    return _part(output, "logits")
+__all__ = [
+    "CrossEntropy",
+    "Entropy",
+    "KLToUniform",
+    "FeatureNorm",
+    "SelfDistillation",
+    "SelfDistillationSurrogate",
+    "MaskedPatchSurrogate",
+    "MaskedAutoencoder",
+    "Contrastive",
+    "SigmoidContrastive",
+    "Detection",
+    "name_of",
+    "facts_of",
+]
 
 
-def _part(output: Any, name: str) -> Tensor:
-    part = output if isinstance(output, Tensor) else getattr(output, name, None)
-    if not isinstance(part, Tensor):
-        raise TypeError(f"objective: the model's output must be a tensor or have .{name}, got {type(output).__name__}")
-    if part.dim() != 2:
-        raise ValueError(f"objective: {name} must be [n, d], got shape {list(part.shape)}")
-    return part
-
-
-@dataclass(frozen=True)
-class CrossEntropy:
-    """Cross-entropy of the logits: -log softmax(logits)[target].
+@dataclass(frozen=True, eq=False)
+class CrossEntropy(Stated):
+    """Cross-entropy of the logits: -sum_c q_c log softmax(logits)_c, q one class or soft targets.
 
     Parameters
     ----------
-    labels : int64 [N], a class for every image given to `capture`; None takes the class that the model predicts
+    labels : for every image given to `capture` a class, int64 [N], or soft targets, floating [N, classes], rows of
+        which sum to 1; None takes the class that the model predicts
 
     Notes
     -----
@@ -40,29 +54,69 @@ class CrossEntropy:
 
     labels: Tensor | None = None
     name: str = "cross-entropy"
+    exact: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        if isinstance(self.labels, str):
+            raise ValueError(
+                f"CrossEntropy: labels must be a tensor or None (the predicted class), got {self.labels!r}; against "
+                "the model's own soft prediction the gradient would be exactly zero"
+            )
+        is_class = isinstance(self.labels, Tensor) and self.labels.dtype == torch.int64 and self.labels.dim() == 1
+        if not is_class and not _is_soft(self.labels):
+            raise ValueError(
+                "CrossEntropy: labels must be int64 [N], or floating [N, classes] with rows that are probabilities, "
+                f"got {told(self.labels)}"
+            )
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        given = "classes" if self.labels is None or self.labels.dim() == 1 else "soft targets"
+        return {**super().facts, "target": "predicted class" if self.labels is None else given}
 
     def __call__(self, output: Any, batch: Any) -> Tensor:
-        logits = _logits(output)
+        logits = part(self.name, output, "logits")
         if self.labels is None:
             target = logits.detach().argmax(1)
         else:
-            target = self.labels.to(logits.device)[batch.index.to(logits.device)]
+            target = rows(self.name, "labels", self.labels, batch).to(logits.device)
+            classes = logits.shape[1]
+            if target.is_floating_point():
+                target = target.to(logits)
+                if target.shape[1] != classes:
+                    raise ValueError(f"CrossEntropy: labels must be [N, {classes}], got {list(self.labels.shape)}")
+            elif len(target) > 0 and not 0 <= int(target.min()) <= int(target.max()) < classes:
+                raise ValueError(
+                    f"CrossEntropy: labels must lie in 0..{classes - 1}, got {int(target.min())}..{int(target.max())}"
+                )
         return torch.nn.functional.cross_entropy(logits, target, reduction="none")
 
 
+def _is_soft(labels: Any) -> bool:
+    if not isinstance(labels, Tensor) or not labels.is_floating_point() or labels.dim() != 2:
+        return False
+    sums = labels.double().sum(1)
+    return bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-2)
+
+
 @dataclass(frozen=True)
-class Entropy:
+class Entropy(Stated):
     """Entropy of the prediction in nats: -sum_c p_c log p_c."""
 
     name: str = "entropy"
+    exact: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __call__(self, output: Any, batch: Any) -> Tensor:
-        log_p = _logits(output).log_softmax(1)
+        log_p = part(self.name, output, "logits").log_softmax(1)
         return -(log_p.exp() * log_p).sum(1)
 
 
 @dataclass(frozen=True)
-class KLToUniform:
+class KLToUniform(Stated):
     """KL(uniform || prediction) in nats: -log C - mean_c log p_c, over C classes.
 
     The other direction, KL(prediction || uniform), is log C minus the entropy and has its gradient, negated.
@@ -73,19 +127,23 @@ class KLToUniform:
     """
 
     name: str = "kl-uniform"
+    exact: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __call__(self, output: Any, batch: Any) -> Tensor:
-        log_p = _logits(output).log_softmax(1)
-        return -log_p.mean(1) - torch.tensor(float(log_p.shape[1])).log()
+        log_p = part(self.name, output, "logits").log_softmax(1)
+        return -log_p.mean(1) - math.log(log_p.shape[1])
 
 
 @dataclass(frozen=True)
-class FeatureNorm:
+class FeatureNorm(Stated):
     """Euclidean norm of the features before the classifier."""
 
     name: str = "feature-norm"
+    exact: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("features",)
 
     def __call__(self, output: Any, batch: Any) -> Tensor:
-        features = _part(output, "features")
+        features = part(self.name, output, "features")
         norm: Tensor = torch.linalg.vector_norm(features, dim=1)
         return norm

@@ -1,0 +1,51 @@
+"""Detection by queries, without ground truth."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+
+from gradkern.vision.contract import Batch, Prepared
+from gradkern.vision.stated import Stated, check_matrix, part
+
+
+@dataclass(frozen=True, eq=False)
+class Detection(Stated):
+    """The most confident box of an image, pulled to the query that it answers best: a surrogate.
+
+    (b, c) = argmax_{b, c} z_bc, without gradient
+    l = sum_q BCE(sigmoid(z_bq), [q = c])
+
+    with z the detector's logits [boxes, queries]. Without ground truth there are no box terms, no matching and no
+    focal weights.
+
+    Parameters
+    ----------
+    queries : [q, d], embeddings of the texts to look for; a forward pass is given `query_embeds` [n, q, d]
+
+    Notes
+    -----
+    After Minderer et al., ECCV 2022 (OWL-ViT).
+    """
+
+    queries: Tensor
+    name: str = "detection-surrogate"
+    exact: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("query_logits",)
+
+    def __post_init__(self) -> None:
+        check_matrix("Detection", "queries", self.queries)
+
+    def prepare(self, model: Any, batch: Batch) -> Prepared:
+        """`query_embeds` [n, q, d] for the forward pass."""
+        return Prepared({"query_embeds": self.queries.to(batch.images).expand(len(batch.images), -1, -1)})
+
+    def __call__(self, output: Any, batch: Batch) -> Tensor:
+        logits = part(self.name, output, "query_logits", "n, boxes, queries")
+        queries = logits.shape[2]
+        best = logits.detach().flatten(1).argmax(1)
+        box = logits[torch.arange(len(logits), device=logits.device), best // queries]
+        target = one_hot(best % queries, queries).to(logits)
+        return binary_cross_entropy_with_logits(box, target, reduction="none").sum(1)
