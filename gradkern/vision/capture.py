@@ -17,6 +17,7 @@ from gradkern.vision.files import Arrays
 from gradkern.vision.images import check_images
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.runner import Batches, Runner
+from gradkern.vision.stated import facts_of, name_of
 from gradkern.vision.taps import KINDS, Taps
 from gradkern.vision.tokens import check_reduction
 
@@ -106,7 +107,7 @@ def capture(
     runner = Runner(taps, Batches(model, images, objective, place, compute), half=dtype == torch.float16)
     asked = {
         "layers": list(names), "kinds": list(wanted), "tokens": reduction.tokens, **reduction.facts(),
-        "dtype": str(dtype or compute).removeprefix("torch."), "objective": _facts(objective),
+        "dtype": str(dtype or compute).removeprefix("torch."), "objective": facts_of(objective) if objective else None,
     }  # fmt: skip
     with _frozen(model), taps, runner, autocast(place.type):
         files = None if out is None else runner.files(Path(out), asked, count)
@@ -123,7 +124,15 @@ def capture(
                 start = stop
     arrays = store.tensors()
     losses = arrays.pop(("losses", ""))
-    return Features(arrays, losses, _name(objective), reduction.sketch, asked["dtype"], reduction.tokens, store.facts)
+    return Features(
+        arrays,
+        losses,
+        name_of(objective) if objective is not None else "none",
+        reduction.sketch,
+        asked["dtype"],
+        reduction.tokens,
+        store.facts,
+    )
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -171,17 +180,6 @@ def _check_dtype(model: nn.Module, dtype: torch.dtype | None) -> tuple[torch.dty
     if own == torch.float32 and dtype in _AUTOCAST:
         return own, lambda device: torch.autocast(device, dtype=dtype)
     raise ValueError(f"capture: dtype must be {own} (the model's) or a half type for autocast, got {dtype}")
-
-
-def _name(objective: Objective | None) -> str:
-    if objective is None:
-        return "none"
-    return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))
-
-
-def _facts(objective: Objective | None) -> Any:
-    facts = getattr(objective, "facts", None)
-    return facts() if callable(facts) else facts if facts is not None else {"name": _name(objective)}
 
 
 @contextmanager
