@@ -40,6 +40,14 @@ def given(output: Output) -> set[str]:
     return {name for name, value in output._asdict().items() if value is not None}
 
 
+def offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # read once, on import
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+
+
 class TestForward:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_fields_and_shapes(self, family: str) -> None:
@@ -209,6 +217,32 @@ class TestWeights:
         assert all(torch.equal(a, b) for (_, a), (_, b) in pairs)
         assert len(loaded.spec.weights_sha256) == 64
 
+    def test_published_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A local cache of the hub, whose model lies in several files."""
+        home = tmp_path / "models--openai--clip-vit-base-patch16"
+        shards = home / "snapshots" / ("a" * 40)
+        (home / "refs").mkdir(parents=True)
+        (home / "refs" / "main").write_text("a" * 40)
+        model = small("clip", seed=3)
+        model.network.save_pretrained(shards, max_shard_size="50KB")
+        assert len(list(shards.glob("*.safetensors"))) > 1
+        offline(tmp_path, monkeypatch)
+        expected = model(images("clip")).embedding
+        published = load_model("clip-vit-base-16")
+        assert torch.equal(published(images("clip")).embedding, expected)
+        again = load_model("clip-vit-base-16", shards, config=SMALL["clip"][1])
+        assert torch.equal(again(images("clip")).embedding, expected)
+        assert published.spec.weights_sha256 == again.spec.weights_sha256
+        assert len(again.spec.weights_sha256) == 64
+
+    def test_position_ids_of_older_checkpoints_are_no_weights(self, tmp_path: Path) -> None:
+        state = small("clip").network.state_dict()
+        torch.save({**state, "text_model.embeddings.position_ids": torch.arange(16)[None]}, tmp_path / "w.pth")
+        load_model("clip-vit-base-16", tmp_path / "w.pth", config=SMALL["clip"][1])
+        torch.save({**state, "text_model.embeddings.other": torch.arange(16)[None]}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=r"1 keys unexpected: text_model\.embeddings\.other"):
+            load_model("clip-vit-base-16", tmp_path / "w.pth", config=SMALL["clip"][1])
+
     def test_a_renamed_key_is_told(self, tmp_path: Path) -> None:
         state = small("vit").network.state_dict()
         state["vit.strange"] = state.pop("vit.layernorm.weight")
@@ -237,11 +271,7 @@ class TestWeights:
 
     @pytest.mark.parametrize("name", ["dinov3-vitb16", "resnet50"])
     def test_offline(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import huggingface_hub.constants
-
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # read once, on import
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        offline(tmp_path, monkeypatch)
         with pytest.raises(OSError, match="is not in the local cache") as caught:
             load_model(name)
         message = str(caught.value)

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,15 +103,15 @@ def network_from_state(row: Row, config: Any, state: Mapping[str, Any], what: st
     strange = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if strange:
         raise ValueError(f"load_model: {what} must hold tensors only, got {type(state[strange[0]])} at {strange[0]!r}")
-    # constants 0, 1, 2, ... that older checkpoints hold and transformers makes anew
-    weights = {key: value for key, value in state.items() if not key.endswith("embeddings.position_ids")}
-    return _from_pretrained(row, None, what, config=config, state_dict=weights)
+    network, unexpected = _from_pretrained(row, None, what, config=config, state_dict=dict(state))
+    check_keys(what, (), unexpected)
+    return network
 
 
 def network_from_hub(row: Row) -> tuple[nn.Module, str | None]:
     """The published weights and the digest of their file, from the local cache or the hub."""
     try:
-        network = _from_pretrained(row, row.hub, row.hub)
+        network, unexpected = _from_pretrained(row, row.hub, row.hub)
     except ValueError:  # it was had, and does not fit
         raise
     except Exception as error:  # which HTTP library fails, and how, depends on the version of huggingface_hub
@@ -120,6 +121,12 @@ def network_from_hub(row: Row) -> tuple[nn.Module, str | None]:
             f"{licence}`hf download {row.hub}` where there is a network, or give weights=PATH "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         ) from error
+    if unexpected:  # whoever loads a published model cannot mend it
+        warnings.warn(
+            f"load_model: {row.hub} holds {len(unexpected)} keys that the model does not use: "
+            f"{', '.join(unexpected[:10])}",
+            stacklevel=5,
+        )
     return network, _cached_sha256(row.hub)
 
 
@@ -133,7 +140,8 @@ def _cached_sha256(hub: str) -> str | None:
     return None
 
 
-def _from_pretrained(row: Row, source: str | None, what: str, **arguments: Any) -> nn.Module:
+def _from_pretrained(row: Row, source: str | None, what: str, **arguments: Any) -> tuple[nn.Module, list[str]]:
+    """The network, whole, and the keys that it has no place for."""
     import transformers
 
     extra = {"add_pooling_layer": False} if row.model == "ViTModel" else {}
@@ -151,9 +159,10 @@ def _from_pretrained(row: Row, source: str | None, what: str, **arguments: Any) 
     finally:
         transformers.logging.set_verbosity(quiet)
     shapes = [entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"]]
-    check_keys(what, report["missing_keys"], report["unexpected_keys"], shapes)
-    loaded: nn.Module = network
-    return loaded
+    # constants 0, 1, 2, ... that older checkpoints hold and transformers makes anew
+    unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith("embeddings.position_ids"))
+    check_keys(what, report["missing_keys"], unexpected if report["missing_keys"] else (), shapes)
+    return network, unexpected
 
 
 def load_full_dino(row: Row, config: Any, checkpoint: Mapping[str, Any], what: str) -> dino.DinoV1:
