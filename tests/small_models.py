@@ -43,7 +43,8 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
         {"text_config": {**_TEXT, "projection_size": 32}, "vision_config": {**_VIT, **_PATCHES}},
         32,
     ),
-    "owlvit": ("owlvit-base-32", _CLIP, 32),
+    # its class head compares in the text tower's width
+    "owlvit": ("owlvit-base-32", {**_CLIP, "projection_dim": 32}, 32),
 }
 
 
