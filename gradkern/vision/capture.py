@@ -124,15 +124,8 @@ def capture(
                 start = stop
     arrays = store.tensors()
     losses = arrays.pop(("losses", ""))
-    return Features(
-        arrays,
-        losses,
-        name_of(objective) if objective is not None else "none",
-        reduction.sketch,
-        asked["dtype"],
-        reduction.tokens,
-        store.facts,
-    )
+    name = name_of(objective) if objective else "none"
+    return Features(arrays, losses, name, reduction.sketch, asked["dtype"], reduction.tokens, store.facts)
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:

@@ -52,6 +52,11 @@ class LayerGradients:
         self.totals = {layer: torch.zeros(n, self.sketch.k, device=device) for layer in self._layers}
         self.reached = set()
 
+    def unreached(self) -> list[str]:
+        """Layers none of whose parameters has had a gradient."""
+        reached = {owned.layer for key in self.reached for owned in self._owners[key]}
+        return [layer for layer in self._layers if layer not in reached]
+
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
         """A gradient that is there, [n, *shape of the parameter]."""
         matrix = gradient.reshape(len(gradient), *parameter_matrix(parameter)).contiguous()

@@ -87,11 +87,16 @@ class Taps:
         """One image: autograd's own gradients of the parameters, and a record of every call."""
         if "weight_gradient" not in self.kinds:
             return self._run(forward, None)
+        if not self.trace:
+            with self.off(), torch.no_grad():
+                forward(self.model)  # what a model computes once and keeps (rotary positions) is then no call of ours
         self.gradients.start(1, place)
         recorder = Recorder()
         with self._trainable() as parameters:
             done = self._run(forward, recorder, parameters)
         self.trace = recorder.trace
+        for name in self.gradients.unreached():
+            raise RuntimeError(f"capture: the objective's gradient never reached a parameter of layer {name!r}")
         return self._with_weight_gradients(done)
 
     def together(self, forward: Forward, n: int, place: torch.device) -> Pass:
@@ -211,7 +216,7 @@ class Taps:
 
     def _check_ran(self) -> None:
         for name in self.layers:
-            if name not in self._ran:
+            if name not in self._ran and set(self.kinds) != {"weight_gradient"}:
                 raise RuntimeError(f"capture: layer {name!r} did not run in the forward pass")
 
     def _check_reached(self) -> None:
