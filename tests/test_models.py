@@ -15,6 +15,7 @@ from gradkern.vision.catalogue import ROWS
 from gradkern.vision.contract import Output
 from gradkern.vision.models import architecture, load_model
 from tests.small_models import SMALL, small
+from tests.toy_models import Transformer
 
 pytest.importorskip("transformers", reason="needs the extra 'models'")
 
@@ -382,3 +383,43 @@ class TestCommandLine:
     def test_unknown(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["layers", "x"]) == 2
         assert "gradkern layers: load_model: name must be one of" in capsys.readouterr().err
+
+
+def test_a_module_is_described_and_returned(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Transformer()
+    model.train()
+    loaded = load_model(model, config={"class_tokens": 1, "register_tokens": 0, "resolution": 16})
+    assert loaded is model
+    assert not model.training
+    assert loaded.spec.layers == ("blocks.0", "blocks.1", "blocks.2")
+    assert (loaded.spec.resolution, loaded.spec.weights, loaded.spec.name) == (16, "pretrained", "Transformer")
+    images = torch.randn(3, 3, 16, 16)
+    features = gradkern.capture(loaded, images, gradkern.objectives.Entropy(), tokens="class")
+    assert features["gradient", "blocks.1"].shape == (3, 1024)
+    torch.save(model.state_dict(), tmp_path / "mine.pth")
+    other = load_model(Transformer(), tmp_path / "mine.pth")
+    assert torch.equal(other.head.weight, model.head.weight)
+    assert other.spec.weights_sha256 is not None
+    state = model.state_dict()
+    state["hed.weight"] = state.pop("head.weight")
+    torch.save(state, tmp_path / "wrong.pth")
+    with pytest.raises(ValueError, match=r"head\.weight.*hed\.weight|hed\.weight.*head\.weight"):
+        load_model(Transformer(), tmp_path / "wrong.pth")
+
+
+def test_blocks_of_stages_are_those_of_all_stages() -> None:
+    from transformers import ResNetConfig, ResNetModel
+
+    network = ResNetModel(ResNetConfig(depths=[2, 1], hidden_sizes=[8, 16], embedding_size=8))
+    assert load_model(network).spec.layers == tuple(
+        f"encoder.stages.{stage}.layers.{i}" for stage, i in ((0, 0), (0, 1), (1, 0))
+    )
+    assert load_model(torch.nn.Linear(2, 2)).spec.layers == ()
+
+
+def test_a_module_with_bad_arguments_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"config must name fields of a module's spec, .*, got \['pixels'\]"):
+        load_model(torch.nn.Linear(2, 2), config={"pixels": 3})
+    with pytest.raises(ValueError, match=r"weights must be 'pretrained' .* or a file, got 'random'"):
+        load_model(torch.nn.Linear(2, 2), "random")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradkern.vision import adapters, checkpoint, dino
 from gradkern.vision.catalogue import ROWS, Row
 from gradkern.vision.contract import Output
+from gradkern.vision.given import given_model
 from gradkern.vision.spec import LoadedModel, ModelSpec
 
 __all__ = ["LoadedModel", "ModelSpec", "Output", "architecture", "load_model", "names"]
@@ -147,19 +148,21 @@ def _from_transformers(name: str, weights: str, seed: int, changes: Mapping[str,
 
 
 def load_model(
-    name: str, weights: str | Path = "pretrained", *, seed: int = 0, config: Mapping[str, Any] | None = None
+    name: str | nn.Module, weights: str | Path = "pretrained", *, seed: int = 0, config: Mapping[str, Any] | None = None
 ) -> LoadedModel:
-    """Load a model by name, in eval mode, on the CPU.
+    """Load a model by name, in eval mode, on the CPU; or describe a module, of timm or of your own.
 
     Parameters
     ----------
-    name : one of `gradkern models`, such as "efficientnet-lite0", "dinov3-vitb16", "clip-vit-large-14"
+    name : one of `gradkern models`, such as "efficientnet-lite0", "dinov3-vitb16", "clip-vit-large-14"; or any
+        nn.Module, which gets a `spec` whose layers are its blocks, and is returned itself
     weights : "pretrained"; "random" for an untrained control, drawn from `seed`; or a .pth or .safetensors file or a
         folder of transformers, every key of which must match. A full checkpoint of DINO brings "dinov1-vits16" its
         head, teacher and center
     seed : of random weights
     config : fields of the configuration of transformers to change, of random weights or those of a file; for
-        "dinov1-*" with random weights also "prototypes", "head_hidden_size" and "bottleneck_size", which add a head
+        "dinov1-*" with random weights also "prototypes", "head_hidden_size" and "bottleneck_size", which add a head;
+        for a module, fields of its spec (resolution, mean, std, layers, class_tokens, register_tokens, ...)
 
     Returns
     -------
@@ -173,6 +176,8 @@ def load_model(
     OSError : pretrained weights that are neither in the local cache nor to be had; no such file
     ImportError : the packages that carry the model are not installed
     """
+    if isinstance(name, nn.Module):
+        return given_model(name, str(weights), config or {}).eval()
     if name not in names():
         raise ValueError(f"load_model: name must be one of {sorted(names())}, got {name!r}")
     if config and (name == _LITE or str(weights) == "pretrained"):

@@ -1,0 +1,58 @@
+"""A module that somebody else has made, as a model of `load_model`: its blocks are found, its weights read strictly."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gradkern.vision import checkpoint
+from gradkern.vision.spec import LoadedModel, ModelSpec
+
+_FIELDS = [field.name for field in fields(ModelSpec) if field.name not in ("weights", "weights_sha256")]
+
+
+def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
+    """The module itself, with a `spec`: `facts` are fields of it, what is missing is that of ImageNet's models."""
+    unknown = sorted(set(facts) - set(_FIELDS))
+    if unknown:
+        raise ValueError(f"load_model: config must name fields of a module's spec, {_FIELDS}, got {unknown}")
+    if weights == "random":
+        raise ValueError("load_model: weights must be 'pretrained' (those that the module has) or a file, got 'random'")
+    digest = None
+    if weights != "pretrained":
+        files = checkpoint.files_of(Path(weights))
+        checkpoint.load_strictly(module, checkpoint.read(files), Path(weights).name)
+        digest = checkpoint.sha256(files)
+    spec = ModelSpec(
+        name=type(module).__name__,
+        weights=weights,
+        weights_sha256=digest,
+        resolution=224,
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        layers=blocks_of(module),
+        licence="unknown",
+    )
+    module.spec = replace(spec, **facts)  # type: ignore[assignment]  # a module takes any attribute
+    return module  # type: ignore[return-value]  # from now on it has what a LoadedModel has
+
+
+def blocks_of(module: nn.Module) -> tuple[str, ...]:
+    """Names of the blocks: the children, all of one class with parts of their own, of lists and sequences of layers.
+
+    Of several classes the one with the most blocks; () if there is none.
+    """
+    found: dict[type, list[str]] = {}
+    inside: tuple[str, ...] = ()  # prefixes of the blocks so far: what is in a block is none
+    for name, child in module.named_modules():
+        if not isinstance(child, nn.ModuleList | nn.Sequential) or len(child) == 0 or name.startswith(inside):
+            continue
+        kinds = {type(block) for block in child}
+        has_parts = next(child[0].children(), None) is not None
+        if len(kinds) == 1 and has_parts and not kinds & {nn.Sequential, nn.ModuleList}:
+            names = [f"{name}.{i}" if name else str(i) for i in range(len(child))]
+            found.setdefault(kinds.pop(), []).extend(names)
+            inside += tuple(f"{block}." for block in names)
+    return tuple(max(found.values(), key=lambda names: len(names), default=[]))
