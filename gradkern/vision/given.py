@@ -12,6 +12,8 @@ from gradkern.vision.spec import LoadedModel, ModelSpec
 
 _FIELDS = [field.name for field in fields(ModelSpec) if field.name not in ("weights", "weights_sha256")]
 
+_STAGES = 5  # at most, of a convolutional network
+
 
 def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
     """The module itself, with a `spec`: `facts` are fields of it, what is missing is that of ImageNet's models."""
@@ -40,12 +42,22 @@ def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> Lo
 
 
 def blocks_of(module: nn.Module) -> tuple[str, ...]:
-    """Names of the blocks: the children, all of one class with parts of their own, of lists and sequences of layers.
+    """Names of the blocks: the children, all of one class with parts of their own, of the outermost lists of layers.
 
-    Of several classes the one with the most blocks; () if there is none.
+    Of several classes the one with the most. Where they are few and made of lists themselves (the stages of a
+    convolutional network), what these hold. () if there are none.
     """
+    outer = _lists(module)
+    if 0 < len(outer) <= _STAGES:
+        inner = [f"{stage}.{name}" for stage in outer for name in _lists(module.get_submodule(stage))]
+        if len(inner) >= len(outer):
+            return tuple(inner)
+    return tuple(outer)
+
+
+def _lists(module: nn.Module) -> list[str]:
     found: dict[type, list[str]] = {}
-    inside: tuple[str, ...] = ()  # prefixes of the blocks so far: what is in a block is none
+    inside: tuple[str, ...] = ()  # prefixes of the children so far: what is in one is none
     for name, child in module.named_modules():
         if not isinstance(child, nn.ModuleList | nn.Sequential) or len(child) == 0 or name.startswith(inside):
             continue
@@ -55,4 +67,7 @@ def blocks_of(module: nn.Module) -> tuple[str, ...]:
             names = [f"{name}.{i}" if name else str(i) for i in range(len(child))]
             found.setdefault(kinds.pop(), []).extend(names)
             inside += tuple(f"{block}." for block in names)
-    return tuple(max(found.values(), key=lambda names: len(names), default=[]))
+    most: list[str] = []
+    for names in found.values():
+        most = names if len(names) > len(most) else most
+    return most
