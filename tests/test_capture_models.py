@@ -38,7 +38,7 @@ def jittered(family: str, dtype: torch.dtype = torch.float32) -> LoadedModel:
     return model.to(dtype)
 
 
-def alone(model: LoadedModel, layers: tuple[str, ...], image: Tensor) -> dict[tuple[str, str], Tensor]:
+def alone(model: Any, layers: tuple[str, ...], image: Tensor, objective: Any = None) -> dict[tuple[str, str], Tensor]:
     seen: dict[str, Tensor] = {}
     values: dict[tuple[str, str], Tensor] = {}
 
@@ -51,7 +51,7 @@ def alone(model: LoadedModel, layers: tuple[str, ...], image: Tensor) -> dict[tu
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
-    total = loss(model(image[None]), None).sum()
+    total = (objective or loss)(model(image[None]), None).sum()
     for handle in handles:
         handle.remove()
     for name in layers:
@@ -120,3 +120,23 @@ def test_objectives_of_their_models() -> None:
         for key, values in runs[0].items():
             error = (values - runs[1][key]).norm(dim=1)
             assert (error <= 2e-5 * values.norm(dim=1) + 1e-9).all(), (family, key)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "vit_s14"])
+def test_real_weights_equal_autograd(name: str) -> None:
+    """Two real networks on two real photographs; where shared/data lies beside the checkout."""
+    networks = pytest.importorskip("benchmarks.networks")
+    if not networks.DATA.is_dir():
+        pytest.skip(f"no {networks.DATA.name} beside the checkout")
+    network = networks.efficientnet() if name == "efficientnet_lite0" else networks.vit()
+    model = network.model
+    layers = ("blocks.0", "blocks.8") + (("norm", "patch_embed.proj") if name == "vit_s14" else ("blocks.15",))
+    images = network.spec.preprocess(networks.photographs(3))
+
+    def real(output: Any, batch: object) -> Tensor:
+        return output[:, 0].norm(dim=1) if isinstance(output, Tensor) else output.features.norm(dim=1)
+
+    features = gradkern.capture(model, images, real, layers=layers, kinds=KINDS, sketch=SKETCH, batch_size=3)
+    truth = alone(model, layers, images[1], real)
+    for key, row in truth.items():
+        assert (features[key][1] - row[0]).norm() <= 1e-4 * row[0].norm(), key

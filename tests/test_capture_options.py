@@ -84,6 +84,7 @@ BAD = [
     ({"sketch": "raw", "tokens": "mean", "kinds": ["weight_gradient"]}, "weight_gradient is always sketched"),
     ({"sketch": 512}, 'sketch must be a Sketch or "raw", got 512'),
     ({"uncovered": "ignore"}, 'uncovered must be "error" or "warn", got \'ignore\''),
+    ({"compile": True, "kinds": ["weight_gradient"]}, "compile must be False for weight_gradient"),
     ({"objective": None}, r"objective must be given for \['gradient'\], got None"),
 ]
 
@@ -234,3 +235,14 @@ def test_attention_that_depends_on_the_batch_is_switched(images: Tensor) -> None
     assert torch.backends.cuda.flash_sdp_enabled()
     alone = gradkern.capture(model, images, None, batch_size=1, **ask)
     torch.testing.assert_close(alone["activation", "0"], features["activation", "0"], rtol=1e-5, atol=1e-5)
+
+
+def test_compiled_layers_give_the_same(model: Transformer, images: Tensor) -> None:
+    layers = ["blocks.0", "blocks.1", "blocks.1.mlp"]
+    plain = gradkern.capture(model, images, objectives.Entropy(), layers=layers)
+    forwards = [type(model.get_submodule(name)).forward for name in layers]
+    compiled = gradkern.capture(model, images, objectives.Entropy(), layers=layers, compile=True)
+    for key, values in plain.items():
+        assert (compiled[key] - values).norm() <= 1e-5 * values.norm(), key
+    assert [model.get_submodule(name).forward.__func__ for name in layers] == forwards
+    assert all("forward" not in module.__dict__ for module in model.modules())

@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ def capture(
     dtype: torch.dtype | None = None,
     out: str | Path | None = None,
     uncovered: str = "error",
+    compile: bool = False,
     progress: bool = True,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
@@ -64,6 +65,7 @@ def capture(
     dtype : that the model computes in; bfloat16 or float16 for a float32 model means autocast. None: the model's.
     out : a folder for the features, written batch by batch; the same call goes on where an earlier one stopped
     uncovered : "error" for parameters whose gradient no rule captures, or "warn" (they are left out and recorded)
+    compile : run each layer through `torch.compile`; not with weight_gradient, which watches the calls inside
     progress : a bar with images/s and the time left, on a terminal
 
     Returns
@@ -100,6 +102,8 @@ def capture(
         raise ValueError(f"capture: objective must be given for {[k for k in wanted if k != 'activation']}, got None")
     if uncovered not in ("error", "warn"):
         raise ValueError(f'capture: uncovered must be "error" or "warn", got {uncovered!r}')
+    if compile and "weight_gradient" in wanted:
+        raise ValueError("capture: compile must be False for weight_gradient, which watches the calls inside a layer")
     reduction = check_reduction(tokens, sketch, wanted, getattr(model, "spec", None))
     tap = LayerGradients({name: model.get_submodule(name) for name in names}, reduction.map)
     taps = Taps(model, names, wanted, tap, reduction)
@@ -109,7 +113,7 @@ def capture(
         "layers": list(names), "kinds": list(wanted), "tokens": reduction.tokens, **reduction.facts(),
         "dtype": str(dtype or compute).removeprefix("torch."), "objective": facts_of(objective) if objective else None,
     }  # fmt: skip
-    with _frozen(model), taps, runner, autocast(place.type):
+    with _frozen(model), taps, runner, autocast(place.type), _compiled(taps.layers if compile else {}):
         files = None if out is None else runner.files(Path(out), asked, count)
         start = files.done if files is not None else 0
         if start < count:
@@ -190,6 +194,23 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, requires_grad in trainable.items():
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _compiled(layers: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Layers that hold no other one run compiled; their hooks stay outside."""
+    leaves = [layers[name] for name in layers if not any(other.startswith(f"{name}.") for other in layers)]
+    own = [(layer, layer.__dict__.get("forward")) for layer in leaves]
+    try:
+        for layer in leaves:
+            layer.forward = torch.compile(layer.forward)
+        yield
+    finally:
+        for layer, forward in own:
+            if forward is None:
+                layer.__dict__.pop("forward", None)
+            else:
+                layer.forward = forward
 
 
 @contextmanager
