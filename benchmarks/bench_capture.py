@@ -1,18 +1,21 @@
 """A batch of a capture beside a plain training step (forward, and backward with all parameters' gradients).
 
 ViT-S/16 and ViT-B/16 (DINOv3, random weights) at 224 x 224, 16 images, all 12 blocks. What a capture does once, its
-first image alone, is left out.
+first image alone, is left out. What else gives each image's gradient (rivals.py) stands beside the same step.
 """
 
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks.conftest import Compare
+from benchmarks.memory import peak_bytes
+from benchmarks.rivals import RIVALS, factors
 from gradkern import Sketch
 from gradkern.vision.capture import _frozen
 from gradkern.vision.models import LoadedModel, load_model
@@ -43,9 +46,9 @@ def batch(
     with ExitStack() as stack:
         for context in (_frozen(model), taps, runner, autocast(images, dtype)):
             stack.enter_context(context)
-        runner.first(IMAGES, "error")
-        runner.batch(0, IMAGES)  # what the checks made already
-        yield lambda: runner.batch(0, IMAGES) and None
+        runner.first(len(images), "error")
+        runner.batch(0, len(images))  # what the checks made already
+        yield lambda: runner.batch(0, len(images)) and None
 
 
 def autocast(images: Tensor, dtype: torch.dtype) -> torch.autocast:
@@ -53,10 +56,24 @@ def autocast(images: Tensor, dtype: torch.dtype) -> torch.autocast:
 
 
 def plain(model: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
-    model.zero_grad()
     with autocast(images, dtype):
         losses = FeatureNorm()(model(images), None)
     losses.sum().backward()
+    model.zero_grad()
+
+
+def megabytes(call: Callable[[], Any], device: str) -> float:
+    """Of an image, at the peak."""
+    return round(peak_bytes(call, device) / IMAGES / 1e6, 2)
+
+
+def setting(name: str, device: str, threads: int) -> tuple[LoadedModel, LoadedModel, Tensor]:
+    """The model, another one for the training step, and the images."""
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_model(MODELS[name], "random").to(device)
+    images = torch.randn(IMAGES, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    return model, copy.deepcopy(model), images
 
 
 @pytest.mark.parametrize(("device", "threads"), DEVICES)
@@ -65,19 +82,14 @@ def plain(model: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kinds", KINDS)
 def test_capture(name: str, kinds: str, dtype: torch.dtype, device: str, threads: int, compare: Compare) -> None:
     """Float32 beside the step in float32; bfloat16 beside the same capture in float32."""
-    if threads:
-        torch.set_num_threads(threads)
-    model = load_model(MODELS[name], "random").to(device)
-    other = copy.deepcopy(model)
-    images = torch.randn(IMAGES, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    model, other, images = setting(name, device, threads)
     what = {"case": f"{name}, {str(dtype).removeprefix('torch.')}", "threads": threads, "impl": kinds}
     with batch(model, KINDS[kinds], images, dtype) as ours:
         if dtype == torch.float32:
-            what["rival"] = "training step"
-            compare("capture", what, ours, lambda: plain(other, images, dtype), rounds=ROUNDS, device=device)
+            step(what, ours, lambda: plain(other, images, dtype), device, compare)
             return
+    what["rival"] = "the same in float32"
     with batch(other, KINDS[kinds], images, torch.float32) as full:
-        what["rival"] = "the same in float32"
 
         def both() -> None:
             with autocast(images, torch.float32):
@@ -85,3 +97,36 @@ def test_capture(name: str, kinds: str, dtype: torch.dtype, device: str, threads
 
         with batch(model, KINDS[kinds], images, dtype) as half:
             compare("capture", what, half, both, rounds=ROUNDS, device=device)
+
+
+def step(
+    what: dict[str, Any], call: Callable[[], Any], rival: Callable[[], Any], device: str, compare: Compare
+) -> None:
+    """Time and memory beside a training step."""
+    rival()
+    what |= {"rival": "training step", "mb_per_image": [megabytes(call, device), megabytes(rival, device)]}
+    compare("capture", what, call, rival, rounds=ROUNDS, device=device)
+
+
+@pytest.mark.parametrize(("device", "threads"), DEVICES)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("rival", RIVALS)
+def test_rival(name: str, rival: str, device: str, threads: int, compare: Compare) -> None:
+    model, other, images = setting(name, device, threads)
+    what = {"case": f"{name}, float32", "threads": threads, "impl": rival}
+    weight = "blocks.0.mlp.up_proj.weight"
+    FeatureNorm()(other(images[2:3]), None).sum().backward()
+    expected = other.get_parameter(weight).grad
+    assert expected is not None
+    other.zero_grad()
+    with RIVALS[rival](model, images) as call:
+        got = call()[weight]
+        if "LoGra hooks" in rival:
+            left, right = factors(model.get_submodule(weight.removesuffix(".weight")))
+            expected = left.T @ expected @ right
+        if "dattri" in rival:  # its matrices are its own
+            assert got.shape == (IMAGES, 1024)
+        else:
+            torch.testing.assert_close(got[2], expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+        del got
+        step(what, call, lambda: plain(other, images, torch.float32), device, compare)

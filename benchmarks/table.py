@@ -29,13 +29,14 @@ def timing(run: dict[str, Any]) -> Iterator[str]:
 
 
 def timing_cell(row: dict[str, Any] | None) -> str:
-    """Median milliseconds of the call and of what is beside it, and the ratio; what others took, if it matters."""
+    """Median milliseconds of the call and of what is beside it, and the ratio; memory; what others took, if much."""
     if row is None:
         return "–"
     ours, theirs = (f"{1000 * row[key][1]:,.4g}" for key in ("seconds", "rival_seconds"))
     low, ratio, high = (f"{value:.3g}" for value in row["ratio"])
     taken = f"; others took {row['others_share']:.0%}" if row["others_share"] >= 0.05 else ""
-    return f"{ours} / {theirs} ms: **{ratio}** [{low}, {high}]{taken}"
+    memory = "; {:.4g} / {:.4g} MB an image".format(*row["mb_per_image"]) if "mb_per_image" in row else ""
+    return f"{ours} / {theirs} ms: **{ratio}** [{low}, {high}]{memory}{taken}"
 
 
 def accuracy(run: dict[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ SMALL: dict[str, tuple[str, dict[str, Any], int]] = {
         {**_VIT, **_PATCHES, "prototypes": 20, "head_hidden_size": 16, "bottleneck_size": 8},
         32,
     ),
-    "resnet": ("resnet50", {**_STAGES, "embedding_size": 8, "num_labels": 10}, 64),
+    "resnet": ("resnet50", {**_STAGES, "embedding_size": 4, "num_labels": 10}, 64),
     "convnext": ("convnext-large", {**_STAGES, "num_labels": 10}, 64),
     "vit": ("vit-large-16", {**_VIT, **_PATCHES, "num_labels": 10}, 32),
     "mae": ("vit-mae-base", {**_VIT, **_PATCHES, **_DECODER}, 32),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradkern.vision.entry import Entry
 from gradkern.vision.features import Key
 from gradkern.vision.layout import first_tensor
 from gradkern.vision.parameters import LayerGradients
@@ -55,7 +56,7 @@ class Taps:
         self._watch: Recorder | Watch | None = None
         self._now = Pass()
         self._handles: list[RemovableHandle] = []
-        self._leaves: list[Tensor] = []  # where backward stops
+        self._entry = Entry()
         self._ran: set[str] = set()
         self._off = False
         if "weight_gradient" in kinds:
@@ -72,7 +73,7 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._leaves, self._watch = [], None
+        self._watch = None
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -104,15 +105,14 @@ class Taps:
         if "weight_gradient" not in self.kinds:
             return self._run(forward, None)
         self.gradients.start(n, place)
-        self._leaves = []
-        watch = Watch(self.gradients, self.trace, n, self._leaves)
+        watch = Watch(self.gradients, self.trace, n, self._entry)
         done = self._run(forward, watch)
         done.uncovered = watch.uncovered
         return self._with_weight_gradients(done)
 
     def _run(self, forward: Forward, watch: Recorder | Watch | None, parameters: Sequence[Tensor] = ()) -> Pass:
         self._now, self._ran, self._watch = Pass(), set(), watch
-        self._leaves.clear()
+        self._entry.used = False
         needs_gradient = set(self.kinds) != {"activation"}
         with torch.set_grad_enabled(needs_gradient):
             try:
@@ -122,13 +122,10 @@ class Taps:
                 return self._now
             self._check_ran()
             if needs_gradient:
-                if not losses.requires_grad or not (self._leaves or parameters):
+                if not losses.requires_grad or not (self._entry.used or parameters):
                     raise RuntimeError("capture: the objective does not depend on any of the layers")
-                # only to the leaves: nothing of the caller's (an objective's own parameters, say) gets a .grad
-                torch.autograd.backward(losses.sum() * self.scale, inputs=[*self._leaves, *parameters])
-        for leaf in self._leaves:
-            leaf.grad = None
-        self._leaves.clear()
+                # only to here: nothing of the caller's (an objective's own parameters, say) gets a .grad
+                torch.autograd.backward(losses.sum() * self.scale, inputs=[self._entry.start, *parameters])
         self._check_reached()
         self._now.losses = losses.detach().float().cpu()
         return self._now
@@ -204,9 +201,7 @@ class Taps:
             return None
         replaced = None
         if not tensor.requires_grad:
-            # The shallowest layer: backward stops here. A copy, so that the model may overwrite it in place.
-            self._leaves.append(tensor.detach().requires_grad_())
-            tensor = self._leaves[-1].clone()
+            tensor = self._entry(tensor)  # the shallowest layer
             replaced = _with_first(output, tensor)
         tensor.register_hook(lambda gradient: self._put("gradient", name, gradient, self.scale))  # type: ignore[no-untyped-call]
         return replaced

@@ -17,6 +17,7 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from gradkern.reference import Window
+from gradkern.vision.entry import Entry
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.rules import BROADCASTS, EXPANSIONS, REPEATS, RULES, Part, Samples, Use
 
@@ -106,9 +107,9 @@ class Watch(TorchFunctionMode):
     After the backward pass `gradients.totals` has the sketches, and `uncovered` what no rule covers.
     """
 
-    def __init__(self, gradients: LayerGradients, trace: Trace, n: int, leaves: list[Tensor]):
+    def __init__(self, gradients: LayerGradients, trace: Trace, n: int, entry: Entry):
         super().__init__()
-        self.gradients, self.trace, self.n, self.leaves = gradients, trace, n, leaves
+        self.gradients, self.trace, self.n, self.entry = gradients, trace, n, entry
         self.paused = False
         self.uncovered: dict[str, str] = {}  # parameter -> function
         self._derived: dict[int, _Derived] = {}
@@ -168,8 +169,7 @@ class Watch(TorchFunctionMode):
     def _keep(self, out: Tensor, use: Use, samples: Samples, name: str) -> Tensor:
         """Ask for the gradient at the output; the input is kept until it comes."""
         if not out.requires_grad:
-            self.leaves.append(out.detach().requires_grad_())
-            out = self.leaves[-1].clone()
+            out = self.entry(out)
         parts = [part for part in use.parts if self._is_weight(part.weight)]
         kept = [use.input.detach()]
         version = use.input._version
@@ -221,21 +221,20 @@ class Watch(TorchFunctionMode):
         return each.repeat([1 if a == samples.axis else o // s for a, (o, s) in enumerate(_zip(out, each))])
 
     def _for_each_image(self, weight: Tensor, dims: int, samples: Samples) -> Tensor | None:
-        """The weight with an axis of images of its own, a leaf; its gradient goes back to the weight."""
+        """The weight with an axis of images of its own, whose gradient goes back to the weight."""
         lined_up = weight.detach().reshape((1,) * (dims - weight.dim()) + tuple(weight.shape))
         if lined_up.shape[samples.axis] != 1:
             return None
         shape = list(lined_up.shape)
         shape[samples.axis] = self.n
-        leaf = lined_up.expand(shape).requires_grad_()
-        self.leaves.append(leaf)
+        each = self.entry(lined_up.expand(shape))
         target = self._target(weight)
 
         def hook(g: Tensor) -> None:
             target.add(g.movedim(samples.axis, 0).reshape(self.n, *weight.shape))
 
-        leaf.register_hook(hook)  # type: ignore[no-untyped-call]
-        return leaf
+        each.register_hook(hook)  # type: ignore[no-untyped-call]
+        return each
 
     def _derive(self, func: Any, args: Any, kwargs: Any, weights: list[Tensor], alone: Shapes) -> Any:
         """A call without a rule: its result is a weight as well, or what uses the weights is uncovered."""
