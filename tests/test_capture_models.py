@@ -103,13 +103,18 @@ def test_branches_can_be_captured(family: str) -> None:
 
 def test_objectives_of_their_models() -> None:
     """Real losses on real architectures: each runs, and no image's loss depends on its batch."""
-    text = torch.randn(4, 24)
+    text, labels = torch.randn(4, 24), torch.tensor([0, 1, 2, 3, 0])
     asked = {
         "dinov1-head": objectives.SelfDistillation(),
         "mae": objectives.MaskedAutoencoder(),
         "dinov3": objectives.SelfDistillationSurrogate(),
         "dinov2": objectives.MaskedPatchSurrogate(),
-        "clip": objectives.Contrastive(text=text, labels=torch.tensor([0, 1, 2, 3, 0])),
+        "clip": objectives.Contrastive(text, labels),
+        "siglip": objectives.SigmoidContrastive(torch.randn(4, 32), labels),
+        "owlvit": objectives.Detection(torch.randn(3, 32)),
+        "resnet": objectives.CrossEntropy(labels),
+        "convnext": objectives.CrossEntropy(labels),
+        "vit": objectives.CrossEntropy(),
     }
     for family, objective in asked.items():
         runs = [

@@ -106,7 +106,7 @@ def _some_images(recording: Recording, count: int | None) -> Recording:
 
 
 def _capture(model: LoadedModel, recording: Recording, console: Console) -> list[Features]:
-    inputs = model.spec.preprocess(list(np.asarray(recording.images)))
+    inputs = model.spec.preprocess(list(np.asarray(recording.images)), whole=True)
     captures: list[Features] = []
     for objective in OBJECTIVES:
         kinds = ("gradient", "weight_gradient") if captures else ("activation", "gradient", "weight_gradient")
@@ -143,7 +143,7 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "weights": spec.weights,
         "weights_sha256": spec.weights_sha256,
         "model_licence": spec.licence,
-        "preprocessing": f"{spec.resolution} px bilinear antialiased, (x - {spec.mean[0]:g}) / {spec.std[0]:g}",
+        "preprocessing": spec.preprocessing(whole=True),
         "dataset": recording.provenance["dataset"],
         "citation": recording.provenance["citation"],
         "data_licence": recording.provenance["licence"],

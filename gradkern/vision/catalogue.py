@@ -16,6 +16,7 @@ class Preprocessing:
     mean: _Colour  # on the 0..255 scale
     std: _Colour
     interpolation: str
+    shorter_side: int | None = None  # None: the whole image becomes a square
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Source:
 
 _IMAGENET_MEAN, _IMAGENET_STD = _scaled(0.485, 0.456, 0.406), _scaled(0.229, 0.224, 0.225)
 _IMAGENET = Preprocessing(_IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
-_IMAGENET_CUBIC = Preprocessing(_IMAGENET_MEAN, _IMAGENET_STD, "bicubic")
+_IMAGENET_CUBIC = Preprocessing(_IMAGENET_MEAN, _IMAGENET_STD, "bicubic", 256)
 _HALF = Preprocessing(_scaled(0.5, 0.5, 0.5), _scaled(0.5, 0.5, 0.5), "bilinear")
-_OPENAI = Preprocessing(
-    _scaled(0.48145466, 0.4578275, 0.40821073), _scaled(0.26862954, 0.26130258, 0.27577711), "bicubic"
-)
+_OPENAI_MEAN, _OPENAI_STD = _scaled(0.48145466, 0.4578275, 0.40821073), _scaled(0.26862954, 0.26130258, 0.27577711)
+_OPENAI = Preprocessing(_OPENAI_MEAN, _OPENAI_STD, "bicubic", 224)
+_OPENAI_WHOLE = Preprocessing(_OPENAI_MEAN, _OPENAI_STD, "bicubic")
 
 _DINOV3 = Source("DINOv3 License", "Siméoni et al. 2025, DINOv3", "accept Meta's DINOv3 License on the model's page")
 _DINOV2 = Source("Apache-2.0", "Oquab et al. 2023, DINOv2")
@@ -183,7 +184,7 @@ ROWS: dict[str, Row] = {
         153.2,
         "text, boxes",
         _OWLVIT,
-        _OPENAI,
+        _OPENAI_WHOLE,
         768,
     ),
 }

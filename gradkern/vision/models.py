@@ -41,6 +41,8 @@ class EfficientNetLite0(LoadedModel):
             std=(128.0, 128.0, 128.0),
             layers=tuple(f"blocks.{i}" for i in range(len(self.blocks))),
             licence="Apache-2.0",
+            interpolation="bicubic",
+            shorter_side=256,
             edges=("network._conv_stem", "network._bn0", "network._conv_head", "network._bn1"),
             citation="Tan & Le 2019, EfficientNet",
         )
@@ -116,16 +118,18 @@ def _spec(name: str, model: adapters.Adapter, weights: str, digest: str | None, 
     row, config = ROWS[name], model.vision_config
     layers = tuple(f"blocks.{i}" for i in range(len(model.blocks)))
     tokens = model.class_tokens is not None
+    side, shorter = resolution or row.resolution, row.preprocessing.shorter_side
     return ModelSpec(
         name=name,
         weights=weights,
         weights_sha256=digest,
-        resolution=resolution or row.resolution,
+        resolution=side,
         mean=row.preprocessing.mean,
         std=row.preprocessing.std,
         layers=layers,
         licence=row.source.licence,
         interpolation=row.preprocessing.interpolation,
+        shorter_side=None if shorter is None else shorter * side // row.resolution,
         edges=model.edges,
         branches=tuple(f"{layer}.{branch}" for layer in layers for branch in model.branches_in),
         class_tokens=model.class_tokens,

@@ -22,6 +22,7 @@ class ModelSpec:
     layers: tuple[str, ...]  # blocks, shallow to deep
     licence: str
     interpolation: str = "bilinear"
+    shorter_side: int | None = None  # is resized to this before the central square is cut out; None: no crop
     edges: tuple[str, ...] = ()  # what an image passes beside the blocks: stem, downsampling, last norm, projection
     branches: tuple[str, ...] = ()  # of a transformer: attention, MLP of block 0, of block 1, ...; what its sums add
     class_tokens: int | None = None  # None: no tokens
@@ -44,13 +45,15 @@ class ModelSpec:
         block, is_mlp = divmod(self.branches.index(layer), 2)
         return max(block - (0 if is_mlp else 0.5), 0) / last
 
-    def preprocess(self, images: Sequence[Any]) -> Tensor:
-        """Images as the model was trained on them.
+    def preprocess(self, images: Sequence[Any], *, whole: bool = False) -> Tensor:
+        """Images as the model's authors feed them.
 
         Parameters
         ----------
-        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ, each is resized to a square (by
-            `interpolation`, antialiased)
+        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ. Resized by `interpolation`, antialiased
+            and in whole grey values as by Pillow: the shorter side to `shorter_side`, of which the central square is
+            taken; without one, to a square
+        whole : to a square, whatever the authors cut off: all that a subject has seen
 
         Returns
         -------
@@ -59,18 +62,37 @@ class ModelSpec:
         if len(images) == 0:
             raise ValueError("preprocess: images must hold at least one image, got none")
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return torch.stack([(self._resize(np.asarray(image), i) - mean) / std for i, image in enumerate(images)])
+        crop = self.shorter_side if not whole else None
+        pixels = [self._resize(_planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
+        return torch.stack([(one - mean) / std for one in pixels])
 
-    def _resize(self, image: np.ndarray, number: int) -> Tensor:
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-            raise ValueError(
-                f"preprocess: image {number} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}"
-            )
-        rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-        planes = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float()
-        size = (self.resolution, self.resolution)
+    def preprocessing(self, *, whole: bool = False) -> str:
+        """What `preprocess` does, in words."""
+        if self.shorter_side is None or whole:
+            size = f"resized to {self.resolution} x {self.resolution} pixels"
+        else:
+            size = f"shorter side resized to {self.shorter_side} pixels, central {self.resolution} x {self.resolution}"
+        mean, std = (" ".join(f"{value:.5g}" for value in values) for values in (self.mean, self.std))
+        return f"{size} ({self.interpolation}, antialiased), minus {mean}, divided by {std}"
+
+    def _resize(self, planes: Tensor, shorter_side: int | None) -> Tensor:
+        side = self.resolution
+        size = [side, side]
+        if shorter_side is not None:
+            size = [length * shorter_side // min(planes.shape[1:]) for length in planes.shape[1:]]
         resized = nn.functional.interpolate(planes[None], size=size, mode=self.interpolation, antialias=True)[0]
-        return resized.clamp(0, 255)  # cubic filters overshoot; pixels do not
+        top, left = ((length - side) // 2 for length in size)
+        return resized[:, top : top + side, left : left + side].float()
+
+
+def _planes(image: np.ndarray, number: int) -> Tensor:
+    """uint8 [3, h, w]"""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ValueError(
+            f"preprocess: image {number} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}"
+        )
+    rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
 
 
 class LoadedModel(nn.Module):
