@@ -226,6 +226,20 @@ class Mixing(nn.Module):
         return self.layer(x - x.mean(0))
 
 
+class Reshaped(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(self.shape)
+
+
+class Rounded(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.long()
+
+
 def sequential(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)
 
@@ -264,6 +278,16 @@ ERRORS = [
         "the objective does not depend on any of the layers",
     ),
     ({"images": IMAGES * float("inf")}, RuntimeError, "activation of layer 'stem' is not finite for image 0"),
+    (
+        {"model": nn.Sequential(Reshaped(-1, 3, 8, 16), Reshaped(-1, 768)), "layers": ["0"]},
+        RuntimeError,
+        r"layer '0' must return a row for each image, got shape \[2, 3, 8, 16\] for 1 image; name the layer around it",
+    ),
+    (
+        {"model": sequential(Rounded()), "layers": ["2"]},
+        RuntimeError,
+        r"layer '2' must return a floating-point tensor, got torch.int64",
+    ),
     ({"model": Twice(), "layers": ["layer"]}, RuntimeError, "layer 'layer' ran twice in one forward pass"),
     ({"model": Twice(), "layers": ["unused"]}, RuntimeError, "layer 'unused' did not run in the forward pass"),
     ({"model": Twice(), "layers": ["aside"]}, RuntimeError, "does not depend on any of the layers"),

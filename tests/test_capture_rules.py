@@ -88,6 +88,24 @@ class Attention(nn.Module):
         return out if self.first else out.transpose(0, 1)
 
 
+class Windows(nn.Module):
+    """Swin's and BEiT's way: attention in windows, with a table of relative positions added to it or given to it."""
+
+    def __init__(self, given: bool) -> None:
+        super().__init__()
+        self.given, self.table = given, nn.Parameter(torch.randn(3, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = len(x)
+        places = self.table[torch.tensor([[0, 1], [2, 0]])].permute(2, 0, 1)[None]  # [1, heads, 2, 2]
+        x = x.reshape(n * 2, 2, 2, 4).transpose(1, 2)  # two windows, two heads
+        if self.given:
+            out = F.scaled_dot_product_attention(x, x, value=x, attn_mask=places)
+        else:
+            out = (x @ x.mT + places).softmax(-1) @ x
+        return out.transpose(1, 2).reshape(n, 4, 8)
+
+
 class Words(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -120,6 +138,8 @@ TOKEN_MODULES = {
     "twice and shared": Shared,
     "attention, batch first": lambda: Attention(True),
     "attention, batch second": lambda: Attention(False),
+    "relative positions, added": lambda: Windows(False),
+    "relative positions, given": lambda: Windows(True),
     "Embedding of words": Words,
     "matrices and weight norm": Transposed,
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True),
@@ -206,6 +226,26 @@ def test_features_do_not_depend_on_the_batch(name: str) -> None:
     for key, values in runs[0].items():
         for other in runs[1:]:
             assert ((other[key] - values).norm(dim=1) <= 1e-5 * values.norm(dim=1)).all(), key
+
+
+class ToTokens(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).mT
+
+
+def test_batch_norm_before_tokens() -> None:
+    """Where torch 2.13 takes a wrong gradient of one image alone on the CPU; of the image twice it is right."""
+    torch.manual_seed(2)
+    model = Net(nn.Sequential(nn.BatchNorm2d(8), ToTokens()), maps=True).double().eval()
+    pictures = images().double()
+    twice = loss(model(pictures[:1].expand(2, -1, -1, -1)), None).sum() / 2
+    weight, bias = torch.autograd.grad(twice, [model.stem.weight, model.stem.bias])
+    expected = SKETCH(weight.reshape(1, 8, -1)) + SKETCH(bias.reshape(1, 1, -1), first_segment=8)
+    for batch_size in (1, 3, N):
+        features = gradkern.capture(
+            model, pictures, loss, layers=["stem"], kinds=["weight_gradient"], sketch=SKETCH, batch_size=batch_size
+        )
+        torch.testing.assert_close(features["weight_gradient", "stem"][:1], expected, rtol=1e-5, atol=1e-5)
 
 
 class Uncovered(nn.Module):

@@ -59,12 +59,16 @@ class Taps:
         self._entry = Entry()
         self._ran: set[str] = set()
         self._off = False
+        self._n = 0
         if "weight_gradient" in kinds:
             for name, module in self.layers.items():
                 if next(module.parameters(), None) is None:
                     raise ValueError(f"capture: layer {name!r} has no parameters, so it has no weight_gradient")
 
     def __enter__(self) -> "Taps":
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                self._handles.append(module.register_forward_hook(self._contiguous))
         for name, module in self.layers.items():
             self._handles.append(module.register_forward_hook(self._after(name)))
         return self
@@ -86,6 +90,7 @@ class Taps:
 
     def alone(self, forward: Forward, place: torch.device) -> Pass:
         """One image: autograd's own gradients of the parameters, and a record of every call."""
+        self._n = 1
         if "weight_gradient" not in self.kinds:
             return self._run(forward, None)
         if not self.trace:
@@ -102,6 +107,7 @@ class Taps:
 
     def together(self, forward: Forward, n: int, place: torch.device) -> Pass:
         """A batch of n > 1 images. With weight gradients, `alone` was called before."""
+        self._n = n
         if "weight_gradient" not in self.kinds:
             return self._run(forward, None)
         self.gradients.start(n, place)
@@ -170,6 +176,16 @@ class Taps:
 
         return hook
 
+    def _contiguous(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        """The gradient at the output of batch norm, for one image.
+
+        In eval mode torch 2.13 takes a wrong gradient through it on the CPU, where the channels are laid out last: of
+        convolutions that become tokens, say.
+        """
+        with self._unwatched():
+            if len(output) == 1 and output.requires_grad:
+                output.register_hook(lambda gradient: gradient.contiguous())  # type: ignore[no-untyped-call]
+
     @contextmanager
     def _unwatched(self) -> Iterator[None]:
         if self._watch is not None:
@@ -191,7 +207,13 @@ class Taps:
         tensor = first_tensor(output)
         if tensor is None or not tensor.is_floating_point():
             raise RuntimeError(
-                f"capture: layer {name!r} must return a floating-point tensor, got {type(output).__name__}"
+                f"capture: layer {name!r} must return a floating-point tensor, got "
+                f"{type(output).__name__ if tensor is None else tensor.dtype}"
+            )
+        if tensor.dim() < 2 or len(tensor) != self._n:
+            raise RuntimeError(
+                f"capture: layer {name!r} must return a row for each image, got shape {list(tensor.shape)} for "
+                f"{self._n} {'images' if self._n > 1 else 'image'}; name the layer around it"
             )
         if "activation" in self.kinds:
             self._put("activation", name, tensor)

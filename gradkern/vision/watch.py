@@ -153,6 +153,10 @@ class Watch(TorchFunctionMode):
             out = self._expand(func, args, kwargs, alone)
             if out is not None:
                 return out
+        elif func is functional.scaled_dot_product_attention:
+            out = self._attend(args, kwargs, weights, alone)
+            if out is not None:
+                return out
         return self._derive(func, args, kwargs, weights, alone)
 
     def _samples(self, out: Tensor, alone: Shapes) -> Samples | None:
@@ -203,7 +207,7 @@ class Watch(TorchFunctionMode):
         if samples is None:
             return None
         given = [value for value in _flat(args, kwargs) if self._is_weight(value)]
-        copies = {id(weight): self._for_each_image(weight, out.dim(), samples) for weight in given}
+        copies = {id(weight): self._for_each_image(weight, out, samples) for weight in given}
         if any(copy is None for copy in copies.values()):
             return None
         return func(*_swap(args, copies), **_swap(kwargs, copies))
@@ -213,16 +217,31 @@ class Watch(TorchFunctionMode):
         samples = self._samples(out, alone)
         if samples is None:
             return None
-        each = self._for_each_image(args[0], out.dim(), samples)
+        each = self._for_each_image(args[0], out, samples)
         if each is None:
             return None
         if func in EXPANSIONS:
             return each.expand(out.shape)
         return each.repeat([1 if a == samples.axis else o // s for a, (o, s) in enumerate(_zip(out, each))])
 
-    def _for_each_image(self, weight: Tensor, dims: int, samples: Samples) -> Tensor | None:
-        """The weight with an axis of images of its own, whose gradient goes back to the weight."""
-        lined_up = weight.detach().reshape((1,) * (dims - weight.dim()) + tuple(weight.shape))
+    def _attend(self, args: Any, kwargs: Any, weights: list[Tensor], alone: Shapes) -> Any:
+        """A weight added to the products of queries and keys, as relative positions are."""
+        bias = kwargs["attn_mask"] if "attn_mask" in kwargs else args[3] if len(args) > 3 else None
+        if bias is None or any(weight is not bias for weight in weights):
+            return None
+        query, _, value = (kwargs.get(name, args[i] if i < len(args) else None) for i, name in enumerate(_ATTENTION))
+        out = torch.empty((*query.shape[:-1], value.shape[-1]), device="meta")
+        samples = self._samples(out, alone)
+        each = self._for_each_image(bias, out, samples) if samples is not None else None
+        if each is None:
+            return None
+        return functional.scaled_dot_product_attention(
+            *_swap(args, {id(bias): each}), **_swap(kwargs, {id(bias): each})
+        )
+
+    def _for_each_image(self, weight: Tensor, out: Tensor, samples: Samples) -> Tensor | None:
+        """The weight with the images' axis of `out`, whose gradient goes back to the weight image by image."""
+        lined_up = weight.detach().reshape((1,) * (out.dim() - weight.dim()) + tuple(weight.shape))
         if lined_up.shape[samples.axis] != 1:
             return None
         shape = list(lined_up.shape)
@@ -234,7 +253,12 @@ class Watch(TorchFunctionMode):
             target.add(g.movedim(samples.axis, 0).reshape(self.n, *weight.shape))
 
         each.register_hook(hook)  # type: ignore[no-untyped-call]
-        return each
+        parts = out.shape[samples.axis] // self.n  # of an image: windows, say
+        if parts == 1:
+            return each
+        if samples.inner:
+            return torch.cat([each] * parts, samples.axis)
+        return each.repeat_interleave(parts, samples.axis)
 
     def _derive(self, func: Any, args: Any, kwargs: Any, weights: list[Tensor], alone: Shapes) -> Any:
         """A call without a rule: its result is a weight as well, or what uses the weights is uncovered."""
@@ -282,6 +306,7 @@ class Watch(TorchFunctionMode):
 
 # Functions written in Python that use weights by other functions: looked into.
 _COMPOSITES = {functional.multi_head_attention_forward}
+_ATTENTION = ("query", "key", "value")
 
 
 def _call_inside(mode: TorchFunctionMode, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
