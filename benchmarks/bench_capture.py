@@ -40,7 +40,7 @@ def batch(
     """A capture that is past its checks; a call runs the batch."""
     edges = model.spec.edges if "weight_gradient" in kinds else ()
     layers = {name: model.get_submodule(name) for name in (*model.spec.layers, *edges)}
-    reduction = check_reduction("all", Sketch(1024), kinds, model.spec)
+    reduction = check_reduction("all", Sketch(1024), kinds, model.spec, images)
     taps = Taps(model, tuple(layers), kinds, LayerGradients(layers, reduction.map), reduction)
     runner = Runner(taps, Batches(model, images, FeatureNorm(), images.device, torch.float32), half=False)
     with ExitStack() as stack:

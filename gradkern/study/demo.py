@@ -150,7 +150,7 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "noise_variance": recording.provenance["noise_variance"],
         "images_used": len(recording.responses),
         "units": recording.units,
-        **features.provenance(),
+        **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact")},
         "sketch_error": SKETCH.k**-0.5,
         **how.provenance(),
     }

@@ -129,20 +129,21 @@ class MaskedAutoencoder(Adapter):
 
     def __init__(self, network: Any):
         super().__init__(network)
-        self._masking = network.vit.embeddings.config
-        self._seeing_all = copy.copy(self._masking)
+        self._seeing_all = copy.copy(network.vit.embeddings.config)
         self._seeing_all.mask_ratio = 0.0
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Output:
         embeddings: Any = self.network.vit.embeddings
         if noise is not None:
-            embeddings.config = self._masking
             seen = self.network.vit(images, noise=noise)
             prediction = self.network.decoder(seen.last_hidden_state, seen.ids_restore).logits
             return Output(seen.last_hidden_state[:, 0], prediction=prediction, mask=seen.mask)
-        embeddings.config = self._seeing_all
         in_order = torch.arange(embeddings.patch_embeddings.num_patches, device=images.device, dtype=torch.float32)
-        tokens = self.network.vit(images, noise=in_order.expand(len(images), -1)).last_hidden_state
+        masking, embeddings.config = embeddings.config, self._seeing_all
+        try:
+            tokens = self.network.vit(images, noise=in_order.expand(len(images), -1)).last_hidden_state
+        finally:
+            embeddings.config = masking
         return Output(tokens[:, 0], tokens=tokens)
 
 

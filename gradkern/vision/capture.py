@@ -3,7 +3,7 @@
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,11 @@ from gradkern.sketch import Sketch
 from gradkern.vision.contract import Objective
 from gradkern.vision.features import Features
 from gradkern.vision.files import Arrays
-from gradkern.vision.images import check_images
+from gradkern.vision.fingerprint import fingerprint
+from gradkern.vision.images import check_images, image_batch
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.runner import Batches, Runner
-from gradkern.vision.stated import facts_of, name_of
+from gradkern.vision.stated import facts_of
 from gradkern.vision.taps import KINDS, Taps
 from gradkern.vision.tokens import check_reduction
 
@@ -62,8 +63,10 @@ def capture(
     sketch : the map to R^k; None is Sketch(1024); "raw" leaves pooled tokens ("class", "mean", "rms") as they are
     batch_size : images at a time; None takes what fits into memory, at most 16 on a CPU and 128 on a GPU
     device : where the model is (a model is not moved); images go there batch by batch
-    dtype : that the model computes in; bfloat16 or float16 for a float32 model means autocast. None: the model's.
-    out : a folder for the features, written batch by batch; the same call goes on where an earlier one stopped
+    dtype : that the model computes in; bfloat16 or float16 for a float32 model means autocast. None: the model's, or
+        that of an autocast around the call.
+    out : a folder for the features, written batch by batch; the same call goes on where an earlier one stopped (all
+        images, the model and the objective are compared; what its own code calls in other packages is not)
     uncovered : "error" for parameters whose gradient no rule captures, or "warn" (they are left out and recorded)
     compile : run each layer through `torch.compile`; not with weight_gradient, which watches the calls inside
     progress : a bar with images/s and the time left, on a terminal
@@ -94,27 +97,29 @@ def capture(
     names = _check_layers(model, layers)
     wanted = _check_kinds(kinds)
     place = _check_device(model, device)
-    compute, autocast = _check_dtype(model, dtype)
+    own, dtype, autocast = _check_dtype(model, dtype, place)
     count = check_images(images)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"capture: batch_size must be at least 1, got {batch_size}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"capture: batch_size must be an integer of at least 1, got {batch_size!r}")
     if objective is None and set(wanted) != {"activation"}:
         raise ValueError(f"capture: objective must be given for {[k for k in wanted if k != 'activation']}, got None")
     if uncovered not in ("error", "warn"):
         raise ValueError(f'capture: uncovered must be "error" or "warn", got {uncovered!r}')
     if compile and "weight_gradient" in wanted:
         raise ValueError("capture: compile must be False for weight_gradient, which watches the calls inside a layer")
-    reduction = check_reduction(tokens, sketch, wanted, getattr(model, "spec", None))
+    reduction = check_reduction(tokens, sketch, wanted, getattr(model, "spec", None), image_batch(images, 0, 1))
     tap = LayerGradients({name: model.get_submodule(name) for name in names}, reduction.map)
     taps = Taps(model, names, wanted, tap, reduction)
     taps.stop_early = objective is None
-    runner = Runner(taps, Batches(model, images, objective, place, compute), half=dtype == torch.float16)
+    runner = Runner(taps, Batches(model, images, objective, place, own), half=dtype == torch.float16)
+    about: dict[str, Any] = dict(facts_of(objective)) if objective else {"name": "none", "exact": True}
     asked = {
         "layers": list(names), "kinds": list(wanted), "tokens": reduction.tokens, **reduction.facts(),
-        "dtype": str(dtype or compute).removeprefix("torch."), "objective": facts_of(objective) if objective else None,
+        "dtype": str(dtype).removeprefix("torch."), "objective": about,
     }  # fmt: skip
-    with _frozen(model), taps, runner, autocast(place.type), _compiled(taps.layers if compile else {}):
-        files = None if out is None else runner.files(Path(out), asked, count)
+    compiled = _compiled(taps.layers if compile else {})
+    with torch.inference_mode(False), _frozen(model), taps, runner, autocast, compiled:
+        files = None if out is None else runner.files(Path(out), {**asked, "objective": _told_apart(objective)}, count)
         start = files.done if files is not None else 0
         if start < count:
             runner.first(batch_size, uncovered)
@@ -123,13 +128,15 @@ def capture(
         with _progress(count, start, progress) as advance:
             while start < count:
                 stop = min(start + runner.batch_size, count)
-                store.write(start, runner.batch(start, stop))
+                values = runner.batch(start, stop)
+                store.facts["loss_scale"] = taps.scale
+                store.write(start, values)
                 advance(stop - start)
                 start = stop
     arrays = store.tensors()
     losses = arrays.pop(("losses", ""))
-    name = name_of(objective) if objective else "none"
-    return Features(arrays, losses, name, reduction.sketch, asked["dtype"], reduction.tokens, store.facts)
+    name, exact = str(about["name"]), about["exact"]
+    return Features(arrays, losses, name, reduction.sketch, asked["dtype"], reduction.tokens, store.facts, exact)
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -170,13 +177,32 @@ def _check_device(model: nn.Module, device: torch.device | str | None) -> torch.
     return place
 
 
-def _check_dtype(model: nn.Module, dtype: torch.dtype | None) -> tuple[torch.dtype, Callable[[str], Any]]:
+def _check_dtype(
+    model: nn.Module, dtype: torch.dtype | None, place: torch.device
+) -> tuple[torch.dtype, torch.dtype, AbstractContextManager[Any]]:
+    """The model's dtype, that it computes in, and the autocast for it; one that is on already counts."""
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    if dtype is None or dtype == own:
-        return own, lambda device: nullcontext()
+    if dtype is None:
+        outside = torch.is_autocast_enabled(place.type)
+        return own, torch.get_autocast_dtype(place.type) if outside else own, nullcontext()
+    if dtype == own:
+        return own, own, torch.autocast(place.type, enabled=False)
     if own == torch.float32 and dtype in _AUTOCAST:
-        return own, lambda device: torch.autocast(device, dtype=dtype)
+        return own, dtype, torch.autocast(place.type, dtype=dtype)
     raise ValueError(f"capture: dtype must be {own} (the model's) or a half type for autocast, got {dtype}")
+
+
+def _told_apart(objective: Objective | None) -> dict[str, Any] | None:
+    """What a later call must have the same of: an objective's facts, or the code and the values of a user's own."""
+    if objective is None or hasattr(objective, "facts"):
+        return dict(facts_of(objective)) if objective else None
+    try:
+        return {**facts_of(objective), "sha256": fingerprint(objective)}
+    except TypeError as error:
+        raise ValueError(
+            "capture: objective must have `facts`, a dict that tells it from others, for files (out=): a later call "
+            f"could not know it again by {error}"
+        ) from error
 
 
 @contextmanager

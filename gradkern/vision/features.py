@@ -26,6 +26,7 @@ class Features(Mapping[Key, Tensor]):
     tokens : which tokens were taken; a tuple names the axis of tokens
     facts : what the run found: the batch size, the greatest difference between an image alone and in a batch, which
         attention kernel ran, the scale of the losses, parameters that were left out
+    exact : True, the objective's formula itself; False, a surrogate; or "user function"
     """
 
     arrays: Mapping[Key, Tensor]
@@ -35,6 +36,7 @@ class Features(Mapping[Key, Tensor]):
     dtype: str
     tokens: str | tuple[str, ...] = "all"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool | str = "user function"
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:
@@ -48,8 +50,9 @@ class Features(Mapping[Key, Tensor]):
         return len(self.arrays)
 
     def provenance(self) -> dict[str, Any]:
-        """How they were computed, besides the model, the images and the objective."""
-        return {**sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
+        """How they were computed, besides the model and the images."""
+        stated = {"objective": self.objective, "exact": self.exact}
+        return {**stated, **sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
 
 
 def sketch_facts(sketch: Sketch | str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 A folder holds one .npy an array, `losses.npy`, and `capture.json`: what was asked for and how many images are done.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradkern.vision.features import Key
 
@@ -80,12 +79,12 @@ class FeatureFiles:
             for kind, layer in self._keys:
                 self.arrays[kind, layer] = np.lib.format.open_memmap(self._path(kind, layer), mode="r+")
             return
+        self._keys = list(shapes)
+        self._save()  # first: from now on the folder is this capture's
         for (kind, layer), shape in shapes.items():
             self.arrays[kind, layer] = np.lib.format.open_memmap(
                 self._path(kind, layer), mode="w+", dtype=np.float32, shape=(self.count, *shape)
             )
-        self._keys = list(shapes)
-        self._save()
 
     def _path(self, kind: str, layer: str) -> Path:
         return self.folder / (f"{kind}-{layer}.npy" if layer else f"{kind}.npy")
@@ -99,7 +98,9 @@ class FeatureFiles:
         self._save()
 
     def tensors(self) -> dict[Key, Tensor]:
-        return {key: torch.from_numpy(array) for key, array in self.arrays.items()}
+        """Memory maps; what is written to them does not reach the files."""
+        self.arrays.clear()
+        return {key: torch.from_numpy(np.load(self._path(*key), mmap_mode="c")) for key in self._keys}
 
     def _save(self) -> None:
         state = {"request": self.request, "images": self.count, "done": self.done, "facts": self._extra}
@@ -107,16 +108,3 @@ class FeatureFiles:
         new = self.folder / f"{_STATE}.new"
         new.write_text(json.dumps(state, indent=1))
         new.replace(self.folder / _STATE)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 of a model's parameters and buffers, with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
-
-
-def image_fingerprint(image: Tensor) -> str:
-    return hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()

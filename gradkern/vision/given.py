@@ -36,6 +36,7 @@ def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> Lo
         std=(58.395, 57.12, 57.375),
         layers=blocks_of(module),
         licence="unknown",
+        channels_last=str(getattr(module, "output_fmt", "")).endswith("NHWC"),  # timm's word for it
     )
     module.spec = replace(spec, **facts)  # type: ignore[assignment]  # a module takes any attribute
     return module  # type: ignore[return-value]  # from now on it has what a LoadedModel has

@@ -15,6 +15,11 @@ def check_images(images: Tensor | Sequence[Any]) -> int:
     ------
     ValueError : none, not [3, h, w] each, mixed sizes, or not floating point
     """
+    if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        raise ValueError(
+            f"capture: images must be [N, 3, h, w] or a sequence of [3, h, w], got {type(images).__name__}; "
+            "stack its batches, or give a sequence that loads image i when asked for [i]"
+        )
     if len(images) == 0:
         raise ValueError("capture: images must hold at least one image, got none")
     if isinstance(images, Tensor):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradkern.reference import SEGMENT
 
@@ -23,6 +23,16 @@ def parameter_matrix(parameter: Tensor) -> tuple[int, int]:
 def segments(rows: int, cols: int) -> int:
     """Segments that a matrix takes; the next parameter begins behind them."""
     return rows * -(-cols // SEGMENT)
+
+
+def channels_last(layer: nn.Module, output: Tensor, otherwise: bool) -> bool:
+    """Whether a feature map that this layer returned is [n, h, w, d], not [n, d, h, w]."""
+    if isinstance(layer, nn.Linear):
+        return True
+    width: tuple[int, ...] = getattr(layer, "normalized_shape", ())
+    if len(width) == 1 and output.dim() == 4 and output.shape[1] != output.shape[3]:
+        return bool(output.shape[3] == width[0])
+    return otherwise
 
 
 def first_tensor(output: Any) -> Tensor | None:

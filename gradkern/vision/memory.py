@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _LARGEST = {"cpu": 16, "cuda": 128}  # more is no faster
 _SHARE = 0.6  # of what is free: kernels and temporary tensors take the rest
@@ -14,24 +14,39 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class Meter:
-    """Bytes that the forward pass keeps for the backward pass."""
+    """What a pass of one image takes: the bytes that forward keeps for backward, and those of its largest step."""
 
     def __init__(self) -> None:
-        self.kept = 0
+        self._kept = self._largest = 0
         self._seen: set[int] = set()
 
+    @property
+    def needed(self) -> int:
+        return self._kept + self._largest
+
     @contextmanager
-    def counting(self, without: Iterator[Tensor]) -> Iterator[None]:
-        """Count while open; `without` are tensors that are there anyway."""
-        self._seen = {tensor.untyped_storage().data_ptr() for tensor in without}
-        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
-            yield
+    def counting(self, model: nn.Module) -> Iterator[None]:
+        """Count while open; parameters and buffers are there anyway."""
+        self._seen = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+        handles = [module.register_forward_hook(self._step) for module in model.modules()]
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _step(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        with torch._C.DisableTorchFunctionSubclass(), torch._C.DisableTorchFunction():
+            there = (output, *args) if not isinstance(output, tuple) else (*output, *args)
+            size = sum(value.nbytes for value in there if isinstance(value, Tensor))
+            self._largest = max(self._largest, size)
 
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
-            self.kept += storage.nbytes()
+            self._kept += storage.nbytes()
         return tensor
 
 
@@ -75,7 +90,9 @@ def _meminfo() -> int | None:
 
 def _cgroup() -> int | None:
     """What a container or a batch job may still take."""
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
+    limit, used, detail = (_CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
         return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    rows = dict(line.split() for line in detail.read_text().splitlines()) if detail.is_file() else {}
+    cached = int(rows.get("inactive_file", 0))  # files that were read: given back when memory is asked for
+    return max(0, int(limit.read_text()) - int(used.read_text()) + cached)

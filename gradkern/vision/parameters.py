@@ -39,6 +39,7 @@ class LayerGradients:
         self._layers = tuple(layers)
         self.totals: dict[str, Tensor] = {}
         self.reached: set[int] = set()
+        self._left_out: set[int] = set()
         for layer, module in layers.items():
             first = 0
             for name, parameter in module.named_parameters():
@@ -52,9 +53,13 @@ class LayerGradients:
         self.totals = {layer: torch.zeros(n, self.sketch.k, device=device) for layer in self._layers}
         self.reached = set()
 
+    def leave_out(self, names: Sequence[str]) -> None:
+        """From now on these parameters count nowhere."""
+        self._left_out |= {key for key, name in self.names.items() if name in names}
+
     def unreached(self) -> list[str]:
         """Layers none of whose parameters has had a gradient."""
-        reached = {owned.layer for key in self.reached for owned in self._owners[key]}
+        reached = {owned.layer for key in self.reached | self._left_out for owned in self._owners[key]}
         return [layer for layer in self._layers if layer not in reached]
 
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
@@ -104,6 +109,8 @@ class LayerGradients:
             self.totals[owned.layer][i] += self.sketch(matrix, first_segment=owned.first_segment)[0]
 
     def _reach(self, parameter: Tensor) -> Sequence[Owned]:
+        if id(parameter) in self._left_out:
+            return ()
         self.reached.add(id(parameter))
         return self._owners[id(parameter)]
 

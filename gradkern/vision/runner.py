@@ -1,7 +1,7 @@
 """Runs the batches: the first one is checked against one of its images alone, and sets how the others are run."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradkern.vision.contract import Batch, Objective, Prepared
 from gradkern.vision.features import Key
-from gradkern.vision.files import FeatureFiles, fingerprint, image_fingerprint
+from gradkern.vision.files import FeatureFiles
+from gradkern.vision.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.vision.images import image_batch
 from gradkern.vision.memory import Meter, choose_batch_size
 from gradkern.vision.taps import Pass, Taps
@@ -29,32 +30,39 @@ class CoverageError(RuntimeError):
     """Parameters that have a gradient and no rule to capture it by."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batches:
-    """Images, batch by batch, through the model and its objective."""
+    """Images, batch by batch, through the model and its objective.
+
+    `overwritten` says whether the model writes into its input: it is then given a copy. None: not known yet.
+    """
 
     model: nn.Module
     images: Tensor | Sequence[Any]
     objective: Objective | None
     place: torch.device
     dtype: torch.dtype
+    overwritten: bool | None = None
 
     def forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Tensor]:
         """Run images [start, stop); gives the losses."""
         images = image_batch(self.images, start, stop).detach().to(self.place, self.dtype)
+        if images.is_inference():
+            images = images.clone()
         batch = Batch(images, torch.arange(start, stop))
         prepare = getattr(self.objective, "prepare", None)
         prepared = Prepared()
         if prepare is not None:
             with taps.off(), torch.no_grad():
-                prepared = prepare(self.model, batch)
+                prepared = prepare(self.model, replace(batch, images=images.clone()))
             batch = replace(batch, context=prepared.context)
 
         def forward(model: nn.Module) -> Tensor:
-            output = model(images, **prepared.inputs)
+            output = self._run(model, images, prepared)
             if self.objective is None:
                 return images.new_zeros(len(images))
-            losses = self.objective(output, batch)
+            with taps.objective():
+                losses = self.objective(output, batch)
             n = len(images)
             if not isinstance(losses, Tensor) or losses.shape != (n,):
                 got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -62,6 +70,16 @@ class Batches:
             return losses
 
         return forward
+
+    def _run(self, model: nn.Module, images: Tensor, prepared: Prepared) -> Any:
+        if self.overwritten is False:
+            return model(images, **prepared.inputs)
+        copy = images.clone()
+        version = copy._version
+        try:
+            return model(copy, **prepared.inputs)
+        finally:
+            self.overwritten = bool(self.overwritten) or copy._version != version
 
 
 class Runner:
@@ -84,38 +102,53 @@ class Runner:
 
     def files(self, folder: Path, asked: Mapping[str, Any], count: int) -> FeatureFiles:
         """Where the features go, with a fingerprint of all that decides them."""
-        ends = [image_batch(self.batches.images, i, i + 1) for i in (0, count - 1)]
+        images = (image_batch(self.batches.images, i, i + 1) for i in range(count))
         request = {
-            "model": fingerprint(self.batches.model),
-            "images": {"count": count, "first": image_fingerprint(ends[0]), "last": image_fingerprint(ends[1])},
+            "model": fingerprint_of_model(self.batches.model),
+            "images": {"count": count, "sha256": fingerprint(images)},
         }
         return FeatureFiles(folder, {**asked, **request}, count)
 
     def first(self, batch_size: int | None, uncovered: str) -> None:
         """Run one image alone, choose the batch size, run the first batch, compare."""
         meter, batches = Meter(), self.batches
-        there = [*batches.model.parameters(), *batches.model.buffers()]
-        with meter.counting(iter(there)):
+        with meter.counting(batches.model):
             alone = self._run(0, 1)
         count = len(batches.images)
-        self.batch_size = min(choose_batch_size(batch_size, meter.kept, batches.place), count)
+        self.batch_size = min(choose_batch_size(batch_size, meter.needed, batches.place), count)
         stop = min(self.batch_size, count)
-        self.facts = {"batch_size": self.batch_size, "bytes_per_image": meter.kept, "attention": "as the model has it"}
+        self.facts = {
+            "batch_size": self.batch_size,
+            "bytes_per_image": meter.needed,
+            "attention": "as the model has it",
+        }
         self._kept = {(0, 1): alone}
         if stop > 1:
             done = self._run(0, stop)
-            self._check_covered(alone, done, uncovered)
-            deviation = _deviation(alone, done)
-            exact = batches.dtype == torch.float32 and not torch.is_autocast_enabled(batches.place.type)
-            if exact and deviation > _SAME:
-                alone, done, deviation = self._switch_attention(alone, done, deviation, stop)
-            _check_same(alone, done)
-            self.facts["alone_against_batch"] = deviation
-            self._kept = {(0, stop): done}
+            if self._check_covered(alone, done, uncovered):
+                alone, done = self._run(0, 1), self._run(0, stop)
+            self._kept = {(0, stop): self._compare(alone, done, stop)}
         self.facts["loss_scale"] = self.taps.scale
         shapes = {key: tuple(value.shape[1:]) for key, value in self._kept[0, stop].sketches.items()}
         order = [(kind, layer) for kind in self.taps.kinds for layer in self.taps.layers]
         self.shapes = {key: shapes[key] for key in order} | {("losses", ""): ()}
+
+    def _compare(self, first: Pass, done: Pass, stop: int) -> Pass:
+        """The first and the last image of a batch, alone and in it; gives the batch, by other attention if need be."""
+        batches = self.batches
+        ends = {0: first, stop - 1: self._run(stop - 1, stop)}
+        deviation = _deviation(ends, done)
+        if batches.dtype == torch.float32 and not torch.is_autocast_enabled(batches.place.type) and deviation > _SAME:
+            ends, done, deviation = self._switch_attention(ends, done, deviation, stop)
+            if _SAME < deviation <= _MIXED:
+                warnings.warn(
+                    f"capture: an image's features differ by {deviation:.1e} between batches: the model's own "
+                    "rounding depends on the batch",
+                    stacklevel=4,
+                )
+        _check_same(ends, done)
+        self.facts["alone_against_batch"] = deviation
+        return done
 
     def batch(self, start: int, stop: int) -> dict[Key, Tensor]:
         """Features and losses of images [start, stop)."""
@@ -144,56 +177,70 @@ class Runner:
             self.taps.scale = max(1.0, self.taps.scale / 4)
             self.facts["loss_scale"] = self.taps.scale
 
-    def _check_covered(self, alone: Pass, done: Pass, uncovered: str) -> None:
-        """Every parameter that has a gradient for one image has been seen in the batch."""
-        names = self.taps.gradients.names
-        wanted = {names[key] for key in alone.reached}
-        missing = sorted((wanted - {names[key] for key in done.reached}) | (wanted & set(done.uncovered)))
+    def _check_covered(self, alone: Pass, done: Pass, uncovered: str) -> bool:
+        """Every parameter that has a gradient for one image has been seen in the batch; or some are now left out."""
+        gradients = self.taps.gradients
+        wanted = {gradients.names[key] for key in alone.reached}
+        missing = sorted((wanted - {gradients.names[key] for key in done.reached}) | (wanted & set(done.uncovered)))
         if not missing:
-            return
+            return False
         listed = ", ".join(f"{name} (used by {done.uncovered.get(name, 'no call seen')})" for name in missing)
         message = f"capture: no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
         if uncovered == "error":
             raise CoverageError(message)
         warnings.warn(f"{message}; their part is missing from weight_gradient", stacklevel=4)
         self.facts["uncovered"] = missing
-        alone.sketches = {key: value for key, value in alone.sketches.items() if key[0] != "weight_gradient"}
+        gradients.leave_out(missing)
+        return True
 
-    def _switch_attention(self, alone: Pass, done: Pass, before: float, stop: int) -> tuple[Pass, Pass, float]:
+    def _switch_attention(
+        self, ends: dict[int, Pass], done: Pass, before: float, stop: int
+    ) -> tuple[dict[int, Pass], Pass, float]:
         """Fused attention may sum in an order that depends on the batch; the plain products do so less."""
         with ExitStack() as plain:
             plain.enter_context(sdpa_kernel(SDPBackend.MATH))
-            again_alone, again = self._run(0, 1), self._run(0, stop)
-            after = _deviation(again_alone, again)
+            again_ends, again = {i: self._run(i, i + 1) for i in ends}, self._run(0, stop)
+            after = _deviation(again_ends, again)
             if not after < before:
-                return alone, done, before
+                return ends, done, before
             self._how.push(plain.pop_all())
         warnings.warn(
             f"capture: with fused attention an image's features differ by {before:.1e} between batches; attention is "
             f"computed by plain products instead, with which they differ by {after:.1e}",
-            stacklevel=5,
+            stacklevel=6,
         )
         self.facts["attention"] = "math"
-        return again_alone, again, after
+        return again_ends, again, after
 
 
-def _deviation(alone: Pass, done: Pass) -> float:
-    """The greatest relative difference of a feature between one image alone and in its batch."""
-    worst = 0.0
-    for key, values in alone.sketches.items():
-        error = float((values[0] - done.sketches[key][0]).norm() / values[0].norm().clamp_min(1e-30))
-        worst = max(worst, error)
-    return worst
+def _pairs(ends: Mapping[int, Pass], done: Pass) -> Iterator[tuple[Key, Tensor, Tensor]]:
+    """What images alone and in the batch have in common: features and losses."""
+    for row, alone in ends.items():
+        for key, values in alone.sketches.items():
+            yield key, values[0], done.sketches[key][row]
+        if alone.losses is not None and done.losses is not None:
+            yield ("losses", ""), alone.losses[0], done.losses[row]
 
 
-def _check_same(alone: Pass, done: Pass) -> None:
-    for (kind, layer), values in alone.sketches.items():
-        if not values.isfinite().all():
+def _deviation(ends: Mapping[int, Pass], done: Pass) -> float:
+    """The greatest relative difference between an image alone and in its batch."""
+    errors = [float((a - b).norm() / a.norm().clamp_min(1e-30)) for key, a, b in _pairs(ends, done) if key[1]]
+    return max(errors, default=0.0)
+
+
+def _check_same(ends: Mapping[int, Pass], done: Pass) -> None:
+    tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
+    for (kind, layer), alone, together in _pairs(ends, done):
+        if not alone.isfinite().all():
             continue  # said with the image's number
-        error = (values[0] - done.sketches[kind, layer][0]).norm()
-        tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
-        if not error <= tolerance * values[0].norm() + torch.finfo(torch.float32).tiny:
+        if (alone - together).norm() <= tolerance * alone.norm() + torch.finfo(torch.float32).tiny:
+            continue
+        if kind == "losses":
             raise RuntimeError(
-                f"capture: layer {layer!r}: run on one image alone, the model gives another {kind} than in the "
-                "batch, so an image has none of its own (does the model mix images, or draw random numbers?)"
+                f"capture: the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} "
+                "in its batch (does it mix images, or take rows of a table without batch.index?)"
             )
+        raise RuntimeError(
+            f"capture: layer {layer!r}: run on one image alone, the model gives another {kind} than in the "
+            "batch, so an image has none of its own (does the model mix images, or draw random numbers?)"
+        )

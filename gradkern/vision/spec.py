@@ -28,6 +28,7 @@ class ModelSpec:
     class_tokens: int | None = None  # None: no tokens
     register_tokens: int | None = None
     patch_size: int | None = None
+    channels_last: bool = False  # feature maps of the blocks are [n, h, w, d]
     citation: str = ""
     gated: str | None = None  # whose licence to accept before the download
 
@@ -61,6 +62,10 @@ class ModelSpec:
         """
         if len(images) == 0:
             raise ValueError("preprocess: images must hold at least one image, got none")
+        if isinstance(images, np.ndarray | Tensor) and (
+            images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
+        ):
+            raise ValueError(f"preprocess: images must be a sequence of images, got one, {list(images.shape)}")
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         crop = self.shorter_side if not whole else None
         pixels = [self._resize(_planes(np.asarray(image), i), crop) for i, image in enumerate(images)]

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradkern.vision.entry import Entry
 from gradkern.vision.features import Key
-from gradkern.vision.layout import first_tensor
+from gradkern.vision.layout import channels_last, first_tensor
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.watch import Recorder, Trace, Watch
 
@@ -43,13 +43,14 @@ class Taps:
         layers: Sequence[str],
         kinds: Sequence[str],
         gradients: LayerGradients,
-        reduce: Callable[[Tensor], Tensor],
+        reduce: Callable[[Tensor, bool], Tensor],
     ):
         self.model = model
         self.layers = {name: model.get_submodule(name) for name in layers}
         self.kinds = kinds
         self.gradients = gradients
         self.reduce = reduce
+        self._channels_last = bool(getattr(getattr(model, "spec", None), "channels_last", False))
         self.scale = 1.0  # of the losses, so that float16 gradients do not underflow; taken off again
         self.stop_early = False  # as soon as the deepest layer has run
         self.trace: Trace = []  # of one image
@@ -66,11 +67,15 @@ class Taps:
                     raise ValueError(f"capture: layer {name!r} has no parameters, so it has no weight_gradient")
 
     def __enter__(self) -> "Taps":
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                self._handles.append(module.register_forward_hook(self._contiguous))
-        for name, module in self.layers.items():
-            self._handles.append(module.register_forward_hook(self._after(name)))
+        try:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    self._handles.append(module.register_forward_hook(self._contiguous))
+            for name, module in self.layers.items():
+                self._handles.append(module.register_forward_hook(self._after(name)))
+        except BaseException:  # a scripted module takes no hook
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -87,6 +92,13 @@ class Taps:
             yield
         finally:
             self._off = False
+
+    @contextmanager
+    def objective(self) -> Iterator[None]:
+        """The model is through: what runs now need not be the same calls for one image and for several."""
+        if self._watch is not None:
+            self._watch.outside = True
+        yield
 
     def alone(self, forward: Forward, place: torch.device) -> Pass:
         """One image: autograd's own gradients of the parameters, and a record of every call."""
@@ -129,7 +141,11 @@ class Taps:
             self._check_ran()
             if needs_gradient:
                 if not losses.requires_grad or not (self._entry.used or parameters):
-                    raise RuntimeError("capture: the objective does not depend on any of the layers")
+                    if isinstance(watch, Watch) and watch.uncovered:
+                        return self._now  # nothing was seen that has a rule
+                    raise RuntimeError(
+                        "capture: the objective does not depend on any of the layers (or its losses are detached)"
+                    )
                 # only to here: nothing of the caller's (an objective's own parameters, say) gets a .grad
                 torch.autograd.backward(losses.sum() * self.scale, inputs=[self._entry.start, *parameters])
         self._check_reached()
@@ -172,7 +188,7 @@ class Taps:
             if self._off:
                 return None
             with self._unwatched():
-                return self._tap(name, output)
+                return self._tap(name, args, output)
 
         return hook
 
@@ -196,7 +212,7 @@ class Taps:
             if self._watch is not None:
                 self._watch.paused = False
 
-    def _tap(self, name: str, output: Any) -> Any:
+    def _tap(self, name: str, args: tuple[Any, ...], output: Any) -> Any:
         """Sketch the output; returns what the model is to go on with, or None for the output itself."""
         tensors_wanted = set(self.kinds) - {"weight_gradient"}
         if name in self._ran and tensors_wanted:
@@ -225,11 +241,15 @@ class Taps:
         if not tensor.requires_grad:
             tensor = self._entry(tensor)  # the shallowest layer
             replaced = _with_first(output, tensor)
+        elif any(tensor is given for given in args):
+            tensor = tensor.view_as(tensor)  # the layer passes its input on: the gradient is to be of this way alone
+            replaced = _with_first(output, tensor)
         tensor.register_hook(lambda gradient: self._put("gradient", name, gradient, self.scale))  # type: ignore[no-untyped-call]
         return replaced
 
     def _put(self, kind: str, name: str, tensor: Tensor, scale: float = 1.0) -> None:
-        self._now.sketches[kind, name] = self.reduce(tensor.detach()).cpu() / scale
+        last = channels_last(self.layers[name], tensor, self._channels_last)
+        self._now.sketches[kind, name] = self.reduce(tensor.detach(), last).cpu() / scale
 
     def _check_ran(self) -> None:
         for name in self.layers:

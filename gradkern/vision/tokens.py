@@ -13,6 +13,7 @@ from gradkern.vision.layout import as_matrices
 
 TOKENS = ("all", "class", "registers", "patches", "mean", "rms")
 _POOLED = ("class", "mean", "rms")
+_ANYWHERE = ("mean", "rms")  # of tokens and of feature maps
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,19 @@ class Reduction:
         square) pool over all positions. A sequence of them is an axis of the features.
     sketch : "raw" leaves pooled tokens as they are, k = their width
     prefix : how many class tokens and register tokens stand before the patches; None if that is not known
+    patches : how many patches an image has; None if that is not known
     """
 
     tokens: str | tuple[str, ...]
     sketch: Sketch | Literal["raw"]
     prefix: tuple[int, int] | None
+    patches: int | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, channels_last: bool = False) -> Tensor:
+        """Of an output [n, t, d], [n, d], [n, d, h, w], or with `channels_last` [n, h, w, d]."""
         if isinstance(self.tokens, str):
-            return self._one(x, self.tokens)
-        return torch.stack([self._one(x, choice) for choice in self.tokens], 1)
+            return self._one(x, self.tokens, channels_last)
+        return torch.stack([self._one(x, choice, channels_last) for choice in self.tokens], 1)
 
     @property
     def map(self) -> Sketch:
@@ -44,8 +48,10 @@ class Reduction:
     def facts(self) -> dict[str, Any]:
         return sketch_facts(self.sketch)
 
-    def _one(self, x: Tensor, choice: str) -> Tensor:
-        chosen = as_matrices(x) if choice == "all" else self._choose(_positions(x), choice)
+    def _one(self, x: Tensor, choice: str, channels_last: bool) -> Tensor:
+        if choice not in ("all", *_ANYWHERE) and x.dim() != 3:
+            raise ValueError(f"capture: tokens {choice!r} are for outputs [n, tokens, d], got {list(x.shape)}")
+        chosen = as_matrices(x) if choice == "all" else self._choose(_positions(x, channels_last), choice)
         return self.sketch(chosen.contiguous()) if isinstance(self.sketch, Sketch) else chosen.flatten(1).float()
 
     def _choose(self, x: Tensor, choice: str) -> Tensor:
@@ -56,6 +62,8 @@ class Reduction:
         if self.prefix is None:
             raise ValueError(f"capture: tokens {choice!r} need a model whose spec says where they are (load_model)")
         first, behind = self.prefix[0], sum(self.prefix)
+        if behind and x.shape[1] == self.patches:
+            raise ValueError(f"capture: tokens {choice!r}: this layer has the {self.patches} patches only")
         chosen = {"class": x[:, :first], "registers": x[:, first:behind], "patches": x[:, behind:]}[choice]
         if chosen.shape[1] == 0:
             raise ValueError(f"capture: tokens {choice!r}: this layer has none among its {x.shape[1]} tokens")
@@ -63,9 +71,9 @@ class Reduction:
 
 
 def check_reduction(
-    tokens: str | Sequence[str], sketch: Sketch | Literal["raw"] | None, kinds: Sequence[str], spec: Any
+    tokens: str | Sequence[str], sketch: Sketch | Literal["raw"] | None, kinds: Sequence[str], spec: Any, image: Tensor
 ) -> Reduction:
-    """Raise ValueError for tokens or a sketch that cannot be."""
+    """Raise ValueError for tokens or a sketch that cannot be, of a model with this spec and images like this one."""
     chosen = tokens if isinstance(tokens, str) else tuple(tokens)
     listed = (chosen,) if isinstance(chosen, str) else chosen
     if not listed or len(set(listed)) < len(listed) or not set(listed) <= set(TOKENS):
@@ -78,14 +86,18 @@ def check_reduction(
         raise ValueError('capture: weight_gradient is always sketched, got sketch "raw"')
     counts = getattr(spec, "class_tokens", None), getattr(spec, "register_tokens", None)
     prefix = None if counts[0] is None or counts[1] is None else (int(counts[0]), int(counts[1]))
-    return Reduction(chosen, sketch or Sketch(1024), prefix)
+    side = getattr(spec, "patch_size", None)
+    patches = (image.shape[-2] // side) * (image.shape[-1] // side) if side else None
+    return Reduction(chosen, sketch or Sketch(1024), prefix, patches)
 
 
-def _positions(x: Tensor) -> Tensor:
-    """[n, t, d] of tokens, of a feature map [n, d, h, w], of a vector [n, d]."""
+def _positions(x: Tensor, channels_last: bool) -> Tensor:
+    """[n, t, d] of tokens, of a feature map, of a vector [n, d]."""
     if x.dim() == 2:
         return x[:, None]
-    return x if x.dim() == 3 else x.flatten(2).mT
+    if x.dim() == 3:
+        return x
+    return x.flatten(1, -2) if channels_last else x.flatten(2).mT
 
 
 def _sums(x: Tensor) -> torch.dtype:

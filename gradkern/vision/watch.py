@@ -31,9 +31,11 @@ class Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.trace: Trace = []
-        self.paused = False
+        self.paused = self.outside = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.outside:
+            return func(*args, **(kwargs or {}))
         if not self.paused and func in _COMPOSITES:
             return _call_inside(self, func, args, kwargs or {})
         out = func(*args, **(kwargs or {}))
@@ -111,6 +113,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.gradients, self.trace, self.n, self.entry = gradients, trace, n, entry
         self.paused = False
+        self.outside = False  # of the model: in the objective, where a weight has no rule
         self.uncovered: dict[str, str] = {}  # parameter -> function
         self._derived: dict[int, _Derived] = {}
         self._stand_ins: dict[int, Tensor] = {}  # id of a parameter -> a leaf with its values
@@ -120,6 +123,9 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self.paused:
+            return func(*args, **kwargs)
+        if self.outside:
+            self._miss([value for value in _flat(args, kwargs) if self._is_weight(value)], func)
             return func(*args, **kwargs)
         if func in _COMPOSITES:
             with self._side_by_side():
@@ -263,12 +269,12 @@ class Watch(TorchFunctionMode):
     def _derive(self, func: Any, args: Any, kwargs: Any, weights: list[Tensor], alone: Shapes) -> Any:
         """A call without a rule: its result is a weight as well, or what uses the weights is uncovered."""
         plain = func(*args, **kwargs)
+        if func is Tensor.__setitem__:
+            self._miss(weights, func)
         if not any(t.is_floating_point() for t in _tensors(plain)):
             return plain
         if _shapes(plain) != alone:
-            for weight in weights:
-                for parameter in self._parameters_of(weight):
-                    self.uncovered[self.gradients.names[id(parameter)]] = _name(func)
+            self._miss(weights, func)
             return plain
         stand_ins = {id(weight): self._stand_in(weight) for weight in weights if id(weight) not in self._derived}
         with torch.enable_grad():
@@ -279,6 +285,11 @@ class Watch(TorchFunctionMode):
             if tensor.requires_grad:
                 self._derived[id(tensor)] = _Derived(tensor, sources)
         return out
+
+    def _miss(self, weights: list[Tensor], func: Any) -> None:
+        for weight in weights:
+            for parameter in self._parameters_of(weight):
+                self.uncovered[self.gradients.names[id(parameter)]] = _name(func)
 
     def _stand_in(self, parameter: Tensor) -> Tensor:
         return self._stand_ins.setdefault(id(parameter), parameter.detach().requires_grad_())

@@ -1,0 +1,123 @@
+"""SHA-256 of what decides a capture: images, the model, the objective."""
+
+import functools
+import hashlib
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_Digest = Any  # of hashlib
+
+
+def fingerprint(value: Any) -> str:
+    """Of tensors, numbers, containers, iterators, functions (their code, defaults and what they close over), objects.
+
+    Raises
+    ------
+    TypeError : something in it cannot be told from another of its kind
+    """
+    digest = hashlib.sha256()
+    _feed(digest, value, set())
+    return digest.hexdigest()
+
+
+def fingerprint_of_model(model: nn.Module) -> str:
+    """Of parameters, buffers, classes of modules and their plain settings; where weights came from does not count."""
+    digest = hashlib.sha256()
+    _feed_model(digest, model)
+    return digest.hexdigest()
+
+
+def _feed_model(digest: _Digest, model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        _note(digest, f"module {name} {_qualified(type(module))}")
+        config = getattr(module, "config", None)
+        settings = {**vars(module), **({} if config is None else vars(config))}
+        for key, value in sorted(settings.items()):
+            if _is_plain(value) and not key.startswith("_") and key not in ("training", "name", "weights"):
+                _note(digest, f"{key}={value!r}")
+            elif isinstance(value, tuple) and value and all(isinstance(part, nn.Module) for part in value):
+                for part in value:  # a teacher, hidden from the model's own parameters
+                    _feed_model(digest, part)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        _note(digest, name)
+        _feed_tensor(digest, tensor)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(part, _PLAIN) for part in value))
+
+
+def _feed(digest: _Digest, value: Any, seen: set[int]) -> None:
+    if isinstance(value, _PLAIN):
+        _note(digest, f"{type(value).__name__} {value!r}")
+    elif isinstance(value, Tensor):
+        _feed_tensor(digest, value)
+    elif isinstance(value, np.ndarray | np.generic):
+        _note(digest, f"array {value.dtype} {value.shape}")
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | torch.dtype | torch.device):
+        _note(digest, _qualified(value))
+    elif id(value) in seen:
+        _note(digest, "again")
+    elif isinstance(value, nn.Module):
+        _feed_model(digest, value)
+    else:
+        _feed_parts(digest, value, seen | {id(value)})
+
+
+def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
+    _note(digest, _qualified(type(value)))
+    parts: list[Any]
+    if isinstance(value, types.FunctionType):
+        parts = _of_function(value)
+    elif isinstance(value, types.MethodType):
+        parts = [value.__func__, value.__self__]
+    elif isinstance(value, types.CodeType):
+        parts = [value.co_code, value.co_names, *value.co_consts]
+    elif isinstance(value, functools.partial):
+        parts = [value.func, value.args, value.keywords]
+    elif isinstance(value, Mapping):
+        parts = [part for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for part in pair]
+    elif isinstance(value, set | frozenset):
+        parts = sorted(value, key=repr)
+    elif isinstance(value, list | tuple | Iterator):
+        parts = value  # type: ignore[assignment]  # read once
+    elif hasattr(value, "__dict__"):
+        parts = [type(value).__dict__.get("__call__"), vars(value)]
+    else:
+        raise TypeError(f"{type(value).__name__} {value!r}")
+    for part in parts:
+        _feed(digest, part, seen)
+
+
+def _of_function(function: types.FunctionType) -> list[Any]:
+    """What it does and knows: its code, and the globals of its module that it names."""
+    code, outer = function.__code__, function.__globals__
+    known = {name: outer[name] for name in code.co_names if name in outer and not _is_library(outer[name])}
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [code, function.__defaults__, function.__kwdefaults__, cells, known]
+
+
+def _is_library(value: Any) -> bool:
+    """Functions and modules of packages stand for themselves."""
+    home = getattr(value, "__name__" if isinstance(value, types.ModuleType) else "__module__", None) or ""
+    return isinstance(value, types.ModuleType) or home.partition(".")[0] in ("torch", "numpy", "gradkern", "builtins")
+
+
+def _feed_tensor(digest: _Digest, tensor: Tensor) -> None:
+    _note(digest, f"tensor {tensor.dtype} {tuple(tensor.shape)}")
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _qualified(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', None) or value}"
+
+
+def _note(digest: _Digest, text: str) -> None:
+    digest.update(f"{len(text)} {text};".encode())
