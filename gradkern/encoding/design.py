@@ -35,11 +35,13 @@ class Design:
 
     coordinates: Tensor
     root: Tensor
+    weighted: bool
     mean: Tensor
     gram: Tensor
     values: Tensor
     offset: Tensor
     leftover: Tensor
+    leftover_placed: Tensor  # in coordinates [q]
     divisor: Tensor | None
     outward: tuple[Tensor, ...]
     intercept: bool
@@ -50,9 +52,26 @@ class Design:
             coefficients = factor @ coefficients
         return coefficients if self.divisor is None else coefficients / self.divisor[:, None]
 
+    def to_samples(self, coefficients: Tensor) -> Tensor:
+        """Coefficients [q, b] of the coordinates as dual ones, A [n, b]: samples(X)' A are those of the features."""
+        return self.coordinates @ (coefficients / self.values.to(coefficients.dtype)[:, None])
+
+    def samples(self, X: Tensor) -> Tensor:
+        """What dual coefficients multiply, [n, d]: the features X of the fit, centred and scaled."""
+        rows = X - self.offset
+        if self.divisor is not None:
+            rows = rows / self.divisor.square()
+        return rows * self.root[:, None].to(X.dtype) if self.weighted else rows
+
+    def at_leftover(self, coefficients: Tensor) -> Tensor:
+        """What coefficients [q, b] of the coordinates predict at `leftover`, [b] in float64."""
+        return self.leftover_placed @ coefficients.double()
+
     def place(self, X: Tensor) -> Tensor:
         """Other samples' features [m, d] as coordinates [m, q], their rows not multiplied."""
-        placed = X - self.offset if self.divisor is None else (X - self.offset) / self.divisor
+        placed = X - self.offset - self.leftover.to(X.dtype)
+        if self.divisor is not None:
+            placed /= self.divisor
         for factor in self.outward:
             placed = placed @ factor
         return placed
@@ -82,6 +101,7 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
         spectrum = eigenpairs(gram, min(d, n - intercept))
         coordinates = _rotated(rows, torch.outer(root, leftover), spectrum.vectors)
         outward = (spectrum.vectors.to(X.dtype),)
+        placed = leftover @ spectrum.vectors
     else:
         outer = _gram_of_columns(rows)
         if intercept:
@@ -90,14 +110,17 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
         scale = spectrum.values.sqrt()
         coordinates = (spectrum.vectors * scale).to(X.dtype)
         outward = (rows.T, (spectrum.vectors / scale).to(X.dtype))
+        placed = weighted_sum(rows.T, leftover) @ (spectrum.vectors / scale)
     return Design(
         coordinates=coordinates,
         root=root,
+        weighted=weights is not None,
         mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(spectrum.values),
         gram=gram_of(coordinates),
         values=spectrum.values,
         offset=offset,
         leftover=leftover if divisor is None else leftover * divisor,
+        leftover_placed=placed,
         divisor=divisor,
         outward=outward,
         intercept=intercept,

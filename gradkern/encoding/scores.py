@@ -28,6 +28,7 @@ from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import (
     SCORINGS,
     Choice,
+    Fitting,
     factor,
     make_choice,
     selection_folds,
@@ -262,10 +263,10 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
     """Fit each outer fold on its training samples alone and predict what it holds out, block by block."""
     placement = nested.placement
     for number, (fold, choice) in enumerate(zip(nested.folds.folds, nested.choices, strict=True)):
-        solver = factor(load(nested.features, placement, fold.train), True, choice)
+        solver = factor(load(nested.features, placement, fold.train), choice, Fitting())
         tested = load(nested.features, placement, fold.test) - solver.design.offset
         held_out = Targets(nested.responses, placement, fold.test)
-        for block in solve(solver, Targets(nested.responses, placement, fold.train), None):
+        for block in solve(solver, Targets(nested.responses, placement, fold.train), None, choice.shared):
             explained = tested @ block.coefficients
             intercept = block.at_offset.to(tested.dtype)
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
