@@ -11,6 +11,7 @@ from gradkern.sketch import Sketch, sketch
 from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
+    from gradkern.encoding.classifier import RidgeClassifierCV
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
@@ -31,6 +32,7 @@ __all__ = [
     "load_model",
     "objectives",
     "RidgeCV",
+    "RidgeClassifierCV",
     "cross_val_score",
     "Recording",
 ]
@@ -41,6 +43,7 @@ _HOMES = {
     "load_model": "gradkern.vision.models",
     "objectives": "gradkern.vision.objectives",
     "RidgeCV": "gradkern.encoding.ridge",
+    "RidgeClassifierCV": "gradkern.encoding.classifier",
     "cross_val_score": "gradkern.encoding.scores",
     "Recording": "gradkern.recordings.recording",
 }
