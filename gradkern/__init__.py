@@ -12,6 +12,7 @@ from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
     from gradkern.encoding.classifier import RidgeClassifierCV
+    from gradkern.encoding.path import ridge_path
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
@@ -33,6 +34,7 @@ __all__ = [
     "objectives",
     "RidgeCV",
     "RidgeClassifierCV",
+    "ridge_path",
     "cross_val_score",
     "Recording",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "objectives": "gradkern.vision.objectives",
     "RidgeCV": "gradkern.encoding.ridge",
     "RidgeClassifierCV": "gradkern.encoding.classifier",
+    "ridge_path": "gradkern.encoding.path",
     "cross_val_score": "gradkern.encoding.scores",
     "Recording": "gradkern.recordings.recording",
 }

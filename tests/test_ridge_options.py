@@ -11,7 +11,10 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gradkern.encoding import scores
+from gradkern.encoding.path import ridge_path
 from gradkern.encoding.ridge import RidgeCV
+from gradkern.encoding.scores import cross_val_score
 from tests.ridge_truth import ALPHAS, EPS32, responses, scores_by_svd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -208,3 +211,80 @@ def test_tensors_and_float32_take_all_options():
     assert isinstance(ours.scores_, torch.Tensor)
     np.testing.assert_allclose(ours.scores_.numpy(), truth.scores_, atol=200 * EPS32)
     np.testing.assert_allclose(ours.predict(given[0]).numpy(), truth.predict(X), atol=1e-3)
+
+
+# A path, several feature spaces, responses in a file
+
+
+class Stored:
+    """What HDF5 and Zarr give: values are read when a range of them is asked for."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim, self.reads = values, values.shape, values.dtype, values.ndim, 0
+
+    def __getitem__(self, index):
+        assert all(isinstance(part, slice) for part in (index if isinstance(index, tuple) else (index,)))
+        self.reads += 1
+        return self.values[index]
+
+
+@pytest.mark.parametrize("n_targets", [1, 9])
+def test_stored_responses_are_read_by_ranges(n_targets, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    X, Y = problem(60, 10, v=n_targets)
+    expected = RidgeCV(ALPHAS).fit(X, Y)
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        for given in (Stored(Y), file.create_dataset("y", data=Y)):
+            model = RidgeCV(ALPHAS, max_memory=1).fit(X, given)
+            np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-12)
+            weighted = RidgeCV(ALPHAS).fit(X, given, sample_weight=np.r_[np.zeros(2), np.ones(58)])
+            assert weighted.coef_.shape == (n_targets, 10)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_a_path_is_a_ridge_for_every_alpha(n, d, weighted, intercept):
+    X, Y = problem(n, d)
+    weights = np.random.default_rng(1).uniform(0, 3, n) if weighted else None
+    coef, bias = ridge_path(X, Y, ALPHAS, fit_intercept=intercept, sample_weight=weights)
+    for number, alpha in enumerate(ALPHAS):
+        one = Ridge(alpha=alpha, fit_intercept=intercept).fit(X, Y, sample_weight=weights)
+        np.testing.assert_allclose(coef[number], one.coef_, atol=1e-7)
+        np.testing.assert_allclose(bias[number], one.intercept_, atol=1e-6)
+    down, _ = ridge_path(X, Y[:, 0], ALPHAS[::-1], fit_intercept=intercept, sample_weight=weights)
+    np.testing.assert_allclose(down, coef[::-1, 0], atol=1e-12)
+
+
+def test_several_feature_spaces_share_one_read(monkeypatch):
+    (X, Y), (other, _) = problem(60, 10), problem(60, 90, seed=1)
+    spaces = {"shallow": X, "deep": other}
+    monkeypatch.setattr(scores, "_BYTES_OF_Y", 60 * 8 * 4)  # four targets at a time
+
+    together = cross_val_score(spaces, stored := Stored(Y), ALPHAS, cv=4)
+    assert stored.reads == 3
+    for name, space in spaces.items():
+        np.testing.assert_allclose(together[name], cross_val_score(space, Y, ALPHAS, cv=4), atol=1e-9)
+    broken = other.copy()
+    broken[2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"cross_val_score: deep must be finite, got 1 values .* at \[2, 3\]"):
+        cross_val_score({**spaces, "deep": broken}, Y, ALPHAS)
+    with pytest.raises(ValueError, match="cross_val_score: X must hold at least one feature space, got none"):
+        cross_val_score({}, Y)
+
+
+def test_a_nan_in_a_target_leaves_the_others_scores():
+    X, Y = problem(60, 10)
+    holes = Y.copy()
+    holes[3, 2] = np.nan
+    with pytest.warns(UserWarning, match="cross_val_score: 1 of 9 targets have no defined score in some folds"):
+        found = cross_val_score(X, holes, ALPHAS, cv=4)
+    assert np.isnan(found[:, 2]).all()
+    np.testing.assert_allclose(np.delete(found, 2, 1), np.delete(cross_val_score(X, Y, ALPHAS, cv=4), 2, 1), atol=1e-12)
+
+
+def test_standardised_scores_do_not_depend_on_the_units_of_features():
+    X, Y = problem(60, 10)
+    units = np.random.default_rng(2).uniform(0.01, 100, 10)
+    plain = cross_val_score(X, Y, ALPHAS, cv=4, standardise=True)
+    np.testing.assert_allclose(cross_val_score(X * units, Y, ALPHAS, cv=4, standardise=True), plain, atol=1e-9)

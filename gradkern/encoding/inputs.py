@@ -79,7 +79,10 @@ def load(
         if rows is not None:
             part = part[torch.from_numpy(rows).to(part.device)]
         return part.to(placement.device, placement.dtype)
-    chosen = array[:, columns] if rows is None else array[rows, columns]
+    if isinstance(array, np.ndarray) and rows is not None:
+        chosen = array[rows, columns]
+    else:  # stored arrays are read by ranges
+        chosen = array[:, columns] if rows is None else np.asarray(array[:, columns])[rows]
     width = np.float64 if placement.dtype == torch.float64 else np.float32
     return torch.from_numpy(np.array(chosen, dtype=width, order="C")).to(placement.device)
 
@@ -92,6 +95,7 @@ class Targets:
     placement: Placement
     rows: NDArray[np.int64] | None = None
     op: str = "ridge"
+    first: int = 0  # number of the first target, where these are a part
 
     @property
     def n_targets(self) -> int:
@@ -102,19 +106,25 @@ class Targets:
         part = load(self.values, self.placement, self.rows, columns)
         if bool(part.isinf().any()):
             row, column = part.isinf().nonzero()[0].tolist()
-            at = [row if self.rows is None else int(self.rows[row]), columns.start + column]
+            at = [row if self.rows is None else int(self.rows[row]), self.first + columns.start + column]
             raise ValueError(f"{self.op}: Y must be finite (NaN in a target leaves it out), got inf at {at}")
         return part
 
 
 def as_array(op: str, name: str, values: Any) -> Array:
-    """Take tensors and NumPy arrays (memory maps too) as they are; make an array of lists and data frames."""
-    if isinstance(values, Tensor):
-        return values
+    """Tensors, NumPy arrays (memory maps too) and stored arrays (HDF5, Zarr) as they are; an array of lists, frames."""
     if hasattr(values, "toarray"):
         raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
+    if isinstance(values, Tensor) or _is_stored(values):
+        return values  # type: ignore[no-any-return]
     array = np.asarray(values)
     return array.astype(np.float64) if array.dtype.kind == "O" else array
+
+
+def _is_stored(values: Any) -> bool:
+    """Has the shape and dtype of an array, but its values lie elsewhere until they are asked for."""
+    known = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
+    return known and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
 
 
 def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
@@ -128,7 +138,7 @@ def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
         raise ValueError(f"{op}: X and Y must have the same number of samples, got {n_samples} and {values.shape[0]}")
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError(f"{op}: Y must have at least 1 target, got shape {tuple(values.shape)}")
-    return (values[:, None], True) if values.ndim == 1 else (values, False)
+    return (values[:][:, None], True) if values.ndim == 1 else (values, False)
 
 
 def check_matrix(op: str, name: str, array: Array) -> None:
