@@ -11,6 +11,8 @@ from gradkern.sketch import Sketch, sketch
 from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
+    from gradkern.encoding.banded import BandedRidgeCV
+    from gradkern.encoding.partition import variance_partition
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
@@ -32,6 +34,8 @@ __all__ = [
     "objectives",
     "RidgeCV",
     "cross_val_score",
+    "BandedRidgeCV",
+    "variance_partition",
     "Recording",
 ]
 
@@ -42,6 +46,8 @@ _HOMES = {
     "objectives": "gradkern.vision.objectives",
     "RidgeCV": "gradkern.encoding.ridge",
     "cross_val_score": "gradkern.encoding.scores",
+    "BandedRidgeCV": "gradkern.encoding.banded",
+    "variance_partition": "gradkern.encoding.partition",
     "Recording": "gradkern.recordings.recording",
 }
 

@@ -120,7 +120,7 @@ class BandedRidgeCV(RidgeCV):
         check_finite(op, "X", features)
         check_finite(op, "Y", responses)
         with torch.no_grad():
-            bands = make_bands(load(features, placement).split(widths, dim=1), bool(self.fit_intercept))
+            bands = make_bands(torch.split(load(features, placement), widths, 1), bool(self.fit_intercept))
             targets = Targets(responses, placement)
             gammas = torch.from_numpy(ratios).to(placement.device)
             found = search(bands, gammas, choice, targets)

@@ -65,7 +65,7 @@ class Bands:
 
     def to_features(self, coefficients: Tensor) -> Tensor:
         """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
-        parts = coefficients.split(self.widths)
+        parts = torch.split(coefficients, self.widths)
         return torch.cat([design.to_features(part) for design, part in zip(self.designs, parts, strict=True)])
 
 
@@ -174,7 +174,7 @@ def search(bands: Bands, gammas: Tensor, choice: Choice, targets: Targets) -> Fo
 def refit(bands: Bands, gammas: Tensor, found: Found, targets: Targets) -> Iterator[Refitted]:
     """Solve for all samples, ratio after ratio of those that some target chose, in blocks of its targets."""
     size = _MOST_TARGETS[bands.coordinates.device.type]
-    for number in found.ratio.unique().tolist():
+    for number in torch.bincount(found.ratio).nonzero()[:, 0].tolist():
         scaled = _scale(bands, gammas[number])
         design = make_design(scaled.coordinates, bands.intercept)
         for columns in (found.ratio == number).nonzero()[:, 0].split(size):
@@ -276,9 +276,7 @@ def _score_ratio(kfold: KFold, sums: _FoldSums | None, Y: Tensor) -> tuple[Tenso
     return scores / counted, len(kfold.factors) - counted.amax(0).long()
 
 
-def _keep_better(
-    found: Found, columns: slice, number: int, alphas: Tensor, scores: Tensor, undefined: Tensor
-) -> None:
+def _keep_better(found: Found, columns: slice, number: int, alphas: Tensor, scores: Tensor, undefined: Tensor) -> None:
     scores = torch.where(scores.isnan(), -torch.inf, scores)
     # alphas descend and argmax takes the first: of equals the larger wins
     best = scores.argmax(0)

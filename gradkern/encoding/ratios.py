@@ -41,17 +41,31 @@ def make_ratios(op: str, ratios: Any, n_bands: int, seed: Any) -> NDArray[np.flo
         if not good.all():
             row = int(np.argmin(good))
             raise ValueError(f"{op}: ratios must be {wanted}, got {values[row].tolist()} in row {row}")
-    values /= values.max(1, keepdims=True)  # sums of huge weights would overflow
-    return values / values.sum(1, keepdims=True)
+    return _normalised(values)
 
 
-def without_band(ratios: NDArray[np.float64], band: int) -> NDArray[np.float64]:
-    """The ratios [m', bands - 1] that the other bands have among themselves, each once, in their order."""
+def without_band(op: str, ratios: NDArray[np.float64], band: int) -> NDArray[np.float64]:
+    """The ratios [m', bands - 1] that the other bands have among themselves, each once, in their order.
+
+    Raises
+    ------
+    ValueError : no ratio has anything but this band
+    """
     rest = np.delete(ratios, band, axis=1)
-    rest = rest[rest.any(1)]
-    rest = rest / rest.sum(1, keepdims=True)
+    used = rest.any(1)
+    if not used.any():
+        raise ValueError(
+            f"{op}: ratios must have, in some row, more than band {band}, to compare with a model without it"
+        )
+    rest = _normalised(rest[used])
     _, first = np.unique(rest.round(12), axis=0, return_index=True)
-    return rest[np.sort(first)]
+    kept: NDArray[np.float64] = rest[np.sort(first)]
+    return kept
+
+
+def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return rows
 
 
 def _drawn(m: int, n_bands: int, seed: Any) -> NDArray[np.float64]:
