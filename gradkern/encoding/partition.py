@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.encoding.bands import make_bands, refit, search
+from gradkern.encoding.bands import join_bands, refit, search
+from gradkern.encoding.design import Design, make_design
 from gradkern.encoding.folds import Fold, Folds, check_groups
 from gradkern.encoding.inputs import (
     Array,
@@ -35,7 +36,7 @@ _COLUMNS_AT_ONCE = 1024
 class VariancePartition:
     """What the bands explain of each target on held-out samples; means over the outer folds.
 
-    Parameters
+    Attributes
     ----------
     joint : [v] R2 of the model of all bands
     product : [bands, v] product measure of each band, which adds up to `joint`
@@ -197,16 +198,16 @@ def variance_partition(
     joint, product, left = placement.empty(v).zero_(), *(placement.empty(n_bands, v).zero_() for _ in range(2))
     with torch.no_grad():
         for fold, folds in zip(outer.folds, inner, strict=True):
-            task = _Task(features, responses, placement, fold, replace(choice, folds=folds))
+            split = _split(features, responses, placement, fold)
             for number, model in enumerate(models):
-                for held in _held_out(task, model):
+                for held in _held_out(split, model, replace(choice, folds=folds)):
                     r2 = r_squared(held.responses, held.predictions) / len(outer)
                     if number:
                         left[number - 1, held.columns] += r2.to(left)
                         continue
                     joint[held.columns] += r2.to(joint)
-                    split = product_measure(held.responses, held.parts, held.intercept) / len(outer)
-                    product[:, held.columns] += split.to(product)
+                    measure = product_measure(held.responses, held.parts, held.intercept) / len(outer)
+                    product[:, held.columns] += measure.to(product)
     missing = int(joint.isnan().sum())
     if missing:
         warnings.warn(
@@ -227,14 +228,13 @@ class _Model:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Checked arrays, an outer fold, and how to choose on its training samples."""
+class _Split:
+    """One outer fold: bands of its training samples, held-out features about the bands' offsets, and targets."""
 
-    features: tuple[Array, ...]
-    responses: Array
-    placement: Placement
-    fold: Fold
-    choice: Choice
+    designs: tuple[Design, ...]
+    tested: tuple[Tensor, ...]  # [m, d_b]
+    training: Targets
+    held_out: Targets
 
 
 @dataclass(frozen=True)
@@ -260,23 +260,27 @@ def _models(op: str, ratios: NDArray[np.float64]) -> list[_Model]:
     return [_Model(everything, ratios), *without]
 
 
-def _held_out(task: _Task, model: _Model) -> Iterator[_HeldOut]:
+def _split(features: tuple[Array, ...], responses: Array, placement: Placement, fold: Fold) -> _Split:
+    designs = tuple(make_design(load(X, placement, fold.train), True) for X in features)
+    return _Split(
+        designs=designs,
+        tested=tuple(load(X, placement, fold.test) - each.offset for X, each in zip(features, designs, strict=True)),
+        training=Targets(responses, placement, fold.train),
+        held_out=Targets(responses, placement, fold.test),
+    )
+
+
+def _held_out(split: _Split, model: _Model, choice: Choice) -> Iterator[_HeldOut]:
     """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
-    placement, fold = task.placement, task.fold
-    bands = make_bands([load(task.features[band], placement, fold.train) for band in model.bands], True)
-    tested = [
-        load(task.features[band], placement, fold.test) - design.offset
-        for band, design in zip(model.bands, bands.designs, strict=True)
-    ]
-    widths = [len(design.offset) for design in bands.designs]
-    targets = Targets(task.responses, placement, fold.train)
-    gammas = torch.from_numpy(model.ratios).to(placement.device)
-    found = search(bands, gammas, task.choice, targets)
-    for fitted in refit(bands, gammas, found, targets):
-        held_out = Targets(task.responses[:, fitted.columns.tolist()], placement, fold.test).block(slice(None))
-        weights = torch.split(fitted.coefficients, widths)
+    bands = join_bands([split.designs[band] for band in model.bands])
+    tested = [split.tested[band] for band in model.bands]
+    gammas = torch.from_numpy(model.ratios).to(bands.offset.device)
+    found = search(bands, gammas, choice, split.training)
+    for fitted in refit(bands, gammas, found, split.training):
+        weights = torch.split(fitted.coefficients, [X.shape[1] for X in tested])
         parts = torch.stack([X @ w for X, w in zip(tested, weights, strict=True)])
-        yield _HeldOut(fitted.columns.cpu(), held_out, parts, fitted.at_offset)
+        responses = replace(split.held_out, values=split.held_out.values[:, fitted.columns.tolist()])
+        yield _HeldOut(fitted.columns.cpu(), responses.block(slice(None)), parts, fitted.at_offset)
 
 
 def _as_bands(op: str, Xs: Any) -> tuple[Array, ...]:

@@ -34,7 +34,7 @@ def make_ratios(op: str, ratios: Any, n_bands: int, seed: Any) -> NDArray[np.flo
         raise ValueError(f"{op}: ratios must be real numbers, got {values.dtype}")
     values = values.astype(np.float64)
     for wanted, good in (
-        ("finite", np.isfinite(values).all(1)),
+        ("finite", np.isfinite(values.sum(1))),  # and so must be their sum
         ("non-negative", (values >= 0).all(1)),
         ("positive for at least one band", (values > 0).any(1)),
     ):
