@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -115,6 +117,25 @@ def test_groups_stay_together():
     truth = truth_of(X, Y, WIDTHS, RATIOS, ALPHAS, list(GroupKFold(4).split(X, groups=groups)))
     model = BandedRidgeCV(WIDTHS, ALPHAS, ratios=RATIOS, cv=4).fit(X, Y, groups=groups)
     np.testing.assert_allclose(model.best_score_, truth.max((0, 1)), rtol=0, atol=1e-10)
+
+
+@given(
+    n=st.integers(6, 40),
+    bands=st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0.0, 0.01, 0.3, 1.0])), min_size=1, max_size=4),
+    k=st.integers(2, 3),
+    scoring=st.sampled_from(["r2", "r"]),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_bands_of_any_shape_are_scored_as_explicit_predictions_are(n, bands, k, scoring, seed):
+    widths, ratio = zip(*bands, strict=True)
+    assume(any(ratio))
+    rng = np.random.default_rng(seed)
+    X, Y = rng.standard_normal((n, sum(widths))), rng.standard_normal((n, 3))
+    ratio = np.array([ratio]) / sum(ratio)
+    (truth,) = truth_of(X, Y, widths, ratio, [0.1, 10.0], list(KFold(k).split(X)), scoring)
+    got = scores_of(BandedRidgeCV(widths, ratios=ratio, cv=k, scoring=scoring), X, Y, [0.1, 10.0])
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-10 * max(1, np.abs(truth).max()))
 
 
 # The peer
