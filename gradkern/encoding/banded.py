@@ -13,7 +13,7 @@ from gradkern.encoding.bands import Bands, Found, make_bands, refit, search
 from gradkern.encoding.inputs import Array, Targets, as_targets, check_finite, load, place
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import DEFAULT_ALPHAS, RidgeCV
-from gradkern.encoding.solve import Solution, Tally, make_choice, selection_folds
+from gradkern.encoding.solve import Tally, make_choice, selection_folds
 
 
 class BandedRidgeCV(RidgeCV):
@@ -171,12 +171,15 @@ class BandedRidgeCV(RidgeCV):
             coef[columns] = part.coefficients.T.to(coef.device)
             at_zero = part.at_offset - bands.offset.double() @ part.coefficients.double()
             intercept[columns] = at_zero.to(intercept)
-        score = torch.where(found.score.isneginf(), torch.nan, found.score).to(placement.dtype)
+        missing = found.score.isneginf()
+        score = torch.where(missing, torch.nan, found.score).to(placement.dtype)
         results = (coef, intercept, found.alpha, gammas[found.ratio], score)
         kept = [placement.hand_back(each[0] if one_target else each) for each in results]
         self.coef_, self.intercept_, self.alpha_, self.ratio_, self.best_score_ = kept
         tally = Tally(v)
-        tally.add(Solution(slice(None), found.alpha, score, coef, intercept, found.undefined, found.constant))
+        tally.constant = int(found.constant.sum())
+        tally.unscored = int((missing & ~found.constant).sum())
+        tally.partly = int((~missing & (found.undefined > 0)).sum())
         tally.warn(type(self).__name__, stacklevel=4)
 
 

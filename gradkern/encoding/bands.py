@@ -32,8 +32,7 @@ from gradkern.encoding.kfold import (
     factor_folds,
     score_folds,
 )
-from gradkern.encoding.metrics import sum_about_mean
-from gradkern.encoding.scored import constant_targets
+from gradkern.encoding.metrics import constant_columns
 from gradkern.encoding.solve import _MOST_TARGETS, _WORKING_SET_BYTES, Choice
 
 # What the factors of all ratios that are scored in one pass over the targets may take. A further pass takes
@@ -215,13 +214,10 @@ def _at_offset(bands: Bands, block: _Centred, coefficients: Tensor) -> Tensor:
 
 
 def _centred(responses: Tensor, intercept: bool) -> _Centred:
-    mean = responses.double().mean(0)
     # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
-    offset = mean.to(responses.dtype) if intercept else torch.zeros_like(responses[0])
+    offset = responses.double().mean(0).to(responses.dtype) if intercept else torch.zeros_like(responses[0])
     values = responses - offset if intercept else responses
-    spread = sum_about_mean(values)
-    constant = constant_targets(responses, slice(None), spread, spread + len(values) * mean.square())
-    return _Centred(values, offset, constant, responses[0])
+    return _Centred(values, offset, constant_columns(responses), responses[0])
 
 
 def _scale(bands: Bands, gamma: Tensor) -> Scaled:
@@ -238,16 +234,12 @@ def _factor_ratio(bands: Bands, gamma: Tensor, choice: Choice, alphas: Tensor) -
     scaled = _scale(bands, gamma)
     if not bands.shared:
         return factor_folds(make_design(scaled.coordinates, bands.intercept), choice.folds, alphas, choice.scoring)
-    gram = gram_of(scaled.coordinates)
-    design = Design(
+    # the folds read these three of a design, and what is the same for every band
+    design = replace(
+        bands.designs[0],
         coordinates=scaled.coordinates,
         mean=bands.mean[scaled.kept] * scaled.scale,
-        gram=gram,
-        values=gram.diagonal(),
-        offset=bands.offset,
-        leftover=bands.leftover,
-        outward=(),
-        intercept=bands.intercept,
+        gram=gram_of(scaled.coordinates),
     )
     kfold = factor_folds(design, choice.folds, alphas, choice.scoring)
     factors = []
