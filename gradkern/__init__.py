@@ -11,7 +11,9 @@ from gradkern.sketch import Sketch, sketch
 from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
+    from gradkern.encoding.banded import BandedRidgeCV
     from gradkern.encoding.classifier import RidgeClassifierCV
+    from gradkern.encoding.partition import variance_partition
     from gradkern.encoding.path import ridge_path
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
@@ -36,6 +38,8 @@ __all__ = [
     "RidgeClassifierCV",
     "ridge_path",
     "cross_val_score",
+    "BandedRidgeCV",
+    "variance_partition",
     "Recording",
 ]
 
@@ -48,6 +52,8 @@ _HOMES = {
     "RidgeClassifierCV": "gradkern.encoding.classifier",
     "ridge_path": "gradkern.encoding.path",
     "cross_val_score": "gradkern.encoding.scores",
+    "BandedRidgeCV": "gradkern.encoding.banded",
+    "variance_partition": "gradkern.encoding.partition",
     "Recording": "gradkern.recordings.recording",
 }
 

@@ -175,9 +175,14 @@ def _test_sums(
     P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool = False
 ) -> Divided | Tensor:
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
-    if len(P) <= max(_FEW, 2 * P.shape[1] // len(alphas)):
+    if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
     return _divide(P, root, centre, values, alphas, dtype, keep)
+
+
+def _are_few(n_test: int, r: int, a: int) -> bool:
+    """Whether predictions of so many test samples, of a alphas, are no dearer than the divided differences."""
+    return n_test <= max(_FEW, 2 * r // a)
 
 
 def _divide(
@@ -225,51 +230,76 @@ def _tiles(matrix: Tensor, near: Tensor, dtype: torch.dtype) -> tuple[Tile, ...]
     return tuple(tiles)
 
 
-def score_folds(kfold: KFold, Y: Tensor) -> Scored:
+@dataclass(frozen=True)
+class FoldSums:
+    """What the folds' samples add up to, for targets Y [n, b]: scores of several factors of one Z share them.
+
+    `rows` are Y multiplied by `root`; X'Y of each fold's test samples and of all [q, b]; moments of the test samples,
+    of all, and of each fold's training samples.
+    """
+
+    rows: Tensor
+    crosses: tuple[Tensor, ...]
+    total: Tensor
+    tested: Moments
+    whole: Moments
+    trained: tuple[Moments, ...]
+
+
+def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
+    """Sums over the samples of every fold, for targets Y [n, b] about any offset."""
+    Z, weights = kfold.coordinates, kfold.root.square() if kfold.weighted else None
+    rows = Y * kfold.root[:, None].to(Y.dtype) if kfold.weighted else Y
+    tested = moments(Y, [factor.test for factor in kfold.factors], weights)
+    crosses = tuple(Z[factor.test].T @ rows[factor.test] for factor in kfold.factors)
+    if kfold.partition:
+        trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
+        return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
+    trained = tuple(moments(Y, [factor.train], weights) for factor in kfold.factors)
+    return FoldSums(rows, crosses, Z.T @ rows, tested, moments(Y, [slice(None)], weights), trained)
+
+
+def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
     """Mean score over folds of every alpha, for targets Y [n, b] about any offset.
 
     A fold counts in a target's mean only where its score is defined: r2 needs test responses that vary, r
     needs predictions that vary too.
     """
-    Z, weights = kfold.coordinates, kfold.root.square() if kfold.weighted else None
-    rows = Y * kfold.root[:, None].to(Y.dtype) if kfold.weighted else Y
-    parts = moments(Y, [factor.test for factor in kfold.factors], weights)
-    crosses = [Z[factor.test].T @ rows[factor.test] for factor in kfold.factors]
-    total = sum_of(crosses) if kfold.partition else Z.T @ rows
-    whole = parts.together() if kfold.partition else moments(Y, [slice(None)], weights)
+    sums = sums or fold_sums(kfold, Y)
     scores = Y.new_zeros((len(kfold.alphas), Y.shape[1]), dtype=torch.float64)
     counted = torch.zeros_like(scores)
-    for number, factor in enumerate(kfold.factors):
-        training = parts.without(number) if kfold.partition else moments(Y, [factor.train], weights)
-        mean = training.mean[0] if kfold.intercept else torch.zeros_like(whole.total[0])
-        B = _products(factor, Z, rows, total, crosses[number], mean)
+    none = torch.zeros_like(sums.whole.total[0])
+    for number, (factor, trained) in enumerate(zip(kfold.factors, sums.trained, strict=True)):
+        mean = trained.mean[0] if kfold.intercept else none
+        B = _products(factor, kfold.coordinates, sums, number, mean)
         if kfold.intercept:
-            B[:, training.constant[0]] = 0
-        part = _Part(rows[factor.test], kfold.root[factor.test], crosses[number], parts, number)
+            B[:, trained.constant[0]] = 0
+        part = _Part(sums.rows[factor.test], kfold.root[factor.test], sums.crosses[number], sums.tested, number)
         fold_scores = _score_fold(factor, kfold.scoring, B, mean, part)
         defined = ~fold_scores.isnan()
         scores += torch.where(defined, fold_scores, 0.0)
         counted += defined
-    mean = whole.mean[0] if kfold.intercept else torch.zeros_like(whole.total[0])
-    cross = total.addr_(kfold.mean, mean.to(Y.dtype), alpha=-float(whole.mass[0]))
+    mean = sums.whole.mean[0] if kfold.intercept else none
+    cross = torch.addr(sums.total, kfold.mean, mean.to(Y.dtype), alpha=-float(sums.whole.mass[0]))
     # 0 / 0 is NaN: no fold gave a score
-    return Scored(scores / counted, cross, mean, len(kfold.factors) - counted.amax(0), whole.constant[0])
+    undefined = len(kfold.factors) - counted.amax(0).long()
+    return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
-def sum_of(parts: list[Tensor]) -> Tensor:
+def sum_of(parts: tuple[Tensor, ...]) -> Tensor:
     total = parts[0].clone()
     for part in parts[1:]:
         total.add_(part)
     return total
 
 
-def _products(factor: FoldFactor, Z: Tensor, rows: Tensor, total: Tensor, cross: Tensor, mean: Tensor) -> Tensor:
+def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: Tensor) -> Tensor:
     """B = V' X_train' (Y_train - mean) [r, b]."""
     if factor.own is not None:
-        B = factor.own.T @ rows[factor.train]
+        B = factor.own.T @ sums.rows[factor.train]
     else:
-        training = total - cross if factor.complement else Z[factor.train].T @ rows[factor.train]
-        B = factor.vectors.T @ training
+        complement = sums.total - sums.crosses[number] if factor.complement else None
+        B = factor.vectors.T @ (Z[factor.train].T @ sums.rows[factor.train] if complement is None else complement)
     return B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.train_mass)
 
 

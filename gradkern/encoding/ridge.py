@@ -6,8 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gradkern.encoding.folds import Folds, subset
@@ -17,21 +16,20 @@ from gradkern.encoding.inputs import (
     as_targets,
     check_choice,
     check_finite,
-    check_matrix,
     check_memory,
     check_sample_count,
     check_weights,
     load,
     place,
 )
-from gradkern.encoding.metrics import r_squared
+from gradkern.encoding.linear import LinearModel
 from gradkern.encoding.solve import COEFS, Choice, Fitting, Solver, Tally, factor, make_choice, selection_folds, solve
 
 # Wide, because raw gradients may be 1e-5 in size; an alpha more costs next to nothing.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
 
 
-class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class RidgeCV(LinearModel):
     """Ridge regression that chooses a penalty alpha for every target by cross-validation.
 
     Per target, minimises ``||y - X w - b||^2 + alpha ||w||^2`` (the intercept b is not penalised). The scores
@@ -173,50 +171,9 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         op = f"{type(self).__name__}.predict"
         if self.coef == "none":
             raise ValueError(f"{op}: needs the coefficients, got coef='none'")
-        features = self._features(X, reset=False)
-        fitted = self.coef_ if self.coef == "primal" else self.dual_coef_
-        one_target = fitted.ndim == 1
-        coef = fitted[None] if one_target else fitted
-        intercept = self.intercept_.reshape(1, -1)
-        placement = place(op, self.device, X=features, coef_=coef)
-        check_finite(op, "X", features)
-        given = load(features, placement)
         if self.coef == "dual":
-            given = given @ load(self.X_fit_, placement).T
-        predicted = given @ load(coef, placement).T + load(intercept, placement)
-        return placement.hand_back(predicted[:, 0] if one_target else predicted)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over targets of the R2 of the predictions, as scikit-learn's `r2_score` defines it.
-
-        X is [n, d], y [n, v] or [n]. A target that does not vary counts 1 where it is predicted perfectly,
-        else 0.
-        """
-        op = f"{type(self).__name__}.score"
-        predicted, _ = as_targets(op, self.predict(X), len(X))
-        responses, _ = as_targets(op, y, len(X))
-        check_finite(op, "y", responses)
-        placement = place(op, None, prediction=predicted, y=responses)
-        ours, theirs = load(responses, placement), load(predicted, placement)
-        weights = check_weights(op, sample_weight, len(X))
-        scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
-        r2 = r_squared(ours, theirs, scale)
-        return float(torch.where(r2.isnan(), (ours == theirs).all(0).double(), r2).mean())
-
-    def _features(self, X: Any, *, reset: bool) -> Array:
-        """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
-        if not isinstance(X, Tensor):
-            array: Array = validate_data(self, X, reset=reset, ensure_all_finite=False, ensure_min_samples=1)
-            return array
-        op = type(self).__name__
-        check_matrix(op, "X", X)
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {op} is expecting {self.n_features_in_} features as input"
-            )
-        return X
+            return self._predicted(op, X, self.dual_coef_, self.X_fit_)
+        return self._predicted(op, X, self.coef_)
 
     def _folds(self, n_samples: int, groups: Any) -> Folds | None:
         op = type(self).__name__
