@@ -390,9 +390,7 @@ def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Te
     return results
 
 
-def fold_scores(
-    B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor
-) -> tuple[Tensor, Tensor]:
+def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
     """The op `gradkern::fold_scores`: S (B * D) and U (B * E) + W (B * F), without the products in memory.
 
     Parameters

@@ -194,9 +194,7 @@ def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Te
     return sums[0], sums[1], sums[2], sums[3]
 
 
-def fold_scores(
-    B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor
-) -> tuple[Tensor, Tensor]:
+def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
     """S (B * D) and U (B * E) + W (B * F), in float64.
 
     Parameters

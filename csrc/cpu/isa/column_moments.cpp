@@ -21,8 +21,8 @@ struct Sums {
 
 // Adds some rows to kCount vectors of columns from `column` on; a last vector's `width` columns are copied out first.
 template <typename T, int kCount, bool whole>
-inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t count, int64_t column, int64_t width,
-                     Sums& sums) {
+inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t count, int64_t left, int64_t column,
+                     int64_t width, Sums& sums) {
   Doubles shift[kCount], sum[kCount], square[kCount], low[kCount], high[kCount];
 #pragma GCC unroll 4
   for (int v = 0; v < kCount; ++v) {
@@ -35,6 +35,10 @@ inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t co
   }
   for (int64_t i = 0; i < count; ++i) {
     const T* row = y + rows[i] * stride + column;
+    const T* ahead = y + rows[i + kRows < left ? i + kRows : left - 1] * stride + column;
+    for (int byte = 0; byte < static_cast<int>(kCount * kDoubles * sizeof(T)); byte += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(ahead) + byte, 0, 3);
+    }
     T padded[kDoubles] = {};
     if (!whole) {
       for (int64_t j = 0; j < width; ++j) padded[j] = row[j];
@@ -66,13 +70,13 @@ void add_group(const T* y, const GroupRows& group, Sums& sums) {
     const int64_t* rows = group.rows + first;
     int64_t column = 0;
     for (; column + kTile * kDoubles <= group.width; column += kTile * kDoubles) {
-      add_rows<T, kTile, true>(y, group.stride, rows, count, column, 0, sums);
+      add_rows<T, kTile, true>(y, group.stride, rows, count, group.count - first, column, 0, sums);
     }
     for (; column + kDoubles <= group.width; column += kDoubles) {
-      add_rows<T, 1, true>(y, group.stride, rows, count, column, 0, sums);
+      add_rows<T, 1, true>(y, group.stride, rows, count, group.count - first, column, 0, sums);
     }
     if (column < group.width) {
-      add_rows<T, 1, false>(y, group.stride, rows, count, column, group.width - column, sums);
+      add_rows<T, 1, false>(y, group.stride, rows, count, group.count - first, column, group.width - column, sums);
     }
   }
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kVectors = 3;
 constexpr int kTileAlphas = GK_LANES == 16 ? 8 : 4;  // a tile's sums take three quarters of the registers
+constexpr int64_t kAhead = 8;
 constexpr int kStrip = kVectors * kDoubles;
 static_assert(kStripColumns % kStrip == 0);
 
@@ -29,6 +30,11 @@ void form_panel(const T* b, const X* x, int64_t stride, int64_t steps, int64_t w
     const T* left = b + j * stride;
     const X* right = x + j * stride;
     double* out = panel + j * kStrip;
+    const int64_t ahead = (j + kAhead < steps ? kAhead : steps - 1 - j) * stride;
+    for (int64_t at = 0; at < width; at += 64 / static_cast<int64_t>(sizeof(X))) {
+      __builtin_prefetch(left + ahead + at, 0, 3);
+      __builtin_prefetch(right + ahead + at, 0, 3);
+    }
     int64_t column = 0;
     for (; column + kStrip <= width; column += kStrip, out += steps * kStrip) {
       for (int v = 0; v < kVectors; ++v) {

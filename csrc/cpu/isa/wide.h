@@ -1,5 +1,9 @@
 // Vectors of doubles of one instruction set: as many bytes as its vectors of floats.
 #pragma once
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "kernels.h"
 
 namespace gradkern::GK_ISA {
@@ -13,8 +17,15 @@ typedef float FewFloats __attribute__((vector_size(4 * kDoubles), aligned(4), ma
 
 inline Doubles load_wide(const double* x) { return *reinterpret_cast<const DoublesAnywhere*>(x); }
 
+// Written with __builtin_convertvector, GCC 12 converts the halves of a vector one by one and puts them together.
 inline Doubles load_wide(const float* x) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_cvtps_pd(_mm256_loadu_ps(x));
+#elif defined(__AVX2__)
+  return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(x));
+#else
   return __builtin_convertvector(*reinterpret_cast<const FewFloats*>(x), Doubles);
+#endif
 }
 
 inline void store(Doubles values, double* to) { *reinterpret_cast<DoublesAnywhere*>(to) = values; }
