@@ -283,6 +283,11 @@ class _Conv(torch.autograd.Function):
 # What ridge scores need beside products. Nobody differentiates a choice of alpha: these have no gradient.
 
 
+def _run(kernel: Callable[..., None], *arrays: Tensor) -> None:
+    """A native kernel on inputs and results, where the first of them is."""
+    kernel(*(to_dlpack(x.detach()) for x in arrays), *_execution(arrays[0]))
+
+
 def _check_groups(f: int) -> None:
     if f < 0:
         raise ValueError(f"column_moments: f must not be negative, got {f}")
@@ -304,7 +309,7 @@ def _moments_fake(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
 
 def _moments_native(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
     results = _moments_fake(y, group, f)
-    _native.column_moments(to_dlpack(y.detach()), to_dlpack(group), *map(to_dlpack, results), *_execution(y))
+    _run(_native.column_moments, y, group, *results)
     return results
 
 
@@ -317,7 +322,7 @@ def _scores_fake(B: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scores_native(*arrays: Tensor) -> tuple[Tensor, Tensor]:
     results = _scores_fake(*arrays)
-    _native.fold_scores(*(to_dlpack(x.detach()) for x in (*arrays, *results)), *_execution(arrays[0]))
+    _run(_native.fold_scores, *arrays, *results)
     return results
 
 
@@ -332,7 +337,7 @@ def _scale_fake(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
 
 def _scale_native(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
     out = _scale_fake(C, values, alpha)
-    _native.select_scale(*(to_dlpack(x.detach()) for x in (C, values, alpha, out)), *_execution(C))
+    _run(_native.select_scale, C, values, alpha, out)
     return out
 
 

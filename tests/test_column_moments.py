@@ -23,7 +23,7 @@ def emulated_run(library: ctypes.CDLL, case: MomentsCase, dtype: torch.dtype, sc
 
 
 def assert_true(results: Moments, case: MomentsCase, dtype: torch.dtype) -> None:
-    """To c * eps * sqrt(n) * scale: for sums, n of the largest; for spreads, those about a row a few deviations away."""
+    """To c * eps * sqrt(n) * scale: n of the largest, or the spread about a row a few deviations away."""
     y, group = case.inputs(dtype)
     true = reference.column_moments(y, group, case.f)
     assert [each.dtype for each in results] == [torch.float64, torch.float64, dtype, dtype]
