@@ -1,5 +1,4 @@
-// column_moments on the CPU, compiled once per instruction set (GK_ISA, GK_LANES): one group's rows, one run of
-// columns.
+// column_moments on the CPU, compiled once per instruction set (GK_ISA, GK_LANES): a group's rows, a run of columns.
 //
 //   d = y - shift,   sum = sum d + count * shift,   spread = sum d^2 - (sum d)^2 / count
 //
@@ -12,17 +11,23 @@ namespace gradkern::GK_ISA {
 namespace {
 
 constexpr int kTile = GK_LANES == 16 ? 4 : 2;  // vectors: five sums of each fill the registers
-constexpr int64_t kRows = 16;
+constexpr int64_t kRows = 16;                  // and lines fetched ahead of their use: rows lie in different pages
 constexpr int64_t kPadded = kMomentColumns + kTile * kDoubles;
 
 struct Sums {
   double shift[kPadded], sum[kPadded], square[kPadded], low[kPadded], high[kPadded];
 };
 
-// Adds some rows to kCount vectors of columns from `column` on; a last vector's `width` columns are copied out first.
+// Some of a group's rows, of those that are left.
+struct Some {
+  const int64_t* rows;
+  int64_t count, left;
+  int64_t ahead(int64_t i) const { return rows[i + kRows < left ? i + kRows : left - 1]; }
+};
+
+// Adds some rows to kCount vectors of columns from `column` on; of a last vector, `width` columns are copied out first.
 template <typename T, int kCount, bool whole>
-inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t count, int64_t left, int64_t column,
-                     int64_t width, Sums& sums) {
+inline void add_rows(const T* y, int64_t stride, const Some& some, int64_t column, int64_t width, Sums& sums) {
   Doubles shift[kCount], sum[kCount], square[kCount], low[kCount], high[kCount];
 #pragma GCC unroll 4
   for (int v = 0; v < kCount; ++v) {
@@ -33,11 +38,11 @@ inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t co
     low[v] = load_wide(sums.low + at);
     high[v] = load_wide(sums.high + at);
   }
-  for (int64_t i = 0; i < count; ++i) {
-    const T* row = y + rows[i] * stride + column;
-    const T* ahead = y + rows[i + kRows < left ? i + kRows : left - 1] * stride + column;
+  for (int64_t i = 0; i < some.count; ++i) {
+    const T* row = y + some.rows[i] * stride + column;
+    const char* ahead = reinterpret_cast<const char*>(y + some.ahead(i) * stride + column);
     for (int byte = 0; byte < static_cast<int>(kCount * kDoubles * sizeof(T)); byte += 64) {
-      __builtin_prefetch(reinterpret_cast<const char*>(ahead) + byte, 0, 3);
+      __builtin_prefetch(ahead + byte, 0, 3);
     }
     T padded[kDoubles] = {};
     if (!whole) {
@@ -66,18 +71,16 @@ inline void add_rows(const T* y, int64_t stride, const int64_t* rows, int64_t co
 template <typename T>
 void add_group(const T* y, const GroupRows& group, Sums& sums) {
   for (int64_t first = 0; first < group.count; first += kRows) {
-    const int64_t count = group.count - first < kRows ? group.count - first : kRows;
-    const int64_t* rows = group.rows + first;
+    const int64_t left = group.count - first;
+    const Some some{group.rows + first, left < kRows ? left : kRows, left};
     int64_t column = 0;
     for (; column + kTile * kDoubles <= group.width; column += kTile * kDoubles) {
-      add_rows<T, kTile, true>(y, group.stride, rows, count, group.count - first, column, 0, sums);
+      add_rows<T, kTile, true>(y, group.stride, some, column, 0, sums);
     }
     for (; column + kDoubles <= group.width; column += kDoubles) {
-      add_rows<T, 1, true>(y, group.stride, rows, count, group.count - first, column, 0, sums);
+      add_rows<T, 1, true>(y, group.stride, some, column, 0, sums);
     }
-    if (column < group.width) {
-      add_rows<T, 1, false>(y, group.stride, rows, count, group.count - first, column, group.width - column, sums);
-    }
+    if (column < group.width) add_rows<T, 1, false>(y, group.stride, some, column, group.width - column, sums);
   }
 }
 

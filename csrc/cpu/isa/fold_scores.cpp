@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kVectors = 3;
 constexpr int kTileAlphas = GK_LANES == 16 ? 8 : 4;  // a tile's sums take three quarters of the registers
-constexpr int64_t kAhead = 8;
+constexpr int64_t kAhead = 8;                        // rows fetched ahead of their use: they lie in different pages
 constexpr int kStrip = kVectors * kDoubles;
 static_assert(kStripColumns % kStrip == 0);
 
