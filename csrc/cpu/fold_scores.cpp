@@ -12,7 +12,7 @@
 namespace gradkern::cpu {
 namespace {
 
-constexpr int64_t kPieceStrips = 4;  // sums and products of a hundred alphas then stay in a thread's own cache
+constexpr int64_t kPieceStrips = 8;  // sums and products of a hundred alphas then stay in a thread's own cache
 constexpr int64_t kSmall = 1 << 16;
 
 double* doubles(Scratch& scratch, int64_t count) { return reinterpret_cast<double*>(scratch.floats(2 * count)); }

@@ -20,7 +20,7 @@ inline Doubles load_wide(const double* x) { return *reinterpret_cast<const Doubl
 // Written with __builtin_convertvector, GCC 12 converts the halves of a vector one by one and puts them together.
 inline Doubles load_wide(const float* x) {
 #if defined(__AVX512F__)
-  return (Doubles)_mm512_cvtps_pd(_mm256_loadu_ps(x));
+  return (Doubles)_mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(x));  // of _mm512_cvtps_pd it warns, wrongly
 #elif defined(__AVX2__)
   return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(x));
 #else
