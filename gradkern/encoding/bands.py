@@ -24,7 +24,7 @@ from gradkern.encoding.design import Design, gram_of, make_design
 from gradkern.encoding.inputs import Targets
 from gradkern.encoding.kfold import KFold, factor_folds, fold_sums, score_folds
 from gradkern.encoding.metrics import constant_columns
-from gradkern.encoding.solve import _MOST_TARGETS, _WORKING_SET_BYTES, Choice
+from gradkern.encoding.solve import _MOST_TARGETS, _WORKING_SET_BYTES, Choice, first_best
 
 # What the factors of all ratios that are scored in one pass over the targets may take. A further pass takes
 # Z_k'Y_k again, which is cheap beside what a ratio costs where the factors are this large.
@@ -158,7 +158,7 @@ def search(bands: Bands, gammas: Tensor, choice: Choice, targets: Targets) -> Fo
             for number, kfold in enumerate(factored, start):
                 scored = score_folds(kfold, block.values, sums)
                 scored.scores[:, block.constant] = torch.nan
-                _keep_better(found, columns, number, alphas, scored.scores, scored.undefined)
+                _keep_better(found, columns, number, alphas, scored.scores, scored.undefined, block.values.dtype)
     return found
 
 
@@ -234,11 +234,11 @@ def _factor_ratio(bands: Bands, gamma: Tensor, choice: Choice, alphas: Tensor) -
     return replace(kfold, coordinates=bands.coordinates, mean=mean, factors=tuple(factors))
 
 
-def _keep_better(found: Found, columns: slice, number: int, alphas: Tensor, scores: Tensor, undefined: Tensor) -> None:
-    scores = torch.where(scores.isnan(), -torch.inf, scores)
-    # alphas descend and argmax takes the first: of equals the larger wins
-    best = scores.argmax(0)
-    score = scores.gather(0, best[None])[0]
+def _keep_better(
+    found: Found, columns: slice, number: int, alphas: Tensor, scores: Tensor, undefined: Tensor, dtype: torch.dtype
+) -> None:
+    best = first_best(scores, dtype)
+    score = torch.where(scores.isnan(), -torch.inf, scores).gather(0, best[None])[0]
     better = score > found.score[columns]
     for kept, new in (
         (found.score, score),

@@ -90,12 +90,12 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = column_or_1d(y, warn=True)
         coder = LabelBinarizer(pos_label=1, neg_label=-1).fit(labels)
         self.classes_ = coder.classes_
-        if len(self.classes_) < 2:
-            raise ValueError(f"{op}: y must have at least 2 classes, got 1 class, {self.classes_[0]}")
         weights = check_weights(op, sample_weight, len(labels))
+        there = np.unique(labels if weights is None else labels[weights > 0])
+        if len(there) < 2:
+            raise ValueError(f"{op}: y must have at least 2 classes (with weight), got 1 class, {there[0]}")
         if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, labels)
-            weights = balance if weights is None else weights * balance
+            weights = self._balanced(labels, np.ones(len(labels)) if weights is None else weights)
         self.ridge_ = RidgeCV(
             self.alphas,
             cv=self._splits(X, labels, groups),
@@ -108,6 +108,16 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ).fit(X, coder.transform(labels).astype(X.dtype), sample_weight=weights)
         self.coef_, self.intercept_ = self.ridge_.coef_, self.ridge_.intercept_
         return self
+
+    def _balanced(self, labels: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.class_weight != "balanced":
+            scaled: NDArray[np.float64] = weights * compute_sample_weight(self.class_weight, labels)
+            return scaled
+        place = np.searchsorted(self.classes_, labels)
+        of_class = np.bincount(place, weights, len(self.classes_))
+        share = weights.sum() / (np.count_nonzero(of_class) * np.where(of_class > 0, of_class, 1.0))
+        balanced: NDArray[np.float64] = weights * share[place]
+        return balanced
 
     def _splits(self, X: NDArray[Any], labels: NDArray[Any], groups: Any) -> Any:
         if self.selection != "kfold":

@@ -78,13 +78,13 @@ def _correlation(root: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def score_gcv(factor: ClosedForm, Y: Tensor) -> Scored:
-    """1 - n GCV / SST of every alpha, GCV = (|e|^2 / n) / (1 - trace(H) / n)^2, for Y [n, b]."""
+    """1 - n GCV / SST of every alpha, GCV = (|e|^2 / n) / (1 - trace(H) / n)^2, for Y [n, b]; n sums the weights."""
     about = _about(factor, Y)
     _, inside, perpendicular = _split(factor, Y, about)
-    n = Y.shape[0]
+    mass = about.mass[0]
     squares = inside.double().square()
     errors = perpendicular.double().square().sum(0) + factor.kept.square() @ squares
-    freedom = (factor.outside.sum() + factor.kept.sum(1)) / n
+    freedom = (mass - len(Y) + factor.outside.sum() + factor.kept.sum(1)) / mass
     return _scored(factor, about, 1 - errors / freedom[:, None] ** 2 / about.spread[0], inside)
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradkern import ops
 from gradkern.encoding.design import Design, eigenpairs, gram_of, make_design, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
-from gradkern.encoding.metrics import Moments, moments
+from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
 from gradkern.encoding.scored import Scored
 
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
@@ -250,13 +251,15 @@ def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
     """Sums over the samples of every fold, for targets Y [n, b] about any offset."""
     Z, weights = kfold.coordinates, kfold.root.square() if kfold.weighted else None
     rows = Y * kfold.root[:, None].to(Y.dtype) if kfold.weighted else Y
-    tested = moments(Y, [factor.test for factor in kfold.factors], weights)
+    tests = [factor.test for factor in kfold.factors]
+    # test sets that share samples are taken one by one
+    tested = moments(Y, tests, weights) if kfold.partition else stacked(moments_of(Y, rows, weights) for rows in tests)
     crosses = tuple(Z[factor.test].T @ rows[factor.test] for factor in kfold.factors)
     if kfold.partition:
         trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
         return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
-    trained = tuple(moments(Y, [factor.train], weights) for factor in kfold.factors)
-    return FoldSums(rows, crosses, Z.T @ rows, tested, moments(Y, [slice(None)], weights), trained)
+    trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
+    return FoldSums(rows, crosses, Z.T @ rows, tested, moments_of(Y, slice(None), weights), trained)
 
 
 def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
@@ -343,14 +346,21 @@ def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tenso
 def _divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] from B and D = P'Y_test [r, b]; far terms nearly cancel: float64."""
     wide = B.double()
-    product = divided.shrinkage @ (wide * D)
-    square = divided.far_weights @ (divided.differences @ wide).mul_(wide)
-    for term in divided.near:
-        near = torch.empty_like(wide)
-        for tile in term.tiles:
-            torch.mul(tile.values @ B[tile.columns], wide[tile.rows], out=near[tile.rows])
-        square.addmm_(term.weights, near)
+    far, first, *more = divided.differences @ wide, *divided.near
+    product, square = ops.fold_scores(
+        B, D, far, _banded(first, B), divided.shrinkage, divided.far_weights, first.weights
+    )
+    for term in more:
+        square.addmm_(term.weights, _banded(term, B).double().mul_(wide))
     return product, square
+
+
+def _banded(term: NearPairs, B: Tensor) -> Tensor:
+    """M_near B [r, b]."""
+    near = torch.empty_like(B)
+    for tile in term.tiles:
+        torch.mm(tile.values, B[tile.columns], out=near[tile.rows])
+    return near
 
 
 def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 """Column-wise statistics and scores of predictions, in float64."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from gradkern import ops
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,34 @@ class Moments:
         return Moments(*kept).together()
 
 
-def moments(Y: Tensor, rows: list[slice | Tensor], weights: Tensor | None = None) -> Moments:
-    """Of the columns of Y [n, b] in every group of rows, with weights [n] in float64."""
-    parts = [_moments(Y[index], None if weights is None else weights[index]) for index in rows]
-    return Moments(*(torch.stack(part) for part in zip(*parts, strict=True)))
+def moments(Y: Tensor, rows: Sequence[slice | Tensor], weights: Tensor | None = None) -> Moments:
+    """Of the columns of Y [n, b] in every group of rows, no row in two groups, with weights [n] in float64."""
+    if weights is not None:
+        parts = [_weighted_moments(Y[index], weights[index]) for index in rows]
+        return Moments(*(torch.stack(part) for part in zip(*parts, strict=True)))
+    group = torch.full((len(Y),), -1, dtype=torch.int32, device=Y.device)
+    for number, index in enumerate(rows):
+        group[index] = number
+    mass = torch.bincount(group[group >= 0], minlength=len(rows)).double()
+    return Moments(mass, *ops.column_moments(Y if Y.stride(1) == 1 else Y.contiguous(), group, len(rows)))
 
 
-def _moments(Y: Tensor, weights: Tensor | None) -> tuple[Tensor, ...]:
-    wide = Y.double()
-    if weights is None:
-        mass, total = wide.new_tensor(float(len(Y))), wide.sum(0)
-        spread = (wide - total / mass).square_().sum(0)
-    else:
-        mass, total = weights.sum(), weights @ wide
-        spread = weights @ (wide - total / mass).square_()
-    return mass, total, spread, Y.amin(0), Y.amax(0)
+def moments_of(Y: Tensor, rows: slice | Tensor, weights: Tensor | None = None) -> Moments:
+    """Of one group of rows, in which a row may be several times."""
+    return moments(Y[rows], [slice(None)], None if weights is None else weights[rows])
+
+
+def stacked(groups: Iterable[Moments]) -> Moments:
+    """Several groups as one object."""
+    parts = list(groups)
+    names = ("mass", "total", "spread", "low", "high")
+    return Moments(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _weighted_moments(Y: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+    wide, mass = Y.double(), weights.sum()
+    total = weights @ wide
+    return mass, total, weights @ (wide - total / mass).square_(), Y.amin(0), Y.amax(0)
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkern import ops
 from gradkern.encoding.closed_form import factor_closed_form, score_gcv, score_leave_one_out
 from gradkern.encoding.design import Design, make_design
 from gradkern.encoding.folds import Folds, resolve_folds
@@ -18,6 +19,7 @@ from gradkern.encoding.scored import Scored
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
+_EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
 _WORKING_SET_BYTES = 256 * 2**20
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
@@ -146,14 +148,14 @@ def solve(solver: Solver, targets: Targets, max_memory: int | None, shared: bool
         for columns in blocks(solver, targets.n_targets, max_memory):
             scores = _scored(solver, targets.block(columns))[1].scores
             total += torch.where(scores.isnan(), 0.0, scores).sum(1)
-        chosen = total.argmax()
+        chosen = first_best(total[:, None], torch.float32)[0]
     for columns in blocks(solver, targets.n_targets, max_memory):
         yield _solve_block(solver, targets.block(columns), columns, chosen)
 
 
 def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
     """What responses are taken about [b], their scores, and which have a NaN: these count as constant."""
-    missing = responses.isnan().any(0)
+    missing = responses.sum(0).isnan()
     if bool(missing.any()):
         responses = responses.masked_fill(missing, 0.0)
     offset = torch.zeros_like(responses[0])
@@ -166,17 +168,27 @@ def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
     return offset, scored, missing
 
 
+def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which alpha [b] has the best of scores [a, b], to rounding.
+
+    Alphas descend: of equals the larger wins, the largest where no score is. A perfect fit has many equals.
+    """
+    ordered = torch.where(scores.isnan(), -torch.inf, scores)
+    best = ordered.amax(0)
+    enough = best - _EQUAL[dtype] * (1 + best.abs())
+    return torch.where(best.isneginf(), True, ordered >= enough).int().argmax(0)
+
+
 def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
     design = solver.design
     offset, scored, missing = _scored(solver, responses)
     scores = scored.scores
-    # alphas descend and argmax takes the first: of equals the larger wins, the largest where no score is
-    best = torch.where(scores.isnan(), -torch.inf, scores).argmax(0)
+    best = first_best(scores, responses.dtype)
     if chosen is not None:
         best = chosen.expand_as(best)
     alpha = solver.alphas[best]
     score = scores.gather(0, best[None])[0]
-    placed = scored.cross / (design.values[:, None] + alpha).to(responses.dtype)
+    placed = ops.select_scale(scored.cross, design.values, alpha)
     coefficients = _TO[solver.coef](design, placed)
     coefficients[:, scored.constant] = 0
     at_offset = torch.zeros_like(scored.mean)
