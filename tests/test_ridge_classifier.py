@@ -61,9 +61,7 @@ def test_folds_are_stratified_and_groups_stay_whole(flowers):
 
 def test_bad_labels_are_named(flowers):
     X, y = flowers
-    with pytest.raises(
-        ValueError, match=r"RidgeClassifierCV: y must have at least 2 classes \(with weight\), got 1 class, 7"
-    ):
+    with pytest.raises(ValueError, match=r"y must have at least 2 classes \(with weight\), got 1 class, 7"):
         RidgeClassifierCV().fit(X, np.full(150, 7))
     with pytest.raises(ValueError, match="Unknown label type"):
         RidgeClassifierCV().fit(X, y + 0.5)
