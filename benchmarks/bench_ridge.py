@@ -1,5 +1,5 @@
-"""RidgeCV with an alpha per target against himalaya's RidgeCV at its best setting (torch backend, targets in batches), and
-against what one would write in torch: an eigendecomposition per fold, predictions of every alpha.
+"""RidgeCV with an alpha per target against himalaya's RidgeCV at its best setting (torch backend, targets in batches),
+and against what one would write in torch: an eigendecomposition per fold, predictions of every alpha.
 
 All get float32, five contiguous folds, an intercept, and the mean of the folds' R2 as the criterion.
 """
