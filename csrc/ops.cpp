@@ -3,9 +3,15 @@
 
 #include <algorithm>
 
+#include "cpu/column_moments.h"
+#include "cpu/fold_scores.h"
+#include "cpu/select_scale.h"
 #include "cpu/sketch.h"
 #include "cpu/sketch_conv.h"
 #include "cpu/sketch_outer.h"
+#include "cuda/column_moments.h"
+#include "cuda/fold_scores.h"
+#include "cuda/select_scale.h"
 #include "cuda/sketch.h"
 #include "cuda/sketch_conv.h"
 #include "cuda/sketch_outer.h"
@@ -28,21 +34,33 @@ struct Name {
 
 std::ostream& operator<<(std::ostream& text, const Name& name) { return text << name.op << ": " << name.argument; }
 
-void check_layout(const Name& name, const View& view, int ndim) {
+void check_dimensions(const Name& name, const View& view, int ndim) {
   GK_CHECK(view.ndim == ndim,
            name << " must have " << ndim << " dimensions, got shape " << describe(view.shape, view.ndim));
-  GK_CHECK(is_contiguous(view), name << " must be contiguous, got shape " << describe(view.shape, view.ndim)
-                                     << " with strides " << describe(view.strides, view.ndim)
-                                     << "; call .contiguous() on it");
+}
+
+void check_address(const Name& name, const View& view) {
   GK_CHECK(view.size() == 0 || reinterpret_cast<uintptr_t>(view.data) % element_size(view.dtype) == 0,
            name << " must begin at a multiple of its element's " << element_size(view.dtype) << " bytes, got address "
                 << view.data << "; call .clone() on it");
+}
+
+void check_layout(const Name& name, const View& view, int ndim) {
+  check_dimensions(name, view, ndim);
+  GK_CHECK(is_contiguous(view), name << " must be contiguous, got shape " << describe(view.shape, view.ndim)
+                                     << " with strides " << describe(view.strides, view.ndim)
+                                     << "; call .contiguous() on it");
+  check_address(name, view);
 }
 
 void check_beside(const Name& name, const View& view, const View& x, const char* x_name) {
   GK_CHECK(view.device == x.device && view.device_index == x.device_index,
            name << " must be on the device of " << x_name << ", got " << device_name(view.device) << ":"
                 << view.device_index << " beside " << device_name(x.device) << ":" << x.device_index);
+}
+
+void check_threads(const char* op, const Execution& execution) {
+  GK_CHECK(execution.threads >= 1, op << ": threads must be at least 1, got " << execution.threads);
 }
 
 struct Results {
@@ -64,7 +82,7 @@ void check_results(const char* op, const View& x, const char* x_name, const Resu
   check_beside({op, "workspace"}, results.workspace, x, x_name);
   GK_CHECK(results.workspace.shape[0] >= needed,
            op << ": workspace must hold " << needed << " floats, got " << results.workspace.shape[0]);
-  GK_CHECK(execution.threads >= 1, op << ": threads must be at least 1, got " << execution.threads);
+  check_threads(op, execution);
 }
 
 // Two factors of one product.
@@ -73,6 +91,57 @@ void check_factors(const char* op, const View& x, const char* x_name, const View
   GK_CHECK(g.dtype == x.dtype, op << ": g must have the dtype of " << x_name << ", got " << dtype_name(g.dtype)
                                   << " beside " << dtype_name(x.dtype));
   check_beside({op, "g"}, g, x, x_name);
+}
+
+// A matrix whose rows may lie apart.
+void check_rows(const Name& name, const View& view) {
+  check_dimensions(name, view, 2);
+  const bool beside = view.shape[1] < 2 || view.strides[1] == 1, apart = view.strides[0] >= view.shape[1];
+  GK_CHECK(view.size() == 0 || (beside && (view.shape[0] < 2 || apart)),
+           name << " must have contiguous rows, got shape " << describe(view.shape, 2) << " with strides "
+                << describe(view.strides, 2) << "; call .contiguous() on it");
+  check_address(name, view);
+}
+
+void check_float_or_double(const Name& name, const View& view) {
+  GK_CHECK(view.dtype == Dtype::f32 || view.dtype == Dtype::f64,
+           name << " must be float32 or float64, got " << dtype_name(view.dtype));
+}
+
+// An array of a given shape and dtype that lies beside another.
+struct Expected {
+  int ndim;
+  int64_t shape[2];
+  Dtype dtype;
+};
+
+void check_array(const Name& name, const View& view, const Expected& expected, const View& x, const char* x_name) {
+  check_layout(name, view, expected.ndim);
+  GK_CHECK(std::equal(expected.shape, expected.shape + expected.ndim, view.shape),
+           name << " must have shape " << describe(expected.shape, expected.ndim) << ", got "
+                << describe(view.shape, view.ndim));
+  GK_CHECK(view.dtype == expected.dtype,
+           name << " must be " << dtype_name(expected.dtype) << ", got " << dtype_name(view.dtype));
+  check_beside(name, view, x, x_name);
+}
+
+// On a GPU the labels are not looked at here, as that would wait for it: the kernel makes every result NaN.
+void check_labels(const Labels& group, const View& y, int64_t f) {
+  const Name name{"column_moments", "group"};
+  GK_CHECK(group.ndim == 1 && (group.count < 2 || group.stride == 1),
+           name << " must be contiguous and have 1 dimension, got " << group.ndim << " dimensions and stride "
+                << group.stride);
+  GK_CHECK(group.count == y.shape[0],
+           name << " must label each of the " << y.shape[0] << " rows of y, got " << group.count << " labels");
+  View place;
+  place.device = group.device;
+  place.device_index = group.device_index;
+  check_beside(name, place, y, "y");
+  if (group.device != Device::cpu) return;
+  for (int64_t i = 0; i < group.count; ++i) {
+    GK_CHECK(group.data[i] >= -1 && group.data[i] < f, name << " must hold numbers from -1 to f - 1 = " << f - 1
+                                                            << ", got " << group.data[i] << " for row " << i);
+  }
 }
 
 constexpr int64_t kWide = 1 << 20;  // products of such numbers fit into 64 bits
@@ -164,6 +233,64 @@ void sketch_conv(const View& x, const View& g, const View& workspace, const View
     cpu::sketch_conv(x, g, out, shape, spec, bias, execution.threads);
   } else {
     cuda::sketch_conv(x, g, static_cast<float*>(workspace.data), out, shape, spec, bias, execution);
+  }
+}
+
+void column_moments(const View& y, const Labels& group, const ColumnMoments& results, const Execution& execution) {
+  const char* op = "column_moments";
+  check_rows({op, "y"}, y);
+  check_float_or_double({op, "y"}, y);
+  check_dimensions({op, "sum"}, results.sum, 2);
+  const int64_t f = results.sum.shape[0], b = y.shape[1];
+  check_labels(group, y, f);
+  check_array({op, "sum"}, results.sum, {2, {f, b}, Dtype::f64}, y, "y");
+  check_array({op, "spread"}, results.spread, {2, {f, b}, Dtype::f64}, y, "y");
+  check_array({op, "low"}, results.low, {2, {f, b}, y.dtype}, y, "y");
+  check_array({op, "high"}, results.high, {2, {f, b}, y.dtype}, y, "y");
+  check_threads(op, execution);
+  if (y.device == Device::cpu) {
+    cpu::column_moments(y, group, results, execution.threads);
+  } else {
+    cuda::column_moments(y, group, results, execution.stream);
+  }
+}
+
+void fold_scores(const FoldFactors& factors, const FoldWeights& weights, const View& product, const View& square,
+                 const Execution& execution) {
+  const char* op = "fold_scores";
+  const View& B = factors.B;
+  check_layout({op, "B"}, B, 2);
+  check_float_or_double({op, "B"}, B);
+  check_dimensions({op, "S"}, weights.S, 2);
+  const int64_t r = B.shape[0], b = B.shape[1], a = weights.S.shape[0];
+  check_array({op, "D"}, factors.D, {2, {r, b}, B.dtype}, B, "B");
+  check_array({op, "E"}, factors.E, {2, {r, b}, Dtype::f64}, B, "B");
+  check_array({op, "F"}, factors.F, {2, {r, b}, B.dtype}, B, "B");
+  check_array({op, "S"}, weights.S, {2, {a, r}, Dtype::f64}, B, "B");
+  check_array({op, "U"}, weights.U, {2, {a, r}, Dtype::f64}, B, "B");
+  check_array({op, "W"}, weights.W, {2, {a, r}, Dtype::f64}, B, "B");
+  check_array({op, "product"}, product, {2, {a, b}, Dtype::f64}, B, "B");
+  check_array({op, "square"}, square, {2, {a, b}, Dtype::f64}, B, "B");
+  check_threads(op, execution);
+  if (B.device == Device::cpu) {
+    cpu::fold_scores(factors, weights, product, square, execution.threads);
+  } else {
+    cuda::fold_scores(factors, weights, product, square, execution.stream);
+  }
+}
+
+void select_scale(const View& C, const View& values, const View& alpha, const View& out, const Execution& execution) {
+  const char* op = "select_scale";
+  check_layout({op, "C"}, C, 2);
+  check_float_or_double({op, "C"}, C);
+  check_array({op, "values"}, values, {1, {C.shape[0]}, Dtype::f64}, C, "C");
+  check_array({op, "alpha"}, alpha, {1, {C.shape[1]}, Dtype::f64}, C, "C");
+  check_array({op, "out"}, out, {2, {C.shape[0], C.shape[1]}, C.dtype}, C, "C");
+  check_threads(op, execution);
+  if (C.device == Device::cpu) {
+    cpu::select_scale(C, values, alpha, out, execution.threads);
+  } else {
+    cuda::select_scale(C, values, alpha, out, execution.stream);
   }
 }
 

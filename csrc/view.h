@@ -30,6 +30,15 @@ struct View {
   }
 };
 
+// A whole number for each row: the one kind of array that does not hold floats.
+struct Labels {
+  const int32_t* data = nullptr;
+  Device device = Device::cpu;
+  int device_index = 0;
+  int ndim = 0;
+  int64_t count = 0, stride = 1;  // of the first dimension
+};
+
 inline bool is_contiguous(const View& view) {
   if (view.size() == 0) return true;
   int64_t expected = 1;

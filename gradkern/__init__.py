@@ -11,6 +11,10 @@ from gradkern.sketch import Sketch, sketch
 from gradkern.weight_sketch import sketch_conv, sketch_outer
 
 if TYPE_CHECKING:
+    from gradkern.encoding.banded import BandedRidgeCV
+    from gradkern.encoding.classifier import RidgeClassifierCV
+    from gradkern.encoding.partition import variance_partition
+    from gradkern.encoding.path import ridge_path
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
@@ -31,7 +35,11 @@ __all__ = [
     "load_model",
     "objectives",
     "RidgeCV",
+    "RidgeClassifierCV",
+    "ridge_path",
     "cross_val_score",
+    "BandedRidgeCV",
+    "variance_partition",
     "Recording",
 ]
 
@@ -41,7 +49,11 @@ _HOMES = {
     "load_model": "gradkern.vision.models",
     "objectives": "gradkern.vision.objectives",
     "RidgeCV": "gradkern.encoding.ridge",
+    "RidgeClassifierCV": "gradkern.encoding.classifier",
+    "ridge_path": "gradkern.encoding.path",
     "cross_val_score": "gradkern.encoding.scores",
+    "BandedRidgeCV": "gradkern.encoding.banded",
+    "variance_partition": "gradkern.encoding.partition",
     "Recording": "gradkern.recordings.recording",
 }
 

@@ -30,8 +30,10 @@ def check_sketch(k: int, seed: int, nnz: int, first_segment: int, op: str = "ske
     _native.check_sketch(op, k, seed, nnz, first_segment)
 
 
-def _define(name: str, arguments: str, default: Callable[..., Tensor], fake: Callable[..., Tensor]) -> Any:
-    torch.library.define(f"gradkern::{name}", f"({arguments}) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+def _define(
+    name: str, arguments: str, default: Callable[..., Any], fake: Callable[..., Any], results: str = "Tensor"
+) -> Any:
+    torch.library.define(f"gradkern::{name}", f"({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)
     torch.library.impl(f"gradkern::{name}", "default", default)
     torch.library.register_fake(f"gradkern::{name}", fake)
     return getattr(torch.ops.gradkern, name).default
@@ -276,3 +278,174 @@ class _Conv(torch.autograd.Function):
 
         gradients = _bilinear_gradient(ctx, grad, o, cols + ctx.bias, pair)
         return *gradients, *[None] * 11
+
+
+# What ridge scores need beside products. Nobody differentiates a choice of alpha: these have no gradient.
+
+
+def _run(kernel: Callable[..., None], *arrays: Tensor) -> None:
+    """A native kernel on inputs and results, where the first of them is."""
+    kernel(*(to_dlpack(x.detach()) for x in arrays), *_execution(arrays[0]))
+
+
+def _check_groups(f: int) -> None:
+    if f < 0:
+        raise ValueError(f"column_moments: f must not be negative, got {f}")
+
+
+def _moments_default(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    _check_groups(f)
+    total, spread, low, high = reference.column_moments(y, group, f)
+    return total.clone(), spread.clone(), low.to(y.dtype, copy=True), high.to(y.dtype, copy=True)
+
+
+def _moments_fake(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    _check_groups(f)
+    _check_dims("column_moments", "y", y, "n, b")
+    shape = f, y.shape[1]
+    wide = [y.new_empty(shape, dtype=torch.float64) for _ in range(2)]
+    return *wide, y.new_empty(shape), y.new_empty(shape)
+
+
+def _moments_native(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    results = _moments_fake(y, group, f)
+    _run(_native.column_moments, y, group, *results)
+    return results
+
+
+def _scores_fake(B: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    S = rest[3]
+    _check_dims("fold_scores", "B", B, "r, b")
+    _check_dims("fold_scores", "S", S, "a, r")
+    return S.new_empty(len(S), B.shape[1]), S.new_empty(len(S), B.shape[1])
+
+
+def _scores_native(*arrays: Tensor) -> tuple[Tensor, Tensor]:
+    results = _scores_fake(*arrays)
+    _run(_native.fold_scores, *arrays, *results)
+    return results
+
+
+def _scale_default(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    return reference.select_scale(C, values, alpha).to(C.dtype)
+
+
+def _scale_fake(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    _check_dims("select_scale", "C", C, "q, b")
+    return C.new_empty(C.shape)
+
+
+def _scale_native(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    out = _scale_fake(C, values, alpha)
+    _run(_native.select_scale, C, values, alpha, out)
+    return out
+
+
+_MOMENTS = _define(
+    "column_moments",
+    "Tensor y, Tensor group, int f",
+    _moments_default,
+    _moments_fake,
+    "(Tensor, Tensor, Tensor, Tensor)",
+)
+_SCORES = _define(
+    "fold_scores",
+    "Tensor B, Tensor D, Tensor E, Tensor F, Tensor S, Tensor U, Tensor W",
+    reference.fold_scores,
+    _scores_fake,
+    "(Tensor, Tensor)",
+)
+_SCALE = _define("select_scale", "Tensor C, Tensor values, Tensor alpha", _scale_default, _scale_fake)
+torch.library.impl("gradkern::column_moments", ("cpu", "cuda"), _moments_native)
+torch.library.impl("gradkern::fold_scores", ("cpu", "cuda"), _scores_native)
+torch.library.impl("gradkern::select_scale", ("cpu", "cuda"), _scale_native)
+
+
+def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The op `gradkern::column_moments`: sums of every column over every group of rows, in one pass over y.
+
+    `gradkern.reference.column_moments` is the formula. Sums are float64, about the first row of each group: a column
+    that hardly varies far from zero keeps its spread. The same call gives the same bits for any number of threads.
+
+    Parameters
+    ----------
+    y : [n, b] float32 or float64, rows contiguous, any distance apart
+    group : [n] int32, in [0, f), or -1 for a row of no group
+    f : groups
+
+    Returns
+    -------
+    sum : [f, b] float64
+    spread : [f, b] float64, the sum of squares about the group's own mean, exactly 0 where the column is constant
+    low, high : [f, b] in the dtype of y, inf and -inf for an empty group; a NaN in y is in sum and spread alone
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout, or a label outside -1..f-1; on a GPU, where finding one would mean to
+        wait, every sum and spread is then NaN
+
+    Examples
+    --------
+    >>> import torch
+    >>> total, spread, low, high = column_moments(torch.randn(20, 3), torch.arange(20, dtype=torch.int32) % 5, 5)
+    >>> total.shape, spread.dtype, low.dtype
+    (torch.Size([5, 3]), torch.float64, torch.float32)
+    """
+    results: tuple[Tensor, Tensor, Tensor, Tensor] = _MOMENTS(y, group, f)
+    return results
+
+
+def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+    """The op `gradkern::fold_scores`: S (B * D) and U (B * E) + W (B * F), without the products in memory.
+
+    Parameters
+    ----------
+    B, D, F : [r, b] float32 or float64, all of one dtype, contiguous
+    E : [r, b] float64
+    S, U, W : [a, r] float64
+
+    Returns
+    -------
+    product, square : [a, b] float64, all sums in float64
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout
+
+    Examples
+    --------
+    >>> import torch
+    >>> B, E, S = torch.randn(7, 3), torch.randn(7, 3).double(), torch.randn(2, 7).double()
+    >>> product, square = fold_scores(B, B, E, B, S, S, S)
+    >>> product.shape, square.dtype
+    (torch.Size([2, 3]), torch.float64)
+    """
+    results: tuple[Tensor, Tensor] = _SCORES(B, D, E, F, S, U, W)
+    return results
+
+
+def select_scale(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    """The op `gradkern::select_scale`: C[j, t] / (values[j] + alpha[t]), the sum rounded to the dtype of C.
+
+    Parameters
+    ----------
+    C : [q, b] float32 or float64, contiguous
+    values : [q] float64
+    alpha : [b] float64
+
+    Returns
+    -------
+    [q, b], the dtype of C: the bits of `C / (values[:, None] + alpha).to(C.dtype)`
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout
+
+    Examples
+    --------
+    >>> import torch
+    >>> select_scale(torch.randn(4, 3), torch.ones(4).double(), torch.ones(3).double()).shape
+    torch.Size([4, 3])
+    """
+    result: Tensor = _SCALE(C, values, alpha)
+    return result

@@ -168,3 +168,59 @@ def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int,
     if bias:
         gradient = torch.cat([gradient, g.double().sum((2, 3))[:, :, None]], 2)
     return sketch(gradient, *spec)
+
+
+def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of every column over the rows of every group, in float64: the sum, the sum of squares about the group's own
+    mean, the smallest and the largest value.
+
+    Parameters
+    ----------
+    y : [n, b]
+    group : [n], in [0, f), or -1 for a row of no group
+
+    Returns
+    -------
+    sum, spread, low, high : float64 [f, b]; an empty group has 0, 0, inf and -inf
+    """
+    sums = y.new_zeros(4, f, y.shape[1], dtype=torch.float64)
+    sums[2], sums[3] = torch.inf, -torch.inf
+    for g in range(f):
+        rows = y[group == g].double()
+        if len(rows):
+            sums[0, g] = rows.sum(0)
+            sums[1, g] = (rows - rows.mean(0)).square().sum(0)
+            sums[2, g], sums[3, g] = rows.amin(0), rows.amax(0)
+    return sums[0], sums[1], sums[2], sums[3]
+
+
+def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+    """S (B * D) and U (B * E) + W (B * F), in float64.
+
+    Parameters
+    ----------
+    B, D, E, F : [r, b]
+    S, U, W : [a, r]
+
+    Returns
+    -------
+    product, square : float64 [a, b]
+    """
+    B = B.double()
+    return S @ (B * D), U @ (B * E) + W @ (B * F)
+
+
+def select_scale(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    """C[j, t] / (values[j] + alpha[t]) in float64.
+
+    Parameters
+    ----------
+    C : [q, b]
+    values : [q]
+    alpha : [b]
+
+    Returns
+    -------
+    float64 [q, b]
+    """
+    return C.double() / (values.double()[:, None] + alpha.double())

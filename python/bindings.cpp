@@ -52,6 +52,38 @@ void sketch_conv_arrays(const py::capsule& x, const py::capsule& g, const py::ca
               {threads, reinterpret_cast<void*>(stream), allow_tf32});
 }
 
+void column_moments_arrays(const py::capsule& y, const py::capsule& group, const py::capsule& sum,
+                           const py::capsule& spread, const py::capsule& low, const py::capsule& high, int threads,
+                           uintptr_t stream) {
+  const View y_view = view(y, "column_moments: y"), sum_view = view(sum, "column_moments: sum"),
+             spread_view = view(spread, "column_moments: spread"), low_view = view(low, "column_moments: low"),
+             high_view = view(high, "column_moments: high");
+  const Labels group_labels = labels(group, "column_moments: group");
+  py::gil_scoped_release unlocked;
+  column_moments(y_view, group_labels, {sum_view, spread_view, low_view, high_view},
+                 {threads, reinterpret_cast<void*>(stream)});
+}
+
+void fold_scores_arrays(const py::capsule& B, const py::capsule& D, const py::capsule& E, const py::capsule& F,
+                        const py::capsule& S, const py::capsule& U, const py::capsule& W, const py::capsule& product,
+                        const py::capsule& square, int threads, uintptr_t stream) {
+  const View B_view = view(B, "fold_scores: B"), D_view = view(D, "fold_scores: D"), E_view = view(E, "fold_scores: E"),
+             F_view = view(F, "fold_scores: F"), S_view = view(S, "fold_scores: S"), U_view = view(U, "fold_scores: U"),
+             W_view = view(W, "fold_scores: W"), product_view = view(product, "fold_scores: product"),
+             square_view = view(square, "fold_scores: square");
+  py::gil_scoped_release unlocked;
+  fold_scores({B_view, D_view, E_view, F_view}, {S_view, U_view, W_view}, product_view, square_view,
+              {threads, reinterpret_cast<void*>(stream)});
+}
+
+void select_scale_arrays(const py::capsule& C, const py::capsule& values, const py::capsule& alpha,
+                         const py::capsule& out, int threads, uintptr_t stream) {
+  const View C_view = view(C, "select_scale: C"), values_view = view(values, "select_scale: values"),
+             alpha_view = view(alpha, "select_scale: alpha"), out_view = view(out, "select_scale: out");
+  py::gil_scoped_release unlocked;
+  select_scale(C_view, values_view, alpha_view, out_view, {threads, reinterpret_cast<void*>(stream)});
+}
+
 void check_sketch_spec(const std::string& op, int64_t k, int64_t seed, int64_t nnz, int64_t first_segment) {
   check_sketch({k, seed, nnz, first_segment}, op.c_str());
 }
@@ -94,6 +126,12 @@ PYBIND11_MODULE(_native, m) {
   m.def("sketch_conv_workspace", &sketch_conv_workspace_floats, py::arg("is_cuda"), py::arg("x"), py::arg("g"),
         py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
         py::arg("k"), py::arg("bias"));
+  m.def("column_moments", &column_moments_arrays, py::arg("y"), py::arg("group"), py::arg("sum"), py::arg("spread"),
+        py::arg("low"), py::arg("high"), py::arg("threads"), py::arg("stream"));
+  m.def("fold_scores", &fold_scores_arrays, py::arg("B"), py::arg("D"), py::arg("E"), py::arg("F"), py::arg("S"),
+        py::arg("U"), py::arg("W"), py::arg("product"), py::arg("square"), py::arg("threads"), py::arg("stream"));
+  m.def("select_scale", &select_scale_arrays, py::arg("C"), py::arg("values"), py::arg("alpha"), py::arg("out"),
+        py::arg("threads"), py::arg("stream"));
   m.def("check_sketch", &check_sketch_spec, py::arg("op"), py::arg("k"), py::arg("seed"), py::arg("nnz"),
         py::arg("first_segment"));
   m.def("sketch_workspace", &sketch_workspace_floats, py::arg("is_cuda"), py::arg("n"), py::arg("rows"),

@@ -31,18 +31,27 @@ inline Dtype dtype_of(const DLTensor& tensor, const char* argument) {
   return Dtype::f32;
 }
 
-inline View view(const pybind11::capsule& capsule, const char* argument) {
-  constexpr int kCpu = 1, kCuda = 2, kCudaHost = 3;
+inline const DLTensor* tensor_of(const pybind11::capsule& capsule) {
   const auto* tensor = static_cast<const DLTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (tensor == nullptr) throw pybind11::error_already_set();
+  return tensor;
+}
+
+inline Device device_of(const DLTensor& tensor, const char* argument) {
+  constexpr int kCpu = 1, kCuda = 2, kCudaHost = 3;
+  GK_CHECK(tensor.device_type == kCpu || tensor.device_type == kCuda || tensor.device_type == kCudaHost,
+           argument << " must be on the CPU or a CUDA device, got DLPack device " << tensor.device_type);
+  return tensor.device_type == kCuda ? Device::cuda : Device::cpu;
+}
+
+inline View view(const pybind11::capsule& capsule, const char* argument) {
+  const DLTensor* tensor = tensor_of(capsule);
   GK_CHECK(tensor->ndim <= kMaxDims,
            argument << " must have at most " << kMaxDims << " dimensions, got " << tensor->ndim);
-  GK_CHECK(tensor->device_type == kCpu || tensor->device_type == kCuda || tensor->device_type == kCudaHost,
-           argument << " must be on the CPU or a CUDA device, got DLPack device " << tensor->device_type);
   View result;
   result.data = static_cast<char*>(tensor->data) + tensor->byte_offset;
   result.dtype = dtype_of(*tensor, argument);
-  result.device = tensor->device_type == kCuda ? Device::cuda : Device::cpu;
+  result.device = device_of(*tensor, argument);
   result.device_index = tensor->device_id;
   result.ndim = tensor->ndim;
   int64_t stride = 1;
@@ -50,6 +59,24 @@ inline View view(const pybind11::capsule& capsule, const char* argument) {
     result.shape[i] = tensor->shape[i];
     result.strides[i] = tensor->strides != nullptr ? tensor->strides[i] : stride;
     stride *= tensor->shape[i];
+  }
+  return result;
+}
+
+inline Labels labels(const pybind11::capsule& capsule, const char* argument) {
+  constexpr int kInteger = 0;
+  const DLTensor* tensor = tensor_of(capsule);
+  GK_CHECK(tensor->dtype_code == kInteger && tensor->dtype_bits == 32, argument << " must be int32, got DLPack type "
+                                                                                << int{tensor->dtype_code} << " of "
+                                                                                << int{tensor->dtype_bits} << " bits");
+  Labels result;
+  result.data = reinterpret_cast<const int32_t*>(static_cast<const char*>(tensor->data) + tensor->byte_offset);
+  result.device = device_of(*tensor, argument);
+  result.device_index = tensor->device_id;
+  result.ndim = tensor->ndim;
+  if (tensor->ndim > 0) {
+    result.count = tensor->shape[0];
+    if (tensor->strides != nullptr) result.stride = tensor->strides[0];
   }
   return result;
 }

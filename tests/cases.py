@@ -224,3 +224,107 @@ CONV_BENCH = (
 
 # What a benchmark times: tokens of a ViT-B with registers at 224 px.
 SKETCH_BENCH = tuple(SketchCase((64, 201, 768), k) for k in (1024, 4096))
+
+
+RIDGE_DTYPES = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class MomentsCase:
+    n: int
+    b: int
+    f: int
+    order: str = "runs"  # of the groups: "runs" one after another, "turns" row by row, "some" with rows of no group
+    apart: int = 0  # elements from the end of a row to the next
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Columns whose mean is from 0 up to 1e4 of their standard deviations."""
+        offset = torch.logspace(-1, 4, max(self.b, 1), dtype=torch.float64)[: self.b]
+        y = (draw((self.n, self.b), torch.float64, 1) + offset).to(dtype)
+        rows = torch.arange(self.n)
+        if self.order == "runs":
+            group = rows * self.f // max(self.n, 1)
+        else:
+            group = rows % self.f if self.order == "turns" else (rows * 7) % (self.f + 2) - 1
+            group[group >= self.f] = -1
+        return self.spaced(y), group.int()
+
+    def spaced(self, y: Tensor) -> Tensor:
+        return torch.nn.functional.pad(y, (0, self.apart), value=float("nan"))[:, : self.b]
+
+    def __str__(self) -> str:
+        return f"moments-{self.n}x{self.b}-f{self.f}-{self.order}" + f"-apart{self.apart}" * bool(self.apart)
+
+
+# Sizes around a GPU's 32 columns and 256 rows a turn, a CPU's vectors of columns, 16 rows and 256 columns.
+MOMENTS = (
+    MomentsCase(1, 1, 1),
+    MomentsCase(7, 3, 2, "turns"),
+    MomentsCase(33, 31, 5, "some"),
+    MomentsCase(100, 32, 1),
+    MomentsCase(60, 33, 3, "turns", apart=5),
+    MomentsCase(300, 47, 4),
+    MomentsCase(513, 8, 2, "some"),
+    MomentsCase(90, 257, 3, "some"),
+    MomentsCase(40, 300, 2, apart=1),
+    MomentsCase(400, 515, 3, "turns"),  # several threads on a CPU
+    MomentsCase(5, 4, 9),  # empty groups
+    MomentsCase(0, 5, 2),
+    MomentsCase(5, 0, 2),
+    MomentsCase(5, 3, 0, "some"),
+)
+
+
+@dataclass(frozen=True)
+class ScoresCase:
+    a: int
+    r: int
+    b: int
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        B, D, E, F = (draw((self.r, self.b), dtype if i != 2 else torch.float64, i) for i in range(4))
+        S, U, W = (draw((self.a, self.r), torch.float64, i) for i in range(4, 7))
+        return B, D, E, F, S, U, W
+
+    def __str__(self) -> str:
+        return f"scores-a{self.a}-r{self.r}-b{self.b}"
+
+
+# Sizes around a GPU's 16 alphas, 128 columns and 32 rows, a CPU's 4 or 8 alphas, 24 columns and 128 rows.
+SCORES = (
+    ScoresCase(1, 1, 1),
+    ScoresCase(3, 5, 23),
+    ScoresCase(4, 31, 24),
+    ScoresCase(7, 32, 25),
+    ScoresCase(15, 33, 127),
+    ScoresCase(16, 34, 129),
+    ScoresCase(17, 64, 128),
+    ScoresCase(33, 70, 130),
+    ScoresCase(9, 127, 47),
+    ScoresCase(10, 129, 200),  # several threads on a CPU
+    ScoresCase(2, 300, 385),
+    ScoresCase(0, 3, 4),
+    ScoresCase(2, 0, 4),
+    ScoresCase(2, 3, 0),
+)
+
+
+@dataclass(frozen=True)
+class ScaleCase:
+    q: int
+    b: int
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        values = draw((self.q,), torch.float64, 2).exp()
+        return draw((self.q, self.b), dtype, 1), values, draw((self.b,), torch.float64, 3).mul(3).exp()
+
+    def __str__(self) -> str:
+        return f"scale-{self.q}x{self.b}"
+
+
+SCALE = tuple(ScaleCase(q, b) for q, b in ((1, 1), (3, 255), (2, 256), (3, 257), (5, 700), (120, 300), (0, 3), (3, 0)))
+
+# What a benchmark times: a block of targets of an encoding model.
+MOMENTS_BENCH = tuple(MomentsCase(4000, b, 5, order) for b in (1000, 1024) for order in ("runs", "turns"))
+SCORES_BENCH = tuple(ScoresCase(a, 1024, 1024) for a in (10, 20, 100))
+SCALE_BENCH = (ScaleCase(1024, 1024), ScaleCase(4096, 1024))

@@ -40,8 +40,12 @@ def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
 
 
 def scores_of(model, X, Y, alphas, grid=60, **fit):
-    """Scores [a, v] of single alphas, each given `grid` times: a long grid is not scored by predicting."""
-    return np.stack([model.set_params(alphas=grid * [alpha]).fit(X, Y, **fit).best_score_ for alpha in alphas])
+    """Scores [a, v] of these alphas among about `grid` others: a long grid is not scored by predicting."""
+    alphas = np.asarray(alphas, np.float64)
+    others = np.geomspace(alphas.min(), alphas.max(), grid)[1:-1] * 1.01 if grid > 1 else alphas[:0]
+    long = np.unique(np.concatenate([alphas, others]))
+    fitted = model.set_params(alphas=long, store_scores=True).fit(X, Y, **fit)
+    return np.asarray(fitted.scores_)[np.searchsorted(long, alphas)]
 
 
 def decided(scores, gap=1e-5):

@@ -25,10 +25,9 @@ def test_kernels_are_broken_in_every_way() -> None:
 
 @pytest.mark.parametrize("path", [path for path in KERNELS if path.suffix == ".cu"], ids=lambda path: path.name)
 def test_every_kernel_is_broken_in_many_places(path: Path) -> None:
-    """In its own file, and in what it shares with others."""
-    files = {path.name} | mutate_kernels.included_by(path)
-    assert sum(mutant.file in files for mutant in mutate_kernels.all_mutants()) > 100
-    assert len(mutate_kernels.mutants_of(path)) > 20
+    """One in three lines of code; a kernel of a few lines has few places."""
+    code = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith("//")]
+    assert 3 * len(mutate_kernels.mutants_of(path)) > len(code)
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)

@@ -80,6 +80,34 @@ struct Correlation {
   int64_t taps;
 };
 
+// Rows of one group, cut to at most kMomentColumns columns.
+constexpr int64_t kMomentColumns = 256;
+struct GroupRows {
+  const void* y;
+  Element element;  // float32 or float64
+  int64_t stride;   // elements from a row to the next
+  const int64_t* rows;
+  int64_t count, width;
+};
+
+// Of each of these columns; low and high are of the rows' element.
+struct Moments {
+  double *sum, *spread;
+  void *low, *high;
+};
+
+// The three terms of fold_scores [r, b] and their weights [a, r], packed.
+constexpr int64_t kStripColumns = 24;   // what every instruction set's strips divide
+constexpr int64_t kWeighedSteps = 128;  // rows whose products are formed at a time
+struct WeighedProducts {
+  const void *B, *D, *F;
+  const double* E;
+  Element element;  // of B, D and F: float32 or float64
+  int64_t r, b, a;
+  const double *S, *U, *W;
+  double *product, *square;  // [a, b]
+};
+
 // What every instruction set offers. Buckets are float[k + kOverrun], 64-byte aligned.
 struct Isa {
   const char* name;
@@ -108,6 +136,16 @@ struct Isa {
 
   // taps[i] = sum over positions of g[y, x] * plane[y * pitch + x + offsets[i]].
   void (*correlate)(const Correlation& correlation, float* taps);
+
+  void (*column_moments)(const GroupRows& group, const Moments& results);
+
+  // Columns [begin, end), begin a multiple of kStripColumns; scratch holds kWeighedSteps + 2 a doubles a column, their
+  // number rounded up to such a multiple.
+  void (*pack_weights)(const double* weights, int64_t a, int64_t r, double* packed);
+  void (*weigh_products)(const WeighedProducts& all, int64_t begin, int64_t end, double* scratch);
+
+  // out[t] = c[t] / (value + alpha[t]), the sum rounded to the element, float32 or float64.
+  void (*divide_row)(const void* c, Element element, double value, const double* alpha, int64_t count, void* out);
 };
 
 namespace portable {

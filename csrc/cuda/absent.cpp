@@ -2,6 +2,9 @@
 #include <stdexcept>
 #include <string>
 
+#include "column_moments.h"
+#include "fold_scores.h"
+#include "select_scale.h"
 #include "sketch.h"
 #include "sketch_conv.h"
 #include "sketch_outer.h"
@@ -28,6 +31,12 @@ void sketch_conv(const View&, const View&, float*, const View&, const ConvShape&
                  const Execution&) {
   refuse("sketch_conv");
 }
+
+void column_moments(const View&, const Labels&, const ColumnMoments&, void*) { refuse("column_moments"); }
+
+void fold_scores(const FoldFactors&, const FoldWeights&, const View&, const View&, void*) { refuse("fold_scores"); }
+
+void select_scale(const View&, const View&, const View&, const View&, void*) { refuse("select_scale"); }
 
 int64_t sketch_workspace(int64_t, int64_t, int64_t, int64_t) { return 0; }
 int64_t sketch_outer_workspace(int64_t, int64_t, int64_t, int64_t, int64_t, bool) { return 0; }

@@ -6,7 +6,8 @@ With the centred features U diag(l^1/2) V' and w_j = alpha / (l_j + alpha), the 
 
 and one minus the leverages are 1 - h = h_perp + (U * U) w with h_perp the part outside the span of the
 features and the intercept. Written with w rather than 1 - w nothing cancels, however well the features
-interpolate. Leave-one-out residuals are e / (1 - h); GCV replaces each h by their mean.
+interpolate. Leave-one-out residuals are e / (1 - h); GCV replaces each h by their mean. With weights all rows are
+multiplied by their square roots, `root`, which stand for the column of ones.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradkern.encoding.design import Design
-from gradkern.encoding.metrics import correlation, sum_about_mean
+from gradkern.encoding.metrics import Moments, moments
 from gradkern.encoding.scored import Scored
 
 
@@ -27,6 +28,8 @@ class ClosedForm:
     `complete` says that nothing lies outside.
     """
 
+    root: Tensor
+    weighted: bool
     left: Tensor
     scale: Tensor
     kept: Tensor
@@ -41,49 +44,66 @@ def factor_closed_form(design: Design, alphas: Tensor, scoring: str) -> ClosedFo
     n, r = design.coordinates.shape
     scale = design.values.sqrt()
     left = design.coordinates / scale.to(design.coordinates.dtype)
-    outside = 1 - design.intercept / n - left.double().square().sum(1)
+    share = design.root.square() / design.root.square().sum()  # of a sample in the intercept
+    outside = 1 - design.intercept * share - left.double().square().sum(1)
     complete = r >= n - design.intercept
     outside = torch.zeros_like(outside) if complete else outside.clamp(min=0)
     kept = alphas[:, None] / (design.values + alphas[:, None])
-    return ClosedForm(left, scale, kept, outside, complete, design.intercept, scoring)
+    return ClosedForm(design.root, design.weighted, left, scale, kept, outside, complete, design.intercept, scoring)
 
 
 def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> Scored:
     """1 - PRESS / SST, or Pearson r with leave-one-out predictions, of every alpha, for Y [n, b]."""
-    centred, inside, perpendicular = _split(factor, Y)
-    total = sum_about_mean(Y)
+    about = _about(factor, Y)
+    centred, inside, perpendicular = _split(factor, Y, about)
     leverage_left = factor.outside + factor.kept @ factor.left.double().square().T
     scores = []
     for kept, left_over in zip(factor.kept, leverage_left, strict=True):
         errors = torch.addmm(perpendicular, factor.left, kept.to(Y.dtype)[:, None] * inside)
         errors /= left_over.to(Y.dtype)[:, None]
         if factor.scoring == "r2":
-            scores.append(1 - errors.double().square().sum(0) / total)
+            scores.append(1 - errors.double().square().sum(0) / about.spread[0])
         else:
-            scores.append(correlation(centred, centred - errors))
-    return _scored(factor, Y, torch.stack(scores), inside)
+            scores.append(_correlation(factor.root, centred, centred - errors))
+    return _scored(factor, about, torch.stack(scores), inside)
+
+
+def _correlation(root: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Weighted Pearson r of columns [n, b] whose rows were multiplied by `root` [n]."""
+    unit = root / root.norm()
+    x, y = x.double(), y.double()
+    x, y = x - torch.outer(unit, unit @ x), y - torch.outer(unit, unit @ y)
+    norms = x.square().sum(0).sqrt() * y.square().sum(0).sqrt()
+    return (x * y).sum(0) / torch.where(norms > 0, norms, torch.nan)
 
 
 def score_gcv(factor: ClosedForm, Y: Tensor) -> Scored:
-    """1 - n GCV / SST of every alpha, GCV = (|e|^2 / n) / (1 - trace(H) / n)^2, for Y [n, b]."""
-    _, inside, perpendicular = _split(factor, Y)
-    n = Y.shape[0]
+    """1 - n GCV / SST of every alpha, GCV = (|e|^2 / n) / (1 - trace(H) / n)^2, for Y [n, b]; n sums the weights."""
+    about = _about(factor, Y)
+    _, inside, perpendicular = _split(factor, Y, about)
+    mass = about.mass[0]
     squares = inside.double().square()
     errors = perpendicular.double().square().sum(0) + factor.kept.square() @ squares
-    freedom = (factor.outside.sum() + factor.kept.sum(1)) / n
-    return _scored(factor, Y, 1 - errors / freedom[:, None] ** 2 / sum_about_mean(Y), inside)
+    freedom = (mass - len(Y) + factor.outside.sum() + factor.kept.sum(1)) / mass
+    return _scored(factor, about, 1 - errors / freedom[:, None] ** 2 / about.spread[0], inside)
 
 
-def _scored(factor: ClosedForm, Y: Tensor, scores: Tensor, inside: Tensor) -> Scored:
-    mean = Y.double().mean(0)
-    cross = factor.scale.to(Y.dtype)[:, None] * inside
-    undefined = torch.zeros(Y.shape[1], dtype=torch.int64, device=Y.device)
-    return Scored(scores, cross, mean if factor.intercept else torch.zeros_like(mean), undefined)
+def _about(factor: ClosedForm, Y: Tensor) -> Moments:
+    return moments(Y, [slice(None)], factor.root.square() if factor.weighted else None)
 
 
-def _split(factor: ClosedForm, Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _scored(factor: ClosedForm, about: Moments, scores: Tensor, inside: Tensor) -> Scored:
+    mean = about.mean[0]
+    cross = factor.scale.to(inside.dtype)[:, None] * inside
+    undefined = torch.zeros(len(mean), dtype=torch.int64, device=mean.device)
+    return Scored(scores, cross, mean if factor.intercept else torch.zeros_like(mean), undefined, about.constant[0])
+
+
+def _split(factor: ClosedForm, Y: Tensor, about: Moments) -> tuple[Tensor, Tensor, Tensor]:
     """Y centred [n, b], its coordinates U'Y [r, b], and what is outside the features [n, b]."""
-    centred = Y - Y.double().mean(0).to(Y.dtype) if factor.intercept else Y
+    centred = Y - about.mean[0].to(Y.dtype) if factor.intercept else Y
+    if factor.weighted:
+        centred = centred * factor.root[:, None].to(Y.dtype)
     inside = factor.left.T @ centred
     # where nothing can be outside, the difference would be rounding, divided by a vanishing 1 - h
     outside = torch.zeros_like(centred) if factor.complete else centred - factor.left @ inside

@@ -1,4 +1,8 @@
-"""The features, centred once, in the coordinates where ridge is solved."""
+"""The features, centred once, in the coordinates where ridge is solved.
+
+A sample of weight w counts as w samples: its row, and that of its targets, is multiplied by w^1/2. `root` [n] holds
+these factors, which stand where an unweighted regression has a column of ones.
+"""
 
 from dataclasses import dataclass
 
@@ -22,18 +26,23 @@ class Design:
     """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centred Gram matrix.
 
     Each coordinate is known to the precision of its own size; along the features, rounding of the large
-    directions of X'Y would drown the small ones. `values` [q] are the eigenvalues, `mean` [q] and `gram` [q, q]
-    the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of X - offset, all in
-    float64. The product of `outward` [d, q] takes coefficients of Z back to features. Without intercept nothing is
-    centred: offset and leftover are zero.
+    directions of X'Y would drown the small ones. Rows are multiplied by `root` [n]. `values` [q] are the eigenvalues,
+    `mean` [q] and `gram` [q, q] the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of
+    X - offset, all in float64. The product of `outward` [d, q] takes coefficients of Z back to features, which were
+    divided by `divisor` [d] if they are standardised. Without intercept nothing is centred: offset and leftover are
+    zero.
     """
 
     coordinates: Tensor
+    root: Tensor
+    weighted: bool
     mean: Tensor
     gram: Tensor
     values: Tensor
     offset: Tensor
     leftover: Tensor
+    leftover_placed: Tensor  # in coordinates [q]
+    divisor: Tensor | None
     outward: tuple[Tensor, ...]
     intercept: bool
 
@@ -41,44 +50,100 @@ class Design:
         """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
         for factor in reversed(self.outward):
             coefficients = factor @ coefficients
-        return coefficients
+        return coefficients if self.divisor is None else coefficients / self.divisor[:, None]
+
+    def to_samples(self, coefficients: Tensor) -> Tensor:
+        """Coefficients [q, b] of the coordinates as dual ones, A [n, b]: samples(X)' A are those of the features."""
+        return self.coordinates @ (coefficients / self.values.to(coefficients.dtype)[:, None])
+
+    def samples(self, X: Tensor) -> Tensor:
+        """What dual coefficients multiply, [n, d]: the features X of the fit, centred and scaled."""
+        rows = X - self.offset
+        if self.divisor is not None:
+            rows = rows / self.divisor.square()
+        return rows * self.root[:, None].to(X.dtype) if self.weighted else rows
+
+    def at_leftover(self, coefficients: Tensor) -> Tensor:
+        """What coefficients [q, b] of the coordinates predict at `leftover`, [b] in float64."""
+        return self.leftover_placed @ coefficients.double()
+
+    def place(self, X: Tensor) -> Tensor:
+        """Other samples' features [m, d] as coordinates [m, q], their rows not multiplied."""
+        placed = X - self.offset - self.leftover.to(X.dtype)
+        if self.divisor is not None:
+            placed /= self.divisor
+        for factor in self.outward:
+            placed = placed @ factor
+        return placed
 
 
-def make_design(X: Tensor, intercept: bool) -> Design:
+def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, standardise: bool = False) -> Design:
     """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
 
     Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
     U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
     """
     n, d = X.shape
+    root = X.new_ones(n, dtype=torch.float64) if weights is None else weights.sqrt()
+    mass = root.square().sum()
     # rounding the mean costs nothing: what it leaves is accounted for exactly, in `leftover`
-    offset = mean_of_rows(X).to(X.dtype) if intercept else X.new_zeros(d)
-    centred = X - offset if intercept else X
-    leftover = mean_of_rows(centred) if intercept else offset.double()
+    offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(d)
+    rows = X - offset if intercept else X
+    divisor = _deviations(rows, root) if standardise else None
+    if divisor is not None:
+        rows = rows / divisor
+    if weights is not None:
+        rows = rows * root[:, None].to(X.dtype)
+    leftover = weighted_sum(rows, root) / mass if intercept else offset.double()
     outward: tuple[Tensor, ...]
     if n > d:
-        gram = gram_of(centred).sub_(torch.outer(leftover, n * leftover))
+        gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
         spectrum = eigenpairs(gram, min(d, n - intercept))
-        coordinates = _rotated(centred, leftover, spectrum.vectors)
+        coordinates = _rotated(rows, torch.outer(root, leftover), spectrum.vectors)
         outward = (spectrum.vectors.to(X.dtype),)
+        placed = leftover @ spectrum.vectors
     else:
-        outer = _gram_of_columns(centred)
+        outer = _gram_of_columns(rows)
         if intercept:
-            outer = outer - outer.mean(0) - outer.mean(1)[:, None] + outer.mean()
+            outer = _without(outer, root / mass.sqrt())
         spectrum = eigenpairs(outer, n - intercept)
         scale = spectrum.values.sqrt()
         coordinates = (spectrum.vectors * scale).to(X.dtype)
-        outward = (centred.T, (spectrum.vectors / scale).to(X.dtype))
+        outward = (rows.T, (spectrum.vectors / scale).to(X.dtype))
+        placed = weighted_sum(rows.T, leftover) @ (spectrum.vectors / scale)
     return Design(
         coordinates=coordinates,
-        mean=mean_of_rows(coordinates) if intercept else torch.zeros_like(spectrum.values),
+        root=root,
+        weighted=weights is not None,
+        mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(spectrum.values),
         gram=gram_of(coordinates),
         values=spectrum.values,
         offset=offset,
-        leftover=leftover,
+        leftover=leftover if divisor is None else leftover * divisor,
+        leftover_placed=placed,
+        divisor=divisor,
         outward=outward,
         intercept=intercept,
     )
+
+
+def _deviations(rows: Tensor, root: Tensor) -> Tensor:
+    """Standard deviations [d] about the mean in the dtype of the rows; 1 where a feature does not vary."""
+    weights = root.square()
+    mass = weights.sum()
+    mean = weighted_sum(rows, weights) / mass
+    total = rows.new_zeros(rows.shape[1], dtype=torch.float64)
+    for start in range(0, rows.shape[0], _ROWS):
+        part = slice(start, start + _ROWS)
+        total += weights[part] @ (rows[part].double() - mean).square()
+    varies = rows.amin(0) != rows.amax(0)
+    return torch.where(varies, (total / mass).sqrt(), 1.0).to(rows.dtype)
+
+
+def _without(outer: Tensor, unit: Tensor) -> Tensor:
+    """(1 - uu') K (1 - uu') of a symmetric K [n, n], for a vector u [n] of length 1."""
+    along = outer @ unit
+    return outer - torch.outer(along, unit) - torch.outer(unit, along - (unit @ along) * unit)
 
 
 def _rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
@@ -86,20 +151,16 @@ def _rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
     rotated = X.new_empty((X.shape[0], vectors.shape[1]))
     for start in range(0, X.shape[0], _ROWS):
         rows = slice(start, start + _ROWS)
-        rotated[rows] = (X[rows].double() - centre) @ vectors
+        rotated[rows] = (X[rows].double() - centre[rows]) @ vectors
     return rotated
 
 
-def mean_of_rows(X: Tensor) -> Tensor:
-    """Column means [d] in float64."""
-    return sum_of_rows(X) / X.shape[0]
-
-
-def sum_of_rows(X: Tensor) -> Tensor:
-    """Column sums [d] in float64."""
+def weighted_sum(X: Tensor, weights: Tensor) -> Tensor:
+    """Sums of the columns [d] with weights [n], in float64."""
     total = X.new_zeros(X.shape[1], dtype=torch.float64)
     for start in range(0, X.shape[0], _ROWS):
-        total += X[start : start + _ROWS].double().sum(0)
+        part = slice(start, start + _ROWS)
+        total += weights[part] @ X[part].double()
     return total
 
 

@@ -80,6 +80,22 @@ def resolve_folds(op: str, cv: Any, n_samples: int, groups: Any = None, *, argum
     return Folds(n_samples, folds, bool((tested == 1).all()))
 
 
+def subset(op: str, folds: Folds, kept: Indices) -> Folds:
+    """The same folds of some of the samples, numbered anew; ValueError where a fold has too few of them."""
+    place = np.full(folds.n_samples, -1)
+    place[kept] = np.arange(len(kept))
+    parts = []
+    for number, fold in enumerate(folds.folds):
+        train, test = (side[side >= 0] for side in (place[fold.train], place[fold.test]))
+        if len(train) < 2 or len(test) < 1:
+            raise ValueError(
+                f"{op}: sample_weight must leave fold {number} 2 samples to train on and 1 to test, got {len(train)} "
+                f"and {len(test)}"
+            )
+        parts.append(Fold(train, test, fold.complement))
+    return Folds(len(kept), tuple(parts), folds.tested_once)
+
+
 def check_groups(op: str, groups: Any, n_samples: int) -> NDArray[Any]:
     """Return groups [n] as a NumPy array of labels; ValueError where the length is wrong."""
     labels = groups.cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)

@@ -1,5 +1,6 @@
 """What comes in and goes out: kinds of array, dtypes, devices, finite values, blocks of targets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -78,7 +79,10 @@ def load(
         if rows is not None:
             part = part[torch.from_numpy(rows).to(part.device)]
         return part.to(placement.device, placement.dtype)
-    chosen = array[:, columns] if rows is None else array[rows, columns]
+    if isinstance(array, np.ndarray) and rows is not None:
+        chosen = array[rows, columns]
+    else:  # stored arrays are read by ranges
+        chosen = array[:, columns] if rows is None else np.asarray(array[:, columns])[rows]
     width = np.float64 if placement.dtype == torch.float64 else np.float32
     return torch.from_numpy(np.array(chosen, dtype=width, order="C")).to(placement.device)
 
@@ -90,24 +94,38 @@ class Targets:
     values: Array
     placement: Placement
     rows: NDArray[np.int64] | None = None
+    op: str = "ridge"
+    first: int = 0  # number of the first target, where these are a part
 
     @property
     def n_targets(self) -> int:
         return int(self.values.shape[1])
 
     def block(self, columns: slice) -> Tensor:
-        """[n, b] targets to compute with."""
-        return load(self.values, self.placement, self.rows, columns)
+        """[n, b] targets to compute with; ValueError where they are infinite."""
+        part = load(self.values, self.placement, self.rows, columns)
+        # a column's sum is not finite if one of its values is not
+        if not bool(part.sum(0).isfinite().all()) and bool(part.isinf().any()):
+            row, column = part.isinf().nonzero()[0].tolist()
+            at = [row if self.rows is None else int(self.rows[row]), self.first + columns.start + column]
+            raise ValueError(f"{self.op}: Y must be finite (NaN in a target leaves it out), got inf at {at}")
+        return part
 
 
 def as_array(op: str, name: str, values: Any) -> Array:
-    """Take tensors and NumPy arrays (memory maps too) as they are; make an array of lists and data frames."""
-    if isinstance(values, Tensor):
-        return values
+    """Tensors, NumPy arrays (memory maps too) and stored arrays (HDF5, Zarr) as they are; an array of lists, frames."""
     if hasattr(values, "toarray"):
         raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
+    if isinstance(values, Tensor) or _is_stored(values):
+        return values  # type: ignore[no-any-return]
     array = np.asarray(values)
     return array.astype(np.float64) if array.dtype.kind == "O" else array
+
+
+def _is_stored(values: Any) -> bool:
+    """Has the shape and dtype of an array, but its values lie elsewhere until they are asked for."""
+    known = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
+    return known and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
 
 
 def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
@@ -121,7 +139,7 @@ def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
         raise ValueError(f"{op}: X and Y must have the same number of samples, got {n_samples} and {values.shape[0]}")
     if values.ndim == 2 and values.shape[1] == 0:
         raise ValueError(f"{op}: Y must have at least 1 target, got shape {tuple(values.shape)}")
-    return (values[:, None], True) if values.ndim == 1 else (values, False)
+    return (values[:][:, None], True) if values.ndim == 1 else (values, False)
 
 
 def check_matrix(op: str, name: str, array: Array) -> None:
@@ -132,8 +150,8 @@ def check_matrix(op: str, name: str, array: Array) -> None:
         raise ValueError(f"{op}: {name} must not be empty, got shape {tuple(array.shape)}")
 
 
-def check_finite(op: str, name: str, array: Array) -> None:
-    """ValueError where values are NaN or infinite: names the argument, how many, and the first."""
+def check_finite(op: str, name: str, array: Array, columns: Sequence[str] | None = None) -> None:
+    """ValueError where values are NaN or infinite: names the argument, how many, the first, and its column."""
     step = max(1, _VALUES_AT_ONCE // array.shape[-1])
     count, first = 0, None
     for start in range(0, array.shape[0], step):
@@ -144,8 +162,11 @@ def check_finite(op: str, name: str, array: Array) -> None:
             row, *rest = np.argwhere(bad.cpu().numpy() if isinstance(bad, Tensor) else bad)[0].tolist()
             first = [start + row, *rest]
         count += found
-    if count:
-        raise ValueError(f"{op}: {name} must be finite, got {count} values that are NaN or inf, the first at {first}")
+    if count and first is not None:
+        named = f" (column {columns[first[-1]]!r})" if columns is not None else ""
+        raise ValueError(
+            f"{op}: {name} must be finite, got {count} values that are NaN or inf, the first at {first}{named}"
+        )
 
 
 def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
@@ -160,7 +181,14 @@ def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
         if not good.all():
             position = int(np.argmin(good))
             raise ValueError(f"{op}: alphas must be {wanted}, got {values[position]} at position {position}")
-    return np.sort(values)[::-1].copy()
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        position = int(np.argmax(steps <= 0 if values[-1] > values[0] else steps >= 0))
+        raise ValueError(
+            f"{op}: alphas must ascend, none twice, got {values[position]:g} before {values[position + 1]:g}; "
+            "numpy.unique puts them in order"
+        )
+    return values.copy() if len(values) > 1 and steps[0] < 0 else values[::-1].copy()
 
 
 def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> None:
@@ -170,11 +198,34 @@ def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> 
         raise ValueError(f"{op}: {argument} must be one of {wanted}, got {got!r}")
 
 
-def check_block_size(op: str, block_size: Any) -> None:
-    """ValueError unless None or an integer of at least 1."""
-    good = isinstance(block_size, int | np.integer) and not isinstance(block_size, bool) and block_size >= 1
-    if block_size is not None and not good:
-        raise ValueError(f"{op}: block_size must be None or an integer of at least 1, got {block_size!r}")
+def check_memory(op: str, max_memory: Any) -> None:
+    """ValueError unless None or a number of bytes."""
+    good = isinstance(max_memory, int | np.integer) and not isinstance(max_memory, bool) and max_memory >= 1
+    if max_memory is not None and not good:
+        raise ValueError(f"{op}: max_memory must be None or a number of bytes, got {max_memory!r}")
+
+
+def check_weights(op: str, sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
+    """Weights [n] in float64; ValueError where they are negative, not finite, all zero or of the wrong length."""
+    if sample_weight is None:
+        return None
+    weights = sample_weight.detach().cpu().numpy() if isinstance(sample_weight, Tensor) else np.asarray(sample_weight)
+    if weights.dtype.kind not in "fiub":
+        raise ValueError(f"{op}: sample_weight must hold real numbers, got {weights.dtype}")
+    weights = weights.astype(np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, float(weights))
+    if weights.ndim != 1 or len(weights) != n_samples:
+        raise ValueError(
+            f"{op}: sample_weight must hold one weight per sample, shape ({n_samples},), got shape {weights.shape}"
+        )
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        at = int(bad.argmax())
+        raise ValueError(f"{op}: sample_weight must be finite and not negative, got {weights[at]} for sample {at}")
+    if not weights.any():
+        raise ValueError(f"{op}: sample_weight must not be zero for all samples")
+    return weights
 
 
 def check_sample_count(op: str, n_samples: int) -> None:

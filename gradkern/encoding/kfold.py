@@ -9,7 +9,8 @@ M = P'P:
 
 because s_j s_k = (s_j - s_k) / (l_k - l_j): the antisymmetric N_jk = M_jk / (l_k - l_j) serves every alpha,
 and any constant c drops out. Pairs too close to divide by go to M_near, by s_j s_k ~ (s_j^2 + s_k^2) / 2.
-Only of a few test samples are the predictions formed.
+Only of a few test samples are the predictions formed. With weights all rows are multiplied by their square roots,
+`root`, which stand for the column of ones; sums over samples are then weighted sums.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.encoding.design import Design, eigenpairs, gram_of, sum_of_rows
+from gradkern import ops
+from gradkern.encoding.design import Design, eigenpairs, gram_of, make_design, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
-from gradkern.encoding.scored import Scored, constant_targets
+from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
+from gradkern.encoding.scored import Scored
 
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
@@ -49,7 +52,7 @@ class NearPairs:
 class Divided:
     """Divided differences: what turns B and D = P'Y_test into both sums for every alpha.
 
-    `centre` is V' times the point that test rows are taken about [r], `sums` the column sums of P [r], and
+    `centre` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
     `projected` P [n_test, r] itself, where that is the cheaper way to D.
     """
 
@@ -68,16 +71,18 @@ class FoldFactor:
 
     `vectors` V [q, r] and V' times the training mean, `mean` [r]. `sums` are the divided differences, or for small
     test sets s P [a, n_test, r], which predicts them: that is then as cheap, and keeps its precision when a few
-    predictions hardly differ.
+    predictions hardly differ. `own` [n_train, r] are the training samples in coordinates of the fold's own, where
+    features are standardised inside it; B is then own' Y_train.
     """
 
     test: slice | Tensor
     train: slice | Tensor
     complement: bool  # training statistics are the total minus the fold
-    n_test: int
-    n_train: int
+    test_mass: float
+    train_mass: float
     vectors: Tensor
     mean: Tensor
+    own: Tensor | None
     sums: Divided | Tensor
 
 
@@ -86,6 +91,8 @@ class KFold:
     """The folds' factors, and what they share."""
 
     coordinates: Tensor
+    root: Tensor
+    weighted: bool
     mean: Tensor  # of the coordinates [q]
     alphas: Tensor
     factors: tuple[FoldFactor, ...]
@@ -94,60 +101,94 @@ class KFold:
     scoring: str
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """What some samples add up to: X'Y [q, b], and of the targets [b], in float64, sum and squares.
+def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None) -> KFold:
+    """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a].
 
-    `square` is the sum of squares about zero, `spread` that about the samples' own mean.
+    Given the features X [n, d], every fold standardises them by its own training samples.
     """
-
-    cross: Tensor
-    sum: Tensor
-    square: Tensor
-    spread: Tensor
-
-
-def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str) -> KFold:
-    """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a]."""
-    factors = tuple(_factor_fold(design, fold, alphas, scoring) for fold in folds.folds)
-    X = design.coordinates
-    return KFold(X, design.mean.to(X.dtype), alphas, factors, folds.partition, design.intercept, scoring)
+    factors = tuple(
+        _factor_fold(design, fold, alphas, scoring)
+        if X is None
+        else _factor_fold_standardised(X, design, fold, alphas, scoring)
+        for fold in folds.folds
+    )
+    Z, mean = design.coordinates, design.mean
+    return KFold(
+        Z, design.root, design.weighted, mean.to(Z.dtype), alphas, factors, folds.partition, design.intercept, scoring
+    )
 
 
 def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
-    X, intercept = design.coordinates, design.intercept
-    test, train = _as_index(fold.test, X), _as_index(fold.train, X)
-    tested = X[test].double()
+    Z, intercept = design.coordinates, design.intercept
+    test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
+    tested, root = Z[test].double(), design.root[test]
+    test_mass = root.square().sum()
     if fold.complement:
-        train_sum = X.shape[0] * design.mean - tested.sum(0)
+        train_mass = design.root.square().sum() - test_mass
+        train_sum = design.root.square().sum() * design.mean - root @ tested
         gram = design.gram - tested.T @ tested
     else:
-        train_sum, gram = sum_of_rows(X[train]), gram_of(X[train])
-    n_train, n_test = len(fold.train), len(fold.test)
-    mean = train_sum / n_train if intercept else torch.zeros_like(train_sum)
-    gram.sub_(torch.outer(mean, n_train * mean))
-    spectrum = eigenpairs(gram, min(X.shape[1], n_train - intercept))
+        train_mass = design.root[train].square().sum()
+        train_sum, gram = weighted_sum(Z[train], design.root[train]), gram_of(Z[train])
+    mean = train_sum / train_mass if intercept else torch.zeros_like(train_sum)
+    gram.sub_(torch.outer(mean, train_mass * mean))
+    spectrum = eigenpairs(gram, min(Z.shape[1], len(fold.train) - intercept))
     # r2 measures errors about the training mean; r correlates about the test mean
-    centre = mean if scoring == "r2" else tested.mean(0)
-    projected = (tested - centre) @ spectrum.vectors
-    sums: Divided | Tensor
-    if n_test <= max(_FEW, 2 * X.shape[1] // len(alphas)):
-        sums = (projected / (spectrum.values + alphas[:, None, None])).to(X.dtype)
-    else:
-        sums = _divide(projected, spectrum.vectors.T @ centre, spectrum.values, alphas, X.dtype)
+    centre = mean if scoring == "r2" else root @ tested / test_mass
+    projected = (tested - torch.outer(root, centre)) @ spectrum.vectors
     return FoldFactor(
         test=test,
         train=train,
         complement=fold.complement,
-        n_test=n_test,
-        n_train=n_train,
-        vectors=spectrum.vectors.to(X.dtype),
-        mean=(spectrum.vectors.T @ mean).to(X.dtype),
-        sums=sums,
+        test_mass=float(test_mass),
+        train_mass=float(train_mass),
+        vectors=spectrum.vectors.to(Z.dtype),
+        mean=(spectrum.vectors.T @ mean).to(Z.dtype),
+        own=None,
+        sums=_test_sums(projected, root, spectrum.vectors.T @ centre, spectrum.values, alphas, Z.dtype),
     )
 
 
-def _divide(P: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype) -> Divided:
+def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
+    test, train = _as_index(fold.test, X), _as_index(fold.train, X)
+    weights = design.root[train].square() if design.weighted else None
+    inner = make_design(X[train], design.intercept, weights, standardise=True)
+    root, mass = design.root[test], design.root[test].square().sum()
+    tested = inner.place(X[test]).double()
+    if scoring == "r":
+        tested = tested - (root.square() @ tested) / mass
+    projected = (tested - (inner.mean if scoring == "r2" else 0)) * root[:, None]
+    centre = torch.zeros_like(inner.values)
+    return FoldFactor(
+        test=test,
+        train=train,
+        complement=False,
+        test_mass=float(mass),
+        train_mass=float(inner.root.square().sum()),
+        vectors=inner.outward[-1],
+        mean=inner.mean.to(X.dtype),
+        own=inner.coordinates,
+        sums=_test_sums(projected, root, centre, inner.values, alphas, X.dtype, keep=True),
+    )
+
+
+def _test_sums(
+    P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool = False
+) -> Divided | Tensor:
+    """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
+    if _are_few(len(P), P.shape[1], len(alphas)):
+        return (P / (values + alphas[:, None, None])).to(dtype)
+    return _divide(P, root, centre, values, alphas, dtype, keep)
+
+
+def _are_few(n_test: int, r: int, a: int) -> bool:
+    """Whether predictions of so many test samples, of a alphas, are no dearer than the divided differences."""
+    return n_test <= max(_FEW, 2 * r // a)
+
+
+def _divide(
+    P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
+) -> Divided:
     """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others."""
     M = P.T @ P
     gap = values - values[:, None]
@@ -160,8 +201,8 @@ def _divide(P: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: to
         terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * close, near, dtype)))
     return Divided(
         centre=centre.to(dtype),
-        sums=P.sum(0).to(dtype),
-        projected=P.to(dtype) if len(P) < len(centre) else None,
+        sums=(root @ P).to(dtype),
+        projected=P.to(dtype) if keep or len(P) < len(centre) else None,
         shrinkage=shrinkage,
         # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue
         far_weights=2 * (shrinkage - shrinkage[:, -1:]),
@@ -190,106 +231,143 @@ def _tiles(matrix: Tensor, near: Tensor, dtype: torch.dtype) -> tuple[Tile, ...]
     return tuple(tiles)
 
 
-def score_folds(kfold: KFold, Y: Tensor) -> Scored:
+@dataclass(frozen=True)
+class FoldSums:
+    """What the folds' samples add up to, for targets Y [n, b]: scores of several factors of one Z share them.
+
+    `rows` are Y multiplied by `root`; X'Y of each fold's test samples and of all [q, b]; moments of the test samples,
+    of all, and of each fold's training samples.
+    """
+
+    rows: Tensor
+    crosses: tuple[Tensor, ...]
+    total: Tensor
+    tested: Moments
+    whole: Moments
+    trained: tuple[Moments, ...]
+
+
+def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
+    """Sums over the samples of every fold, for targets Y [n, b] about any offset."""
+    Z, weights = kfold.coordinates, kfold.root.square() if kfold.weighted else None
+    rows = Y * kfold.root[:, None].to(Y.dtype) if kfold.weighted else Y
+    tests = [factor.test for factor in kfold.factors]
+    # test sets that share samples are taken one by one
+    tested = moments(Y, tests, weights) if kfold.partition else stacked(moments_of(Y, rows, weights) for rows in tests)
+    crosses = tuple(Z[factor.test].T @ rows[factor.test] for factor in kfold.factors)
+    if kfold.partition:
+        trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
+        return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
+    trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
+    return FoldSums(rows, crosses, Z.T @ rows, tested, moments_of(Y, slice(None), weights), trained)
+
+
+def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
     """Mean score over folds of every alpha, for targets Y [n, b] about any offset.
 
     A fold counts in a target's mean only where its score is defined: r2 needs test responses that vary, r
     needs predictions that vary too.
     """
-    X = kfold.coordinates
-    parts = [_sums(X[f.test], Y[f.test]) for f in kfold.factors]
-    total = _added(parts, len(Y)) if kfold.partition else _sums(X, Y)
+    sums = sums or fold_sums(kfold, Y)
     scores = Y.new_zeros((len(kfold.alphas), Y.shape[1]), dtype=torch.float64)
     counted = torch.zeros_like(scores)
-    for factor, part in zip(kfold.factors, parts, strict=True):
-        if factor.complement:
-            training = _difference(total, part, factor.n_train)
-        else:
-            training = _sums(X[factor.train], Y[factor.train])
-        fold_scores = _score_fold(kfold, factor, training, part, Y)
+    none = torch.zeros_like(sums.whole.total[0])
+    for number, (factor, trained) in enumerate(zip(kfold.factors, sums.trained, strict=True)):
+        mean = trained.mean[0] if kfold.intercept else none
+        B = _products(factor, kfold.coordinates, sums, number, mean)
+        if kfold.intercept:
+            B[:, trained.constant[0]] = 0
+        part = _Part(sums.rows[factor.test], kfold.root[factor.test], sums.crosses[number], sums.tested, number)
+        fold_scores = _score_fold(factor, kfold.scoring, B, mean, part)
         defined = ~fold_scores.isnan()
         scores += torch.where(defined, fold_scores, 0.0)
         counted += defined
-    mean = total.sum / len(Y) if kfold.intercept else torch.zeros_like(total.sum)
-    cross = total.cross.addr_(kfold.mean, mean.to(Y.dtype), alpha=-len(Y))
+    mean = sums.whole.mean[0] if kfold.intercept else none
+    cross = torch.addr(sums.total, kfold.mean, mean.to(Y.dtype), alpha=-float(sums.whole.mass[0]))
     # 0 / 0 is NaN: no fold gave a score
-    return Scored(scores / counted, cross, mean, len(parts) - counted.amax(0))
+    undefined = len(kfold.factors) - counted.amax(0).long()
+    return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
-def _score_fold(kfold: KFold, factor: FoldFactor, training: _Sums, part: _Sums, Y: Tensor) -> Tensor:
+def sum_of(parts: tuple[Tensor, ...]) -> Tensor:
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total.add_(part)
+    return total
+
+
+def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: Tensor) -> Tensor:
+    """B = V' X_train' (Y_train - mean) [r, b]."""
+    if factor.own is not None:
+        B = factor.own.T @ sums.rows[factor.train]
+    else:
+        complement = sums.total - sums.crosses[number] if factor.complement else None
+        B = factor.vectors.T @ (Z[factor.train].T @ sums.rows[factor.train] if complement is None else complement)
+    return B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.train_mass)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The samples that a fold tests: responses [n_test, b] and `root` [n_test], X'Y [q, b], and their moments."""
+
+    rows: Tensor
+    root: Tensor
+    cross: Tensor
+    moments: Moments
+    number: int
+
+
+def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part: _Part) -> Tensor:
     """Scores of one fold [a, b], NaN where undefined."""
-    mean = training.sum / factor.n_train
-    still = constant_targets(Y, factor.test, part.spread, part.square)
-    untrained = constant_targets(Y, factor.train, training.spread, training.square)
-    if not kfold.intercept:
-        mean = torch.zeros_like(mean)
-    about = mean if kfold.scoring == "r2" else part.sum / factor.n_test
-
-    B = factor.vectors.T @ training.cross
-    B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.n_train)
-    if kfold.intercept:
-        B[:, untrained] = 0
+    total, spread = part.moments.total[part.number], part.moments.spread[part.number]
+    about = mean if scoring == "r2" else total / factor.test_mass
     if isinstance(factor.sums, Divided):
-        D = _rotated_test(factor, factor.sums, part, Y, about)
-        product, square = _divided_sums(factor.sums, B, D)
+        product, square = _divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, part, total, about))
     else:
-        product, square = _sums_of_predictions(factor.sums, B, Y[factor.test], about)
-    if kfold.scoring == "r2":
-        outcome = part.spread + factor.n_test * (part.sum / factor.n_test - about) ** 2
+        product, square = _sums_of_predictions(factor.sums, B, part, about)
+    if scoring == "r2":
+        outcome = spread + factor.test_mass * (total / factor.test_mass - about) ** 2
         error = outcome - 2 * product + square
-        scores = 1 - error / part.spread
+        scores = 1 - error / spread
     else:
-        scores = torch.where(square > 0, product / (square * part.spread).sqrt(), torch.nan)
-    scores[:, still] = torch.nan
+        scores = torch.where(square > 0, product / (square * spread).sqrt(), torch.nan)
+    scores[:, part.moments.constant[part.number]] = torch.nan
     return scores
 
 
-def _sums_of_predictions(predictor: Tensor, B: Tensor, Y: Tensor, about: Tensor) -> tuple[Tensor, Tensor]:
+def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed; responses are taken about `about`."""
     a, n_test, r = predictor.shape
     predicted = (predictor.reshape(a * n_test, r) @ B).double().view(a, n_test, -1)
-    return (predicted * (Y.double() - about)).sum(1), predicted.square().sum(1)
+    responses = part.rows.double() - torch.outer(part.root, about)
+    return (predicted * responses).sum(1), predicted.square().sum(1)
 
 
 def _divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] from B and D = P'Y_test [r, b]; far terms nearly cancel: float64."""
     wide = B.double()
-    product = divided.shrinkage @ (wide * D)
-    square = divided.far_weights @ (divided.differences @ wide).mul_(wide)
-    for term in divided.near:
-        near = torch.empty_like(wide)
-        for tile in term.tiles:
-            torch.mul(tile.values @ B[tile.columns], wide[tile.rows], out=near[tile.rows])
-        square.addmm_(term.weights, near)
+    far, first, *more = divided.differences @ wide, *divided.near
+    product, square = ops.fold_scores(
+        B, D, far, _banded(first, B), divided.shrinkage, divided.far_weights, first.weights
+    )
+    for term in more:
+        square.addmm_(term.weights, _banded(term, B).double().mul_(wide))
     return product, square
 
 
-def _rotated_test(factor: FoldFactor, divided: Divided, part: _Sums, Y: Tensor, about: Tensor) -> Tensor:
+def _banded(term: NearPairs, B: Tensor) -> Tensor:
+    """M_near B [r, b]."""
+    near = torch.empty_like(B)
+    for tile in term.tiles:
+        torch.mm(tile.values, B[tile.columns], out=near[tile.rows])
+    return near
+
+
+def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:
     """D = P' (Y_test - about) [r, b]."""
     if divided.projected is not None:
-        D = divided.projected.T @ Y[factor.test]
+        D = divided.projected.T @ part.rows
     else:
         D = factor.vectors.T @ part.cross
-        D.addr_(divided.centre, part.sum.to(D.dtype), alpha=-1)
+        D.addr_(divided.centre, total.to(D.dtype), alpha=-1)
     return D.addr_(divided.sums, about.to(D.dtype), alpha=-1)
-
-
-def _sums(X: Tensor, Y: Tensor) -> _Sums:
-    wide = Y.double()
-    total = wide.sum(0)
-    spread = (wide - total / len(Y)).square_().sum(0)
-    return _Sums(X.T @ Y, total, spread + total**2 / len(Y), spread)
-
-
-def _added(parts: list[_Sums], n: int) -> _Sums:
-    cross, total, square = parts[0].cross.clone(), parts[0].sum.clone(), parts[0].square.clone()
-    for part in parts[1:]:
-        cross.add_(part.cross)
-        total.add_(part.sum)
-        square.add_(part.square)
-    return _Sums(cross, total, square, square - total**2 / n)
-
-
-def _difference(total: _Sums, part: _Sums, n: int) -> _Sums:
-    rest, square = total.sum - part.sum, total.square - part.square
-    return _Sums(total.cross - part.cross, rest, square, square - rest**2 / n)

@@ -6,30 +6,30 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gradkern.encoding.folds import Folds
+from gradkern.encoding.folds import Folds, subset
 from gradkern.encoding.inputs import (
     Array,
     Targets,
     as_targets,
-    check_block_size,
+    check_choice,
     check_finite,
-    check_matrix,
+    check_memory,
     check_sample_count,
+    check_weights,
     load,
     place,
 )
-from gradkern.encoding.metrics import r_squared
-from gradkern.encoding.solve import Solver, Tally, factor, make_choice, selection_folds, solve
+from gradkern.encoding.linear import LinearModel
+from gradkern.encoding.solve import COEFS, Choice, Fitting, Solver, Tally, factor, make_choice, selection_folds, solve
 
 # Wide, because raw gradients may be 1e-5 in size; an alpha more costs next to nothing.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
 
 
-class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class RidgeCV(LinearModel):
     """Ridge regression that chooses a penalty alpha for every target by cross-validation.
 
     Per target, minimises ``||y - X w - b||^2 + alpha ||w||^2`` (the intercept b is not penalised). The scores
@@ -41,30 +41,40 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     Parameters
     ----------
-    alphas : [a] positive penalties, in any order
+    alphas : [a] positive penalties, ascending or descending, none twice
     cv : int, scikit-learn splitter, or iterable of (train, test) indices
         An int is an unshuffled KFold, or GroupKFold where `fit` is given groups. Only for "kfold".
     selection : "kfold" (mean over folds of the score on held-out samples), "loo" (exact leave-one-out,
         1 - PRESS / SST or the correlation with leave-one-out predictions), or "gcv" (1 - n GCV / SST)
     scoring : "r2" (about the held-out samples' mean, as in scikit-learn) or "r" (Pearson; not with "gcv")
+    alpha_per_target : False gives all targets the alpha with the best mean score
     fit_intercept : whether to centre X and Y
+    standardise : whether to divide each feature by its standard deviation: inside every fold that of its training
+        samples. Only for "kfold". Coefficients are those of the features as given.
+    coef : "primal"; "dual", coefficients of the samples, smaller where there are fewer of them than features; or "none"
+    store_scores : whether to keep the scores of all alphas
     device : where to compute; by default where X lives. Results go back to where X lives.
-    block_size : number of targets per block; by default what fits a working set of 256 MiB
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB
 
     Attributes
     ----------
     alpha_ : [v] chosen penalties, in float64
         Of equal scores the larger alpha wins; a target without a score gets the largest.
-    coef_ : [v, d] coefficients, [d] if Y was 1-D
+    coef_ : [v, d] coefficients, [d] if Y was 1-D; of "primal" only
+    dual_coef_ : [v, n], or [n]; of "dual" only, with `X_fit_` [n, d], the centred features that they multiply: the
+        coefficients of the features are dual_coef_ @ X_fit_
     intercept_ : [v] intercepts
     best_score_ : [v] score of the chosen alpha. A fold counts only where it is defined; NaN if it never is.
+    scores_ : [a, v] scores of all alphas, in their order; if `store_scores`
     n_features_in_ : d
 
     Arrays are NumPy for NumPy input, and torch tensors on X's device for torch input.
 
     Notes
     -----
-    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them. The method is
+    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
+    NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
+    The method is
     that of section 5 of the design: Gram matrices of training folds by downdating, and divided differences.
 
     Examples
@@ -85,94 +95,85 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         cv: Any = 5,
         selection: str = "kfold",
         scoring: str = "r2",
+        alpha_per_target: bool = True,
         fit_intercept: bool = True,
+        standardise: bool = False,
+        coef: str = "primal",
+        store_scores: bool = False,
         device: Any = None,
-        block_size: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self.alphas = alphas
         self.cv = cv
         self.selection = selection
         self.scoring = scoring
+        self.alpha_per_target = alpha_per_target
         self.fit_intercept = fit_intercept
+        self.standardise = standardise
+        self.coef = coef
+        self.store_scores = store_scores
         self.device = device
-        self.block_size = block_size
+        self.max_memory = max_memory
 
-    def fit(self, X: Any, Y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose alpha and fit the coefficients of every target.
 
         Parameters
         ----------
         X : [n, d] features
-        Y : [n, v] or [n] responses; may be a memory map, which is read block by block (once to check it, once
-        to fit)
+        y : Y [n, v] or [n], responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
         groups : [n] labels that no fold may split between train and test; only for ``selection="kfold"``
+        sample_weight : [n] weights, not negative; a sample of weight 0 is not there
 
         Raises
         ------
-        ValueError : NaN or inf in X or Y, wrong shapes, penalties or options, impossible folds, arrays on
+        ValueError : NaN or inf in X, inf in Y, wrong shapes, penalties or options, impossible folds, arrays on
             different devices and no `device`
         """
         op = type(self).__name__
-        choice = make_choice(op, self.alphas, self.selection, self.scoring)
-        check_block_size(op, self.block_size)
+        choice = self._choice(op)
         features = self._features(X, reset=True)
-        responses, one_target = as_targets(op, Y, features.shape[0])
+        n = features.shape[0]
+        responses, one_target = as_targets(op, y, n)
         placement = place(op, self.device, X=features, Y=responses)
-        choice = replace(choice, folds=self._folds(features.shape[0], groups))
-        check_finite(op, "X", features)
-        check_finite(op, "Y", responses)
+        weights = check_weights(op, sample_weight, n)
+        folds = self._folds(n, groups)
+        kept = None
+        if weights is not None:
+            kept = np.flatnonzero(weights)
+            folds, weights = folds and subset(op, folds, kept), weights[kept]
+        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad():
-            solver = factor(load(features, placement), bool(self.fit_intercept), choice)
-            self._collect(solver, Targets(responses, placement), one_target)
+            fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), scale, self.coef)
+            given = load(features, placement, kept)
+            solver = factor(given, replace(choice, folds=folds), fitting)
+            self._collect(solver, given, Targets(responses, placement, kept, op), one_target)
         return self
+
+    def _choice(self, op: str) -> Choice:
+        choice = make_choice(op, self.alphas, self.selection, self.scoring)
+        check_choice(op, "coef", self.coef, COEFS)
+        check_memory(op, self.max_memory)
+        if self.standardise and self.selection != "kfold":
+            raise ValueError(f"{op}: standardise needs selection='kfold', got selection={self.selection!r}")
+        return replace(choice, shared=not self.alpha_per_target)
 
     def predict(self, X: Any) -> Array:
         """Predict responses [n, v] (or [n] if Y was 1-D) of features X [n, d].
 
         Raises
         ------
-        ValueError : NaN or inf in X, another number of features, X on another device than the coefficients
+        ValueError : NaN or inf in X, another number of features, X on another device than the coefficients, no
+            coefficients
         """
         check_is_fitted(self)
         op = f"{type(self).__name__}.predict"
-        features = self._features(X, reset=False)
-        one_target = self.coef_.ndim == 1
-        coef = self.coef_[None] if one_target else self.coef_
-        intercept = self.intercept_.reshape(1, -1)
-        placement = place(op, self.device, X=features, coef_=coef)
-        check_finite(op, "X", features)
-        predicted = load(features, placement) @ load(coef, placement).T + load(intercept, placement)
-        return placement.hand_back(predicted[:, 0] if one_target else predicted)
-
-    def score(self, X: Any, y: Any) -> float:
-        """Mean over targets of the R2 of the predictions, as scikit-learn's `r2_score` defines it.
-
-        X is [n, d], y [n, v] or [n]. A target that does not vary counts 1 where it is predicted perfectly,
-        else 0.
-        """
-        op = f"{type(self).__name__}.score"
-        predicted, _ = as_targets(op, self.predict(X), len(X))
-        responses, _ = as_targets(op, y, len(X))
-        check_finite(op, "y", responses)
-        placement = place(op, None, prediction=predicted, y=responses)
-        ours, theirs = load(responses, placement), load(predicted, placement)
-        r2 = r_squared(ours, theirs)
-        return float(torch.where(r2.isnan(), (ours == theirs).all(0).double(), r2).mean())
-
-    def _features(self, X: Any, *, reset: bool) -> Array:
-        """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
-        if not isinstance(X, Tensor):
-            array: Array = validate_data(self, X, reset=reset, ensure_all_finite=False, ensure_min_samples=1)
-            return array
-        op = type(self).__name__
-        check_matrix(op, "X", X)
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {op} is expecting {self.n_features_in_} features as input"
-            )
-        return X
+        if self.coef == "none":
+            raise ValueError(f"{op}: needs the coefficients, got coef='none'")
+        if self.coef == "dual":
+            return self._predicted(op, X, self.dual_coef_, self.X_fit_)
+        return self._predicted(op, X, self.coef_)
 
     def _folds(self, n_samples: int, groups: Any) -> Folds | None:
         op = type(self).__name__
@@ -185,19 +186,39 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         check_sample_count(op, n_samples)
         return None
 
-    def _collect(self, solver: Solver, targets: Targets, one_target: bool) -> None:
+    def _collect(self, solver: Solver, X: Tensor, targets: Targets, one_target: bool) -> None:
         """Solve block after block into the fitted attributes."""
-        placement, v, d = targets.placement, targets.n_targets, solver.design.offset.shape[0]
-        coef, intercept, score = placement.empty(v, d), placement.empty(v), placement.empty(v)
+        placement, v = targets.placement, targets.n_targets
+        samples = solver.design.samples(X) if self.coef == "dual" else None
+        width = {"primal": X.shape[1], "dual": X.shape[0], "none": 0}[self.coef]
+        at_zero = solver.design.offset.double() if samples is None else samples.double() @ solver.design.offset.double()
+        coef, intercept, score = placement.empty(v, width), placement.empty(v), placement.empty(v)
         # alpha keeps float64, so that it is one of the alphas to the bit
         alpha = placement.empty(v).double()
+        scores = placement.empty(v, len(solver.alphas)) if self.store_scores else None
         tally = Tally(v)
-        for block in solve(solver, targets, self.block_size):
+        for block in solve(solver, targets, self.max_memory, not self.alpha_per_target):
             part = block.columns
             coef[part] = block.coefficients.T
-            intercept[part] = block.at_offset - solver.design.offset.double() @ block.coefficients.double()
+            intercept[part] = block.at_offset
+            if width:
+                intercept[part] = block.at_offset - at_zero @ block.coefficients.double()
             alpha[part], score[part] = block.alpha, block.score
+            if scores is not None:
+                scores[part] = block.scores.T
             tally.add(block)
-        results = [placement.hand_back(each[0] if one_target else each) for each in (coef, intercept, alpha, score)]
-        self.coef_, self.intercept_, self.alpha_, self.best_score_ = results
+        if tally.missing == v:
+            raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
+        hand_back = placement.hand_back
+        results = [hand_back(each[0] if one_target else each) for each in (coef, intercept, alpha, score)]
+        fitted, self.intercept_, self.alpha_, self.best_score_ = results
+        for name in ("coef_", "dual_coef_", "X_fit_", "scores_"):
+            self.__dict__.pop(name, None)
+        if self.coef == "primal":
+            self.coef_ = fitted
+        elif samples is not None:
+            self.dual_coef_, self.X_fit_ = fitted, hand_back(samples)
+        if scores is not None:
+            order = scores.T if float(self.alphas[0]) == float(solver.alphas[0]) else scores.T.flip(0)
+            self.scores_ = hand_back(order[:, 0] if one_target else order)
         tally.warn(type(self).__name__, stacklevel=4)

@@ -1,10 +1,11 @@
 """Scores and predictions on held-out samples, with alphas chosen inside each training fold."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,6 +29,7 @@ from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import (
     SCORINGS,
     Choice,
+    Fitting,
     factor,
     make_choice,
     selection_folds,
@@ -35,6 +37,7 @@ from gradkern.encoding.solve import (
 )
 
 _COLUMNS_AT_ONCE = 1024
+_BYTES_OF_Y = 2**30
 
 
 def cross_val_score(
@@ -47,14 +50,15 @@ def cross_val_score(
     groups: Any = None,
     scoring: str = "r",
     selection: str = "kfold",
+    standardise: bool = False,
     device: Any = None,
-) -> Array:
+) -> Array | dict[str, Array]:
     """Score held-out samples with ridge whose alphas are chosen (by R2), per target, inside each training fold.
 
     Parameters
     ----------
-    X : [n, d] features
-    Y : [n, v] or [n] responses; may be a memory map, which is read block by block
+    X : [n, d] features; or a mapping of names to several such feature spaces, which share one read of Y
+    Y : [n, v] or [n] responses; may be a memory map, which is read in parts of 1 GiB or less
     alphas : [a] positive penalties
     cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices
     inner_cv : inner folds, for ``selection="kfold"``: int or scikit-learn splitter
@@ -62,15 +66,17 @@ def cross_val_score(
         without looking at them)
     scoring : score of the held-out samples of a fold, "r" (Pearson) or "r2"
     selection : how alpha is chosen, as in `RidgeCV`
+    standardise : whether every fit divides each feature by its standard deviation in the fit's training samples
     device : where to compute; by default where X lives
 
     Returns
     -------
-    scores : [f, v], or [f] if Y was 1-D; NaN, with a warning, where responses or predictions do not vary
+    scores : [f, v], or [f] if Y was 1-D; NaN, with a warning, where responses or predictions do not vary or responses
+        hold NaN. Of a mapping, a dict of them.
 
     Raises
     ------
-    ValueError : NaN or inf in X or Y, wrong shapes or options, impossible folds
+    ValueError : NaN or inf in X, inf in Y, wrong shapes or options, impossible folds
 
     Examples
     --------
@@ -83,23 +89,33 @@ def cross_val_score(
     """
     op = "cross_val_score"
     check_choice(op, "scoring", scoring, SCORINGS)
-    nested = _nest(op, X, Y, make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups), device)
-    scores = nested.placement.empty(len(nested.folds), nested.responses.shape[1])
-    for part in _held_out(nested):
-        scores[part.fold, part.columns] = (
-            # r without the intercept: beside it, what a large alpha leaves would be rounded away
-            correlation(part.responses, part.explained)
-            if scoring == "r"
-            else r_squared(part.responses, part.predictions)
-        )
-    missing = int(scores.isnan().any(0).sum())
-    if missing:
-        warnings.warn(
-            f"{op}: {missing} of {scores.shape[1]} targets have no defined score in some folds, "
-            "where responses or predictions do not vary; those scores are NaN",
-            stacklevel=2,
-        )
-    return nested.placement.hand_back(scores[:, 0] if nested.one_target else scores)
+    choice = make_choice(op, alphas, selection, "r2")
+    if standardise and selection != "kfold":
+        raise ValueError(f"{op}: standardise needs selection='kfold', got selection={selection!r}")
+    spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
+    if not spaces:
+        raise ValueError(f"{op}: X must hold at least one feature space, got none")
+    splits = _Splits(cv, inner_cv, groups)
+    nested = {name: _nest(op, space, Y, choice, splits, device, standardise, name) for name, space in spaces.items()}
+    scores = {name: each.placement.empty(len(each.folds), each.responses.shape[1]) for name, each in nested.items()}
+    first = next(iter(nested.values()))
+    for columns, part in _parts(first.responses):
+        for name, each in nested.items():
+            _score_part(replace(each, responses=part, first=columns.start), scoring, scores[name][:, columns])
+    for name, found in scores.items():
+        missing = int(found.isnan().any(0).sum())
+        if missing:
+            where = f" of {name!r}" if isinstance(X, Mapping) else ""
+            warnings.warn(
+                f"{op}: {missing} of {found.shape[1]} targets{where} have no defined score in some folds, "
+                "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
+                stacklevel=2,
+            )
+    results = {
+        name: nested[name].placement.hand_back(found[:, 0] if first.one_target else found)
+        for name, found in scores.items()
+    }
+    return results if isinstance(X, Mapping) else results["X"]
 
 
 def cross_val_predict(
@@ -141,7 +157,8 @@ def cross_val_predict(
     (60, 3)
     """
     op = "cross_val_predict"
-    nested = _nest(op, X, Y, make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups), device)
+    choice, splits = make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups)
+    nested = _nest(op, X, Y, choice, splits, device)
     if not nested.folds.tested_once:
         raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
     predictions = nested.placement.empty(*nested.responses.shape)
@@ -209,6 +226,8 @@ class _Nested:
     placement: Placement
     folds: Folds
     choices: tuple[Choice, ...]
+    fitting: Fitting
+    first: int = 0  # number of the first target, where the responses are a part
 
 
 @dataclass(frozen=True)
@@ -226,13 +245,15 @@ class _HeldOut:
         return self.explained + self.intercept
 
 
-def _nest(op: str, X: Any, Y: Any, choice: Choice, splits: _Splits, device: Any) -> _Nested:
+def _nest(
+    op: str, X: Any, Y: Any, choice: Choice, splits: _Splits, device: Any, standardise: bool = False, name: str = "X"
+) -> _Nested:
     """Check everything before any work."""
-    features = as_array(op, "X", X)
-    check_matrix(op, "X", features)
+    features = as_array(op, name, X)
+    check_matrix(op, name, features)
     n = features.shape[0]
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, X=features, Y=responses)
+    placement = place(op, device, **{name: features, "Y": responses})
     # a score needs two held-out samples, a prediction one
     resolve = selection_folds if op == "cross_val_score" else resolve_folds
     folds = resolve(op, splits.cv, n, splits.groups)
@@ -243,9 +264,8 @@ def _nest(op: str, X: Any, Y: Any, choice: Choice, splits: _Splits, device: Any)
         )
     labels = None if splits.groups is None else check_groups(op, splits.groups, n)
     choices = tuple(_inner_choice(op, choice, splits.inner_cv, fold.train, labels) for fold in folds.folds)
-    check_finite(op, "X", features)
-    check_finite(op, "Y", responses)
-    return _Nested(features, responses, one_target, placement, folds, choices)
+    check_finite(op, name, features)
+    return _Nested(features, responses, one_target, placement, folds, choices, Fitting(standardise=standardise))
 
 
 def _inner_choice(op: str, choice: Choice, inner_cv: Any, train: Indices, labels: NDArray[Any] | None) -> Choice:
@@ -262,10 +282,31 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
     """Fit each outer fold on its training samples alone and predict what it holds out, block by block."""
     placement = nested.placement
     for number, (fold, choice) in enumerate(zip(nested.folds.folds, nested.choices, strict=True)):
-        solver = factor(load(nested.features, placement, fold.train), True, choice)
+        solver = factor(load(nested.features, placement, fold.train), choice, nested.fitting)
         tested = load(nested.features, placement, fold.test) - solver.design.offset
-        held_out = Targets(nested.responses, placement, fold.test)
-        for block in solve(solver, Targets(nested.responses, placement, fold.train), None):
+        held_out = Targets(nested.responses, placement, fold.test, "cross_val_score", nested.first)
+        trained = Targets(nested.responses, placement, fold.train, "cross_val_score", nested.first)
+        for block in solve(solver, trained, None, choice.shared):
             explained = tested @ block.coefficients
             intercept = block.at_offset.to(tested.dtype)
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
+
+
+def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
+    """Columns of Y in memory, as many at a time as 1 GiB holds: what is on a disk is read once."""
+    n, v = responses.shape
+    step = max(1, _BYTES_OF_Y // (n * 8))
+    for start in range(0, v, step):
+        columns = slice(start, min(start + step, v))
+        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
+
+
+def _score_part(nested: _Nested, scoring: str, scores: Tensor) -> None:
+    """Into scores [f, v]."""
+    for part in _held_out(nested):
+        scores[part.fold, part.columns] = (
+            # r without the intercept: beside it, what a large alpha leaves would be rounded away
+            correlation(part.responses, part.explained)
+            if scoring == "r"
+            else r_squared(part.responses, part.predictions)
+        )

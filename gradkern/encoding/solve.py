@@ -9,28 +9,54 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkern import ops
 from gradkern.encoding.closed_form import factor_closed_form, score_gcv, score_leave_one_out
 from gradkern.encoding.design import Design, make_design
 from gradkern.encoding.folds import Folds, resolve_folds
 from gradkern.encoding.inputs import Targets, check_alphas, check_choice
 from gradkern.encoding.kfold import factor_folds, score_folds
-from gradkern.encoding.metrics import sum_about_mean
-from gradkern.encoding.scored import Scored, constant_targets
+from gradkern.encoding.scored import Scored
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
+_EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
 _WORKING_SET_BYTES = 256 * 2**20
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
 
+_TO: dict[str, Callable[[Design, Tensor], Tensor]] = {
+    "primal": Design.to_features,
+    "dual": Design.to_samples,
+    "none": lambda design, coefficients: coefficients[:0],
+}
+COEFS = tuple(_TO)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """How alpha is chosen: among `alphas` [a], float64 and largest first; `folds` for "kfold" only."""
+    """How alpha is chosen: among `alphas` [a], float64 and largest first; `folds` for "kfold" only.
+
+    `shared` is one alpha for all targets: the one with the best mean score.
+    """
 
     alphas: Tensor
     selection: str
     scoring: str
     folds: Folds | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted besides: an intercept, standardised features, weights of samples [n] in float64, coefficients.
+
+    `coef` is "primal", "dual" (of the samples) or "none".
+    """
+
+    intercept: bool = True
+    standardise: bool = False
+    weights: Tensor | None = None
+    coef: str = "primal"
 
 
 def make_choice(op: str, alphas: Any, selection: str, scoring: str) -> Choice:
@@ -63,34 +89,38 @@ class Solver:
     alphas: Tensor
     score: Callable[[Tensor], Scored]
     design: Design
+    coef: str
     bytes_per_target: int
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A block of b targets: alpha [b], score [b] and coefficients [d, b].
+    """A block of b targets: alpha [b], score [b], the scores of all alphas [a, b], coefficients [d, b] or [n, b].
 
     `at_offset` [b] in float64 is the prediction where the features are at the solver's offset; `undefined`
-    [b] counts folds that gave no score, and `constant` [b] marks targets with one value throughout.
+    [b] counts folds that gave no score, `constant` [b] marks targets with one value throughout, and `missing` [b] those
+    with a NaN.
     """
 
     columns: slice
     alpha: Tensor
     score: Tensor
+    scores: Tensor
     coefficients: Tensor
     at_offset: Tensor
     undefined: Tensor
     constant: Tensor
+    missing: Tensor
 
 
-def factor(X: Tensor, intercept: bool, choice: Choice) -> Solver:
+def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
     """Eigendecompose all that the choice of alpha and the refit need, for features X [n, d]."""
-    design = make_design(X, intercept)
+    design = make_design(X, fitting.intercept, fitting.weights, fitting.standardise)
     alphas = choice.alphas.to(X.device)
     score: Callable[[Tensor], Scored]
     n, q = design.coordinates.shape
     if choice.folds is not None:
-        folds = factor_folds(design, choice.folds, alphas, choice.scoring)
+        folds = factor_folds(design, choice.folds, alphas, choice.scoring, X if fitting.standardise else None)
         score = partial(score_folds, folds)
         held = 6 * n + (len(choice.folds) + 11) * q
     else:
@@ -98,52 +128,85 @@ def factor(X: Tensor, intercept: bool, choice: Choice) -> Solver:
         score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
     bytes_per_target = X.element_size() * (held + X.shape[1]) + 8 * 4 * len(alphas)
-    return Solver(alphas, score, design, bytes_per_target)
+    return Solver(alphas, score, design, fitting.coef, bytes_per_target)
 
 
-def blocks(solver: Solver, n_targets: int, block_size: int | None) -> Iterator[slice]:
-    """Ranges of targets that fit the working set, or of the size asked for."""
-    if block_size is None:
-        most = _MOST_TARGETS[solver.alphas.device.type]
-        block_size = max(1, min(most, _WORKING_SET_BYTES // solver.bytes_per_target))
-    for start in range(0, n_targets, block_size):
-        yield slice(start, min(start + block_size, n_targets))
+def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[slice]:
+    """Ranges of targets whose working set fits into so many bytes."""
+    memory = _WORKING_SET_BYTES if max_memory is None else max_memory
+    most = _MOST_TARGETS[solver.alphas.device.type]
+    size = max(1, min(most, memory // solver.bytes_per_target))
+    for start in range(0, n_targets, size):
+        yield slice(start, min(start + size, n_targets))
 
 
-def solve(solver: Solver, targets: Targets, block_size: int | None) -> Iterator[Solution]:
-    """Choose alpha and solve, for every block of targets in turn."""
-    for columns in blocks(solver, targets.n_targets, block_size):
-        yield _solve_block(solver, targets.block(columns), columns)
+def solve(solver: Solver, targets: Targets, max_memory: int | None, shared: bool) -> Iterator[Solution]:
+    """Choose alpha and solve, for every block of targets in turn; a shared alpha takes a first turn to choose."""
+    chosen = None
+    if shared:
+        total = torch.zeros_like(solver.alphas)
+        for columns in blocks(solver, targets.n_targets, max_memory):
+            scores = _scored(solver, targets.block(columns))[1].scores
+            total += torch.where(scores.isnan(), 0.0, scores).sum(1)
+        chosen = first_best(total[:, None], torch.float32)[0]
+    for columns in blocks(solver, targets.n_targets, max_memory):
+        yield _solve_block(solver, targets.block(columns), columns, chosen)
 
 
-def _solve_block(solver: Solver, responses: Tensor, columns: slice) -> Solution:
+def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
+    """What responses are taken about [b], their scores, and which have a NaN: these count as constant."""
+    missing = responses.sum(0).isnan()
+    if bool(missing.any()):
+        responses = responses.masked_fill(missing, 0.0)
+    offset = torch.zeros_like(responses[0])
+    if solver.design.intercept:
+        # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
+        offset = responses.mean(0)
+        responses = responses - offset
+    scored = solver.score(responses)
+    scored.scores[:, scored.constant] = torch.nan
+    return offset, scored, missing
+
+
+def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which alpha [b] has the best of scores [a, b], to rounding.
+
+    Alphas descend: of equals the larger wins, the largest where no score is. A perfect fit has many equals.
+    """
+    ordered = torch.where(scores.isnan(), -torch.inf, scores)
+    best = ordered.amax(0)
+    enough = best - _EQUAL[dtype] * (1 + best.abs())
+    return torch.where(best.isneginf(), True, ordered >= enough).int().argmax(0)
+
+
+def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
     design = solver.design
-    mean = responses.double().mean(0)
-    # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
-    offset = mean.to(responses.dtype) if design.intercept else torch.zeros_like(responses[0])
-    Y = responses - offset if design.intercept else responses
-    spread = sum_about_mean(Y)
-    constant = constant_targets(responses, slice(None), spread, spread + len(Y) * mean.square())
-    scored = solver.score(Y)
+    offset, scored, missing = _scored(solver, responses)
     scores = scored.scores
-    scores[:, constant] = torch.nan
-    # alphas descend and argmax takes the first: of equals the larger wins, the largest where no score is
-    best = torch.where(scores.isnan(), -torch.inf, scores).argmax(0)
+    best = first_best(scores, responses.dtype)
+    if chosen is not None:
+        best = chosen.expand_as(best)
     alpha = solver.alphas[best]
-    coefficients = design.to_features(scored.cross / (design.values[:, None] + alpha).to(Y.dtype))
-    coefficients[:, constant] = 0
-    at_offset = torch.zeros_like(mean)
+    score = scores.gather(0, best[None])[0]
+    placed = ops.select_scale(scored.cross, design.values, alpha)
+    coefficients = _TO[solver.coef](design, placed)
+    coefficients[:, scored.constant] = 0
+    at_offset = torch.zeros_like(scored.mean)
     if design.intercept:
-        at_offset = offset + scored.mean - design.leftover @ coefficients.double()
-        at_offset[constant] = responses[0, constant].double()
+        at_offset = offset + scored.mean - design.at_leftover(placed)
+        at_offset[scored.constant] = responses[0, scored.constant].double()
+    for result in (alpha, score, scores.T, coefficients.T, at_offset):
+        result[missing] = torch.nan
     return Solution(
         columns=columns,
         alpha=alpha,
-        score=scores.gather(0, best[None])[0],
+        score=score,
+        scores=scores,
         coefficients=coefficients,
         at_offset=at_offset,
         undefined=scored.undefined,
-        constant=constant,
+        constant=scored.constant & ~missing,
+        missing=missing,
     )
 
 
@@ -152,18 +215,20 @@ class Tally:
 
     def __init__(self, n_targets: int) -> None:
         self.n_targets = n_targets
-        self.constant = self.unscored = self.partly = 0
+        self.constant = self.unscored = self.partly = self.missing = 0
 
     def add(self, block: Solution) -> None:
         """Count a block."""
-        missing = block.score.isnan()
+        unscored = block.score.isnan()
+        self.missing += int(block.missing.sum())
         self.constant += int(block.constant.sum())
-        self.unscored += int((missing & ~block.constant).sum())
-        self.partly += int((~missing & (block.undefined > 0)).sum())
+        self.unscored += int((unscored & ~block.constant & ~block.missing).sum())
+        self.partly += int((~unscored & (block.undefined > 0)).sum())
 
     def warn(self, op: str, stacklevel: int) -> None:
         """Warn of what was counted."""
         for count, what in (
+            (self.missing, "hold NaN; their scores, alphas and coefficients are NaN"),
             (self.constant, "are constant; their scores are NaN and their coefficients 0"),
             (
                 self.unscored,

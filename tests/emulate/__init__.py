@@ -14,7 +14,9 @@ from torch import Tensor
 ROOT = Path(__file__).parents[2]
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 GUARD = 256  # elements of NaN before and behind every array
-OPS = ("sketch", "sketch_outer", "sketch_conv")  # and this folder's files
+OPS = (  # and this folder's files
+    "sketch", "sketch_outer", "sketch_conv", "column_moments", "fold_scores", "select_scale",
+)  # fmt: skip
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
 
 _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
@@ -50,6 +52,7 @@ def load(library: Path) -> ctypes.CDLL:
     for op in OPS:
         if hasattr(loaded, f"emulated_{op}"):  # a broken library may hold the broken op alone
             getattr(loaded, f"emulated_{op}").restype = ctypes.c_char_p
+        if hasattr(loaded, f"emulated_{op}_workspace"):
             getattr(loaded, f"emulated_{op}_workspace").restype = ctypes.c_int64
     if hasattr(loaded, "emulated_multiply_add"):
         loaded.emulated_multiply_add.restype = loaded.emulated_load_matrices.restype = ctypes.c_char_p
@@ -83,7 +86,9 @@ def fenced(values: Tensor, shift: int = 0) -> Tensor:
 
     It begins at an aligned address if its size, with these NaN, is a multiple of 16 bytes.
     """
-    data = torch.cat([values.reshape(-1), values.new_full((shift,), float("nan"))])
+    data = values.reshape(-1)
+    if shift:
+        data = torch.cat([data, values.new_full((shift,), float("nan"))])
     size = data.numel() * data.element_size()
     usable = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(-1, usable + mmap.PAGESIZE)
@@ -230,3 +235,52 @@ def last_sample(library: ctypes.CDLL, op: str, inputs: tuple[Tensor, Tensor], si
     with only_block(library, n - 1):
         raise_error(call(*map(pointer, inputs), DTYPES[inputs[0].dtype], *sizes, None, pointer(out), *rest))
     return out[-1]
+
+
+def unwritten(payload: int, *shape: int, dtype: torch.dtype = torch.float64) -> Guarded:
+    """A result that is NaN so far."""
+    return Guarded(torch.full(shape, float("nan"), dtype=dtype), payload)
+
+
+def checked(results: Sequence[Guarded]) -> tuple[Tensor, ...]:
+    for result in results:
+        result.check()
+    return tuple(result.values for result in results)
+
+
+def column_moments(
+    library: ctypes.CDLL, y: Tensor, group: Tensor, f: int, *, schedule: int = 0, apart: int = 0
+) -> tuple[Tensor, ...]:
+    """The CUDA column_moments of y [n, b], whose rows lie `apart` elements of NaN from each other."""
+    n, b = y.shape
+    spaced = torch.nn.functional.pad(y, (0, apart), value=float("nan")).flatten()
+    y_fenced, group_fenced = fenced(spaced[: max(0, spaced.numel() - apart)]), fenced(group)
+    arrays = [unwritten(i, f, b, dtype=y.dtype if i > 2 else torch.float64) for i in range(1, 5)]
+    rest = [*(pointer(array.values) for array in arrays), ctypes.c_uint64(schedule)]
+    sizes = integers(n, b, b + apart)
+    call = library.emulated_column_moments
+    raise_error(
+        call(pointer(y_fenced), DTYPES[y.dtype], *sizes, pointer(group_fenced), ctypes.c_int64(f), *rest),
+    )
+    return checked(arrays)
+
+
+def fold_scores(library: ctypes.CDLL, *inputs: Tensor, schedule: int = 0) -> tuple[Tensor, ...]:
+    """The CUDA fold_scores of B, D, E, F [r, b] and S, U, W [a, r]."""
+    (r, b), a = inputs[0].shape, len(inputs[-1])
+    arrays = [unwritten(i, a, b) for i in (1, 2)]
+    kept = [*map(fenced, inputs), *(array.values for array in arrays)]
+    addresses = (ctypes.c_void_p * len(kept))(*(each.data_ptr() for each in kept))
+    dtype = DTYPES[inputs[0].dtype]
+    raise_error(library.emulated_fold_scores(addresses, dtype, *integers(a, r, b), ctypes.c_uint64(schedule)))
+    return checked(arrays)
+
+
+def select_scale(library: ctypes.CDLL, C: Tensor, values: Tensor, alpha: Tensor, schedule: int = 0) -> Tensor:
+    """The CUDA select_scale of C [q, b]."""
+    out = unwritten(1, *C.shape, dtype=C.dtype)
+    kept = [fenced(values), fenced(alpha), out.values]
+    C_fenced = fenced(C)
+    rest = [*map(pointer, kept), ctypes.c_uint64(schedule)]
+    raise_error(library.emulated_select_scale(pointer(C_fenced), DTYPES[C.dtype], *integers(*C.shape), *rest))
+    return checked([out])[0]

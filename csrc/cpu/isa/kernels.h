@@ -15,5 +15,9 @@ bool reads(Element element);
 void add_patches(const Patches& patches, const SketchSpec& spec, float* buckets);
 void widen(const void* x, Element element, int64_t count, float* out);
 void correlate(const Correlation& correlation, float* taps);
+void column_moments(const GroupRows& group, const Moments& results);
+void pack_weights(const double* weights, int64_t a, int64_t r, double* packed);
+void weigh_products(const WeighedProducts& all, int64_t begin, int64_t end, double* scratch);
+void divide_row(const void* c, Element element, double value, const double* alpha, int64_t count, void* out);
 
 }  // namespace gradkern::GK_ISA
