@@ -192,13 +192,12 @@ def _divide(
     """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others."""
     M = P.T @ P
     gap = values - values[:, None]
-    near = gap.abs() <= _TAU[dtype] * ((values + values[:, None]) / 2 + alphas.min())
-    close = torch.where(near, M, 0.0)
+    near = _near_pairs(values, _TAU[dtype], alphas.min())
     shrinkage = 1 / (values + alphas[:, None])
-    terms = [NearPairs(shrinkage**2, _tiles(close, near, dtype))]
+    terms = [NearPairs(shrinkage**2, _tiles(M, near, dtype))]
     if dtype == torch.float64:
         # s_j s_k = (s_j^2 + s_k^2) / 2 - gap^2 (s_j s_k)^2 / 2, and once more for the last factor
-        terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * close, near, dtype)))
+        terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * M, near, dtype)))
     return Divided(
         centre=centre.to(dtype),
         sums=(root @ P).to(dtype),
@@ -206,9 +205,17 @@ def _divide(
         shrinkage=shrinkage,
         # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue
         far_weights=2 * (shrinkage - shrinkage[:, -1:]),
-        differences=torch.where(near, 0.0, M / torch.where(near, 1.0, gap)),
+        differences=M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0),
         near=tuple(terms),
     )
+
+
+def _near_pairs(values: Tensor, tau: float, alpha: Tensor) -> Tensor:
+    """|l_j - l_k| <= tau ((l_j + l_k) / 2 + alpha), of ascending values: a band around the diagonal, [r, r]."""
+    most = (values * (1 + tau / 2) + tau * alpha) / (1 - tau / 2)  # of l_k that are near l_j and not below it
+    stop = torch.searchsorted(values, most, right=True)
+    place = torch.arange(len(values), device=values.device)
+    return (place < stop[:, None]) & (place[:, None] < stop)
 
 
 def _as_index(indices: object, X: Tensor) -> slice | Tensor:
@@ -221,13 +228,14 @@ def _as_index(indices: object, X: Tensor) -> slice | Tensor:
 
 
 def _tiles(matrix: Tensor, near: Tensor, dtype: torch.dtype) -> tuple[Tile, ...]:
-    """Cut a banded matrix into blocks of rows; eigenvalues ascend, so what is near is contiguous."""
+    """The near part of a matrix in blocks of rows; eigenvalues ascend, so what is near is contiguous."""
     tiles = []
     for start in range(0, len(matrix), _TILE):
         rows = slice(start, min(start + _TILE, len(matrix)))
         used = near[rows].any(0).nonzero()
         columns = slice(int(used[0]), int(used[-1]) + 1)
-        tiles.append(Tile(rows, columns, matrix[rows, columns].to(dtype).contiguous()))
+        kept = matrix[rows, columns].masked_fill(~near[rows, columns], 0.0)
+        tiles.append(Tile(rows, columns, kept.to(dtype)))
     return tuple(tiles)
 
 
