@@ -50,7 +50,21 @@ def column(number: int):
     return lambda output, batch: output[:, number]
 
 
-@pytest.mark.parametrize("make", [Logit, column])
+def in_module(number: int):
+    """A function that names a global of its module: a tensor, from inside another function."""
+    there = {"CHOSEN": torch.tensor(number)}
+    exec("def objective(output, batch):\n    return (lambda x: x[:, CHOSEN])(output)", there)
+    return there["objective"]
+
+
+def through_another(number: int):
+    """As `in_module`, of an objective of this package."""
+    there = {"inner": objectives.CrossEntropy(torch.full((6,), number))}
+    exec("def objective(output, batch):\n    return 2 * inner(output, batch)", there)
+    return there["objective"]
+
+
+@pytest.mark.parametrize("make", [Logit, column, in_module, through_another])
 def test_files_are_of_one_objective(make, images: Tensor, tmp_path) -> None:
     first = gradkern.capture(mlp(), images, make(0), layers=["1"], out=tmp_path / "run")
     again = gradkern.capture(mlp(), images, make(0), layers=["1"], out=tmp_path / "run")

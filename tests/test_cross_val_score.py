@@ -190,6 +190,8 @@ def test_values_that_are_not_finite_are_named(monkeypatch):
     monkeypatch.setattr(scores, "_BYTES_OF_Y", 1)  # a target at a time
     with pytest.raises(ValueError, match=r"cross_val_score: Y must be finite .*, got inf at \[7, 2\]"):
         cross_val_score(X, Y)
+    with pytest.raises(ValueError, match=r"cross_val_predict: Y must be finite, got 1 values"):
+        cross_val_predict(X, Y)
     with pytest.raises(ValueError, match=r"pearson_r: y must be finite, got 1 values"):
         pearson_r(Y, Y)
 

@@ -33,7 +33,7 @@ class BandedRidgeCV(LinearModel):
     ----------
     bands : widths of the bands, which are consecutive columns of X and add up to d
         By default all columns are one band, and the model is that of `RidgeCV`.
-    alphas : [a] positive penalties, in any order
+    alphas : [a] positive penalties, ascending or descending, none twice
     ratios : int m, or weights [m, bands], non-negative
         Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives the equal
         weights, then for every band the point with 0.99 of it, then random ones, drawn from Dirichlet distributions

@@ -265,7 +265,7 @@ def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
     crosses = tuple(Z[factor.test].T @ rows[factor.test] for factor in kfold.factors)
     if kfold.partition:
         trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
-        return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
+        return FoldSums(rows, crosses, _sum_of(crosses), tested, tested.together(), trained)
     trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
     return FoldSums(rows, crosses, Z.T @ rows, tested, moments_of(Y, slice(None), weights), trained)
 
@@ -297,7 +297,7 @@ def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored
     return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
-def sum_of(parts: tuple[Tensor, ...]) -> Tensor:
+def _sum_of(parts: tuple[Tensor, ...]) -> Tensor:
     total = parts[0].clone()
     for part in parts[1:]:
         total.add_(part)

@@ -74,8 +74,8 @@ class RidgeCV(LinearModel):
     -----
     Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
     NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
-    The method is
-    that of section 5 of the design: Gram matrices of training folds by downdating, and divided differences.
+    The method is that of section 5 of the design: Gram matrices of training folds by downdating, and divided
+    differences.
 
     Examples
     --------

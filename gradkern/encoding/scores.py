@@ -159,6 +159,7 @@ def cross_val_predict(
     op = "cross_val_predict"
     choice, splits = make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups)
     nested = _nest(op, X, Y, choice, splits, device)
+    check_finite(op, "Y", nested.responses)
     if not nested.folds.tested_once:
         raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
     predictions = nested.placement.empty(*nested.responses.shape)
@@ -218,8 +219,9 @@ class _Splits:
 
 @dataclass(frozen=True)
 class _Nested:
-    """Checked arrays, outer folds, and for each of them how alpha is chosen inside it."""
+    """Checked arrays, outer folds, and for each of them how alpha is chosen inside it; `op` opens error messages."""
 
+    op: str
     features: Array
     responses: Array
     one_target: bool
@@ -265,7 +267,7 @@ def _nest(
     labels = None if splits.groups is None else check_groups(op, splits.groups, n)
     choices = tuple(_inner_choice(op, choice, splits.inner_cv, fold.train, labels) for fold in folds.folds)
     check_finite(op, name, features)
-    return _Nested(features, responses, one_target, placement, folds, choices, Fitting(standardise=standardise))
+    return _Nested(op, features, responses, one_target, placement, folds, choices, Fitting(standardise=standardise))
 
 
 def _inner_choice(op: str, choice: Choice, inner_cv: Any, train: Indices, labels: NDArray[Any] | None) -> Choice:
@@ -284,8 +286,8 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
     for number, (fold, choice) in enumerate(zip(nested.folds.folds, nested.choices, strict=True)):
         solver = factor(load(nested.features, placement, fold.train), choice, nested.fitting)
         tested = load(nested.features, placement, fold.test) - solver.design.offset
-        held_out = Targets(nested.responses, placement, fold.test, "cross_val_score", nested.first)
-        trained = Targets(nested.responses, placement, fold.train, "cross_val_score", nested.first)
+        held_out = Targets(nested.responses, placement, fold.test, nested.op, nested.first)
+        trained = Targets(nested.responses, placement, fold.train, nested.op, nested.first)
         for block in solve(solver, trained, None, choice.shared):
             explained = tested @ block.coefficients
             intercept = block.at_offset.to(tested.dtype)

@@ -157,6 +157,7 @@ def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
     """What responses are taken about [b], their scores, and which have a NaN: these count as constant."""
     missing = responses.sum(0).isnan()
     if bool(missing.any()):
+        missing = responses.isnan().any(0)  # a sum may overflow
         responses = responses.masked_fill(missing, 0.0)
     offset = torch.zeros_like(responses[0])
     if solver.design.intercept:

@@ -89,7 +89,7 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
     elif isinstance(value, list | tuple | Iterator):
         parts = value  # type: ignore[assignment]  # read once
     elif hasattr(value, "__dict__"):
-        parts = [type(value).__dict__.get("__call__"), vars(value)]
+        parts = [*_of_class(type(value)), vars(value)]
     else:
         raise TypeError(f"{type(value).__name__} {value!r}")
     for part in parts:
@@ -99,15 +99,29 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
 def _of_function(function: types.FunctionType) -> list[Any]:
     """What it does and knows: its code, and the globals of its module that it names."""
     code, outer = function.__code__, function.__globals__
-    known = {name: outer[name] for name in code.co_names if name in outer and not _is_library(outer[name])}
+    known = {name: outer[name] for name in _names(code) if name in outer and not _is_library(outer[name])}
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return [code, function.__defaults__, function.__kwdefaults__, cells, known]
 
 
+def _names(code: types.CodeType) -> set[str]:
+    """That it and the functions inside it look up."""
+    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _of_class(kind: type) -> list[Any]:
+    """The methods that a class and its bases define, but those of packages."""
+    own = [base for base in kind.__mro__ if not _is_library(base)]
+    return [member for base in own for member in vars(base).values() if isinstance(member, types.FunctionType)]
+
+
 def _is_library(value: Any) -> bool:
-    """Functions and modules of packages stand for themselves."""
-    home = getattr(value, "__name__" if isinstance(value, types.ModuleType) else "__module__", None) or ""
-    return isinstance(value, types.ModuleType) or home.partition(".")[0] in ("torch", "numpy", "gradkern", "builtins")
+    """Modules, classes and functions of packages stand for themselves; what was made of them does not."""
+    if isinstance(value, types.ModuleType):
+        return True
+    named = isinstance(value, type | types.FunctionType | types.BuiltinFunctionType)
+    return named and str(value.__module__).partition(".")[0] in ("torch", "numpy", "gradkern", "builtins")
 
 
 def _feed_tensor(digest: _Digest, tensor: Tensor) -> None:

@@ -37,7 +37,7 @@ class Meter:
                 handle.remove()
 
     def _step(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        with torch._C.DisableTorchFunctionSubclass(), torch._C.DisableTorchFunction():
+        with torch._C.DisableTorchFunction():  # not a call of the model's
             there = (output, *args) if not isinstance(output, tuple) else (*output, *args)
             size = sum(value.nbytes for value in there if isinstance(value, Tensor))
             self._largest = max(self._largest, size)

@@ -61,8 +61,8 @@ class Batches:
             output = self._run(model, images, prepared)
             if self.objective is None:
                 return images.new_zeros(len(images))
-            with taps.objective():
-                losses = self.objective(output, batch)
+            taps.leave_model()
+            losses = self.objective(output, batch)
             n = len(images)
             if not isinstance(losses, Tensor) or losses.shape != (n,):
                 got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -175,7 +175,6 @@ class Runner:
             if self.taps.scale <= 1 or all(bool(value.isfinite().all()) for value in gradients):
                 return done
             self.taps.scale = max(1.0, self.taps.scale / 4)
-            self.facts["loss_scale"] = self.taps.scale
 
     def _check_covered(self, alone: Pass, done: Pass, uncovered: str) -> bool:
         """Every parameter that has a gradient for one image has been seen in the batch; or some are now left out."""

@@ -93,12 +93,10 @@ class Taps:
         finally:
             self._off = False
 
-    @contextmanager
-    def objective(self) -> Iterator[None]:
-        """The model is through: what runs now need not be the same calls for one image and for several."""
+    def leave_model(self) -> None:
+        """The objective is next: its calls need not be the same for one image and for several."""
         if self._watch is not None:
             self._watch.outside = True
-        yield
 
     def alone(self, forward: Forward, place: torch.device) -> Pass:
         """One image: autograd's own gradients of the parameters, and a record of every call."""
