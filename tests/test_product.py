@@ -27,7 +27,7 @@ def test_is_the_matrix_product(m: int, k: int, b: int, first: str, second: str, 
     dtype = torch.float64 if double else torch.float32
     left, right = _matrix(m, k, first, dtype), _matrix(k, b, second, dtype)
     found = product(left, right)
-    assert found.dtype == dtype and found.shape == (m, b)
+    assert (found.dtype, found.shape) == (dtype, (m, b))
     assert found.is_contiguous()
     most = k * torch.finfo(dtype).eps * (left.double().abs() @ right.double().abs())
     assert bool(((found.double() - left.double() @ right.double()).abs() <= most).all())
