@@ -10,11 +10,21 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gradkern.encoding.bands import Bands, Found, make_bands, refit, search
-from gradkern.encoding.inputs import Array, Targets, as_targets, check_finite, load, place
+from gradkern.encoding.folds import subset
+from gradkern.encoding.inputs import (
+    Array,
+    Targets,
+    as_targets,
+    check_finite,
+    check_memory,
+    check_weights,
+    load,
+    place,
+)
 from gradkern.encoding.linear import LinearModel
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
-from gradkern.encoding.solve import Tally, make_choice, selection_folds
+from gradkern.encoding.solve import Fitting, Tally, make_choice, selection_folds
 
 
 class BandedRidgeCV(LinearModel):
@@ -84,8 +94,12 @@ class BandedRidgeCV(LinearModel):
         cv: Any = 5,
         scoring: str = "r2",
         fit_intercept: bool = True,
+        standardise: bool = False,
+        store_scores: bool = False,
+        sampling: str = "random",
         seed: Any = 0,
         device: Any = None,
+        max_memory: int | None = None,
     ) -> None:
         self.bands = bands
         self.alphas = alphas
@@ -93,10 +107,14 @@ class BandedRidgeCV(LinearModel):
         self.cv = cv
         self.scoring = scoring
         self.fit_intercept = fit_intercept
+        self.standardise = standardise
+        self.store_scores = store_scores
+        self.sampling = sampling
         self.seed = seed
         self.device = device
+        self.max_memory = max_memory
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose a ratio and an alpha, and fit the coefficients, of every target.
 
         Parameters
@@ -112,20 +130,34 @@ class BandedRidgeCV(LinearModel):
         """
         op = type(self).__name__
         choice = make_choice(op, self.alphas, "kfold", self.scoring)
+        check_memory(op, self.max_memory)
         features = self._features(X, reset=True)
-        widths = check_bands(op, self.bands, features.shape[1])
-        ratios = make_ratios(op, self.ratios, len(widths), self.seed)
-        responses, one_target = as_targets(op, y, features.shape[0])
+        n, d = features.shape
+        widths = check_bands(op, self.bands, d)
+        ratios = make_ratios(op, self.ratios, len(widths), self.seed, self.sampling)
+        responses, one_target = as_targets(op, y, n)
         placement = place(op, self.device, X=features, Y=responses)
-        choice = replace(choice, folds=selection_folds(op, self.cv, features.shape[0], groups))
-        check_finite(op, "X", features)
-        check_finite(op, "Y", responses)
+        weights = check_weights(op, sample_weight, n)
+        folds = selection_folds(op, self.cv, n, groups)
+        kept = None
+        if weights is not None:
+            kept = np.flatnonzero(weights)
+            folds, weights = subset(op, folds, kept), weights[kept]
+        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        share = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad():
-            bands = make_bands(torch.split(load(features, placement), widths, 1), bool(self.fit_intercept))
-            targets = Targets(responses, placement)
-            gammas = torch.from_numpy(ratios).to(placement.device)
-            found = search(bands, gammas, choice, targets)
+            fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), share)
+            bands = make_bands(torch.split(load(features, placement, kept), widths, 1), fitting, folds)
+            targets, gammas = Targets(responses, placement, kept, op), torch.from_numpy(ratios).to(placement.device)
+            v = targets.n_targets
+            scores = placement.empty(v, len(gammas), len(choice.alphas)) if self.store_scores else None
+            found = search(bands, gammas, replace(choice, folds=folds), targets, self.max_memory, scores)
             self._keep(bands, gammas, found, targets, one_target)
+        self.__dict__.pop("scores_", None)
+        if scores is not None:
+            order = scores if float(self.alphas[0]) == float(choice.alphas[0]) else scores.flip(2)
+            self.scores_ = placement.hand_back(order[0].contiguous() if one_target else order.permute(1, 2, 0))
+        self.ratios_ = placement.hand_back(gammas)
         self._widths = widths
         return self
 
@@ -165,22 +197,24 @@ class BandedRidgeCV(LinearModel):
 
     def _keep(self, bands: Bands, gammas: Tensor, found: Found, targets: Targets, one_target: bool) -> None:
         """Refit, and set the fitted attributes."""
-        placement, v, d = targets.placement, targets.n_targets, len(bands.offset)
-        coef, intercept = placement.empty(v, d), placement.empty(v)
-        for part in refit(bands, gammas, found, targets):
-            columns = part.columns.to(coef.device)
+        placement, v, offset = targets.placement, targets.n_targets, bands.whole.offset
+        score = torch.where(found.score.isneginf(), torch.nan, found.score).to(placement.dtype)
+        tally = Tally(v)
+        tally.add(score, found.undefined, found.constant, found.missing)
+        if tally.missing == v:
+            raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
+        coef, intercept = placement.empty(v, len(offset)), placement.empty(v)
+        for part in refit(bands, gammas, found, targets, self.max_memory):
+            columns = (part.columns.start + part.chosen).to(coef.device)
             coef[columns] = part.coefficients.T.to(coef.device)
-            at_zero = part.at_offset - bands.offset.double() @ part.coefficients.double()
+            at_zero = part.at_offset - offset.double() @ part.coefficients.double()
             intercept[columns] = at_zero.to(intercept)
-        missing = found.score.isneginf()
-        score = torch.where(missing, torch.nan, found.score).to(placement.dtype)
-        results = (coef, intercept, found.alpha, gammas[found.ratio], score)
+        alpha, ratio = found.alpha.clone(), gammas[found.ratio]
+        for chosen in (alpha, ratio):
+            chosen[found.missing] = torch.nan
+        results = (coef, intercept, alpha, ratio, score)
         kept = [placement.hand_back(each[0] if one_target else each) for each in results]
         self.coef_, self.intercept_, self.alpha_, self.ratio_, self.best_score_ = kept
-        tally = Tally(v)
-        tally.constant = int(found.constant.sum())
-        tally.unscored = int((missing & ~found.constant).sum())
-        tally.partly = int((~missing & (found.undefined > 0)).sum())
         tally.warn(type(self).__name__, stacklevel=4)
 
 

@@ -274,13 +274,13 @@ def _held_out(split: _Split, model: _Model, choice: Choice) -> Iterator[_HeldOut
     """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
     bands = join_bands([split.designs[band] for band in model.bands])
     tested = [split.tested[band] for band in model.bands]
-    gammas = torch.from_numpy(model.ratios).to(bands.offset.device)
+    gammas = torch.from_numpy(model.ratios).to(bands.coordinates.device)
     found = search(bands, gammas, choice, split.training)
     for fitted in refit(bands, gammas, found, split.training):
         weights = torch.split(fitted.coefficients, [X.shape[1] for X in tested])
         parts = torch.stack([X @ w for X, w in zip(tested, weights, strict=True)])
-        responses = replace(split.held_out, values=split.held_out.values[:, fitted.columns.tolist()])
-        yield _HeldOut(fitted.columns.cpu(), responses.block(slice(None)), parts, fitted.at_offset)
+        responses = split.held_out.block(fitted.columns)[:, fitted.chosen]
+        yield _HeldOut((fitted.columns.start + fitted.chosen).cpu(), responses, parts, fitted.at_offset)
 
 
 def _as_bands(op: str, Xs: Any) -> tuple[Array, ...]:
