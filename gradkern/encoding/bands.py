@@ -320,7 +320,7 @@ def _fold_grams(bands: Bands, folds: Folds, scoring: str) -> tuple[FoldGram, ...
     """What the folds have for all ratios, where these share it."""
     if bands.inside or not bands.shared:
         return ()
-    return tuple(fold_gram(bands.whole, fold, scoring) for fold in folds.folds)
+    return tuple(fold_gram(bands.whole, fold, scoring, reused=True) for fold in folds.folds)
 
 
 def _factor_ratio(

@@ -93,7 +93,8 @@ class FoldGram:
     """A fold's statistics of coordinates Z [n, q] in float64, from which the factors of any scale of them are made.
 
     `gram` [q, q] is of the training samples about their `mean` [q], and has at most `most` eigenvalues; test samples
-    are multiplied by `root` [n_test], and taken about `centre` [q].
+    are multiplied by `root` [n_test], and taken about `centre` [q]. Of many test samples `triangle` R [q, q] has the
+    same R'R, column by column as exact, and `total` [q] are their sums weighted by `root`.
     """
 
     test: slice | Tensor
@@ -106,6 +107,8 @@ class FoldGram:
     centre: Tensor
     gram: Tensor
     most: int
+    triangle: Tensor | None
+    total: Tensor
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,8 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
     return factor_gram(gram, spectrum, design.coordinates, alphas)
 
 
-def fold_gram(design: Design, fold: Fold, scoring: str) -> FoldGram:
-    """What a fold's factors are made of, for any scale of the coordinates."""
+def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
+    """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
     Z, intercept = design.coordinates, design.intercept
     test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
     tested, root = Z[test].double(), design.root[test]
@@ -174,6 +177,11 @@ def fold_gram(design: Design, fold: Fold, scoring: str) -> FoldGram:
         train_sum, gram = weighted_sum(Z[train], design.root[train]), gram_of(Z[train])
     mean = train_sum / train_mass if intercept else torch.zeros_like(train_sum)
     gram.sub_(torch.outer(mean, train_mass * mean))
+    # r2 measures errors about the training mean; r correlates about the test mean
+    centre = mean if scoring == "r2" else root @ tested / test_mass
+    tested = tested - torch.outer(root, centre)
+    # so many are never predicted
+    many = reused and len(tested) > max(_FEW, 2 * len(mean))
     return FoldGram(
         test=test,
         train=train,
@@ -182,10 +190,11 @@ def fold_gram(design: Design, fold: Fold, scoring: str) -> FoldGram:
         train_mass=float(train_mass),
         root=root,
         mean=mean,
-        # r2 measures errors about the training mean; r correlates about the test mean
-        centre=mean if scoring == "r2" else root @ tested / test_mass,
+        centre=centre,
         gram=gram,
         most=len(fold.train) - intercept,
+        triangle=torch.linalg.qr(tested, mode="r").R if many else None,
+        total=root @ tested,
     )
 
 
@@ -194,8 +203,13 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -
 
     Eigenpairs may be those of S gram S for a diagonal S; their vectors are then multiplied by S.
     """
-    vectors = spectrum.vectors
-    projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
+    vectors, values, centre = spectrum.vectors, spectrum.values, spectrum.vectors.T @ fold.centre
+    sums: Divided | Tensor
+    if fold.triangle is None:
+        projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
+        sums = _test_sums(projected, fold.root, centre, values, alphas, Z.dtype)
+    else:
+        sums = _divide(fold.triangle @ vectors, vectors.T @ fold.total, centre, values, alphas, Z.dtype, keep=False)
     return FoldFactor(
         test=fold.test,
         train=fold.train,
@@ -205,7 +219,7 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -
         vectors=vectors.to(Z.dtype),
         mean=(vectors.T @ fold.mean).to(Z.dtype),
         own=None,
-        sums=_test_sums(projected, fold.root, vectors.T @ fold.centre, spectrum.values, alphas, Z.dtype),
+        sums=sums,
     )
 
 
@@ -247,7 +261,7 @@ def _test_sums(
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
     if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
-    return _divide(P, root, centre, values, alphas, dtype, keep)
+    return _divide(P, root @ P, centre, values, alphas, dtype, keep)
 
 
 def _are_few(n_test: int, r: int, a: int) -> bool:
@@ -256,9 +270,12 @@ def _are_few(n_test: int, r: int, a: int) -> bool:
 
 
 def _divide(
-    P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
+    P: Tensor, total: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
 ) -> Divided:
-    """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others."""
+    """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others.
+
+    `total` [r] are the weighted column sums of P.
+    """
     M = P.T @ P
     gap = values - values[:, None]
     near = _near_pairs(values, _TAU[dtype], alphas.min())
@@ -269,7 +286,7 @@ def _divide(
         terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * M, near, dtype)))
     return Divided(
         centre=centre.to(dtype),
-        sums=(root @ P).to(dtype),
+        sums=total.to(dtype),
         projected=P.to(dtype) if keep or len(P) < len(centre) else None,
         shrinkage=shrinkage,
         # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue
