@@ -14,7 +14,7 @@ from gradkern.encoding import bands as engine
 from gradkern.encoding.banded import BandedRidgeCV
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import RidgeCV
-from tests.ridge_truth import ALPHAS, DESIGNS, EPS32, fit_by_svd, responses, scores_by_svd
+from tests.ridge_truth import ALPHAS, DESIGNS, EPS32, Stored, fit_by_svd, responses, scores_by_svd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -233,17 +233,6 @@ def test_ratios_on_several_cores_are_those_on_one(monkeypatch):
 
 
 # Company
-
-
-class Stored:
-    """What HDF5 and Zarr give: values are read when a range of them is asked for."""
-
-    def __init__(self, values):
-        self.values, self.shape, self.dtype, self.ndim = values, values.shape, values.dtype, values.ndim
-
-    def __getitem__(self, index):
-        assert all(isinstance(part, slice) for part in (index if isinstance(index, tuple) else (index,)))
-        return self.values[index]
 
 
 def test_stored_responses_are_read_by_ranges(tmp_path):

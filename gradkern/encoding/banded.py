@@ -36,8 +36,8 @@ class BandedRidgeCV(LinearModel):
     been predicted. A ratio costs one eigendecomposition per fold and products of the size of the Gram matrix (see
     `gradkern.encoding.bands`), however many samples and alphas there are. Bands that are wider than there are
     samples are handled in the at most n - 1 coordinates their samples span. All d x d work is float64; what has v
-    targets is float32, or float64 if X or Y is. Y is read in blocks, so it may be a memory map. The same call gives
-    the same bits.
+    targets is float32, or float64 if X or Y is. Targets are read in blocks, so Y may be a memory map. The same call
+    gives the same bits.
 
     Parameters
     ----------
@@ -45,15 +45,24 @@ class BandedRidgeCV(LinearModel):
         By default all columns are one band, and the model is that of `RidgeCV`.
     alphas : [a] positive penalties, ascending or descending, none twice
     ratios : int m, or weights [m, bands], non-negative
-        Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives the equal
-        weights, then for every band the point with 0.99 of it, then random ones, drawn from Dirichlet distributions
-        of concentration 1 and 0.1 in turn; the first m of these.
+        Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives ratios by
+        `sampling`.
     cv : int, scikit-learn splitter, or iterable of (train, test) indices
         An int is an unshuffled KFold, or GroupKFold where `fit` is given groups.
     scoring : "r2" (about the held-out samples' mean, as in scikit-learn) or "r" (Pearson)
     fit_intercept : whether to centre X and Y
+    standardise : whether to divide each feature by its standard deviation, before its band is scaled: inside every fold
+        that of its training samples. Coefficients are those of the features as given. Ratios then share no products
+        with the targets, and cost more the more samples there are.
+    store_scores : whether to keep the scores of all ratios and alphas
+    sampling : "random" or "grid", how an integer m lays out ratios
+        "random": the equal weights, then for every band the point with 0.99 of it, then random ones, drawn from
+        Dirichlet distributions of concentration 1 and 0.1 in turn; the first m of these. "grid": all weights that are
+        multiples of 1/s, for the largest s that makes at most m of them; its corners are single bands.
     seed : of the random ratios
     device : where to compute; by default where X lives. Results go back to where X lives.
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB. The
+        eigenvectors of several ratios take up to 512 MiB besides, or what those of one take.
 
     Attributes
     ----------
@@ -64,15 +73,18 @@ class BandedRidgeCV(LinearModel):
     coef_ : [v, d] coefficients of X as given, [d] if Y was 1-D
     intercept_ : [v] intercepts
     best_score_ : [v] score of the chosen pair. A fold counts only where it is defined; NaN if it never is.
+    ratios_ : [m, bands] the weights gamma that were compared, in float64
+    scores_ : [m, a, v] scores of all pairs, alphas in their order; if `store_scores`. [m, a] if Y was 1-D
     n_features_in_ : d
 
     Arrays are NumPy for NumPy input, and torch tensors on X's device for torch input.
 
     Notes
     -----
-    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them. Banded ridge is that of
-    Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197, and the search over ratios that of Dupré la Tour et al.
-    (2022), NeuroImage 264.
+    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
+    NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
+    Banded ridge is that of Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197, and the search over ratios that of
+    Dupré la Tour et al. (2022), NeuroImage 264.
 
     Examples
     --------
@@ -120,12 +132,13 @@ class BandedRidgeCV(LinearModel):
         Parameters
         ----------
         X : [n, d] features, the bands side by side
-        y : Y [n, v] or [n], responses; may be a memory map, which is read block by block
+        y : Y [n, v] or [n], responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
         groups : [n] labels that no fold may split between train and test
+        sample_weight : [n] weights, not negative; a sample of weight 0 is not there
 
         Raises
         ------
-        ValueError : NaN or inf in X or Y, wrong shapes, bands, penalties, ratios or options, impossible folds,
+        ValueError : NaN or inf in X, inf in Y, wrong shapes, bands, penalties, ratios or options, impossible folds,
             arrays on different devices and no `device`
         """
         op = type(self).__name__
