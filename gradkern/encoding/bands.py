@@ -214,7 +214,7 @@ def refit(
                 continue
             block = centred(targets.block(columns)[:, chosen], bands.whole.intercept)
             mean = _mean_of(bands, block.values)
-            given = _products(bands, block.values, mean) if bands.shared else block.values
+            given = _products(bands, block.values) if bands.shared else block.values
             placed = block.values.new_zeros((bands.coordinates.shape[1], len(chosen)))
             for number, ridge in zip(numbers, ridges, strict=True):
                 those = (ratio[chosen] == number).nonzero()[:, 0]
@@ -258,11 +258,8 @@ class _InSamples:
 
     def solve(self, Y: Tensor, alpha: Tensor) -> Tensor:
         """Coefficients [q, b] of Z."""
-        root, design = self.design.root, self.design
-        cross = product(design.coordinates.T, Y * root[:, None].to(Y.dtype) if design.weighted else Y)
-        if design.intercept:
-            weights = root.square()
-            cross.addr_(design.mean.to(Y.dtype), (weights @ Y.double()).to(Y.dtype), alpha=-1)
+        design = self.design
+        cross = product(design.coordinates.T, Y * design.root[:, None].to(Y.dtype) if design.weighted else Y)
         inside = design.to_features(cross / (design.values[:, None] + alpha).to(Y.dtype))
         kept = self.scale.nonzero()[:, 0]
         placed = inside.new_zeros((len(self.scale), Y.shape[1]))
@@ -274,9 +271,7 @@ def _whole_ridge(bands: Bands, gamma: Tensor) -> _InCoordinates | _InSamples:
     scale, whole = bands.scale(gamma), bands.whole
     if not bands.shared:
         return _InSamples(_scaled_design(bands, scale), scale)
-    mass = whole.root.square().sum()
-    gram = whole.gram - torch.outer(whole.mean, mass * whole.mean)
-    return _InCoordinates(_scaled_eigenpairs(gram, scale, len(whole.root) - whole.intercept))
+    return _InCoordinates(_scaled_eigenpairs(whole.gram, scale, len(whole.root) - whole.intercept))
 
 
 def _mean_of(bands: Bands, Y: Tensor) -> Tensor:
@@ -285,10 +280,10 @@ def _mean_of(bands: Bands, Y: Tensor) -> Tensor:
     return weights @ Y.double() / weights.sum() if bands.whole.intercept else Y.new_zeros(Y.shape[1]).double()
 
 
-def _products(bands: Bands, Y: Tensor, mean: Tensor) -> Tensor:
-    """Z'(Y - mean) [q, b] in float64."""
+def _products(bands: Bands, Y: Tensor) -> Tensor:
+    """Z'Y [q, b] in float64, both about means that are zero to rounding: what that leaves is its square."""
     Z, root = bands.coordinates, bands.whole.root
-    total = torch.outer(bands.whole.mean, -root.square().sum() * mean)
+    total = Y.new_zeros((Z.shape[1], Y.shape[1]), dtype=torch.float64)
     for start in range(0, len(Z), _ROWS):
         part = slice(start, start + _ROWS)
         rows = Y[part].double()
