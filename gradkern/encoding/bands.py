@@ -135,6 +135,8 @@ def make_bands(Xs: Sequence[Tensor], fitting: Fitting, folds: Folds | None = Non
         weights = None if fitting.weights is None else fitting.weights[train]
         own = [make_design(X[train], fitting.intercept, weights, standardise=True) for X in Xs]
         tested = [design.place(X[test]) for design, X in zip(own, Xs, strict=True)]
+        # without their way back to features, which a fold has no need of
+        own = [replace(design, outward=()) for design in own]
         inside.append(Inside(join_bands(own), torch.cat(tested, 1)))
     return replace(join_bands(designs), inside=tuple(inside))
 
