@@ -62,7 +62,8 @@ class BandedRidgeCV(LinearModel):
     seed : of the random ratios
     device : where to compute; by default where X lives. Results go back to where X lives.
     max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB. The
-        eigenvectors of several ratios take up to 512 MiB besides, or what those of one take.
+        eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as much; a
+        single ratio takes what it needs.
 
     Attributes
     ----------

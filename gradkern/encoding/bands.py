@@ -46,7 +46,7 @@ from gradkern.encoding.solve import Centred, Choice, Fitting, centred, first_bes
 # What the factors of all ratios that are scored in one pass over the targets may take. A further pass takes
 # Z_k'Y_k again, which is cheap beside what a ratio costs where the factors are this large.
 _FACTOR_BYTES = 512 * 2**20
-_EIGH_BYTES = 64  # of an eigendecomposition and what follows it, beside the results: so often r^2
+_EIGH_BYTES = 256  # times r^2: what decomposing one more ratio at once took beside the results, measured at r = 1024
 _ROWS = 1024  # widened to float64 at a time
 
 T = TypeVar("T")
