@@ -1,6 +1,7 @@
 """Scores of features against a recording: what they are, and that nothing leaks into them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -21,7 +22,7 @@ def planted(n: int = 80, d: int = 6, signal: float = 3.0, repeats: int = 1) -> t
     ids = np.tile(np.arange(n), repeats)
     Y = signal * (X @ random.standard_normal((d, 2)))[ids] + random.standard_normal((n * repeats, 2))
     Y[:, 1] = random.standard_normal(n * repeats)  # noise alone
-    return X, Recording(Y, ids, ("signal", "noise"), "s", "z", noise_variance=np.array([1.0, 0.5]))
+    return X, Recording(Y, ids, pd.DataFrame({"label": ["signal", "noise"]}), "s", "z", ncsnr=np.array([2.0, 0.5]))
 
 
 def test_r_is_the_mean_of_cross_val_score() -> None:
@@ -61,7 +62,7 @@ def test_the_interval_covers_what_other_samples_give() -> None:
 
 def test_a_held_out_image_changes_no_prediction_of_itself() -> None:
     X, recording = planted()
-    changed = recording.responses.copy()
+    changed = np.array(recording.responses)
     held_out = predict(X, recording, HOW)
     test = held_out.fold[0] == 2
     changed[test] += 100 * np.random.default_rng(1).standard_normal((test.sum(), 2))
