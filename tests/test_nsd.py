@@ -49,11 +49,15 @@ class Made:
         random = np.random.default_rng(0)
         self.order = np.concatenate([random.permutation(10_000) for _ in range(3)]) + 1
         self.subjectim = np.stack([random.permutation(73_000)[:10_000] for _ in range(8)]) + 1
+        self.shared = self.subjectim[:1, :1000]
+        self.subjectim[1, :1000] = self.shared
         (folder / DESIGN).parent.mkdir(parents=True)
-        savemat(folder / DESIGN, {"masterordering": self.order[None], "subjectim": self.subjectim, "sharedix": [[1]]})
-        self.surface, self.volume = (
-            random.standard_normal((2, TRIALS, count)) for count in (2 * V, int(np.prod(GRID)))
+        savemat(
+            folder / DESIGN, {"masterordering": self.order[None], "subjectim": self.subjectim, "sharedix": self.shared}
         )
+        self.surface = random.standard_normal((2, TRIALS, 2 * V))
+        self.volume = random.standard_normal((2, TRIALS, int(np.prod(GRID))))
+        self.volume[0, 0, 5] = 0  # a response, not a gap
         parts = BETAS.format("fsaverage")
         for number, session in enumerate(self.surface, 1):
             for side, part in zip(("lh", "rh"), (session[:, :V], session[:, V:]), strict=True):
@@ -75,6 +79,9 @@ class Made:
         labels[1, 2, 3], labels[0, 0, 1] = 5, 1
         put(folder, "nsddata/ppdata/subj02/func1pt8mm/roi/streams.nii.gz", labels)
         ctab(folder, "nsddata/freesurfer/subj02/label/streams.mgz.ctab")
+
+    def design(self) -> dict[str, Any]:
+        return {"masterordering": self.order[None], "subjectim": self.subjectim, "sharedix": self.shared}
 
     def ids(self, subject: int = 2) -> NDArray[Any]:
         """0-based, of the first two sessions."""
@@ -100,8 +107,11 @@ def test_surface(made: Made) -> None:
     np.testing.assert_allclose(found.ncsnr, made.ncsnr, rtol=1e-6)
     assert found.labels[:2] + found.labels[-1:] == ("lh.0", "lh.1", "rh.7")
     assert found.targets["roi"].tolist() == 2 * ["", "early", "early", "ventral", "", "", "ventral", "early"]
-    assert found.session.tolist() == [1] * TRIALS + [2] * TRIALS
-    assert np.bincount(found.run[:TRIALS]).tolist() == [0, *[63, 62] * 6]
+    rows = found.presentations
+    assert rows.session.tolist() == [1] * TRIALS + [2] * TRIALS
+    assert np.bincount(rows.run[:TRIALS]).tolist() == [0, *[63, 62] * 6]
+    np.testing.assert_array_equal(rows.split == "test", np.isin(made.ids() + 1, made.shared))
+    assert (rows.split == "test").sum() > 50
     assert found.history == ("betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as float32",)
     assert found.excluded == ()
     assert DESIGN in found.provenance["files"]
@@ -141,12 +151,12 @@ def test_what_the_field_does_with_it(made: Made) -> None:
 
 
 def test_sessions_are_chosen_or_those_that_are_there(made: Made) -> None:
-    assert set(load_nsd(made.folder, 2, sessions=[2]).session) == {2}
+    assert set(load_nsd(made.folder, 2, sessions=[2]).presentations.session) == {2}
     np.testing.assert_array_equal(load_nsd(made.folder, 2, sessions=[2]).image_ids, made.ids()[TRIALS:])
     for side in ("lh", "rh"):
         path = made.folder / BETAS.format("fsaverage") / f"{side}.betas_session01.mgh"
         path.unlink()
-    assert set(load_nsd(made.folder, 2).session) == {2}
+    assert set(load_nsd(made.folder, 2).presentations.session) == {2}
     with pytest.raises(FileNotFoundError, match=r"lh.betas_session01.mgh is missing in .*natural-scenes-dataset"):
         load_nsd(made.folder, 2, sessions=[1, 2])
 
@@ -184,9 +194,7 @@ def rewrite(name: str, values: Callable[[Made], NDArray[Any]]) -> Callable[[Made
 
 
 def design(**changes: Any) -> Callable[[Made], None]:
-    return lambda made: savemat(
-        made.folder / DESIGN, {"masterordering": made.order[None], "subjectim": made.subjectim} | changes
-    )
+    return lambda made: savemat(made.folder / DESIGN, made.design() | changes)
 
 
 def cut(name: str, size: int) -> Callable[[Made], None]:
@@ -320,6 +328,7 @@ def test_a_design_of_version_7_3_is_read(made: Made) -> None:
     """HDF5, with the axes reversed."""
     with h5py.File(made.folder / DESIGN, "w", userblock_size=512) as file:
         file["masterordering"], file["subjectim"] = made.order[:, None], made.subjectim.T
+        file["sharedix"] = made.shared.T
     header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
     with (made.folder / DESIGN).open("r+b") as raw:
         raw.write(header)

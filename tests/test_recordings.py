@@ -19,13 +19,14 @@ from gradkern.recordings.kay2017 import load_bootstraps, load_kay2017
 from gradkern.recordings.responses import Beside, ChosenTargets, Divided, Responses, Stacked, Whole
 
 N, V = 12, 5
+ROWS = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
 
 
 def recording(**changes: Any) -> Recording:
     random = np.random.default_rng(0)
     given = {
         "responses": random.standard_normal((N, V)).astype(np.float32),
-        "image_ids": np.arange(N) % 6,
+        "presentations": ROWS,
         "targets": pd.DataFrame(
             {"label": list("abcde"), "roi": ["V1", "V1", "FFA", "FFA", "PPA"], "time": [0.0, 0.1, 0.2, 0.3, 0.4]}
         ),
@@ -33,7 +34,6 @@ def recording(**changes: Any) -> Recording:
         "units": "percent signal change",
         "images": np.zeros((6, 4, 4), np.uint8),
         "ncsnr": np.linspace(0.1, 0.5, V),
-        "session": np.repeat([1, 2], 6),
     }
     return Recording(**(given | changes))
 
@@ -42,11 +42,12 @@ LABELS = pd.DataFrame({"label": list("aacde")})
 ERRORS = [
     ({"responses": np.zeros(6)}, r"responses must be float \[presentations, targets\], got float64 \[6\]"),
     ({"responses": np.zeros((6, 2), int)}, r"responses must be float \[presentations, targets\], got int64 \[6, 2\]"),
-    ({"image_ids": np.arange(5)}, r"image_ids must be integers \[12\], got int64 \[5\]"),
-    ({"image_ids": np.zeros(N)}, r"image_ids must be integers \[12\], got float64 \[12\]"),
-    ({"session": np.arange(5)}, r"session must be integers \[12\], got int64 \[5\]"),
-    ({"repeats": np.ones(N)}, r"repeats must be integers \[12\], got float64 \[12\]"),
-    ({"image_ids": np.arange(N) % 6 + 1}, r"image_ids must lie in 0\.\.5 for 6 images, got 1\.\.6 .*1-based"),
+    ({"presentations": ROWS[:5]}, "presentations must have 12 rows and a column 'image', got 5 rows"),
+    ({"presentations": ROWS[["session"]]}, r"presentations must have 12 .*'image', got columns \['session'\]"),
+    ({"presentations": ROWS.astype(float)}, "'image' of presentations must be whole numbers, got float64"),
+    ({"presentations": ROWS.assign(repeats=1.5)}, "'repeats' of presentations must be whole numbers, got float64"),
+    ({"presentations": ROWS + 1}, r"image_ids must lie in 0\.\.5 for 6 images, got 1\.\.6 .*1-based"),
+    ({"image_names": ("a", "b")}, r"image_ids must lie in 0\.\.1 for 2 images, got 0\.\.5"),
     ({"targets": LABELS}, "targets must be 5 different labels, got 4"),
     ({"targets": LABELS[:3]}, "targets must be 5 different labels, got 2"),
     ({"targets": pd.DataFrame({"name": range(V)})}, "targets must be 5 different labels, got no column 'label'"),
@@ -88,7 +89,7 @@ class TestLazy:
             expected = ((parts - parts.mean(1, keepdims=True)) / parts.std(1, keepdims=True)).reshape(N, V)
         if data.draw(st.booleans()):
             rows = np.array(data.draw(st.permutations(range(N))))[: data.draw(st.integers(1, N))]
-            made, expected = made.presentations(rows, "drawn"), expected[rows]
+            made, expected = made.select_presentations(rows, "drawn"), expected[rows]
         if data.draw(st.booleans()):
             ids = made.image_ids
             made = made.average_repeats()
@@ -96,7 +97,7 @@ class TestLazy:
             assert made.repeats.tolist() == np.unique(ids, return_counts=True)[1].tolist()
         if data.draw(st.booleans()):
             columns = np.array(data.draw(st.lists(st.integers(0, V - 1), min_size=1, unique=True)))
-            made, expected = made.select(columns, "drawn"), expected[:, columns]
+            made, expected = made.select_targets(columns, "drawn"), expected[:, columns]
         assert made.responses.shape == expected.shape == (len(made.image_ids), len(made.labels))
         np.testing.assert_allclose(np.asarray(made.responses), expected, atol=1e-6)
         start = data.draw(st.integers(0, expected.shape[1]))
@@ -121,7 +122,7 @@ class TestLazy:
     def test_making_a_recording_reads_nothing(self) -> None:
         stored = Watched(np.random.default_rng(0).standard_normal((N, V)))
         made = recording(responses=stored)
-        made.standardise().roi("V1", "PPA").presentations(np.arange(N) < 9, "first").average_repeats()
+        made.standardise().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
         assert stored.reads == []
 
     def test_integers_are_divided(self) -> None:
@@ -144,8 +145,8 @@ class TestLazy:
             stored: Any = file.create_dataset("y", data=values)
             if kind == "map":
                 stored = np.load(tmp_path / "y.npy", mmap_mode="r")
-            ids, labels = np.arange(60), pd.DataFrame({"label": range(7)})
-            chosen = Recording(stored, ids, labels, "s", "z").select([5, 1], "two")
+            rows, labels = pd.DataFrame({"image": range(60)}), pd.DataFrame({"label": range(7)})
+            chosen = Recording(stored, rows, labels, "s", "z").select_targets([5, 1], "two")
             found = RidgeCV(cv=4).fit(X, chosen.responses).coef_
         np.testing.assert_array_equal(found, RidgeCV(cv=4).fit(X, values[:, [5, 1]]).coef_)
 
@@ -163,20 +164,30 @@ class TestHistory:
         assert made.labels == ("a", "b")
         np.testing.assert_array_equal(made.ncsnr, [0.1, 0.2])
 
+    def test_an_average_keeps_what_is_the_same_for_all_its_presentations(self) -> None:
+        rows = ROWS.assign(concept=list("abcabc") * 2, run=1)
+        kept = recording(presentations=rows).average_repeats().presentations
+        assert kept.to_dict("list") == {
+            "image": list(range(6)),
+            "concept": list("abcabc"),
+            "run": [1] * 6,
+            "repeats": [2] * 6,
+        }
+
     def test_windows_include_their_ends(self) -> None:
         assert recording().window(0.1, 0.3).labels == ("b", "c", "d")
 
     REFUSED: tuple[tuple[Callable[[Recording], Any], str], ...] = (
         (lambda r: r.roi("V9"), r"roi must be one of \['FFA', 'PPA', 'V1'\], got 'V9'"),
-        (lambda r: replace(r, targets=r.targets[["label"]]).roi("V1"), r"targets must tell 'roi', got \['label'\]"),
+        (lambda r: replace(r, targets=r.targets[["label"]]).roi("V1"), r"'roi' must be known, got only \['label'\]"),
         (lambda r: r.window(2, 3), "no targets are left"),
-        (lambda r: r.select(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
-        (lambda r: r.select([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
-        (lambda r: r.presentations([0.5], "x"), "presentations must be a mask or places, got float64"),
-        (lambda r: replace(r, session=None).standardise(), "standardise needs to know the session"),
+        (lambda r: r.select_targets(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
+        (lambda r: r.select_targets([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
+        (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or places, got float64"),
+        (lambda r: replace(r, presentations=ROWS[["image"]]).standardise(), "'session' must be known, got only"),
         (lambda r: r.average_repeats().average_repeats(), "average_repeats was done before"),
         (
-            lambda r: replace(r.average_repeats(), session=np.arange(6)).standardise(),
+            lambda r: replace(r, presentations=ROWS.assign(repeats=2)).standardise(),
             "standardise must come before repeats are averaged",
         ),
     )
@@ -215,7 +226,7 @@ def noisy(images: int, repeats: int | NDArray[Any], ncsnr: list[float]) -> tuple
     ids = np.repeat(np.arange(images), repeats)
     values = signal[ids] + random.standard_normal((len(ids), len(ncsnr)))
     targets = pd.DataFrame({"label": range(len(ncsnr))})
-    return Recording(values, ids, targets, "s", "z", ncsnr=np.array(ncsnr)), signal
+    return Recording(values, pd.DataFrame({"image": ids}), targets, "s", "z", ncsnr=np.array(ncsnr)), signal
 
 
 class TestCeilings:
@@ -304,7 +315,7 @@ class TestKay2017:
     def test_other_ids_are_refused(self) -> None:
         kay = load_kay2017()
         with pytest.raises(ValueError, match=r"image_ids must lie in 0\.\.114 for 115 images, got 1\.\.115"):
-            replace(kay, image_ids=kay.image_ids + 1)
+            replace(kay, presentations=kay.presentations + 1)
 
 
 def test_responses_are_an_interface() -> None:

@@ -38,7 +38,7 @@ def load_kay2017() -> Recording:
     signal = data["beta"].var(axis=0, ddof=1, dtype=np.float64) - noise
     return Recording(
         responses=data["beta"],
-        image_ids=np.arange(len(data["beta"])),
+        presentations=pd.DataFrame({"image": np.arange(len(data["beta"]))}),
         targets=pd.DataFrame({"label": labels, "roi": labels}),
         subject="experiment 2",
         units="percent signal change",

@@ -70,7 +70,7 @@ def load_nsd(
     data = Folder(op, folder, _SOURCE)
     parts = f"nsddata_betas/ppdata/subj{subject:02d}/{space}/{BETAS[betas]}"
     chosen = _sessions(data, parts, subject, sessions, "lh.betas_session{:02d}.mgh" if space == "fsaverage" else None)
-    ids, runs = _design(data, subject, chosen)
+    presentations = _design(data, subject, chosen)
     read = _surface if space == "fsaverage" else _volume
     responses, targets, ncsnr, kept, stored = read(data, parts, subject, space, chosen, atlas)
     left = len(kept) - len(kept_places := np.flatnonzero(kept))
@@ -78,15 +78,13 @@ def load_nsd(
     images = HDF5Images(data.file(stimuli), "imgBrick") if data.has(stimuli) else None
     return Recording(
         responses=ChosenTargets(responses, kept_places) if left else responses,
-        image_ids=ids,
+        presentations=presentations,
         targets=targets[kept],
         subject=f"subj{subject:02d}",
         units="percent signal change",
         space=space,
         images=images,
         ncsnr=None if ncsnr is None else ncsnr[kept],
-        session=np.repeat(chosen, TRIALS),
-        run=runs,
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
         history=(f"{BETAS[betas]} of sessions {_ranges(chosen)}, stored as {stored}",),
         provenance={
@@ -117,10 +115,10 @@ def _sessions(
     return np.sort(chosen)
 
 
-def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """0-based image ids [n] and runs [n], checked against the subject's behaviour where that is there."""
+def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
+    """The presentations, checked against the subject's log where that is there; "test" are the shared 1,000 images."""
     path = data.file("nsddata/experiments/nsd/nsd_expdesign.mat")
-    design = read_mat(data.op, path, ("masterordering", "subjectim"))
+    design = read_mat(data.op, path, ("masterordering", "subjectim", "sharedix"))
     order, images = design["masterordering"].ravel().astype(int), design["subjectim"].astype(int)
     trials, each = TRIALS * max(SESSIONS), int(order.max())
     if len(order) != trials or images.shape != (len(SESSIONS), each):
@@ -137,7 +135,14 @@ def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> tuple[ND
     behaviour = f"nsddata/ppdata/subj{subject:02d}/behav/responses.tsv"
     if data.has(behaviour):
         _check_behaviour(data.op, data.file(behaviour), sessions, ids)
-    return ids, np.tile(np.repeat(np.arange(1, len(_RUN) + 1), _RUN), len(sessions))
+    return pd.DataFrame(
+        {
+            "image": ids,
+            "session": np.repeat(sessions, TRIALS),
+            "run": np.tile(np.repeat(np.arange(1, len(_RUN) + 1), _RUN), len(sessions)),
+            "split": np.where(np.isin(ids + 1, design["sharedix"]), "test", "train"),
+        }
+    )
 
 
 def _check_behaviour(op: str, path: Path, sessions: NDArray[np.int64], ids: NDArray[np.int64]) -> None:

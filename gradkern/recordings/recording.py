@@ -39,14 +39,15 @@ class Recording:
     Parameters
     ----------
     responses : float [n, v], `Responses`; an array, a memory map, a dataset of HDF5 or Zarr becomes one
-    image_ids : int [n], 0-based places in the image source that was shown
+    presentations : a row a presentation; "image" (0-based place in the image source that was shown) and what is known:
+        "session", "run", "concept", "split" ("train" or "test"), "onset" in seconds within its run; "repeats", how many
+        presentations the row is the mean of, is 1 if not given
     targets : a row a target; "label" (all different), and what is known: "roi"; "i", "j", "k" (voxel) and "x", "y",
         "z" in mm; "vertex" and "hemisphere"; "sensor" and "time" in seconds after onset
     subject, units, space : words; `space` is where the targets lie
     images : the image source: so many images, each [h, w] or [h, w, 3] of uint8; None where it lies elsewhere
+    image_names : what the source calls them, by id; None where they have numbers only
     ncsnr : [v], standard deviation of the signal over that of the noise of a presentation; NaN where it is not known
-    repeats : int [n], how many presentations each row is the mean of; by default 1
-    session, run : int [n], in which a row was recorded
     excluded : what was left out of the data, and why
     history : what was done to the responses, in words
     provenance : where it came from: source, citation, licence, files and their hashes
@@ -57,16 +58,14 @@ class Recording:
     """
 
     responses: Responses
-    image_ids: NDArray[Any]
+    presentations: pd.DataFrame
     targets: pd.DataFrame
     subject: str
     units: str
     space: str = ""
     images: Any = None
+    image_names: tuple[str, ...] | None = None
     ncsnr: NDArray[Any] | None = None
-    repeats: Any = None
-    session: NDArray[Any] | None = None
-    run: NDArray[Any] | None = None
     excluded: tuple[Excluded, ...] = ()
     history: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -82,20 +81,36 @@ class Recording:
             different = self.targets["label"].nunique() if "label" in self.targets else "no column 'label'"
             raise ValueError(f"Recording: targets must be {v} different labels, got {different}")
         object.__setattr__(self, "targets", self.targets.reset_index(drop=True))
-        if self.repeats is None:
-            object.__setattr__(self, "repeats", np.ones(n, dtype=np.int64))
-        for name, wanted in (("image_ids", True), ("repeats", True), ("session", False), ("run", False)):
-            values = getattr(self, name)
-            if values is None and not wanted:
-                continue
-            if np.shape(values) != (n,) or np.asarray(values).dtype.kind not in "iu":
-                raise ValueError(
-                    f"Recording: {name} must be integers [{n}], got {np.asarray(values).dtype} {list(np.shape(values))}"
-                )
+        self._check_presentations(n)
         if self.ncsnr is not None and np.shape(self.ncsnr) != (v,):
             raise ValueError(f"Recording: ncsnr must be [{v}], got {list(np.shape(self.ncsnr))}")
-        if self.images is not None:
-            self.check_images(len(self.images))
+        for source in (self.images, self.image_names):
+            if source is not None:
+                self.check_images(len(source))
+
+    def _check_presentations(self, n: int) -> None:
+        table = self.presentations.reset_index(drop=True)
+        if "image" not in table or len(table) != n:
+            got = f"{len(table)} rows" if "image" in table else f"columns {list(table.columns)}"
+            raise ValueError(f"Recording: presentations must have {n} rows and a column 'image', got {got}")
+        if "repeats" not in table:
+            table["repeats"] = 1
+        for name in ("image", "repeats"):
+            if table[name].dtype.kind not in "iu":
+                raise ValueError(f"Recording: {name!r} of presentations must be whole numbers, got {table[name].dtype}")
+        object.__setattr__(self, "presentations", table)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """0-based places in the image source, [n]."""
+        ids: NDArray[np.int64] = self.presentations["image"].to_numpy()
+        return ids
+
+    @property
+    def repeats(self) -> NDArray[np.int64]:
+        """How many presentations each row is the mean of, [n]."""
+        repeats: NDArray[np.int64] = self.presentations["repeats"].to_numpy()
+        return repeats
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -119,7 +134,7 @@ class Recording:
             columns = slice(start, min(start + step, v))
             yield columns, self.responses.columns(columns)
 
-    def select(self, where: Any, reason: str) -> Self:
+    def select_targets(self, where: Any, reason: str) -> Self:
         """Some targets: bool [v], or their places.
 
         Raises
@@ -139,66 +154,65 @@ class Recording:
 
     def roi(self, *names: str) -> Self:
         """Targets of these regions."""
-        self._column("roi")
+        self._column("roi", self.targets)
         known = set(self.targets["roi"])
         for name in names:
             if name not in known:
                 raise ValueError(f"Recording: roi must be one of {sorted(map(str, known))}, got {name!r}")
-        return self.select(self.targets["roi"].isin(names).to_numpy(), f"in {', '.join(names)}")
+        return self.select_targets(self.targets["roi"].isin(names).to_numpy(), f"in {', '.join(names)}")
 
     def window(self, start: float, stop: float) -> Self:
         """Targets whose time lies in start..stop, in seconds after onset, both included."""
-        time = self._column("time")
+        time = self._column("time", self.targets)
         slack = 1e-9  # sampled times are rounded
         inside = (time >= start - slack) & (time <= stop + slack)
-        return self.select(inside, f"from {start:g} to {stop:g} s")
+        return self.select_targets(inside, f"from {start:g} to {stop:g} s")
 
-    def presentations(self, where: Any, reason: str) -> Self:
+    def select_presentations(self, where: Any, reason: str) -> Self:
         """Some presentations: bool [n], or their places.
 
         Raises
         ------
         ValueError : no presentation is left, or the mask has another length
         """
-        chosen = self._places("presentations", where, len(self.image_ids))
-        left = len(self.image_ids) - len(chosen)
-        rows = {name: getattr(self, name) for name in ("image_ids", "repeats", "session", "run")}
-        kept: dict[str, Any] = {name: values[chosen] for name, values in rows.items() if values is not None}
+        chosen = self._places("presentations", where, len(self.presentations))
+        left = len(self.presentations) - len(chosen)
         return replace(
             self,
             responses=ChosenPresentations(self.responses, chosen),
+            presentations=self.presentations.iloc[chosen],
             excluded=(*self.excluded, Excluded("presentations", left, f"not {reason}")) if left else self.excluded,
             history=(*self.history, f"{len(chosen)} presentations: {reason}"),
-            **kept,
         )
 
     def standardise(self) -> Self:
         """Mean 0 and standard deviation 1 of every target within each session; NaN in one where it does not vary."""
-        if self.session is None:
-            raise ValueError("Recording: standardise needs to know the session of every presentation, got none")
+        sessions = self._column("session", self.presentations)
         if (self.repeats > 1).any():
             raise ValueError("Recording: standardise must come before repeats are averaged")
         return replace(
             self,
-            responses=Standardised(self.responses, self.session),
+            responses=Standardised(self.responses, sessions),
             units=f"standard deviations within a session, of {self.units}",
-            history=(*self.history, f"z-scored within {len(np.unique(self.session))} sessions"),
+            history=(*self.history, f"z-scored within {len(np.unique(sessions))} sessions"),
         )
 
     def average_repeats(self) -> Self:
-        """One row an image, in the order of their ids: the mean of its presentations."""
+        """One row an image, in the order of their ids: the mean of its presentations.
+
+        Of the presentations' columns those remain that are the same whenever an image was shown.
+        """
         if (self.repeats > 1).any():
             raise ValueError("Recording: average_repeats was done before")
         images, groups = np.unique(self.image_ids, return_inverse=True)
         counts = np.bincount(groups)
         low, high = int(counts.min()), int(counts.max())
+        by_image = self.presentations.groupby("image")
+        same = by_image.nunique(dropna=False).max() <= 1
         return replace(
             self,
             responses=Averaged(self.responses, groups),
-            image_ids=images,
-            repeats=counts,
-            session=None,
-            run=None,
+            presentations=by_image.first()[list(same[same].index)].reset_index().assign(repeats=counts),
             history=(*self.history, f"averaged {low} to {high} presentations of each of {len(images)} images"),
         )
 
@@ -228,10 +242,11 @@ class Recording:
             odd.append(f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?")
         return tuple(odd)
 
-    def _column(self, name: str) -> NDArray[Any]:
-        if name not in self.targets:
-            raise ValueError(f"Recording: targets must tell {name!r}, got {list(self.targets.columns)}")
-        values: NDArray[Any] = self.targets[name].to_numpy()
+    @staticmethod
+    def _column(name: str, table: pd.DataFrame) -> NDArray[Any]:
+        if name not in table:
+            raise ValueError(f"Recording: {name!r} must be known, got only {list(table.columns)}")
+        values: NDArray[Any] = table[name].to_numpy()
         return values
 
     @staticmethod

@@ -96,8 +96,9 @@ def _some_images(recording: Recording, count: int | None) -> Recording:
     if not _FEWEST_IMAGES <= count <= total:
         raise ValueError(f"demo: images must be in {_FEWEST_IMAGES}..{total}, got {count}")
     chosen = np.linspace(0, total - 1, count).round().astype(int)
-    fewer = recording.presentations(chosen, "spread evenly over the images")
-    return replace(fewer, image_ids=np.arange(count), images=np.asarray(recording.images)[chosen])
+    fewer = recording.select_presentations(chosen, "spread evenly over the images")
+    renumbered = fewer.presentations.assign(image=np.arange(count))
+    return replace(fewer, presentations=renumbered, images=np.asarray(recording.images)[chosen])
 
 
 def _capture(model: LoadedModel, recording: Recording, console: Console) -> list[Features]:
