@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradkern import Recording, RidgeCV
 from gradkern.recordings.ceilings import estimate_ncsnr, noise_ceiling, split_half
 from gradkern.recordings.kay2017 import load_bootstraps, load_kay2017
-from gradkern.recordings.responses import Beside, ChosenTargets, Divided, Responses, Stacked, Whole
+from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked, Whole
 
 N, V = 12, 5
 ROWS = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
@@ -125,9 +125,9 @@ class TestLazy:
         made.standardise().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
         assert stored.reads == []
 
-    def test_integers_are_divided(self) -> None:
+    def test_integers_are_scaled(self) -> None:
         values = np.array([[300, -150], [0, 32767]], np.int16)
-        np.testing.assert_allclose(Divided(Whole(values), 300)[:, :], [[1, -0.5], [0, 109.2233]], rtol=1e-6)
+        np.testing.assert_allclose(Scaled(Whole(values), 1 / 300)[:, :], [[1, -0.5], [0, 109.2233]], rtol=1e-6)
 
     def test_a_target_that_does_not_vary_in_a_session_is_nan_there(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_volume
 from gradkern.recordings.recording import Excluded, Recording
-from gradkern.recordings.responses import Beside, ChosenTargets, Divided, Responses, Stacked, Whole
+from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked, Whole
 from gradkern.recordings.sources import HDF5Images
 
 SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
@@ -282,7 +282,7 @@ def _volume(
         table[["x", "y", "z"]] = table[["i", "j", "k"]].to_numpy() @ affine[:3, :3].T + affine[:3, 3]
     whole = Stacked(stored)
     integers = whole.dtype.kind in "iu"
-    responses = Divided(whole, _STORED_AS) if integers else whole
+    responses = Scaled(whole, 1 / _STORED_AS) if integers else whole
     how = f"{whole.dtype} x {_STORED_AS}" if integers else f"{whole.dtype}"
     return responses, table, ncsnr, np.all(measured, axis=0), how
 

@@ -127,15 +127,15 @@ class ChosenPresentations(Responses):
         return block
 
 
-class Divided(Responses):
-    """Responses over a number, in float32: integers that were stored as a multiple."""
+class Scaled(Responses):
+    """Responses times a factor, or a factor for each target [v], in float32: what was stored in other units."""
 
-    def __init__(self, base: Responses, divisor: float) -> None:
-        self.base, self.divisor = base, divisor
+    def __init__(self, base: Responses, factor: float | NDArray[Any]) -> None:
+        self.base, self.factor = base, np.broadcast_to(np.float32(factor), base.shape[1])
         self.shape, self.dtype = base.shape, np.dtype(np.float32)
 
     def columns(self, which: slice) -> NDArray[Any]:
-        return self.base.columns(which).astype(np.float32) / np.float32(self.divisor)
+        return self.base.columns(which).astype(np.float32) * self.factor[which]
 
 
 class Standardised(Responses):
