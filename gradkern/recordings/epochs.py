@@ -111,7 +111,7 @@ def _metadata(op: str, epochs: Any, image: str, where: str) -> NDArray[Any]:
 
 def _continued(first: Path) -> list[Path]:
     """x-epo-1.fif, x-epo-2.fif, ... of x-epo.fif."""
-    found = []
+    found: list[Path] = []
     while (path := first.with_name(f"{first.stem}-{len(found) + 1}.fif")).is_file():
         found.append(path)
     return found
