@@ -55,7 +55,7 @@ def load_things_meg(folder: Any, participant: int, *, images: Any = None) -> Rec
     unknown = set(table["trial_type"]) - {*_SPLITS, "catch"}
     if unknown:
         raise ValueError(f"{op}: trial_type in {path} must be exp, test or catch, got {sorted(map(str, unknown))}")
-    found = every.select_presentations((table["trial_type"] != "catch").to_numpy(), "no catch trials")
+    found = every.select_presentations((table["trial_type"] != "catch").to_numpy(), "of experimental and test images")
     used, ids = np.unique(found.image_ids, return_inverse=True)
     names = [every.image_names[number] for number in used.tolist()] if every.image_names else []
     concepts = np.array([_concept(op, name) for name in names])
