@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gradkern.study.cli import main
+from gradkern.study.cli import _KINDS, main
+from gradkern.study.data import KINDS
 from tests.test_meg import FOLDER, epochs, trials
 from tests.test_nsd import BETAS, Made
 
@@ -44,3 +45,7 @@ def test_meg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["responses"].startswith("186 presentations x 1405 targets")
     assert main(["data", "check", "epochs", str(path)]) == 2
     assert "need --image" in capsys.readouterr().err
+
+
+def test_every_reader_is_a_kind() -> None:
+    assert tuple(KINDS) == _KINDS

@@ -6,13 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from gradkern.recordings.arrays import load_algonauts2023, load_things_eeg2
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings.epochs import load_epochs
 from gradkern.recordings.nsd import load_nsd
 from gradkern.recordings.recording import Recording
+from gradkern.recordings.things_fmri import load_things_fmri
 from gradkern.recordings.things_meg import load_things_meg
 
-KINDS: dict[str, Callable[..., Recording]] = {"nsd": load_nsd, "things-meg": load_things_meg, "epochs": load_epochs}
+KINDS: dict[str, Callable[..., Recording]] = {
+    "nsd": load_nsd,
+    "things-meg": load_things_meg,
+    "things-fmri": load_things_fmri,
+    "things-eeg2": load_things_eeg2,
+    "algonauts2023": load_algonauts2023,
+    "epochs": load_epochs,
+}
 _MOST = 5000  # targets that repeats are compared at
 
 
