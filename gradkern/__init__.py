@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradkern.encoding.ridge import RidgeCV
     from gradkern.encoding.scores import cross_val_score
     from gradkern.recordings.recording import Recording
+    from gradkern.recordings.simulation import simulate_brain
     from gradkern.vision import objectives
     from gradkern.vision.capture import capture
     from gradkern.vision.features import Features
@@ -41,6 +42,7 @@ __all__ = [
     "BandedRidgeCV",
     "variance_partition",
     "Recording",
+    "simulate_brain",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "BandedRidgeCV": "gradkern.encoding.banded",
     "variance_partition": "gradkern.encoding.partition",
     "Recording": "gradkern.recordings.recording",
+    "simulate_brain": "gradkern.recordings.simulation",
 }
 
 

@@ -1,6 +1,7 @@
 """Scores of features against a recording: what they are, and that nothing leaks into them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -15,13 +16,16 @@ from gradkern.vision.features import Features
 HOW = Evaluation(repeats=2, bootstraps=200)
 
 
+LABELS = pd.DataFrame({"label": ["signal", "noise"]})
+
+
 def planted(n: int = 80, d: int = 6, signal: float = 3.0, repeats: int = 1) -> tuple[np.ndarray, Recording]:
     random = np.random.default_rng(0)
     X = random.standard_normal((n, d))
     ids = np.tile(np.arange(n), repeats)
     Y = signal * (X @ random.standard_normal((d, 2)))[ids] + random.standard_normal((n * repeats, 2))
     Y[:, 1] = random.standard_normal(n * repeats)  # noise alone
-    return X, Recording(Y, ids, ("signal", "noise"), "s", "z", noise_variance=np.array([1.0, 0.5]))
+    return X, Recording(Y, pd.DataFrame({"image": ids}), LABELS, "s", "z", ncsnr=np.array([2.0, 0.5]))
 
 
 def test_r_is_the_mean_of_cross_val_score() -> None:
@@ -61,11 +65,11 @@ def test_the_interval_covers_what_other_samples_give() -> None:
 
 def test_a_held_out_image_changes_no_prediction_of_itself() -> None:
     X, recording = planted()
-    changed = recording.responses.copy()
+    changed = np.array(recording.responses)
     held_out = predict(X, recording, HOW)
     test = held_out.fold[0] == 2
     changed[test] += 100 * np.random.default_rng(1).standard_normal((test.sum(), 2))
-    again = predict(X, type(recording)(changed, recording.image_ids, recording.targets, "s", "z"), HOW)
+    again = predict(X, type(recording)(changed, recording.presentations, LABELS, "s", "z"), HOW)
     np.testing.assert_array_equal(again.predictions[0][test], held_out.predictions[0][test])
     assert not np.array_equal(again.predictions[0][~test], held_out.predictions[0][~test])
 

@@ -172,5 +172,5 @@ def encode(features: Mapping[str, Any], recording: Recording, how: Evaluation | 
             "r": (("feature", "target"), np.array([r for r, _ in scored])),
             "interval": (("feature", "target", "bound"), np.array([interval for _, interval in scored])),
         },
-        coords={"feature": list(features), "target": list(recording.targets), "bound": ["low", "high"]},
+        coords={"feature": list(features), "target": list(recording.labels), "bound": ["low", "high"]},
     )

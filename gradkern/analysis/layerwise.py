@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from gradkern.analysis.encode import Evaluation, encode
+from gradkern.recordings.ceilings import noise_ceiling
 from gradkern.recordings.recording import Recording
 from gradkern.vision.features import Features
 
@@ -50,8 +51,8 @@ def layerwise_scores(
     scored = [encode({name: X}, recording, how) for name, X in track(features.items())]
     flat = xr.concat(scored, "feature")
     result = xr.Dataset(
-        {"noise_ceiling": ("target", recording.noise_ceiling())},
-        coords={"objective": objectives, "scaling": list(SCALINGS), "layer": layers, "target": list(recording.targets)},
+        {"noise_ceiling": ("target", noise_ceiling(recording).r)},
+        coords={"objective": objectives, "scaling": list(SCALINGS), "layer": layers, "target": list(recording.labels)},
     )
     for suffix, values in (("", flat.r), ("_interval", flat.interval)):
         rest = values.dims[1:]

@@ -1,65 +1,121 @@
 """Responses of one subject to images, and what is known of them."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradkern.recordings.responses import (
+    Averaged,
+    ChosenPresentations,
+    ChosenTargets,
+    Responses,
+    Standardised,
+    Whole,
+)
+
+_BYTES_AT_ONCE = 256 * 2**20
 
 
 @dataclass(frozen=True)
+class Excluded:
+    """So many `what` ("targets", "presentations") left out, and why."""
+
+    what: str
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
 class Recording:
-    """Responses [presentations, targets] of one subject.
+    """Responses [presentations, targets] of one subject, read when they are needed.
+
+    Selections, z-scores and averages give a new recording and are written into its `history`; none of them reads a
+    response.
 
     Parameters
     ----------
-    responses : float [presentations, targets]
-    image_ids : int [presentations], 0-based places in the image source that was shown
-    targets : one label a target (a region, a voxel, a sensor at a time), all different
-    subject, units : words
-    images : the image source, uint8, each [h, w] or [h, w, 3]; None where it lies elsewhere
-    noise_variance : [targets], variance of the responses over repeats of one image, in squared units: of what is in
-        `responses`, so of the mean where repeats were averaged; None where it is not known
-    provenance : where it came from: source, citation, licence
+    responses : float [n, v], `Responses`; an array, a memory map, a dataset of HDF5 or Zarr becomes one
+    presentations : a row a presentation; "image" (0-based place in the image source that was shown) and what is known:
+        "session", "run", "concept", "split" ("train" or "test"), "onset" in seconds within its run; "repeats", how many
+        presentations the row is the mean of, is 1 if not given
+    targets : a row a target; "label" (all different), and what is known: "roi"; "i", "j", "k" (voxel) and "x", "y",
+        "z" in mm; "vertex" and "hemisphere"; "sensor" and "time" in seconds after onset
+    subject, units, space : words; `space` is where the targets lie
+    images : the image source: so many images, each [h, w] or [h, w, 3] of uint8; None where it lies elsewhere
+    image_names : what the source calls them, by id; None where they have numbers only
+    ncsnr : [v], standard deviation of the signal over that of the noise of a presentation; NaN where it is not known
+    excluded : what was left out of the data, and why
+    history : what was done to the responses, in words
+    provenance : where it came from: source, citation, licence, files and their hashes
 
     Raises
     ------
-    ValueError : shapes that do not fit together, NaN or infinite responses, ids that point outside the images
+    ValueError : shapes that do not fit together, labels twice, ids that point outside the images
     """
 
-    responses: np.ndarray
-    image_ids: np.ndarray
-    targets: tuple[str, ...]
+    responses: Responses
+    presentations: pd.DataFrame
+    targets: pd.DataFrame
     subject: str
     units: str
-    images: np.ndarray | None = None
-    noise_variance: np.ndarray | None = None
+    space: str = ""
+    images: Any = None
+    image_names: tuple[str, ...] | None = None
+    ncsnr: NDArray[Any] | None = None
+    excluded: tuple[Excluded, ...] = ()
+    history: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        responses = self.responses
-        if responses.ndim != 2 or responses.dtype.kind != "f":
-            raise ValueError(
-                f"Recording: responses must be float [presentations, targets], got {responses.dtype} "
-                f"{list(responses.shape)}"
-            )
-        n, v = responses.shape
-        if self.image_ids.shape != (n,) or self.image_ids.dtype.kind not in "iu":
-            raise ValueError(
-                f"Recording: image_ids must be integers [{n}], got {self.image_ids.dtype} {list(self.image_ids.shape)}"
-            )
-        if len(self.targets) != v or len(set(self.targets)) != v:
-            raise ValueError(f"Recording: targets must be {v} different labels, got {len(set(self.targets))}")
-        if self.noise_variance is not None and self.noise_variance.shape != (v,):
-            raise ValueError(f"Recording: noise_variance must be [{v}], got {list(self.noise_variance.shape)}")
-        bad = np.argwhere(~np.isfinite(responses))
-        if len(bad) > 0:
-            row, column = bad[0]
-            raise ValueError(
-                f"Recording: responses must be finite, got {len(bad)} NaN or infinite values, the first at "
-                f"presentation {row}, target {self.targets[column]!r}"
-            )
-        if self.images is not None:
-            self.check_images(len(self.images))
+        if not isinstance(self.responses, Responses):
+            object.__setattr__(self, "responses", Whole(self.responses))
+        shape, dtype = tuple(self.responses.shape), self.responses.dtype
+        if len(shape) != 2 or dtype.kind != "f":
+            raise ValueError(f"Recording: responses must be float [presentations, targets], got {dtype} {list(shape)}")
+        n, v = shape
+        if "label" not in self.targets or len(self.targets) != v or not self.targets["label"].is_unique:
+            different = self.targets["label"].nunique() if "label" in self.targets else "no column 'label'"
+            raise ValueError(f"Recording: targets must be {v} different labels, got {different}")
+        object.__setattr__(self, "targets", self.targets.reset_index(drop=True))
+        self._check_presentations(n)
+        if self.ncsnr is not None and np.shape(self.ncsnr) != (v,):
+            raise ValueError(f"Recording: ncsnr must be [{v}], got {list(np.shape(self.ncsnr))}")
+        for source in (self.images, self.image_names):
+            if source is not None:
+                self.check_images(len(source))
+
+    def _check_presentations(self, n: int) -> None:
+        table = self.presentations.reset_index(drop=True)
+        if "image" not in table or len(table) != n:
+            got = f"{len(table)} rows" if "image" in table else f"columns {list(table.columns)}"
+            raise ValueError(f"Recording: presentations must have {n} rows and a column 'image', got {got}")
+        if "repeats" not in table:
+            table["repeats"] = 1
+        for name in ("image", "repeats"):
+            if table[name].dtype.kind not in "iu":
+                raise ValueError(f"Recording: {name!r} of presentations must be whole numbers, got {table[name].dtype}")
+        object.__setattr__(self, "presentations", table)
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """0-based places in the image source, [n]."""
+        ids: NDArray[np.int64] = self.presentations["image"].to_numpy()
+        return ids
+
+    @property
+    def repeats(self) -> NDArray[np.int64]:
+        """How many presentations each row is the mean of, [n]."""
+        repeats: NDArray[np.int64] = self.presentations["repeats"].to_numpy()
+        return repeats
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One a target."""
+        return tuple(str(label) for label in self.targets["label"])
 
     def check_images(self, count: int) -> None:
         """Refuse an image source of `count` images that the ids do not fit."""
@@ -70,19 +126,140 @@ class Recording:
                 "(are they 1-based, or of another set of images?)"
             )
 
-    def noise_ceiling(self) -> np.ndarray:
-        """Largest correlation that a perfect model can reach with these responses, [targets].
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """All responses, so many targets at a time as 256 MiB hold: where they are, and [n, b]."""
+        n, v = self.responses.shape
+        step = max(1, _BYTES_AT_ONCE // max(1, n * self.responses.dtype.itemsize))
+        for start in range(0, v, step):
+            columns = slice(start, min(start + step, v))
+            yield columns, self.responses.columns(columns)
 
-        r = sqrt(signal variance / total variance), signal = total - noise, total = variance over images (ddof 1).
-        Where the noise exceeds the total, the ceiling is NaN.
+    def select_targets(self, where: Any, reason: str) -> Self:
+        """Some targets: bool [v], or their places.
 
         Raises
         ------
-        ValueError : the recording has no noise_variance
+        ValueError : no target is left, or the mask has another length
         """
-        if self.noise_variance is None:
-            raise ValueError("Recording: a noise ceiling needs noise_variance, which this recording has not")
-        total = self.responses.astype(np.float64).var(axis=0, ddof=1)
-        signal = total - self.noise_variance
-        ceiling: np.ndarray = np.sqrt(np.where(signal > 0, signal, np.nan) / total)
-        return ceiling
+        chosen = self._places("targets", where, len(self.targets))
+        left = len(self.targets) - len(chosen)
+        return replace(
+            self,
+            responses=ChosenTargets(self.responses, chosen),
+            targets=self.targets.iloc[chosen],
+            ncsnr=None if self.ncsnr is None else self.ncsnr[chosen],
+            excluded=(*self.excluded, Excluded("targets", left, f"not {reason}")) if left else self.excluded,
+            history=(*self.history, f"{len(chosen)} targets: {reason}"),
+        )
+
+    def roi(self, *names: str) -> Self:
+        """Targets of these regions."""
+        self._column("roi", self.targets)
+        known = set(self.targets["roi"])
+        for name in names:
+            if name not in known:
+                raise ValueError(f"Recording: roi must be one of {sorted(map(str, known))}, got {name!r}")
+        return self.select_targets(self.targets["roi"].isin(names).to_numpy(), f"in {', '.join(names)}")
+
+    def window(self, start: float, stop: float) -> Self:
+        """Targets whose time lies in start..stop, in seconds after onset, both included."""
+        time = self._column("time", self.targets)
+        slack = 1e-9  # sampled times are rounded
+        inside = (time >= start - slack) & (time <= stop + slack)
+        return self.select_targets(inside, f"from {start:g} to {stop:g} s")
+
+    def select_presentations(self, where: Any, reason: str) -> Self:
+        """Some presentations: bool [n], or their places.
+
+        Raises
+        ------
+        ValueError : no presentation is left, or the mask has another length
+        """
+        chosen = self._places("presentations", where, len(self.presentations))
+        left = len(self.presentations) - len(chosen)
+        return replace(
+            self,
+            responses=ChosenPresentations(self.responses, chosen),
+            presentations=self.presentations.iloc[chosen],
+            excluded=(*self.excluded, Excluded("presentations", left, f"not {reason}")) if left else self.excluded,
+            history=(*self.history, f"{len(chosen)} presentations: {reason}"),
+        )
+
+    def standardise(self) -> Self:
+        """Mean 0 and standard deviation 1 of every target within each session; NaN in one where it does not vary."""
+        sessions = self._column("session", self.presentations)
+        if (self.repeats > 1).any():
+            raise ValueError("Recording: standardise must come before repeats are averaged")
+        return replace(
+            self,
+            responses=Standardised(self.responses, sessions),
+            units=f"standard deviations within a session, of {self.units}",
+            history=(*self.history, f"z-scored within {len(np.unique(sessions))} sessions"),
+        )
+
+    def average_repeats(self) -> Self:
+        """One row an image, in the order of their ids: the mean of its presentations.
+
+        Of the presentations' columns those remain that are the same whenever an image was shown.
+        """
+        if (self.repeats > 1).any():
+            raise ValueError("Recording: average_repeats was done before")
+        images, groups = np.unique(self.image_ids, return_inverse=True)
+        counts = np.bincount(groups)
+        low, high = int(counts.min()), int(counts.max())
+        by_image = self.presentations.groupby("image")
+        same = by_image.nunique(dropna=False).max() <= 1
+        return replace(
+            self,
+            responses=Averaged(self.responses, groups),
+            presentations=by_image.first()[list(same[same].index)].reset_index().assign(repeats=counts),
+            history=(*self.history, f"averaged {low} to {high} presentations of each of {len(images)} images"),
+        )
+
+    def check(self) -> tuple[str, ...]:
+        """Read a part of the responses and say what is odd; nothing said is no proof.
+
+        Raises
+        ------
+        ValueError : infinite responses
+        """
+        n, v = self.responses.shape
+        odd = []
+        block = self.responses.columns(slice(0, min(v, max(1, 2**22 // n))))
+        if np.isinf(block).any():
+            row, column = np.argwhere(np.isinf(block))[0]
+            raise ValueError(
+                f"Recording: responses must be finite, got inf at presentation {row}, target {self.labels[column]!r}"
+            )
+        missing = int(np.isnan(block).any(0).sum())
+        if missing:
+            odd.append(f"{missing} of the first {block.shape[1]} targets have NaN")
+        constant = int((np.ptp(block, axis=0) == 0).sum())
+        if constant:
+            odd.append(f"{constant} of the first {block.shape[1]} targets are constant")
+        typical = float(np.nanmedian(np.abs(block))) if missing < block.shape[1] else np.nan
+        if "percent" in self.units and typical > 50:
+            odd.append(f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?")
+        return tuple(odd)
+
+    @staticmethod
+    def _column(name: str, table: pd.DataFrame) -> NDArray[Any]:
+        if name not in table:
+            raise ValueError(f"Recording: {name!r} must be known, got only {list(table.columns)}")
+        values: NDArray[Any] = table[name].to_numpy()
+        return values
+
+    @staticmethod
+    def _places(what: str, where: Any, count: int) -> NDArray[np.int64]:
+        chosen = np.asarray(where)
+        if chosen.dtype == bool:
+            if chosen.shape != (count,):
+                raise ValueError(f"Recording: a mask of {what} must be bool [{count}], got {list(chosen.shape)}")
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or (chosen.dtype.kind not in "iu" and len(chosen)):
+            raise ValueError(f"Recording: {what} must be a mask or places, got {chosen.dtype} {list(chosen.shape)}")
+        if not len(chosen):
+            raise ValueError(f"Recording: no {what} are left")
+        if chosen.min() < 0 or chosen.max() >= count:
+            raise ValueError(f"Recording: {what} must lie in 0..{count - 1}, got {chosen.min()}..{chosen.max()}")
+        return chosen.astype(np.int64)

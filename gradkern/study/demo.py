@@ -96,13 +96,9 @@ def _some_images(recording: Recording, count: int | None) -> Recording:
     if not _FEWEST_IMAGES <= count <= total:
         raise ValueError(f"demo: images must be in {_FEWEST_IMAGES}..{total}, got {count}")
     chosen = np.linspace(0, total - 1, count).round().astype(int)
-    images = recording.images
-    return replace(
-        recording,
-        responses=recording.responses[chosen],
-        image_ids=np.arange(count),
-        images=None if images is None else images[chosen],
-    )
+    fewer = recording.select_presentations(chosen, "spread evenly over the images")
+    renumbered = fewer.presentations.assign(image=np.arange(count))
+    return replace(fewer, presentations=renumbered, images=np.asarray(recording.images)[chosen])
 
 
 def _capture(model: LoadedModel, recording: Recording, console: Console) -> list[Features]:
@@ -147,7 +143,7 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "dataset": recording.provenance["dataset"],
         "citation": recording.provenance["citation"],
         "data_licence": recording.provenance["licence"],
-        "noise_variance": recording.provenance["noise_variance"],
+        "noise_variance": recording.provenance["noise"],
         "images_used": len(recording.responses),
         "units": recording.units,
         **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact")},
@@ -158,8 +154,8 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
 
 def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording, how: Evaluation) -> list[Picture]:
     target, units = "FFA", recording.units
-    column = recording.targets.index(target)
-    measured = recording.responses[:, column]
+    column = recording.labels.index(target)
+    measured = np.asarray(recording.responses)[:, column]
     tops = {
         best.kind: best
         for best in best_layers(scores)

@@ -1,0 +1,293 @@
+"""Natural Scenes Dataset: single-trial betas of one subject.
+
+Allen, E. J. et al. A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence. Nature
+Neuroscience 25, 116-126 (2022). The files keep the names they have in the bucket.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_volume
+from gradkern.recordings.recording import Excluded, Recording
+from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked, Whole
+from gradkern.recordings.sources import HDF5Images
+
+SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
+TRIALS = 750  # in a session
+IMAGES = 73_000
+BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
+SPACES = ("fsaverage", "func1pt8mm", "func1mm")
+_STORED_AS = 300  # integers are percent signal change times this
+_FIRST = 5  # trials: a target that is zero in all of them was not measured
+_RUN = (*(63, 62) * 6,)  # trials in each of a session's runs
+_SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
+_HEMISPHERES = ("lh", "rh")
+
+
+def load_nsd(
+    folder: Any,
+    subject: int,
+    *,
+    space: str = "fsaverage",
+    betas: str = "b3",
+    sessions: Sequence[int] | None = None,
+    atlas: str | None = None,
+) -> Recording:
+    """Betas of every trial of some sessions, read when they are needed.
+
+    Targets without data in a session (NaN in its first trial, or zero in its first five) are left out and counted.
+
+    Parameters
+    ----------
+    folder : what corresponds to the bucket: holds `nsddata`, `nsddata_betas` and, for images, `nsddata_stimuli`
+    subject : 1 to 8
+    space : "fsaverage" (.mgh files of both hemispheres), "func1pt8mm" or "func1mm" (.hdf5 files)
+    betas : "b1", "b2" or "b3", the last with GLMdenoise and ridge regression
+    sessions : 1-based; by default those whose files are there
+    atlas : name of a parcellation, such as "HCP_MMP1", "streams" or "nsdgeneral", that labels the targets' "roi";
+        "" where a target has none
+
+    Returns
+    -------
+    Recording : responses in percent signal change, image ids 0-based among the 73,000, `ncsnr` if its files are there
+
+    Raises
+    ------
+    FileNotFoundError : a file is missing; it is named, and where to get it
+    ValueError : a file does not hold what it should, or the options are wrong
+    """
+    op = "load_nsd"
+    for name, got, known in (("space", space, SPACES), ("betas", betas, tuple(BETAS))):
+        if got not in known:
+            raise ValueError(f"{op}: {name} must be one of {known}, got {got!r}")
+    if subject not in range(1, len(SESSIONS) + 1):
+        raise ValueError(f"{op}: subject must be 1 to {len(SESSIONS)}, got {subject!r}")
+    data = Folder(op, folder, _SOURCE)
+    parts = f"nsddata_betas/ppdata/subj{subject:02d}/{space}/{BETAS[betas]}"
+    chosen = _sessions(data, parts, subject, sessions, "lh.betas_session{:02d}.mgh" if space == "fsaverage" else None)
+    presentations = _design(data, subject, chosen)
+    read = _surface if space == "fsaverage" else _volume
+    responses, targets, ncsnr, kept, stored = read(data, parts, subject, space, chosen, atlas)
+    left = len(kept) - len(kept_places := np.flatnonzero(kept))
+    stimuli = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    images = HDF5Images(data.file(stimuli), "imgBrick") if data.has(stimuli) else None
+    return Recording(
+        responses=ChosenTargets(responses, kept_places) if left else responses,
+        presentations=presentations,
+        targets=targets[kept],
+        subject=f"subj{subject:02d}",
+        units="percent signal change",
+        space=space,
+        images=images,
+        ncsnr=None if ncsnr is None else ncsnr[kept],
+        excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
+        history=(f"{BETAS[betas]} of sessions {_ranges(chosen)}, stored as {stored}",),
+        provenance={
+            "dataset": "Natural Scenes Dataset",
+            "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
+            "licence": "NSD Data Access Agreement; not to be passed on",
+            "sessions": chosen.tolist(),
+            "files": data.hashes(),
+        },
+    )
+
+
+def _sessions(
+    data: Folder, parts: str, subject: int, sessions: Sequence[int] | None, pattern: str | None
+) -> NDArray[np.int64]:
+    pattern = pattern or "betas_session{:02d}.hdf5"
+    most = SESSIONS[subject - 1]
+    if sessions is None:
+        found = [number for number in range(1, most + 1) if data.has(f"{parts}/{pattern.format(number)}")]
+        if not found:
+            data.file(f"{parts}/{pattern.format(1)}")  # says that it is missing
+        return np.array(found)
+    chosen = np.asarray(sessions)
+    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu" or len(set(chosen.tolist())) < len(chosen):
+        raise ValueError(f"{data.op}: sessions must be different whole numbers, got {sessions!r}")
+    if chosen.min() < 1 or chosen.max() > most:
+        raise ValueError(f"{data.op}: sessions of subject {subject} must lie in 1..{most}, got {sessions!r}")
+    return np.sort(chosen)
+
+
+def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
+    """The presentations, checked against the subject's log where that is there; "test" are the shared 1,000 images."""
+    path = data.file("nsddata/experiments/nsd/nsd_expdesign.mat")
+    design = read_mat(data.op, path, ("masterordering", "subjectim", "sharedix"))
+    order, images = design["masterordering"].ravel().astype(int), design["subjectim"].astype(int)
+    trials, each = TRIALS * max(SESSIONS), int(order.max())
+    if len(order) != trials or images.shape != (len(SESSIONS), each):
+        raise ValueError(
+            f"{data.op}: {path} must hold masterordering [{trials}] and subjectim [{len(SESSIONS)}, {each}], "
+            f"got {list(order.shape)} and {list(images.shape)}"
+        )
+    if order.min() < 1 or images.min() < 1 or images.max() > IMAGES:
+        raise ValueError(
+            f"{data.op}: {path} must hold 1-based numbers up to {IMAGES}, got {images.min()} to {images.max()}"
+        )
+    rows = ((sessions - 1)[:, None] * TRIALS + np.arange(TRIALS)).ravel()
+    ids = images[subject - 1, order[rows] - 1] - 1
+    behaviour = f"nsddata/ppdata/subj{subject:02d}/behav/responses.tsv"
+    if data.has(behaviour):
+        _check_behaviour(data.op, data.file(behaviour), sessions, ids)
+    return pd.DataFrame(
+        {
+            "image": ids,
+            "session": np.repeat(sessions, TRIALS),
+            "run": np.tile(np.repeat(np.arange(1, len(_RUN) + 1), _RUN), len(sessions)),
+            "split": np.where(np.isin(ids + 1, design["sharedix"]), "test", "train"),
+        }
+    )
+
+
+def _check_behaviour(op: str, path: Path, sessions: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+    """The images that the subject saw by the log, against those of the design."""
+    table = pd.read_csv(path, sep="\t")
+    for name in ("SESSION", "73KID"):
+        if name not in table:
+            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    logged = table[table["SESSION"].isin(sessions.tolist())]["73KID"].to_numpy() - 1
+    if len(logged) != len(ids):
+        raise ValueError(f"{op}: {path} lists {len(logged)} trials of these sessions, {len(ids)} expected")
+    wrong = np.flatnonzero(logged != ids)
+    if len(wrong):
+        first = wrong[0]
+        raise ValueError(
+            f"{op}: {path} and the design disagree on {len(wrong)} of {len(ids)} trials, first on trial {first}: "
+            f"73KID {logged[first] + 1} and {ids[first] + 1} (is it another subject's?)"
+        )
+
+
+_Read = tuple[Responses, pd.DataFrame, NDArray[Any] | None, NDArray[np.bool_], str]
+
+
+def _surface(
+    data: Folder, parts: str, subject: int, space: str, sessions: NDArray[np.int64], atlas: str | None
+) -> _Read:
+    hemispheres, tables, ncsnr, kept = [], [], [], []
+    for side in _HEMISPHERES:
+        stored = [
+            _frames(data.op, data.file(f"{parts}/{side}.betas_session{number:02d}.mgh")) for number in sessions.tolist()
+        ]
+        widths = {part.shape[1] for part in stored}
+        if len(widths) > 1:
+            raise ValueError(f"{data.op}: sessions of {side} must have the same vertices, got {sorted(widths)}")
+        hemispheres.append(Stacked([Whole(part) for part in stored]))
+        kept.append(np.all([_measured(part) for part in stored], axis=0))
+        vertices = np.arange(stored[0].shape[1])
+        table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
+        if atlas is not None:
+            label = f"nsddata/freesurfer/{space}/label/"
+            table["roi"] = _regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+        tables.append(table)
+        noise = f"{parts}/{side}.ncsnr.mgh"
+        if data.has(noise):
+            ncsnr.append(_fits(data.op, data.file(noise), len(vertices)))
+    both = np.concatenate(ncsnr) if len(ncsnr) == len(_HEMISPHERES) else None
+    return Beside(hemispheres), pd.concat(tables), both, np.concatenate(kept), "float32"
+
+
+def _frames(op: str, path: Path) -> NDArray[Any]:
+    values = map_mgh(op, path)
+    if values.shape[0] != TRIALS or values.dtype.kind != "f":
+        raise ValueError(f"{op}: {path} must hold {TRIALS} frames of float32, got {values.shape[0]} of {values.dtype}")
+    return values
+
+
+def _measured(trials: Any) -> NDArray[np.bool_]:
+    """Targets of trials [n, ...] that are not NaN in the first, nor zero in all of the first few."""
+    first = np.asarray(trials[0])
+    silent = first == 0
+    if silent.any():  # one zero may be a response
+        silent &= (np.asarray(trials[1:_FIRST]) == 0).all(0)
+    measured: NDArray[np.bool_] = (np.isfinite(first) & ~silent).ravel()
+    return measured
+
+
+def _fits(op: str, path: Path, count: int) -> NDArray[Any]:
+    values = read_volume(op, path)[0].ravel(order="F")
+    if len(values) != count:
+        raise ValueError(f"{op}: {path} must hold {count} values, got {len(values)}")
+    return values
+
+
+def _regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
+    """The region of every target; "" where it has none."""
+    numbers = _fits(data.op, data.file(labels), count).astype(int)
+    known = read_ctab(data.op, data.file(names))
+    for number in np.unique(numbers[numbers > 0]).tolist():
+        if number not in known:
+            raise ValueError(f"{data.op}: {labels} has label {number}, which {names} does not name")
+    return [known[number] if number > 0 else "" for number in numbers.tolist()]
+
+
+class Voxels(Responses):
+    """Voxels of a dataset [trials, z, y, x], in the order of NIfTI: x runs fastest."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self.grid, self.dtype = path, shape[1:], dtype
+        self.shape = (shape[0], int(np.prod(self.grid)))
+
+    def columns(self, which: slice) -> NDArray[Any]:
+        import h5py
+
+        row = self.grid[2]
+        block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
+        with h5py.File(self.path) as file:
+            at = which.start
+            while at < which.stop:
+                end = min(which.stop, (at // row + 1) * row)  # of this row of voxels
+                z, y = divmod(at // row, self.grid[1])
+                block[:, at - which.start : end - which.start] = file["betas"][:, z, y, at % row : at % row + end - at]
+                at = end
+        return block
+
+
+def _volume(
+    data: Folder, parts: str, subject: int, space: str, sessions: NDArray[np.int64], atlas: str | None
+) -> _Read:
+    import h5py
+
+    stored, measured = [], []
+    for number in sessions.tolist():
+        path = data.file(f"{parts}/betas_session{number:02d}.hdf5")
+        try:
+            with h5py.File(path) as file:
+                shape, dtype = tuple(file["betas"].shape), file["betas"].dtype
+                if len(shape) != 4 or shape[0] != TRIALS:
+                    raise ValueError(f"'betas' must be [{TRIALS}, z, y, x], got {list(shape)}")
+                measured.append(_measured(file["betas"]))
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{data.op}: {path} cannot be read: {error}") from error
+        stored.append(Voxels(path, shape, dtype))
+    grids = {part.grid for part in stored}
+    if len(grids) > 1:
+        raise ValueError(f"{data.op}: sessions must have the same voxels, got grids {sorted(grids)}")
+    z, y, x = next(iter(grids))
+    k, j, i = (axis.ravel() for axis in np.indices((z, y, x)))
+    table = pd.DataFrame({"label": [f"{a}-{b}-{c}" for a, b, c in zip(i, j, k, strict=True)], "i": i, "j": j, "k": k})
+    if atlas is not None:
+        names = f"nsddata/freesurfer/subj{subject:02d}/label/{atlas}.mgz.ctab"
+        table["roi"] = _regions(data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table))
+    noise, ncsnr = f"{parts}/ncsnr.nii.gz", None
+    if data.has(noise):
+        path = data.file(noise)
+        ncsnr = _fits(data.op, path, len(table))
+        affine = read_volume(data.op, path)[1]
+        table[["x", "y", "z"]] = table[["i", "j", "k"]].to_numpy() @ affine[:3, :3].T + affine[:3, 3]
+    whole = Stacked(stored)
+    integers = whole.dtype.kind in "iu"
+    responses = Scaled(whole, 1 / _STORED_AS) if integers else whole
+    how = f"{whole.dtype} x {_STORED_AS}" if integers else f"{whole.dtype}"
+    return responses, table, ncsnr, np.all(measured, axis=0), how
+
+
+def _ranges(numbers: NDArray[np.int64]) -> str:
+    """1-3, 5 for 1, 2, 3, 5."""
+    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(f"{p[0]}" if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

@@ -1,0 +1,94 @@
+"""THINGS-MEG: epochs of one participant as preprocessed by its authors.
+
+Hebart, M. N. et al. THINGS-data, a multimodal collection of large-scale datasets for investigating object
+representations in human brain and behavior. eLife 12:e82580 (2023). OpenNeuro ds004212.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from gradkern.recordings.epochs import load_epochs
+from gradkern.recordings.files import Folder
+from gradkern.recordings.recording import Recording
+from gradkern.recordings.sources import FileImages
+
+PARTICIPANTS = (1, 2, 3, 4)
+_SOURCE = "OpenNeuro ds004212, https://doi.org/10.18112/openneuro.ds004212"
+_SPLITS = {"exp": "train", "test": "test"}
+_RENAMED = {"session_nr": "session", "run_nr": "run"}
+_EXEMPLAR = re.compile(r"(.+)_\d+[a-z]+$")  # of a THINGS image: concept, number, source
+
+
+def load_things_meg(folder: Any, participant: int, *, images: Any = None) -> Recording:
+    """Epochs of the experimental and the test images, read when they are needed; catch trials are left out.
+
+    Parameters
+    ----------
+    folder : holds `derivatives/preprocessed`
+    participant : 1 to 4
+    images : folder of the THINGS images, one folder a concept; by default the recording has names only
+
+    Returns
+    -------
+    Recording : units of z over the baseline, [epochs, sensors x times]; presentations tell "session", "run",
+        "concept" and "split". Onsets are those of the optical sensor, by which the authors cut the epochs.
+
+    Raises
+    ------
+    FileNotFoundError : a file is missing; it is named, and where to get it
+    ValueError : a file does not hold what it should
+    """
+    op = "load_things_meg"
+    if participant not in PARTICIPANTS:
+        raise ValueError(f"{op}: participant must be one of {PARTICIPANTS}, got {participant!r}")
+    data = Folder(op, folder, _SOURCE)
+    path = data.file(f"derivatives/preprocessed/preprocessed_P{participant}-epo.fif")
+    every = load_epochs(path, "image_path", subject=f"P{participant}", units="standard deviations of the baseline")
+    table = every.presentations
+    for name in ("trial_type", "session_nr"):
+        if name not in table:
+            raise ValueError(f"{op}: the metadata of {path} must have the column {name!r}, got {list(table.columns)}")
+    unknown = set(table["trial_type"]) - {*_SPLITS, "catch"}
+    if unknown:
+        raise ValueError(f"{op}: trial_type in {path} must be exp, test or catch, got {sorted(map(str, unknown))}")
+    found = every.select_presentations((table["trial_type"] != "catch").to_numpy(), "of experimental and test images")
+    used, ids = np.unique(found.image_ids, return_inverse=True)
+    names = [every.image_names[number] for number in used.tolist()] if every.image_names else []
+    concepts = np.array([_concept(op, name) for name in names])
+    rows = found.presentations.rename(columns=_RENAMED).assign(
+        image=ids, concept=concepts[ids], split=found.presentations["trial_type"].map(_SPLITS)
+    )
+    source = None if images is None else _images(op, images, names, concepts)
+    return replace(
+        found,
+        presentations=rows,
+        image_names=tuple(names),
+        images=source,
+        history=(*every.history, "onsets of the optical sensor", *found.history[len(every.history) :]),
+        provenance={
+            "dataset": "THINGS-MEG",
+            "citation": "Hebart et al. (2023), eLife 12:e82580",
+            "licence": "CC0 (data); images by their own terms",
+            "onset": "optical sensor",
+            **every.provenance,
+        },
+    )
+
+
+def _concept(op: str, name: str) -> str:
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    found = _EXEMPLAR.match(stem)
+    if found is None:
+        raise ValueError(f"{op}: image_path must end as in aardvark_01b.jpg, got {name!r}")
+    return found.group(1)
+
+
+def _images(op: str, folder: Any, names: list[str], concepts: np.ndarray) -> FileImages:
+    """Of every name the file of that name in its concept's folder."""
+    data = Folder(op, folder, "https://osf.io/jum2f (the password is on that page)")
+    files = [PurePosixPath(name.replace("\\", "/")).name for name in names]
+    return FileImages([data.file(f"{concept}/{file}") for concept, file in zip(concepts, files, strict=True)])
