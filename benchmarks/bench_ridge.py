@@ -14,6 +14,7 @@ from torch import Tensor
 
 import gradkern
 from benchmarks.conftest import Compare
+from benchmarks.inputs import features, responses, signal
 from benchmarks.memory import peak_resident
 
 himalaya = pytest.importorskip("himalaya.ridge")
@@ -31,14 +32,10 @@ class RidgeCase:
         return f"{self.n}x{self.d}-v{self.v}-a{self.a}"
 
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features with a power-law spectrum, as networks have, and targets from pure noise to r about 0.6."""
+        """Features, targets and alphas."""
         generator = torch.Generator().manual_seed(0)
-        scale = torch.arange(1, self.d + 1).float() ** -0.5
-        basis = torch.linalg.qr(torch.randn(self.d, self.d, generator=generator)).Q
-        x = torch.randn(self.n, self.d, generator=generator) * scale @ basis
-        signal = x @ torch.randn(self.d, self.v, generator=generator)
-        strength = torch.linspace(0, 0.75, self.v)
-        y = signal / signal.std(0) * strength + torch.randn(self.n, self.v, generator=generator)
+        x = features(self.n, self.d, generator)
+        y = responses(signal(x, self.v, generator), generator)
         return x, y, torch.logspace(0, 5, self.a)
 
 

@@ -5,13 +5,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from himalaya.scoring import r2_score_split
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 
 from gradkern.encoding.banded import BandedRidgeCV
 from gradkern.encoding.partition import r2_split, variance_partition
 from gradkern.encoding.scores import cross_val_score
-from tests.ridge_truth import ALPHAS, EPS32, fit_by_svd, scores_by_svd
+from tests.ridge_truth import ALPHAS, EPS32, Stored, fit_by_svd, scores_by_svd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,12 +52,11 @@ def test_the_product_measure_adds_up_to_the_r2_of_held_out_predictions(data, dty
 
 
 def test_the_product_measure_is_himalayas():
-    scoring = pytest.importorskip("himalaya.scoring")
     rng = np.random.default_rng(1)
     parts = rng.standard_normal((3, 50, 6))
     y = parts[0] + 0.5 * parts[1] + rng.standard_normal((50, 6))
     y, parts = y - y.mean(0), parts - parts.mean(1, keepdims=True)
-    np.testing.assert_allclose(r2_split(y, parts), scoring.r2_score_split(y, parts), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(r2_split(y, parts), r2_score_split(y, parts), rtol=0, atol=1e-12)
 
 
 def test_on_the_fitted_samples_of_least_squares_it_is_weight_times_correlation():
@@ -167,6 +167,17 @@ def test_a_model_without_a_band_chooses_as_plain_ridge_does(data):
     got = variance_partition(Xs[:2], Y, ALPHAS, ratios=4, cv=3, inner_cv=4)
     alone = cross_val_score(Xs[1], Y, ALPHAS, cv=3, inner_cv=4, scoring="r2").mean(0)
     np.testing.assert_allclose(got.joint - got.unique[0], alone, rtol=0, atol=1e-10)
+
+
+def test_the_points_of_a_grid_can_be_compared_and_blocks_do_not_matter(data):
+    Xs, Y = data
+    corners = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+    given = variance_partition(Xs[:2], Y, ALPHAS, ratios=corners, cv=3, inner_cv=4)
+    grid = variance_partition(Xs[:2], Stored(Y), ALPHAS, ratios=3, sampling="grid", cv=3, inner_cv=4, max_memory=1)
+    for name in ("joint", "product", "unique", "shared"):
+        np.testing.assert_allclose(getattr(grid, name), getattr(given, name), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="variance_partition: sampling must be one of 'random', 'grid', got 'even'"):
+        variance_partition(Xs[:2], Y, sampling="even")
 
 
 def test_groups_straddle_neither_outer_nor_inner_folds(data):

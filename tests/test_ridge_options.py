@@ -15,7 +15,7 @@ from gradkern.encoding import scores
 from gradkern.encoding.path import ridge_path
 from gradkern.encoding.ridge import RidgeCV
 from gradkern.encoding.scores import cross_val_score
-from tests.ridge_truth import ALPHAS, EPS32, responses, scores_by_svd
+from tests.ridge_truth import ALPHAS, EPS32, Stored, responses, scores_by_svd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPES = [(80, 12), (40, 60)]
@@ -214,18 +214,6 @@ def test_tensors_and_float32_take_all_options():
 
 
 # A path, several feature spaces, responses in a file
-
-
-class Stored:
-    """What HDF5 and Zarr give: values are read when a range of them is asked for."""
-
-    def __init__(self, values):
-        self.values, self.shape, self.dtype, self.ndim, self.reads = values, values.shape, values.dtype, values.ndim, 0
-
-    def __getitem__(self, index):
-        assert all(isinstance(part, slice) for part in (index if isinstance(index, tuple) else (index,)))
-        self.reads += 1
-        return self.values[index]
 
 
 @pytest.mark.parametrize("n_targets", [1, 9])

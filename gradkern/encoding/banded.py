@@ -10,11 +10,21 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gradkern.encoding.bands import Bands, Found, make_bands, refit, search
-from gradkern.encoding.inputs import Array, Targets, as_targets, check_finite, load, place
+from gradkern.encoding.folds import subset
+from gradkern.encoding.inputs import (
+    Array,
+    Targets,
+    as_targets,
+    check_finite,
+    check_memory,
+    check_weights,
+    load,
+    place,
+)
 from gradkern.encoding.linear import LinearModel
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
-from gradkern.encoding.solve import Tally, make_choice, selection_folds
+from gradkern.encoding.solve import Fitting, Tally, make_choice, selection_folds
 
 
 class BandedRidgeCV(LinearModel):
@@ -26,8 +36,8 @@ class BandedRidgeCV(LinearModel):
     been predicted. A ratio costs one eigendecomposition per fold and products of the size of the Gram matrix (see
     `gradkern.encoding.bands`), however many samples and alphas there are. Bands that are wider than there are
     samples are handled in the at most n - 1 coordinates their samples span. All d x d work is float64; what has v
-    targets is float32, or float64 if X or Y is. Y is read in blocks, so it may be a memory map. The same call gives
-    the same bits.
+    targets is float32, or float64 if X or Y is. Targets are read in blocks, so Y may be a memory map. The same call
+    gives the same bits.
 
     Parameters
     ----------
@@ -35,15 +45,25 @@ class BandedRidgeCV(LinearModel):
         By default all columns are one band, and the model is that of `RidgeCV`.
     alphas : [a] positive penalties, ascending or descending, none twice
     ratios : int m, or weights [m, bands], non-negative
-        Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives the equal
-        weights, then for every band the point with 0.99 of it, then random ones, drawn from Dirichlet distributions
-        of concentration 1 and 0.1 in turn; the first m of these.
+        Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives ratios by
+        `sampling`.
     cv : int, scikit-learn splitter, or iterable of (train, test) indices
         An int is an unshuffled KFold, or GroupKFold where `fit` is given groups.
     scoring : "r2" (about the held-out samples' mean, as in scikit-learn) or "r" (Pearson)
     fit_intercept : whether to centre X and Y
+    standardise : whether to divide each feature by its standard deviation, before its band is scaled: inside every fold
+        that of its training samples. Coefficients are those of the features as given. Ratios then share no products
+        with the targets, and cost more the more samples there are.
+    store_scores : whether to keep the scores of all ratios and alphas
+    sampling : "random" or "grid", how an integer m lays out ratios
+        "random": the equal weights, then for every band the point with 0.99 of it, then random ones, drawn from
+        Dirichlet distributions of concentration 1 and 0.1 in turn; the first m of these. "grid": all weights that are
+        multiples of 1/s, for the largest s that makes at most m of them; its corners are single bands.
     seed : of the random ratios
     device : where to compute; by default where X lives. Results go back to where X lives.
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB. The
+        eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as much; a
+        single ratio takes what it needs.
 
     Attributes
     ----------
@@ -54,15 +74,18 @@ class BandedRidgeCV(LinearModel):
     coef_ : [v, d] coefficients of X as given, [d] if Y was 1-D
     intercept_ : [v] intercepts
     best_score_ : [v] score of the chosen pair. A fold counts only where it is defined; NaN if it never is.
+    ratios_ : [m, bands] the weights gamma that were compared, in float64
+    scores_ : [m, a, v] scores of all pairs, alphas in their order; if `store_scores`. [m, a] if Y was 1-D
     n_features_in_ : d
 
     Arrays are NumPy for NumPy input, and torch tensors on X's device for torch input.
 
     Notes
     -----
-    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them. Banded ridge is that of
-    Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197, and the search over ratios that of Dupré la Tour et al.
-    (2022), NeuroImage 264.
+    Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
+    NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
+    Banded ridge is that of Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197, and the search over ratios that of
+    Dupré la Tour et al. (2022), NeuroImage 264.
 
     Examples
     --------
@@ -84,8 +107,12 @@ class BandedRidgeCV(LinearModel):
         cv: Any = 5,
         scoring: str = "r2",
         fit_intercept: bool = True,
+        standardise: bool = False,
+        store_scores: bool = False,
+        sampling: str = "random",
         seed: Any = 0,
         device: Any = None,
+        max_memory: int | None = None,
     ) -> None:
         self.bands = bands
         self.alphas = alphas
@@ -93,39 +120,58 @@ class BandedRidgeCV(LinearModel):
         self.cv = cv
         self.scoring = scoring
         self.fit_intercept = fit_intercept
+        self.standardise = standardise
+        self.store_scores = store_scores
+        self.sampling = sampling
         self.seed = seed
         self.device = device
+        self.max_memory = max_memory
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose a ratio and an alpha, and fit the coefficients, of every target.
 
         Parameters
         ----------
         X : [n, d] features, the bands side by side
-        y : Y [n, v] or [n], responses; may be a memory map, which is read block by block
+        y : Y [n, v] or [n], responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
         groups : [n] labels that no fold may split between train and test
+        sample_weight : [n] weights, not negative; a sample of weight 0 is not there
 
         Raises
         ------
-        ValueError : NaN or inf in X or Y, wrong shapes, bands, penalties, ratios or options, impossible folds,
+        ValueError : NaN or inf in X, inf in Y, wrong shapes, bands, penalties, ratios or options, impossible folds,
             arrays on different devices and no `device`
         """
         op = type(self).__name__
         choice = make_choice(op, self.alphas, "kfold", self.scoring)
+        check_memory(op, self.max_memory)
         features = self._features(X, reset=True)
-        widths = check_bands(op, self.bands, features.shape[1])
-        ratios = make_ratios(op, self.ratios, len(widths), self.seed)
-        responses, one_target = as_targets(op, y, features.shape[0])
+        n, d = features.shape
+        widths = check_bands(op, self.bands, d)
+        ratios = make_ratios(op, self.ratios, len(widths), self.seed, self.sampling)
+        responses, one_target = as_targets(op, y, n)
         placement = place(op, self.device, X=features, Y=responses)
-        choice = replace(choice, folds=selection_folds(op, self.cv, features.shape[0], groups))
-        check_finite(op, "X", features)
-        check_finite(op, "Y", responses)
+        weights = check_weights(op, sample_weight, n)
+        folds = selection_folds(op, self.cv, n, groups)
+        kept = None
+        if weights is not None:
+            kept = np.flatnonzero(weights)
+            folds, weights = subset(op, folds, kept), weights[kept]
+        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        share = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad():
-            bands = make_bands(torch.split(load(features, placement), widths, 1), bool(self.fit_intercept))
-            targets = Targets(responses, placement)
-            gammas = torch.from_numpy(ratios).to(placement.device)
-            found = search(bands, gammas, choice, targets)
+            fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), share)
+            bands = make_bands(torch.split(load(features, placement, kept), widths, 1), fitting, folds)
+            targets, gammas = Targets(responses, placement, kept, op), torch.from_numpy(ratios).to(placement.device)
+            v = targets.n_targets
+            scores = placement.empty(v, len(gammas), len(choice.alphas)) if self.store_scores else None
+            found = search(bands, gammas, replace(choice, folds=folds), targets, self.max_memory, scores)
             self._keep(bands, gammas, found, targets, one_target)
+        self.__dict__.pop("scores_", None)
+        if scores is not None:
+            order = scores if float(self.alphas[0]) == float(choice.alphas[0]) else scores.flip(2)
+            self.scores_ = placement.hand_back(order[0].contiguous() if one_target else order.permute(1, 2, 0))
+        self.ratios_ = placement.hand_back(gammas)
         self._widths = widths
         return self
 
@@ -165,22 +211,24 @@ class BandedRidgeCV(LinearModel):
 
     def _keep(self, bands: Bands, gammas: Tensor, found: Found, targets: Targets, one_target: bool) -> None:
         """Refit, and set the fitted attributes."""
-        placement, v, d = targets.placement, targets.n_targets, len(bands.offset)
-        coef, intercept = placement.empty(v, d), placement.empty(v)
-        for part in refit(bands, gammas, found, targets):
-            columns = part.columns.to(coef.device)
+        placement, v, offset = targets.placement, targets.n_targets, bands.whole.offset
+        score = torch.where(found.score.isneginf(), torch.nan, found.score).to(placement.dtype)
+        tally = Tally(v)
+        tally.add(score, found.undefined, found.constant, found.missing)
+        if tally.missing == v:
+            raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
+        coef, intercept = placement.empty(v, len(offset)), placement.empty(v)
+        for part in refit(bands, gammas, found, targets, self.max_memory):
+            columns = (part.columns.start + part.chosen).to(coef.device)
             coef[columns] = part.coefficients.T.to(coef.device)
-            at_zero = part.at_offset - bands.offset.double() @ part.coefficients.double()
+            at_zero = part.at_offset - offset.double() @ part.coefficients.double()
             intercept[columns] = at_zero.to(intercept)
-        missing = found.score.isneginf()
-        score = torch.where(missing, torch.nan, found.score).to(placement.dtype)
-        results = (coef, intercept, found.alpha, gammas[found.ratio], score)
+        alpha, ratio = found.alpha.clone(), gammas[found.ratio]
+        for chosen in (alpha, ratio):
+            chosen[found.missing] = torch.nan
+        results = (coef, intercept, alpha, ratio, score)
         kept = [placement.hand_back(each[0] if one_target else each) for each in results]
         self.coef_, self.intercept_, self.alpha_, self.ratio_, self.best_score_ = kept
-        tally = Tally(v)
-        tally.constant = int(found.constant.sum())
-        tally.unscored = int((missing & ~found.constant).sum())
-        tally.partly = int((~missing & (found.undefined > 0)).sum())
         tally.warn(type(self).__name__, stacklevel=4)
 
 

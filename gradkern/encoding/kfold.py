@@ -13,13 +13,14 @@ Only of a few test samples are the predictions formed. With weights all rows are
 `root`, which stand for the column of ones; sums over samples are then weighted sums.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gradkern import ops
-from gradkern.encoding.design import Design, eigenpairs, gram_of, make_design, weighted_sum
+from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
 from gradkern.encoding.product import product
@@ -88,6 +89,29 @@ class FoldFactor:
 
 
 @dataclass(frozen=True)
+class FoldGram:
+    """A fold's statistics of coordinates Z [n, q] in float64, from which the factors of any scale of them are made.
+
+    `gram` [q, q] is of the training samples about their `mean` [q], and has at most `most` eigenvalues; test samples
+    are multiplied by `root` [n_test], and taken about `centre` [q]. Of many test samples `triangle` R [q, q] has the
+    same R'R, column by column as exact, and `total` [q] are their sums weighted by `root`.
+    """
+
+    test: slice | Tensor
+    train: slice | Tensor
+    complement: bool
+    test_mass: float
+    train_mass: float
+    root: Tensor
+    mean: Tensor
+    centre: Tensor
+    gram: Tensor
+    most: int
+    triangle: Tensor | None
+    total: Tensor
+
+
+@dataclass(frozen=True)
 class KFold:
     """The folds' factors, and what they share."""
 
@@ -113,13 +137,33 @@ def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: 
         else _factor_fold_standardised(X, design, fold, alphas, scoring)
         for fold in folds.folds
     )
+    return join_folds(design, folds, alphas, scoring, factors)
+
+
+def join_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, factors: Iterable[FoldFactor]) -> KFold:
+    """Put the folds' factors side by side."""
     Z, mean = design.coordinates, design.mean
     return KFold(
-        Z, design.root, design.weighted, mean.to(Z.dtype), alphas, factors, folds.partition, design.intercept, scoring
+        coordinates=Z,
+        root=design.root,
+        weighted=design.weighted,
+        mean=mean.to(Z.dtype),
+        alphas=alphas,
+        factors=tuple(factors),
+        partition=folds.partition,
+        intercept=design.intercept,
+        scoring=scoring,
     )
 
 
 def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
+    gram = fold_gram(design, fold, scoring)
+    spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
+    return factor_gram(gram, spectrum, design.coordinates, alphas)
+
+
+def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
+    """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
     Z, intercept = design.coordinates, design.intercept
     test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
     tested, root = Z[test].double(), design.root[test]
@@ -133,20 +177,49 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
         train_sum, gram = weighted_sum(Z[train], design.root[train]), gram_of(Z[train])
     mean = train_sum / train_mass if intercept else torch.zeros_like(train_sum)
     gram.sub_(torch.outer(mean, train_mass * mean))
-    spectrum = eigenpairs(gram, min(Z.shape[1], len(fold.train) - intercept))
     # r2 measures errors about the training mean; r correlates about the test mean
     centre = mean if scoring == "r2" else root @ tested / test_mass
-    projected = (tested - torch.outer(root, centre)) @ spectrum.vectors
-    return FoldFactor(
+    tested = tested - torch.outer(root, centre)
+    # so many are never predicted
+    many = reused and len(tested) > max(_FEW, 2 * len(mean))
+    return FoldGram(
         test=test,
         train=train,
         complement=fold.complement,
         test_mass=float(test_mass),
         train_mass=float(train_mass),
-        vectors=spectrum.vectors.to(Z.dtype),
-        mean=(spectrum.vectors.T @ mean).to(Z.dtype),
+        root=root,
+        mean=mean,
+        centre=centre,
+        gram=gram,
+        most=len(fold.train) - intercept,
+        triangle=torch.linalg.qr(tested, mode="r").R if many else None,
+        total=root @ tested,
+    )
+
+
+def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -> FoldFactor:
+    """The factor of a fold from the eigenpairs of its training Gram matrix, its test samples being rows of Z [n, q].
+
+    Eigenpairs may be those of S gram S for a diagonal S; their vectors are then multiplied by S.
+    """
+    vectors, values, centre = spectrum.vectors, spectrum.values, spectrum.vectors.T @ fold.centre
+    sums: Divided | Tensor
+    if fold.triangle is None:
+        projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
+        sums = _test_sums(projected, fold.root, centre, values, alphas, Z.dtype)
+    else:
+        sums = _divide(fold.triangle @ vectors, vectors.T @ fold.total, centre, values, alphas, Z.dtype, keep=False)
+    return FoldFactor(
+        test=fold.test,
+        train=fold.train,
+        complement=fold.complement,
+        test_mass=fold.test_mass,
+        train_mass=fold.train_mass,
+        vectors=vectors.to(Z.dtype),
+        mean=(vectors.T @ fold.mean).to(Z.dtype),
         own=None,
-        sums=_test_sums(projected, root, spectrum.vectors.T @ centre, spectrum.values, alphas, Z.dtype),
+        sums=sums,
     )
 
 
@@ -154,8 +227,17 @@ def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Ten
     test, train = _as_index(fold.test, X), _as_index(fold.train, X)
     weights = design.root[train].square() if design.weighted else None
     inner = make_design(X[train], design.intercept, weights, standardise=True)
+    return factor_own(design, inner, fold, inner.place(X[test]), alphas, scoring)
+
+
+def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas: Tensor, scoring: str) -> FoldFactor:
+    """The factor of a fold whose training samples have a design of their own, `inner`.
+
+    `tested` [n_test, r] are the coordinates of the test samples there, their rows not multiplied.
+    """
+    test, train = _as_index(fold.test, tested), _as_index(fold.train, tested)
     root, mass = design.root[test], design.root[test].square().sum()
-    tested = inner.place(X[test]).double()
+    tested = tested.double()
     if scoring == "r":
         tested = tested - (root.square() @ tested) / mass
     projected = (tested - (inner.mean if scoring == "r2" else 0)) * root[:, None]
@@ -167,9 +249,9 @@ def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Ten
         test_mass=float(mass),
         train_mass=float(inner.root.square().sum()),
         vectors=inner.outward[-1],
-        mean=inner.mean.to(X.dtype),
+        mean=inner.mean.to(inner.coordinates.dtype),
         own=inner.coordinates,
-        sums=_test_sums(projected, root, centre, inner.values, alphas, X.dtype, keep=True),
+        sums=_test_sums(projected, root, centre, inner.values, alphas, inner.coordinates.dtype, keep=True),
     )
 
 
@@ -179,7 +261,7 @@ def _test_sums(
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
     if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
-    return _divide(P, root, centre, values, alphas, dtype, keep)
+    return _divide(P, root @ P, centre, values, alphas, dtype, keep)
 
 
 def _are_few(n_test: int, r: int, a: int) -> bool:
@@ -188,9 +270,12 @@ def _are_few(n_test: int, r: int, a: int) -> bool:
 
 
 def _divide(
-    P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
+    P: Tensor, total: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
 ) -> Divided:
-    """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others."""
+    """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others.
+
+    `total` [r] are the weighted column sums of P.
+    """
     M = P.T @ P
     gap = values - values[:, None]
     near = _near_pairs(values, _TAU[dtype], alphas.min())
@@ -201,7 +286,7 @@ def _divide(
         terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * M, near, dtype)))
     return Divided(
         centre=centre.to(dtype),
-        sums=(root @ P).to(dtype),
+        sums=total.to(dtype),
         projected=P.to(dtype) if keep or len(P) < len(centre) else None,
         shrinkage=shrinkage,
         # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue

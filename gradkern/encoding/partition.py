@@ -21,6 +21,7 @@ from gradkern.encoding.inputs import (
     as_targets,
     check_finite,
     check_matrix,
+    check_memory,
     load,
     place,
 )
@@ -142,8 +143,10 @@ def variance_partition(
     cv: Any = 5,
     inner_cv: Any = 5,
     groups: Any = None,
+    sampling: str = "random",
     seed: Any = 0,
     device: Any = None,
+    max_memory: int | None = None,
 ) -> VariancePartition:
     """Partition held-out R2 among bands of features, with penalties chosen inside each training fold.
 
@@ -155,13 +158,14 @@ def variance_partition(
     Parameters
     ----------
     Xs : bands (at least two) of features [n, d_b]
-    Y : [n, v] or [n] responses; may be a memory map, which is read block by block
+    Y : [n, v] or [n] responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
     alphas : [a] positive penalties
-    ratios, seed : as in `BandedRidgeCV`
+    ratios, sampling, seed : as in `BandedRidgeCV`
     cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices
     inner_cv : inner folds: int or scikit-learn splitter
     groups : [n] labels that neither outer nor inner folds may split
     device : where to compute; by default where the first band lives
+    max_memory : bytes that a block of targets may take beside the features, Y and the results; by default 256 MiB
 
     Returns
     -------
@@ -187,7 +191,8 @@ def variance_partition(
     n, n_bands = features[0].shape[0], len(features)
     responses, one_target = as_targets(op, Y, n)
     placement = place(op, device, **_named(features), Y=responses)
-    gammas = make_ratios(op, ratios, n_bands, seed)
+    gammas = make_ratios(op, ratios, n_bands, seed, sampling)
+    check_memory(op, max_memory)
     outer = selection_folds(op, cv, n, groups)
     inner = _inner_folds(op, inner_cv, outer, groups)
     for name, array in (*_named(features).items(), ("Y", responses)):
@@ -200,7 +205,7 @@ def variance_partition(
         for fold, folds in zip(outer.folds, inner, strict=True):
             split = _split(features, responses, placement, fold)
             for number, model in enumerate(models):
-                for held in _held_out(split, model, replace(choice, folds=folds)):
+                for held in _held_out(split, model, replace(choice, folds=folds), max_memory):
                     r2 = r_squared(held.responses, held.predictions) / len(outer)
                     if number:
                         left[number - 1, held.columns] += r2.to(left)
@@ -270,17 +275,17 @@ def _split(features: tuple[Array, ...], responses: Array, placement: Placement, 
     )
 
 
-def _held_out(split: _Split, model: _Model, choice: Choice) -> Iterator[_HeldOut]:
+def _held_out(split: _Split, model: _Model, choice: Choice, max_memory: int | None) -> Iterator[_HeldOut]:
     """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
     bands = join_bands([split.designs[band] for band in model.bands])
     tested = [split.tested[band] for band in model.bands]
-    gammas = torch.from_numpy(model.ratios).to(bands.offset.device)
-    found = search(bands, gammas, choice, split.training)
-    for fitted in refit(bands, gammas, found, split.training):
+    gammas = torch.from_numpy(model.ratios).to(bands.coordinates.device)
+    found = search(bands, gammas, choice, split.training, max_memory)
+    for fitted in refit(bands, gammas, found, split.training, max_memory):
         weights = torch.split(fitted.coefficients, [X.shape[1] for X in tested])
         parts = torch.stack([X @ w for X, w in zip(tested, weights, strict=True)])
-        responses = replace(split.held_out, values=split.held_out.values[:, fitted.columns.tolist()])
-        yield _HeldOut(fitted.columns.cpu(), responses.block(slice(None)), parts, fitted.at_offset)
+        responses = split.held_out.block(fitted.columns)[:, fitted.chosen]
+        yield _HeldOut((fitted.columns.start + fitted.chosen).cpu(), responses, parts, fitted.at_offset)
 
 
 def _as_bands(op: str, Xs: Any) -> tuple[Array, ...]:

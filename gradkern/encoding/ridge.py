@@ -206,7 +206,7 @@ class RidgeCV(LinearModel):
             alpha[part], score[part] = block.alpha, block.score
             if scores is not None:
                 scores[part] = block.scores.T
-            tally.add(block)
+            tally.add(block.score, block.undefined, block.constant, block.missing)
         if tally.missing == v:
             raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
         hand_back = placement.hand_back

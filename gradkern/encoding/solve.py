@@ -133,9 +133,15 @@ def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
 
 def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[slice]:
     """Ranges of targets whose working set fits into so many bytes."""
+    return target_blocks(solver.bytes_per_target, solver.alphas.device, n_targets, max_memory)
+
+
+def target_blocks(
+    bytes_per_target: int, device: torch.device, n_targets: int, max_memory: int | None
+) -> Iterator[slice]:
+    """Ranges of targets that take at most so many bytes, or the engine's own limit where None are given."""
     memory = _WORKING_SET_BYTES if max_memory is None else max_memory
-    most = _MOST_TARGETS[solver.alphas.device.type]
-    size = max(1, min(most, memory // solver.bytes_per_target))
+    size = max(1, min(_MOST_TARGETS[device.type], memory // bytes_per_target))
     for start in range(0, n_targets, size):
         yield slice(start, min(start + size, n_targets))
 
@@ -153,20 +159,47 @@ def solve(solver: Solver, targets: Targets, max_memory: int | None, shared: bool
         yield _solve_block(solver, targets.block(columns), columns, chosen)
 
 
-def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
-    """What responses are taken about [b], their scores, and which have a NaN: these count as constant."""
-    missing = responses.sum(0).isnan()
+@dataclass(frozen=True)
+class Centred:
+    """A block of targets [n, b] about `offset` [b]; those that are `missing` [b] hold a NaN, and are zeros here.
+
+    `first` [b] are the responses to the first sample.
+    """
+
+    values: Tensor
+    offset: Tensor
+    missing: Tensor
+    first: Tensor
+
+    def at_offset(self, mean: Tensor, moved: Tensor, constant: Tensor) -> Tensor:
+        """What is predicted [b] where the features are at their offset, in float64; constant targets exactly.
+
+        `mean` [b] is that of the values, `moved` [b] what the coefficients predict at the mean of the features.
+        """
+        predicted = self.offset + mean - moved
+        predicted[constant] = self.first[constant].double()
+        return predicted
+
+
+def centred(responses: Tensor, intercept: bool) -> Centred:
+    """Responses [n, b] about their means if there is an intercept, and which have a NaN."""
+    missing, first = responses.sum(0).isnan(), responses[0]
     if bool(missing.any()):
         missing = responses.isnan().any(0)  # a sum may overflow
         responses = responses.masked_fill(missing, 0.0)
-    offset = torch.zeros_like(responses[0])
-    if solver.design.intercept:
-        # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
-        offset = responses.mean(0)
-        responses = responses - offset
-    scored = solver.score(responses)
+    if not intercept:
+        return Centred(responses, torch.zeros_like(first), missing, first)
+    # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
+    offset = responses.mean(0)
+    return Centred(responses - offset, offset, missing, first)
+
+
+def _scored(solver: Solver, responses: Tensor) -> tuple[Centred, Scored]:
+    """Responses about their means, and their scores; those with a NaN count as constant."""
+    block = centred(responses, solver.design.intercept)
+    scored = solver.score(block.values)
     scored.scores[:, scored.constant] = torch.nan
-    return offset, scored, missing
+    return block, scored
 
 
 def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
@@ -182,7 +215,7 @@ def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
     design = solver.design
-    offset, scored, missing = _scored(solver, responses)
+    block, scored = _scored(solver, responses)
     scores = scored.scores
     best = first_best(scores, responses.dtype)
     if chosen is not None:
@@ -194,10 +227,9 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
     coefficients[:, scored.constant] = 0
     at_offset = torch.zeros_like(scored.mean)
     if design.intercept:
-        at_offset = offset + scored.mean - design.at_leftover(placed)
-        at_offset[scored.constant] = responses[0, scored.constant].double()
+        at_offset = block.at_offset(scored.mean, design.at_leftover(placed), scored.constant)
     for result in (alpha, score, scores.T, coefficients.T, at_offset):
-        result[missing] = torch.nan
+        result[block.missing] = torch.nan
     return Solution(
         columns=columns,
         alpha=alpha,
@@ -206,8 +238,8 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
         coefficients=coefficients,
         at_offset=at_offset,
         undefined=scored.undefined,
-        constant=scored.constant & ~missing,
-        missing=missing,
+        constant=scored.constant & ~block.missing,
+        missing=block.missing,
     )
 
 
@@ -218,13 +250,13 @@ class Tally:
         self.n_targets = n_targets
         self.constant = self.unscored = self.partly = self.missing = 0
 
-    def add(self, block: Solution) -> None:
-        """Count a block."""
-        unscored = block.score.isnan()
-        self.missing += int(block.missing.sum())
-        self.constant += int(block.constant.sum())
-        self.unscored += int((unscored & ~block.constant & ~block.missing).sum())
-        self.partly += int((~unscored & (block.undefined > 0)).sum())
+    def add(self, score: Tensor, undefined: Tensor, constant: Tensor, missing: Tensor) -> None:
+        """Count targets by their scores and what is said of them, all [b] as in `Solution`."""
+        unscored = score.isnan()
+        self.missing += int(missing.sum())
+        self.constant += int(constant.sum())
+        self.unscored += int((unscored & ~constant & ~missing).sum())
+        self.partly += int((~unscored & (undefined > 0)).sum())
 
     def warn(self, op: str, stacklevel: int) -> None:
         """Warn of what was counted."""
