@@ -12,6 +12,7 @@ from torch import Tensor
 from gradkern.encoding.bands import Bands, Found, make_bands, refit, search
 from gradkern.encoding.inputs import Array, Targets, as_targets, check_finite, load, place
 from gradkern.encoding.linear import LinearModel
+from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Tally, make_choice, selection_folds
@@ -120,7 +121,7 @@ class BandedRidgeCV(LinearModel):
         choice = replace(choice, folds=selection_folds(op, self.cv, features.shape[0], groups))
         check_finite(op, "X", features)
         check_finite(op, "Y", responses)
-        with torch.no_grad():
+        with torch.no_grad(), multiplying("float32"):
             bands = make_bands(torch.split(load(features, placement), widths, 1), bool(self.fit_intercept))
             targets = Targets(responses, placement)
             gammas = torch.from_numpy(ratios).to(placement.device)

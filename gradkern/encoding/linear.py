@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradkern.encoding.inputs import Array, as_targets, check_finite, check_matrix, check_weights, load, place
 from gradkern.encoding.metrics import r_squared
+from gradkern.encoding.precision import multiplying
 
 
 class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -65,7 +66,8 @@ class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ign
         placement = place(op, self.device, X=features, coef_=coef)
         check_finite(op, "X", features)
         given = load(features, placement)
-        if samples is not None:
-            given = given @ load(samples, placement).T
-        predicted = given @ load(coef, placement).T + load(intercept, placement)
+        with multiplying("float32"):
+            if samples is not None:
+                given = given @ load(samples, placement).T
+            predicted = given @ load(coef, placement).T + load(intercept, placement)
         return placement.hand_back(predicted[:, 0] if one_target else predicted)

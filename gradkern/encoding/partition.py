@@ -25,6 +25,7 @@ from gradkern.encoding.inputs import (
     place,
 )
 from gradkern.encoding.metrics import constant_columns, r_squared, sum_about_mean
+from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ratios import make_ratios, without_band
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Choice, make_choice, selection_folds
@@ -196,7 +197,7 @@ def variance_partition(
     models = _models(op, gammas)
     v = responses.shape[1]
     joint, product, left = placement.empty(v).zero_(), *(placement.empty(n_bands, v).zero_() for _ in range(2))
-    with torch.no_grad():
+    with torch.no_grad(), multiplying("float32"):
         for fold, folds in zip(outer.folds, inner, strict=True):
             split = _split(features, responses, placement, fold)
             for number, model in enumerate(models):

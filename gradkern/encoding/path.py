@@ -16,9 +16,11 @@ from gradkern.encoding.inputs import (
     load,
     place,
 )
+from gradkern.encoding.precision import multiplying
 
 
 @torch.no_grad()
+@multiplying("float32")
 def ridge_path(
     X: Any, Y: Any, alphas: Any, *, fit_intercept: bool = True, sample_weight: Any = None, device: Any = None
 ) -> tuple[Array, Array]:
