@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gradkern.encoding.bands import Bands, Found, make_bands, refit, search
-from gradkern.encoding.inputs import Array, Targets, as_targets, check_finite, load, place
+from gradkern.encoding.inputs import Array, Targets, as_array, as_targets, check_finite, load, place
 from gradkern.encoding.linear import LinearModel
 from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ratios import make_ratios
@@ -117,7 +117,7 @@ class BandedRidgeCV(LinearModel):
         widths = check_bands(op, self.bands, features.shape[1])
         ratios = make_ratios(op, self.ratios, len(widths), self.seed)
         responses, one_target = as_targets(op, y, features.shape[0])
-        placement = place(op, self.device, X=features, Y=responses)
+        placement = place(op, self.device, X, X=features, Y=responses)
         choice = replace(choice, folds=selection_folds(op, self.cv, features.shape[0], groups))
         check_finite(op, "X", features)
         check_finite(op, "Y", responses)
@@ -153,8 +153,8 @@ class BandedRidgeCV(LinearModel):
         op = f"{type(self).__name__}.predict"
         features = self._features(X, reset=False)
         one_target = self.coef_.ndim == 1
-        coef = self.coef_[None] if one_target else self.coef_
-        placement = place(op, self.device, X=features, coef_=coef)
+        coef = as_array(op, "coef_", self.coef_[None] if one_target else self.coef_)
+        placement = place(op, self.device, X, X=features, coef_=coef)
         check_finite(op, "X", features)
         parts = placement.empty(len(self._widths), features.shape[0], coef.shape[0])
         start = 0

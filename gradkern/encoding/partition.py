@@ -103,7 +103,7 @@ def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
             f"{tuple(first.shape)} and {tuple(second.shape)}"
         )
     n_bands, n = second.shape[:2]
-    placement = place(op, None, y=first, parts=second)
+    placement = place(op, None, y, y=first, parts=second)
     responses, one_target = as_targets(op, first, n)
     flat = second.reshape(n_bands * n, -1)
     check_finite(op, "y", responses)
@@ -187,7 +187,7 @@ def variance_partition(
     features = _as_bands(op, Xs)
     n, n_bands = features[0].shape[0], len(features)
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, **_named(features), Y=responses)
+    placement = place(op, device, Xs[0], **_named(features), Y=responses)
     gammas = make_ratios(op, ratios, n_bands, seed)
     outer = selection_folds(op, cv, n, groups)
     inner = _inner_folds(op, inner_cv, outer, groups)

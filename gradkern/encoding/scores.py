@@ -200,7 +200,7 @@ def pearson_r(y: Any, yhat: Any) -> Array:
             f"{op}: y and yhat must both be [n, v] or [n] with n of at least 2, got {tuple(first.shape)} and "
             f"{tuple(second.shape)}"
         )
-    placement = place(op, None, y=first, yhat=second)
+    placement = place(op, None, y, y=first, yhat=second)
     check_finite(op, "y", first)
     check_finite(op, "yhat", second)
     left, right = (each if each.ndim == 2 else each[:, None] for each in (first, second))
@@ -258,7 +258,7 @@ def _nest(
     check_matrix(op, name, features)
     n = features.shape[0]
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, **{name: features, "Y": responses})
+    placement = place(op, device, X, **{name: features, "Y": responses})
     # a score needs two held-out samples, a prediction one
     resolve = selection_folds if op == "cross_val_score" else resolve_folds
     folds = resolve(op, splits.cv, n, splits.groups)

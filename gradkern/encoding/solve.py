@@ -1,7 +1,8 @@
 """Ridge with an alpha per target: factor the features once, then solve targets block by block."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from gradkern.encoding.folds import Folds, resolve_folds
 from gradkern.encoding.inputs import Targets, check_alphas, check_choice
 from gradkern.encoding.kfold import factor_folds, score_folds
 from gradkern.encoding.scored import Scored
+from gradkern.encoding.stream import Gpu, Piece, TargetStream, blocks_of
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
@@ -127,7 +129,8 @@ def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
         closed = factor_closed_form(design, alphas, choice.scoring)
         score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
-    bytes_per_target = X.element_size() * (held + X.shape[1]) + 8 * 4 * len(alphas)
+    ahead = 2 * n if X.is_cuda else 0  # blocks that are read and copied while one is solved
+    bytes_per_target = X.element_size() * (held + ahead + X.shape[1]) + 8 * 4 * len(alphas)
     return Solver(alphas, score, design, fitting.coef, bytes_per_target)
 
 
@@ -140,17 +143,32 @@ def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[s
         yield slice(start, min(start + size, n_targets))
 
 
-def solve(solver: Solver, targets: Targets, max_memory: int | None, shared: bool) -> Iterator[Solution]:
+def solve(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None, shared: bool
+) -> Generator[Solution, None, None]:
     """Choose alpha and solve, for every block of targets in turn; a shared alpha takes a first turn to choose."""
     chosen = None
     if shared:
         total = torch.zeros_like(solver.alphas)
-        for columns in blocks(solver, targets.n_targets, max_memory):
-            scores = _scored(solver, targets.block(columns))[1].scores
+        for _, responses in _read(solver, targets, max_memory):
+            scores = _scored(solver, responses)[1].scores
             total += torch.where(scores.isnan(), 0.0, scores).sum(1)
         chosen = first_best(total[:, None], torch.float32)[0]
-    for columns in blocks(solver, targets.n_targets, max_memory):
-        yield _solve_block(solver, targets.block(columns), columns, chosen)
+    with closing(_read(solver, targets, max_memory)) as read:
+        for columns, responses in read:
+            yield _solve_block(solver, responses, columns, chosen)
+
+
+def _read(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None
+) -> Generator[tuple[slice, Tensor], None, None]:
+    """Blocks of targets to compute with, and which they are."""
+    pieces = (
+        Piece(slice(start + within.start, start + within.stop), part, within)
+        for start, part in targets.parts()
+        for within in blocks(solver, part.n_targets, max_memory)
+    )
+    return blocks_of(pieces, Gpu(targets.placement.device) if targets.on_host else None)
 
 
 def _scored(solver: Solver, responses: Tensor) -> tuple[Tensor, Scored, Tensor]:
@@ -214,13 +232,14 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
 class Tally:
     """Counts the targets that could not be scored as asked, to say so once."""
 
-    def __init__(self, n_targets: int) -> None:
+    def __init__(self, n_targets: int = 0) -> None:
         self.n_targets = n_targets
         self.constant = self.unscored = self.partly = self.missing = 0
 
     def add(self, block: Solution) -> None:
         """Count a block."""
         unscored = block.score.isnan()
+        self.n_targets += len(unscored)
         self.missing += int(block.missing.sum())
         self.constant += int(block.constant.sum())
         self.unscored += int((unscored & ~block.constant & ~block.missing).sum())
