@@ -28,6 +28,7 @@ from gradkern.encoding.scored import Scored
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
 _TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
 _FEW = 8  # test samples: so few are always predicted
+_PREDICTED = 2**22  # predictions that are formed at a time, or those of one alpha
 _TILE = 64  # rows of the banded M_near that are multiplied at a time
 
 
@@ -69,10 +70,10 @@ class Divided:
 class FoldFactor:
     """All that the scores of one fold need beside the targets.
 
-    `vectors` V [q, r] and V' times the training mean, `mean` [r]. `sums` are the divided differences, or for small
-    test sets s P [a, n_test, r], which predicts them: that is then as cheap, and keeps its precision when a few
-    predictions hardly differ. `own` [n_train, r] are the training samples in coordinates of the fold's own, where
-    features are standardised inside it; B is then own' Y_train.
+    `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
+    the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
+    keeps its precision when a few predictions hardly differ. `own` [n_train, r] are the training samples in coordinates
+    of the fold's own, where features are standardised inside it; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -84,6 +85,7 @@ class FoldFactor:
     mean: Tensor
     own: Tensor | None
     sums: Divided | Tensor
+    rotated: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: 
 
 def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
     Z, intercept = design.coordinates, design.intercept
-    test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
+    test, train = as_index(fold.test, Z), as_index(fold.train, Z)
     tested, root = Z[test].double(), design.root[test]
     test_mass = root.square().sum()
     if fold.complement:
@@ -150,7 +152,7 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
 
 
 def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
-    test, train = _as_index(fold.test, X), _as_index(fold.train, X)
+    test, train = as_index(fold.test, X), as_index(fold.train, X)
     weights = design.root[train].square() if design.weighted else None
     inner = make_design(X[train], design.intercept, weights, standardise=True)
     root, mass = design.root[test], design.root[test].square().sum()
@@ -218,7 +220,7 @@ def _near_pairs(values: Tensor, tau: float, alpha: Tensor) -> Tensor:
     return (place < stop[:, None]) & (place[:, None] < stop)
 
 
-def _as_index(indices: object, X: Tensor) -> slice | Tensor:
+def as_index(indices: object, X: Tensor) -> slice | Tensor:
     """A slice where the indices are consecutive: rows are then taken without a copy."""
     index = torch.as_tensor(indices)
     start, stop = int(index[0]), int(index[-1]) + 1
@@ -310,7 +312,8 @@ def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: 
         B = factor.own.T @ sums.rows[factor.train]
     else:
         complement = sums.total - sums.crosses[number] if factor.complement else None
-        B = factor.vectors.T @ (Z[factor.train].T @ sums.rows[factor.train] if complement is None else complement)
+        cross = Z[factor.train].T @ sums.rows[factor.train] if complement is None else complement
+        B = factor.vectors.T @ cross if factor.rotated else cross
     return B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.train_mass)
 
 
@@ -345,10 +348,14 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part:
 
 def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed; responses are taken about `about`."""
-    a, n_test, r = predictor.shape
-    predicted = (predictor.reshape(a * n_test, r) @ B).double().view(a, n_test, -1)
+    _, n_test, r = predictor.shape
     responses = part.rows.double() - torch.outer(part.root, about)
-    return (predicted * responses).sum(1), predicted.square().sum(1)
+    products, squares = [], []
+    for some in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
+        predicted = (some.reshape(-1, r) @ B).double().view(len(some), n_test, -1)
+        products.append((predicted * responses).sum(1))
+        squares.append(predicted.square().sum(1))
+    return torch.cat(products), torch.cat(squares)
 
 
 def _divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradkern import ops
+from gradkern.encoding.cholesky import factor_folds_by_cholesky, suits_cholesky, whiten
 from gradkern.encoding.closed_form import factor_closed_form, score_gcv, score_leave_one_out
 from gradkern.encoding.design import Design, make_design
 from gradkern.encoding.folds import Folds, resolve_folds
@@ -86,10 +87,14 @@ def selection_folds(op: str, cv: Any, n_samples: int, groups: Any, *, argument: 
 
 @dataclass(frozen=True)
 class Solver:
-    """Everything about the features that solving for targets needs."""
+    """Everything about the features that solving for targets needs.
+
+    `shrink` makes of Z'Y [q, b] and the alpha [b] of each target the coefficients [q, b] of the coordinates Z.
+    """
 
     alphas: Tensor
     score: Callable[[Tensor], Scored]
+    shrink: Callable[[Tensor, Tensor], Tensor]
     design: Design
     coef: str
     bytes_per_target: int
@@ -116,22 +121,52 @@ class Solution:
 
 
 def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
-    """Eigendecompose all that the choice of alpha and the refit need, for features X [n, d]."""
+    """Decompose all that the choice of alpha and the refit need, for features X [n, d].
+
+    By eigenpairs, or where it suits (see `suits_cholesky`) by Cholesky factors for every alpha.
+    """
+    folds = choice.folds
+    plain = not fitting.standardise and fitting.coef != "dual"
+    if folds is not None and plain and suits_cholesky(X, folds, len(choice.alphas)):
+        solver = factor_by_cholesky(X, choice, folds, fitting)
+        if solver is not None:
+            return solver
     design = make_design(X, fitting.intercept, fitting.weights, fitting.standardise)
     alphas = choice.alphas.to(X.device)
     score: Callable[[Tensor], Scored]
     n, q = design.coordinates.shape
-    if choice.folds is not None:
-        folds = factor_folds(design, choice.folds, alphas, choice.scoring, X if fitting.standardise else None)
-        score = partial(score_folds, folds)
-        held = 6 * n + (len(choice.folds) + 11) * q
+    if folds is not None:
+        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None)
+        score = partial(score_folds, kfold)
+        held = 6 * n + (len(folds) + 11) * q
     else:
         closed = factor_closed_form(design, alphas, choice.scoring)
         score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
-    ahead = 2 * n if X.is_cuda else 0  # blocks that are read and copied while one is solved
-    bytes_per_target = X.element_size() * (held + ahead + X.shape[1]) + 8 * 4 * len(alphas)
-    return Solver(alphas, score, design, fitting.coef, bytes_per_target)
+    bytes_per_target = _bytes_per_target(X, held + X.shape[1], len(alphas))
+    shrink = lambda cross, alpha: ops.select_scale(cross, design.values, alpha)  # noqa: E731
+    return Solver(alphas, score, shrink, design, fitting.coef, bytes_per_target)
+
+
+def factor_by_cholesky(X: Tensor, choice: Choice, folds: Folds, fitting: Fitting) -> Solver | None:
+    """`factor` without eigenpairs; None where features [n, d] are too close to singular for it."""
+    whitened = whiten(X, fitting.intercept, fitting.weights, float(choice.alphas[-1]))
+    if whitened is None:
+        return None
+    alphas = choice.alphas.to(X.device)
+    kfold = factor_folds_by_cholesky(whitened, folds, alphas, choice.scoring)
+    if kfold is None:
+        return None
+    tested = max(len(fold.test) for fold in folds.folds)
+    held = 6 * len(X) + (len(folds) + 12) * X.shape[1] + 10 * tested
+    size = _bytes_per_target(X, held, len(alphas))
+    return Solver(alphas, partial(score_folds, kfold), whitened.shrink, whitened.design, fitting.coef, size)
+
+
+def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
+    """Of so many values held for each target; on a GPU two more blocks are read and copied while one is solved."""
+    ahead = 2 * len(X) if X.is_cuda else 0
+    return X.element_size() * (held + ahead) + 8 * 4 * a
 
 
 def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[slice]:
@@ -207,7 +242,7 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
         best = chosen.expand_as(best)
     alpha = solver.alphas[best]
     score = scores.gather(0, best[None])[0]
-    placed = ops.select_scale(scored.cross, design.values, alpha)
+    placed = solver.shrink(scored.cross, alpha)
     coefficients = _TO[solver.coef](design, placed)
     coefficients[:, scored.constant] = 0
     at_offset = torch.zeros_like(scored.mean)
