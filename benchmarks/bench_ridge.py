@@ -150,3 +150,17 @@ def test_ridge_on_a_gpu(case: RidgeCase, way: str, compare: Compare, monkeypatch
         rounds=case.rounds,
         device="cuda",
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", GPU_CASES, ids=str)
+def test_targets_from_the_host(case: RidgeCase, compare: Compare) -> None:
+    """Y in the host's memory, read and copied ahead, beside Y on the device."""
+    x, y, alphas = case.inputs()
+    there = x.cuda(), y.cuda()
+
+    def from_host() -> Tensor:
+        return gradkern.RidgeCV(alphas, cv=5, device="cuda").fit(x.numpy(), y.numpy()).alpha_
+
+    what = {"case": str(case), "threads": 1, "impl": "gradkern, Y on the host", "rival": "gradkern, Y on the device"}
+    compare("ridge", what, from_host, lambda: fit_gradkern(*there, alphas), rounds=case.rounds, device="cuda")

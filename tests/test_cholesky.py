@@ -11,9 +11,19 @@ from gradkern.encoding import kfold
 from gradkern.encoding import solve as solve_module
 from gradkern.encoding.cholesky import pays, suits_cholesky, whiten
 from gradkern.encoding.folds import resolve_folds
+from gradkern.encoding.inputs import Placement, Targets
 from gradkern.encoding.ridge import RidgeCV
 from gradkern.encoding.scores import cross_val_score
-from tests.ridge_truth import DESIGNS, duplicated_columns, fit_by_svd, responses, scores_by_svd, well_posed
+from gradkern.encoding.solve import Choice, Fitting
+from tests.ridge_truth import (
+    DESIGNS,
+    duplicated_columns,
+    fit_by_svd,
+    offset_of_100_sd,
+    responses,
+    scores_by_svd,
+    well_posed,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WIDE, TINY = np.logspace(-3, 6, 10), np.logspace(-9, 6, 16)
@@ -142,6 +152,22 @@ def test_predictions_of_all_alphas_are_never_kept(by_cholesky, monkeypatch):
     parts = RidgeCV(TINY, store_scores=True).fit(X, Y)
     assert formed == [[1] * len(TINY)] * 5
     np.testing.assert_allclose(parts.scores_, whole.scores_, atol=1e-6)
+
+
+def test_what_rounding_leaves_of_the_mean_is_accounted_for(by_cholesky, monkeypatch):
+    X, Y = (torch.from_numpy(each) for each in data(offset_of_100_sd))
+    choice = Choice(torch.tensor([1.0], dtype=torch.float64), "kfold", "r2", resolve_folds("ridge", 5, len(X)))
+    targets = Targets(Y, Placement(X.device, X.dtype, X.device))
+    at_offset = []
+    for way in (lambda *_: True, lambda *_: False):
+        monkeypatch.setattr(solve_module, "suits_cholesky", way)
+        solver = solve_module.factor(X, choice, Fitting())
+        (block,) = solve_module.solve(solver, targets, None, shared=False)
+        moved = solver.design.leftover @ block.coefficients.double()
+        at_offset.append(block.at_offset)
+    assert by_cholesky == [True]
+    assert moved.abs().max() > 1e-6
+    torch.testing.assert_close(*at_offset, rtol=0, atol=float(moved.abs().max()) / 100)
 
 
 def test_only_chosen_alphas_are_inverted():

@@ -3,6 +3,8 @@ left."""
 
 import threading
 import warnings
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from gradkern.encoding import solve as solve_module
 from gradkern.encoding.inputs import Placement, Targets
 from gradkern.encoding.ridge import RidgeCV
-from gradkern.encoding.stream import Piece, Rows, Staging, TargetStream, blocks_of, read_ahead
+from gradkern.encoding.stream import Gpu, Piece, Rows, Staging, TargetStream, blocks_of, read_ahead
 from tests.ridge_truth import ALPHAS, responses
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -169,6 +171,40 @@ def test_memory_grows_with_the_blocks(data):
     copies = [staging.send(targets, slice(0, width)) for width in (2, 3, 9, 1)]
     assert [len(each) for each in device.given] == [160, 240, 720]
     assert [copy.take().shape[1] for copy in copies] == [2, 3, 9, 1]
+
+
+def test_a_gpu_is_told_everything_in_order(monkeypatch):
+    """The calls alone: the stream copies, what is computed waits for that, and the allocator waits for the latter."""
+    said = []
+
+    class Stream:
+        def __init__(self, device):
+            self.device = device
+
+        def record_event(self):
+            said.append("event")
+            return SimpleNamespace(synchronize=lambda: said.append("host waits"))
+
+        def wait_event(self, event):
+            said.append("stream waits")
+
+    @contextmanager
+    def on(stream):
+        said.append("side stream")
+        yield
+        said.append("its end")
+
+    arriving = SimpleNamespace(device="cuda:0", record_stream=lambda stream: said.append(("held for", stream.device)))
+    host = SimpleNamespace(to=lambda device, non_blocking: said.append((device, non_blocking)) or arriving)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(f"current of {device}"))
+    copy = Gpu("cuda:0").copy(host)
+    assert said == ["side stream", ("cuda:0", True), "event", "its end"]
+    assert copy.take() is arriving
+    assert said[4:] == ["stream waits", ("held for", "current of cuda:0")]
+    copy.wait()
+    assert said[6:] == ["host waits"]
 
 
 @pytest.fixture

@@ -57,10 +57,10 @@ class Whitened:
 def suits_cholesky(X: Tensor, folds: Folds, n_alphas: int) -> bool:
     """Whether features X [n, d] are rather factored here than by eigenpairs: on a GPU alone, n > d and large d.
 
-    There eigenpairs in float64 are slow, and what this path pays instead is one product of each test set per alpha.
-    So it is taken where its products with the targets, 2 n d (a + 1) + 4 d^2 a target, are at most 1.25 of the 2 n d +
-    (6 f + 4) d^2 of divided differences, which it may then lose at worst, if d is at least 4,096, and if its predictors
-    take no more than a quarter of the device's memory. This is a model: not run on a GPU yet.
+    There eigenpairs in float64 are expected to take most of the time, and what this path pays instead is one product of
+    each test set per alpha. So it is taken where its products with the targets, 2 n d (a + 1) + 4 d^2 a target, are at
+    most 1.25 of the 2 n d + (6 f + 4) d^2 of divided differences, which it may then lose at worst, if d is at least
+    4,096, and if its predictors take no more than a quarter of the device's memory. This is a model: not run on a GPU.
     """
     n, d = X.shape
     if not X.is_cuda or not n > d >= _WIDE:
