@@ -7,12 +7,14 @@ All get float32, five contiguous folds, an intercept, and the mean of the folds'
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import gradkern
 from benchmarks.conftest import Compare
+from benchmarks.memory import peak_resident
 
 himalaya = pytest.importorskip("himalaya.ridge")
 
@@ -164,3 +166,32 @@ def test_targets_from_the_host(case: RidgeCase, compare: Compare) -> None:
 
     what = {"case": str(case), "threads": 1, "impl": "gradkern, Y on the host", "rival": "gradkern, Y on the device"}
     compare("ridge", what, from_host, lambda: fit_gradkern(*there, alphas), rounds=case.rounds, device="cuda")
+
+
+class Stored:
+    """Targets [n, v] that take no memory: whatever is asked for is made of few columns, over and over."""
+
+    def __init__(self, n: int, v: int) -> None:
+        self.shape, self.ndim, self.dtype = (n, v), 2, np.dtype(np.float32)
+        self.few = np.random.default_rng(0).standard_normal((n, 97), dtype=np.float32)
+
+    def __getitem__(self, where: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = where
+        return self.few[rows][:, np.arange(*columns.indices(self.shape[1])) % 97]
+
+
+def test_memory(compare: Compare) -> None:
+    """300,000 targets need little more than their coefficients."""
+    torch.set_num_threads(2)
+    n, d, v, folds, block = 4000, 1024, 300_000, 5, 1024
+    x, alphas = torch.randn(n, d, generator=torch.Generator().manual_seed(0)), torch.logspace(0, 5, 10)
+
+    def fit(targets: int) -> None:
+        gradkern.RidgeCV(alphas, cv=folds).fit(x, Stored(n, targets))
+
+    fit(block)  # what a process loads once is not counted
+    peak, bound = peak_resident(lambda: fit(v)), 1.2 * 4 * (v * d + folds * d * block)
+    assert peak <= bound
+    what: dict[str, Any] = {"case": f"{n}x{d}-v{v}-a10", "threads": 2}
+    what |= {"impl": "gradkern", "rival": f"gradkern, {v // 10} targets", "extra_mb": round(peak / 1e6)}
+    compare("ridge", what, lambda: fit(v), lambda: fit(v // 10), rounds=1, device="cpu")

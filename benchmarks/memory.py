@@ -1,6 +1,8 @@
-"""The most memory that torch hands out at once during a call."""
+"""The most memory that a call takes at once: of torch, or of the process."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,3 +27,19 @@ def peak_bytes(call: Callable[[], Any], device: str) -> int:
         now += event.nbytes()
         peak = max(peak, now)
     return peak
+
+
+def peak_resident(call: Callable[[], Any]) -> int:
+    """Bytes of the process above what it held before the call, as Linux counts them; NumPy's are among them."""
+    status = Path("/proc/self/status")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _kilobytes(status, "VmRSS")
+    call()
+    return 1024 * (_kilobytes(status, "VmHWM") - before)
+
+
+def _kilobytes(status: Path, name: str) -> int:
+    found = re.search(rf"{name}:\s*(\d+) kB", status.read_text())
+    if found is None:
+        raise RuntimeError(f"{status} does not tell {name}")
+    return int(found.group(1))

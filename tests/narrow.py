@@ -7,7 +7,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 MANTISSAS = {"tf32": 10, "bfloat16": 7}  # bits after the leading one
-_OPERANDS = {"mm": 0, "bmm": 0, "mv": 0, "addmm": 1, "addmm_": 1, "addmv": 1, "addmv_": 1, "baddbmm": 1}
+_OPERANDS = {
+    "_linear_pointwise": 0,
+    "mm": 0,
+    "bmm": 0,
+    "mv": 0,
+    "addmm": 1,
+    "addmm_": 1,
+    "addmv": 1,
+    "addmv_": 1,
+    "baddbmm": 1,
+}
 
 
 def rounded(x: Tensor, bits: int, nearest: bool = True) -> Tensor:

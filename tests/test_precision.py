@@ -5,16 +5,21 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradkern.encoding.banded import BandedRidgeCV
 from gradkern.encoding.inputs import Placement
+from gradkern.encoding.partition import variance_partition
+from gradkern.encoding.path import ridge_path
 from gradkern.encoding.precision import check_precision, multiplying
 from gradkern.encoding.ridge import RidgeCV
-from gradkern.encoding.scores import cross_val_predict
+from gradkern.encoding.scores import cross_val_predict, cross_val_score
 from tests.narrow import Narrow, rounded
 from tests.ridge_truth import decided, responses
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ALPHAS = np.logspace(0, 5, 12)
+PRODUCTS = {"_linear_pointwise", "mm", "bmm", "mv", "addmm", "addmm_", "addmv", "addmv_", "baddbmm"}
 HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="needs a processor whose float32 products oneDNN may narrow")
 
@@ -23,14 +28,6 @@ needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="needs a processor whose fl
 def data():
     rng = np.random.default_rng(3)
     X = (rng.standard_normal((400, 60)) * np.arange(1, 61) ** -0.5).astype(np.float32)
-    return X, responses(rng, X, v=64).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def large():
-    """Sums long enough that two libraries cut them differently."""
-    rng = np.random.default_rng(3)
-    X = (rng.standard_normal((1200, 440)) * np.arange(1, 441) ** -0.5).astype(np.float32)
     return X, responses(rng, X, v=64).astype(np.float32)
 
 
@@ -65,17 +62,48 @@ def loosen_all():
 LOOSENINGS = [loosen_by_name, loosen_by_flag, loosen_all]
 
 
-@needs_bf16
+class Seen(TorchDispatchMode):
+    """How every product of float32 matrices inside is multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.ways = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        narrow = any(isinstance(each, torch.Tensor) and each.dtype == torch.float32 for each in args)
+        if narrow and function.overloadpacket.__name__ in PRODUCTS:
+            self.ways.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision))
+        return function(*args, **(kwargs or {}))
+
+
+def everything(X, Y):
+    """All that multiplies, once."""
+    for how in ({}, {"standardise": True}, {"selection": "loo"}, {"coef": "dual"}, {"cv": 100}):
+        RidgeCV(ALPHAS, **how).fit(X, Y).predict(X)
+    BandedRidgeCV([20, 40], ALPHAS, ratios=3).fit(X, Y).predict(X)
+    cross_val_score(X, Y, ALPHAS)
+    cross_val_predict(X, Y, ALPHAS)
+    ridge_path(X, Y, ALPHAS)
+    variance_partition([X[:, :20], X[:, 20:]], Y, ALPHAS, ratios=3, cv=2, inner_cv=2)
+
+
 @pytest.mark.parametrize("loosen", LOOSENINGS)
-def test_what_the_process_was_told_moves_no_bit(large, loosen, restored):
-    X, Y = large
-    plain, predicted = RidgeCV(ALPHAS).fit(X, Y), cross_val_predict(X, Y, ALPHAS)
+def test_what_the_process_was_told_reaches_no_product(data, loosen, restored):
+    loosen()
+    with Seen() as seen:
+        everything(*data)
+    assert len(seen.ways) > 100
+    assert set(seen.ways) == {("ieee", "ieee")}
+
+
+@pytest.mark.parametrize("loosen", LOOSENINGS)
+def test_what_the_process_was_told_moves_no_bit(data, loosen, restored):
+    X, Y = data
+    plain = RidgeCV(ALPHAS).fit(X, Y)
     loosen()
     told = RidgeCV(ALPHAS).fit(X, Y)
     for name in ("alpha_", "coef_", "intercept_", "best_score_"):
         np.testing.assert_array_equal(getattr(told, name), getattr(plain, name))
-    np.testing.assert_array_equal(told.predict(X), plain.predict(X))
-    np.testing.assert_array_equal(cross_val_predict(X, Y, ALPHAS), predicted)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
@@ -155,12 +183,16 @@ def test_rounded_operands_move_scores_no_more_than_documented(data, precision, n
 
 
 @needs_bf16
-def test_bfloat16_is_within_what_its_rounding_may_do(large):
-    X, Y = large
+def test_bfloat16_is_for_products_with_targets_alone(data):
+    X, Y = data
     true = RidgeCV(ALPHAS).fit(X.astype(np.float64), Y.astype(np.float64))
-    plain, model = (RidgeCV(ALPHAS, precision=each).fit(X, Y) for each in ("float32", "bfloat16"))
-    np.testing.assert_allclose(model.best_score_, true.best_score_, atol=2e-3)
-    assert (model.coef_ != plain.coef_).any(), "nothing was multiplied otherwise"
+    with Seen() as seen:
+        model = RidgeCV(ALPHAS, precision="bfloat16").fit(X, Y)
+    assert {way for _, way in seen.ways} == {"bf16"}
+    np.testing.assert_allclose(model.best_score_, true.best_score_, atol=4e-3)
+    with Seen() as seen:
+        model.predict(X)
+    assert seen.ways == [("ieee", "ieee")]
 
 
 def test_float64_is_never_narrowed(data):

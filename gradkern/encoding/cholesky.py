@@ -18,6 +18,7 @@ from torch import Tensor
 from gradkern.encoding.design import Design, gram_of, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.kfold import FoldFactor, KFold, as_index
+from gradkern.encoding.product import product
 
 # Bounds above which eigenpairs are used: on the condition of G + a0 I (beyond it: a tiny alpha on features that repeat
 # each other), and on |(Z_train'Z_train + a0 W)^-1| (beyond it: directions that only test samples have, so that a tiny
@@ -50,7 +51,7 @@ class Whitened:
                 gram = self.design.gram - torch.outer(mean, mass * mean) + each * self.penalty
                 self.inverses[each] = torch.cholesky_inverse(torch.linalg.cholesky(gram)).to(cross.dtype)
             which = (alpha == each).nonzero()[:, 0]
-            placed[:, which] = self.inverses[each] @ cross[:, which]
+            placed[:, which] = product(self.inverses[each], cross[:, which])
         return placed
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradkern.encoding.design import Design
 from gradkern.encoding.metrics import Moments, moments
+from gradkern.encoding.product import product
 from gradkern.encoding.scored import Scored
 
 
@@ -59,7 +60,7 @@ def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> Scored:
     leverage_left = factor.outside + factor.kept @ factor.left.double().square().T
     scores = []
     for kept, left_over in zip(factor.kept, leverage_left, strict=True):
-        errors = torch.addmm(perpendicular, factor.left, kept.to(Y.dtype)[:, None] * inside)
+        errors = product(factor.left, kept.to(Y.dtype)[:, None] * inside).add_(perpendicular)
         errors /= left_over.to(Y.dtype)[:, None]
         if factor.scoring == "r2":
             scores.append(1 - errors.double().square().sum(0) / about.spread[0])
@@ -104,7 +105,7 @@ def _split(factor: ClosedForm, Y: Tensor, about: Moments) -> tuple[Tensor, Tenso
     centred = Y - about.mean[0].to(Y.dtype) if factor.intercept else Y
     if factor.weighted:
         centred = centred * factor.root[:, None].to(Y.dtype)
-    inside = factor.left.T @ centred
+    inside = product(factor.left.T, centred)
     # where nothing can be outside, the difference would be rounding, divided by a vanishing 1 - h
-    outside = torch.zeros_like(centred) if factor.complete else centred - factor.left @ inside
+    outside = torch.zeros_like(centred) if factor.complete else centred - product(factor.left, inside)
     return centred, inside, outside

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradkern.encoding.product import product
+
 # rows of X widened to float64 at a time: Gram matrices are float64, but no second X in float64 is wanted
 _ROWS = 1024
 
@@ -49,12 +51,12 @@ class Design:
     def to_features(self, coefficients: Tensor) -> Tensor:
         """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
         for factor in reversed(self.outward):
-            coefficients = factor @ coefficients
+            coefficients = product(factor, coefficients)
         return coefficients if self.divisor is None else coefficients / self.divisor[:, None]
 
     def to_samples(self, coefficients: Tensor) -> Tensor:
         """Coefficients [q, b] of the coordinates as dual ones, A [n, b]: samples(X)' A are those of the features."""
-        return self.coordinates @ (coefficients / self.values.to(coefficients.dtype)[:, None])
+        return product(self.coordinates, coefficients / self.values.to(coefficients.dtype)[:, None])
 
     def samples(self, X: Tensor) -> Tensor:
         """What dual coefficients multiply, [n, d]: the features X of the fit, centred and scaled."""

@@ -22,6 +22,7 @@ from gradkern import ops
 from gradkern.encoding.design import Design, eigenpairs, gram_of, make_design, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
+from gradkern.encoding.product import product
 from gradkern.encoding.scored import Scored
 
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
@@ -264,12 +265,12 @@ def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
     tests = [factor.test for factor in kfold.factors]
     # test sets that share samples are taken one by one
     tested = moments(Y, tests, weights) if kfold.partition else stacked(moments_of(Y, rows, weights) for rows in tests)
-    crosses = tuple(Z[factor.test].T @ rows[factor.test] for factor in kfold.factors)
+    crosses = tuple(product(Z[factor.test].T, rows[factor.test]) for factor in kfold.factors)
     if kfold.partition:
         trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
         return FoldSums(rows, crosses, _sum_of(crosses), tested, tested.together(), trained)
     trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
-    return FoldSums(rows, crosses, Z.T @ rows, tested, moments_of(Y, slice(None), weights), trained)
+    return FoldSums(rows, crosses, product(Z.T, rows), tested, moments_of(Y, slice(None), weights), trained)
 
 
 def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
@@ -309,11 +310,11 @@ def _sum_of(parts: tuple[Tensor, ...]) -> Tensor:
 def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: Tensor) -> Tensor:
     """B = V' X_train' (Y_train - mean) [r, b]."""
     if factor.own is not None:
-        B = factor.own.T @ sums.rows[factor.train]
+        B = product(factor.own.T, sums.rows[factor.train])
     else:
-        complement = sums.total - sums.crosses[number] if factor.complement else None
-        cross = Z[factor.train].T @ sums.rows[factor.train] if complement is None else complement
-        B = factor.vectors.T @ cross if factor.rotated else cross
+        rest = sums.total - sums.crosses[number] if factor.complement else None
+        cross = product(Z[factor.train].T, sums.rows[factor.train]) if rest is None else rest
+        B = product(factor.vectors.T, cross) if factor.rotated else cross
     return B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.train_mass)
 
 
@@ -352,7 +353,7 @@ def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tenso
     responses = part.rows.double() - torch.outer(part.root, about)
     products, squares = [], []
     for some in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
-        predicted = (some.reshape(-1, r) @ B).double().view(len(some), n_test, -1)
+        predicted = product(some.reshape(-1, r), B).double().view(len(some), n_test, -1)
         products.append((predicted * responses).sum(1))
         squares.append(predicted.square().sum(1))
     return torch.cat(products), torch.cat(squares)
@@ -381,8 +382,8 @@ def _banded(term: NearPairs, B: Tensor) -> Tensor:
 def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:
     """D = P' (Y_test - about) [r, b]."""
     if divided.projected is not None:
-        D = divided.projected.T @ part.rows
+        D = product(divided.projected.T, part.rows)
     else:
-        D = factor.vectors.T @ part.cross
+        D = product(factor.vectors.T, part.cross)
         D.addr_(divided.centre, total.to(D.dtype), alpha=-1)
     return D.addr_(divided.sums, about.to(D.dtype), alpha=-1)
