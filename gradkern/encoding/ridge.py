@@ -63,7 +63,7 @@ class RidgeCV(LinearModel):
         "float32", whatever the process was told elsewhere; or less on request, for float32 X and Y. "tf32", on a GPU
         of compute capability 8.0, rounds factors to 11 bits: R2 at the best alpha moved by up to 1e-4 (7e-4 where they
         are truncated), alphas of 0.4% (1.4%) of the targets. "bfloat16", on a CPU, lets oneDNN round them to 8 bits:
-        1e-3 (6e-3), 0.8% (6%). Measured by emulation on seven designs (docs/ridge.md), not run on a GPU; a processor
+        1e-3 (6e-3), 0.8% (6%). Measured by emulation on six designs (docs/ridge.md), not run on a GPU; a processor
         with AVX512-BF16 but without AMX did not round at all. Predictions are always float32.
 
     Attributes
