@@ -113,6 +113,58 @@ def test_number_of_alphas(compare: Compare) -> None:
     compare("ridge", what, lambda: fit_gradkern(x, y, many), lambda: fit_gradkern(x, y, few), rounds=5, device="cpu")
 
 
+GPU_CASES = (RidgeCase(8000, 1024, 50000, 20, rounds=3), RidgeCase(8000, 4096, 50000, 10, rounds=3))
+
+
+def fit_himalaya_cuda(x: Tensor, y: Tensor, alphas: Tensor) -> Tensor:
+    from himalaya.backend import set_backend
+    from himalaya.scoring import r2_score
+
+    set_backend("torch_cuda")
+    params = {"score_func": r2_score, "n_targets_batch": 5000, "n_targets_batch_refit": 5000, "warn": False}
+    model = himalaya.RidgeCV(alphas=alphas, fit_intercept=True, cv=5, solver_params=params)
+    return model.fit(x, y).best_alphas_
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("way", ["as chosen", "eigenpairs", "cholesky"])
+@pytest.mark.parametrize("case", GPU_CASES, ids=str)
+def test_ridge_on_a_gpu(case: RidgeCase, way: str, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule of gradkern.encoding.cholesky, and each of its two paths whatever the rule says."""
+    from gradkern.encoding import solve
+
+    if way != "as chosen":
+        monkeypatch.setattr(solve, "suits_cholesky", lambda *_: way == "cholesky")
+    x, y, alphas = (each.cuda() for each in case.inputs())
+    some = y[:, :: case.v // 300].contiguous()
+    ours, theirs = fit_gradkern(x, some, alphas).cpu().float(), fit_himalaya_cuda(x, some, alphas).cpu().float()
+    agreement = float((ours / theirs - 1).abs().lt(1e-3).float().mean())
+    assert agreement >= 0.99
+    what = {"case": f"{case}, {way}", "threads": 1, "impl": "himalaya torch_cuda", "rival": "gradkern"}
+    compare(
+        "ridge",
+        what,
+        lambda: fit_himalaya_cuda(x, y, alphas),
+        lambda: fit_gradkern(x, y, alphas),
+        rounds=case.rounds,
+        device="cuda",
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", GPU_CASES, ids=str)
+def test_targets_from_the_host(case: RidgeCase, compare: Compare) -> None:
+    """Y in the host's memory, read and copied ahead, beside Y on the device."""
+    x, y, alphas = case.inputs()
+    there = x.cuda(), y.cuda()
+
+    def from_host() -> Tensor:
+        return gradkern.RidgeCV(alphas, cv=5, device="cuda").fit(x.numpy(), y.numpy()).alpha_
+
+    what = {"case": str(case), "threads": 1, "impl": "gradkern, Y on the host", "rival": "gradkern, Y on the device"}
+    compare("ridge", what, from_host, lambda: fit_gradkern(*there, alphas), rounds=case.rounds, device="cuda")
+
+
 class Stored:
     """Targets [n, v] that take no memory: whatever is asked for is made of few columns, over and over."""
 

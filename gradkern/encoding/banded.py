@@ -14,6 +14,7 @@ from gradkern.encoding.folds import subset
 from gradkern.encoding.inputs import (
     Array,
     Targets,
+    as_array,
     as_targets,
     check_finite,
     check_memory,
@@ -22,6 +23,7 @@ from gradkern.encoding.inputs import (
     place,
 )
 from gradkern.encoding.linear import LinearModel
+from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ratios import make_ratios
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Fitting, Tally, make_choice, selection_folds
@@ -150,7 +152,7 @@ class BandedRidgeCV(LinearModel):
         widths = check_bands(op, self.bands, d)
         ratios = make_ratios(op, self.ratios, len(widths), self.seed, self.sampling)
         responses, one_target = as_targets(op, y, n)
-        placement = place(op, self.device, X=features, Y=responses)
+        placement = place(op, self.device, X, X=features, Y=responses)
         weights = check_weights(op, sample_weight, n)
         folds = selection_folds(op, self.cv, n, groups)
         kept = None
@@ -159,7 +161,7 @@ class BandedRidgeCV(LinearModel):
             folds, weights = subset(op, folds, kept), weights[kept]
         check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
         share = None if weights is None else torch.from_numpy(weights).to(placement.device)
-        with torch.no_grad():
+        with torch.no_grad(), multiplying("float32"):
             fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), share)
             bands = make_bands(torch.split(load(features, placement, kept), widths, 1), fitting, folds)
             targets, gammas = Targets(responses, placement, kept, op), torch.from_numpy(ratios).to(placement.device)
@@ -198,8 +200,8 @@ class BandedRidgeCV(LinearModel):
         op = f"{type(self).__name__}.predict"
         features = self._features(X, reset=False)
         one_target = self.coef_.ndim == 1
-        coef = self.coef_[None] if one_target else self.coef_
-        placement = place(op, self.device, X=features, coef_=coef)
+        coef = as_array(op, "coef_", self.coef_[None] if one_target else self.coef_)
+        placement = place(op, self.device, X, X=features, coef_=coef)
         check_finite(op, "X", features)
         parts = placement.empty(len(self._widths), features.shape[0], coef.shape[0])
         start = 0
@@ -213,7 +215,7 @@ class BandedRidgeCV(LinearModel):
         """Refit, and set the fitted attributes."""
         placement, v, offset = targets.placement, targets.n_targets, bands.whole.offset
         score = torch.where(found.score.isneginf(), torch.nan, found.score).to(placement.dtype)
-        tally = Tally(v)
+        tally = Tally()
         tally.add(score, found.undefined, found.constant, found.missing)
         if tally.missing == v:
             raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")

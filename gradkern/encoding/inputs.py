@@ -1,6 +1,7 @@
 """What comes in and goes out: kinds of array, dtypes, devices, finite values, blocks of targets."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 Array: TypeAlias = NDArray[Any] | Tensor
 
@@ -19,12 +21,14 @@ _CPU = torch.device("cpu")
 class Placement:
     """Where and in which dtype to compute, and the kind of array that results go back as.
 
-    `home` is the device of a torch caller, None for a NumPy caller.
+    `home` is the device of a torch caller, None for a NumPy caller. `back` makes a tensor an array of the caller's
+    package, if that is another (CuPy, JAX), in the same memory.
     """
 
     device: torch.device
     dtype: torch.dtype
     home: torch.device | None
+    back: Callable[[Tensor], Any] | None = None
 
     def empty(self, *shape: int) -> Tensor:
         """Room for a result, where the caller's arrays live."""
@@ -32,17 +36,22 @@ class Placement:
 
     def hand_back(self, result: Tensor) -> Array:
         """A result as the kind of array that came in."""
-        return result.cpu().numpy() if self.home is None else result.to(self.home)
+        if self.home is None:
+            return result.cpu().numpy()
+        there = result.to(self.home)
+        return there if self.back is None else self.back(there)
 
 
-def place(op: str, device: Any, **arrays: Array) -> Placement:
+def place(op: str, device: Any, given: Any = None, /, **arrays: Array) -> Placement:
     """Decide where to compute on `arrays`, the first of which is the one that results follow.
 
-    float64 if any array is float64 or integer, else float32 (half precision is widened, exactly).
+    float64 if any array is float64 or integer, else float32 (half precision is widened, exactly). `given` is the first
+    array as the caller gave it, whose package results go back to if it came by DLPack.
 
     Raises
     ------
     ValueError : arrays on different devices and no `device` to compute on; a dtype that holds no real numbers
+    TypeError : a `given` whose package takes no tensors
     """
     homes = {name: array.device if isinstance(array, Tensor) else _CPU for name, array in arrays.items()}
     (first, home), *others = homes.items()
@@ -55,7 +64,33 @@ def place(op: str, device: Any, **arrays: Array) -> Placement:
     dtypes = [_real_dtype(op, name, array) for name, array in arrays.items()]
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     where = home if device is None else torch.device(device)
-    return Placement(where, dtype, home if isinstance(arrays[first], Tensor) else None)
+    back = _maker(op, first, given) if comes_by_dlpack(given) else None
+    return Placement(where, dtype, home if isinstance(arrays[first], Tensor) else None, back)
+
+
+def comes_by_dlpack(values: Any) -> bool:
+    """Whether this is another package's array on a CPU or GPU that torch can share: CuPy's, JAX's."""
+    shares = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
+    return shares and not isinstance(values, np.ndarray | np.generic | Tensor)
+
+
+def adopt(values: Any) -> Tensor:
+    """An array that comes by DLPack as a tensor in the same memory."""
+    tensor: Tensor = from_dlpack(values)
+    return tensor
+
+
+def _maker(op: str, name: str, values: Any) -> Callable[[Tensor], Any]:
+    """What makes a tensor an array of the package of `values`."""
+    package = type(values).__module__.partition(".")[0]
+    space = values.__array_namespace__() if hasattr(values, "__array_namespace__") else sys.modules.get(package)
+    make: Callable[[Tensor], Any] | None = getattr(space, "from_dlpack", None)
+    if make is None:
+        raise TypeError(
+            f"{op}: {name} must be of a package with from_dlpack, which results go back by, got {package}'s "
+            f"{type(values).__name__}; give a torch tensor"
+        )
+    return make
 
 
 def _real_dtype(op: str, name: str, array: Array) -> torch.dtype:
@@ -79,12 +114,15 @@ def load(
         if rows is not None:
             part = part[torch.from_numpy(rows).to(part.device)]
         return part.to(placement.device, placement.dtype)
-    if isinstance(array, np.ndarray) and rows is not None:
-        chosen = array[rows, columns]
-    else:  # stored arrays are read by ranges
-        chosen = array[:, columns] if rows is None else np.asarray(array[:, columns])[rows]
     width = np.float64 if placement.dtype == torch.float64 else np.float32
-    return torch.from_numpy(np.array(chosen, dtype=width, order="C")).to(placement.device)
+    return torch.from_numpy(np.array(_chosen(array, rows, columns), dtype=width, order="C")).to(placement.device)
+
+
+def _chosen(array: NDArray[Any], rows: NDArray[np.int64] | None, columns: slice) -> Any:
+    if isinstance(array, np.ndarray) and rows is not None:
+        return array[rows, columns]
+    # stored arrays are read by ranges
+    return array[:, columns] if rows is None else np.asarray(array[:, columns])[rows]
 
 
 @dataclass(frozen=True)
@@ -101,9 +139,35 @@ class Targets:
     def n_targets(self) -> int:
         return int(self.values.shape[1])
 
+    @property
+    def on_host(self) -> bool:
+        """Whether Y has to be copied to a GPU to compute with it."""
+        there = isinstance(self.values, Tensor) and self.values.is_cuda
+        return self.placement.device.type == "cuda" and not there
+
+    def parts(self) -> "Iterator[tuple[int, Targets]]":
+        """All in one part, from target 0 on; a stream has more."""
+        yield 0, self
+
     def block(self, columns: slice) -> Tensor:
         """[n, b] targets to compute with; ValueError where they are infinite."""
-        part = load(self.values, self.placement, self.rows, columns)
+        return self.checked(load(self.values, self.placement, self.rows, columns), columns)
+
+    def shape_of(self, columns: slice) -> tuple[int, int]:
+        """Of a block."""
+        n = self.values.shape[0] if self.rows is None else len(self.rows)
+        return int(n), columns.stop - columns.start
+
+    def read_into(self, host: Tensor, columns: slice) -> None:
+        """Write a block to memory of the CPU, `host` [n, b], as `block` would have it."""
+        if isinstance(self.values, Tensor):
+            part = self.values.detach()[:, columns]
+            host.copy_(part if self.rows is None else part[torch.from_numpy(self.rows)])
+        else:
+            np.copyto(host.numpy(), _chosen(self.values, self.rows, columns), casting="same_kind")
+
+    def checked(self, part: Tensor, columns: slice) -> Tensor:
+        """The block [n, b]; ValueError where it is infinite."""
         # a column's sum is not finite if one of its values is not
         if not bool(part.sum(0).isfinite().all()) and bool(part.isinf().any()):
             row, column = part.isinf().nonzero()[0].tolist()
@@ -113,9 +177,14 @@ class Targets:
 
 
 def as_array(op: str, name: str, values: Any) -> Array:
-    """Tensors, NumPy arrays (memory maps too) and stored arrays (HDF5, Zarr) as they are; an array of lists, frames."""
+    """Tensors, NumPy arrays (memory maps too) and stored arrays (HDF5, Zarr) as they are; an array of lists, frames.
+
+    Arrays of other packages that come by DLPack (CuPy) become tensors in the same memory.
+    """
     if hasattr(values, "toarray"):
         raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
+    if comes_by_dlpack(values):
+        return adopt(values)
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
     array = np.asarray(values)
@@ -169,9 +238,15 @@ def check_finite(op: str, name: str, array: Array, columns: Sequence[str] | None
         )
 
 
+def as_numpy(values: Any) -> NDArray[Any]:
+    """A short list of numbers, wherever it lives."""
+    tensor = adopt(values) if comes_by_dlpack(values) else values
+    return tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
+
+
 def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
     """Penalties [a] in float64, largest first, so that the first best one is the larger of equals."""
-    values = alphas.detach().cpu().numpy() if isinstance(alphas, Tensor) else np.asarray(alphas)
+    values = as_numpy(alphas)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"{op}: alphas must be a non-empty 1-D sequence, got shape {values.shape}")
     if values.dtype.kind not in "fiu":
@@ -209,7 +284,7 @@ def check_weights(op: str, sample_weight: Any, n_samples: int) -> NDArray[np.flo
     """Weights [n] in float64; ValueError where they are negative, not finite, all zero or of the wrong length."""
     if sample_weight is None:
         return None
-    weights = sample_weight.detach().cpu().numpy() if isinstance(sample_weight, Tensor) else np.asarray(sample_weight)
+    weights = as_numpy(sample_weight)
     if weights.dtype.kind not in "fiub":
         raise ValueError(f"{op}: sample_weight must hold real numbers, got {weights.dtype}")
     weights = weights.astype(np.float64)

@@ -30,6 +30,7 @@ from gradkern.encoding.scored import Scored
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
 _TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
 _FEW = 8  # test samples: so few are always predicted
+_PREDICTED = 2**22  # predictions that are formed at a time, or those of one alpha
 _TILE = 64  # rows of the banded M_near that are multiplied at a time
 
 
@@ -71,10 +72,10 @@ class Divided:
 class FoldFactor:
     """All that the scores of one fold need beside the targets.
 
-    `vectors` V [q, r] and V' times the training mean, `mean` [r]. `sums` are the divided differences, or for small
-    test sets s P [a, n_test, r], which predicts them: that is then as cheap, and keeps its precision when a few
-    predictions hardly differ. `own` [n_train, r] are the training samples in coordinates of the fold's own, where
-    features are standardised inside it; B is then own' Y_train.
+    `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
+    the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
+    keeps its precision when a few predictions hardly differ. `own` [n_train, r] are the training samples in coordinates
+    of the fold's own, where features are standardised inside it; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -86,6 +87,7 @@ class FoldFactor:
     mean: Tensor
     own: Tensor | None
     sums: Divided | Tensor
+    rotated: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
 def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
     """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
     Z, intercept = design.coordinates, design.intercept
-    test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
+    test, train = as_index(fold.test, Z), as_index(fold.train, Z)
     tested, root = Z[test].double(), design.root[test]
     test_mass = root.square().sum()
     if fold.complement:
@@ -224,7 +226,7 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -
 
 
 def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
-    test, train = _as_index(fold.test, X), _as_index(fold.train, X)
+    test, train = as_index(fold.test, X), as_index(fold.train, X)
     weights = design.root[train].square() if design.weighted else None
     inner = make_design(X[train], design.intercept, weights, standardise=True)
     return factor_own(design, inner, fold, inner.place(X[test]), alphas, scoring)
@@ -235,7 +237,7 @@ def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas
 
     `tested` [n_test, r] are the coordinates of the test samples there, their rows not multiplied.
     """
-    test, train = _as_index(fold.test, tested), _as_index(fold.train, tested)
+    test, train = as_index(fold.test, tested), as_index(fold.train, tested)
     root, mass = design.root[test], design.root[test].square().sum()
     tested = tested.double()
     if scoring == "r":
@@ -304,7 +306,7 @@ def _near_pairs(values: Tensor, tau: float, alpha: Tensor) -> Tensor:
     return (place < stop[:, None]) & (place[:, None] < stop)
 
 
-def _as_index(indices: object, X: Tensor) -> slice | Tensor:
+def as_index(indices: object, X: Tensor) -> slice | Tensor:
     """A slice where the indices are consecutive: rows are then taken without a copy."""
     index = torch.as_tensor(indices)
     start, stop = int(index[0]), int(index[-1]) + 1
@@ -394,10 +396,10 @@ def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: 
     """B = V' X_train' (Y_train - mean) [r, b]."""
     if factor.own is not None:
         B = product(factor.own.T, sums.rows[factor.train])
-    elif factor.complement:
-        B = product(factor.vectors.T, sums.total - sums.crosses[number])
     else:
-        B = product(factor.vectors.T, product(Z[factor.train].T, sums.rows[factor.train]))
+        rest = sums.total - sums.crosses[number] if factor.complement else None
+        cross = product(Z[factor.train].T, sums.rows[factor.train]) if rest is None else rest
+        B = product(factor.vectors.T, cross) if factor.rotated else cross
     return B.addr_(factor.mean, mean.to(B.dtype), alpha=-factor.train_mass)
 
 
@@ -432,10 +434,14 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part:
 
 def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed; responses are taken about `about`."""
-    a, n_test, r = predictor.shape
-    predicted = product(predictor.reshape(a * n_test, r), B).double().view(a, n_test, -1)
+    _, n_test, r = predictor.shape
     responses = part.rows.double() - torch.outer(part.root, about)
-    return (predicted * responses).sum(1), predicted.square().sum(1)
+    products, squares = [], []
+    for some in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
+        predicted = product(some.reshape(-1, r), B).double().view(len(some), n_test, -1)
+        products.append((predicted * responses).sum(1))
+        squares.append(predicted.square().sum(1))
+    return torch.cat(products), torch.cat(squares)
 
 
 def _divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,20 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from gradkern.encoding.inputs import Array, as_targets, check_finite, check_matrix, check_weights, load, place
+from gradkern.encoding.inputs import (
+    Array,
+    adopt,
+    as_array,
+    as_targets,
+    check_finite,
+    check_matrix,
+    check_weights,
+    comes_by_dlpack,
+    load,
+    place,
+)
 from gradkern.encoding.metrics import r_squared
+from gradkern.encoding.precision import multiplying
 
 
 class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -43,6 +55,8 @@ class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ign
 
     def _features(self, X: Any, *, reset: bool) -> Array:
         """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
+        if comes_by_dlpack(X):
+            X = adopt(X)
         if not isinstance(X, Tensor):
             array: Array = validate_data(self, X, reset=reset, ensure_all_finite=False, ensure_min_samples=1)
             return array
@@ -60,12 +74,13 @@ class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ign
         """X through `samples` [m, d] if there are any, times coefficients [v, d] or [v, m], and the intercept."""
         features = self._features(X, reset=False)
         one_target = fitted.ndim == 1
-        coef = fitted[None] if one_target else fitted
-        intercept = self.intercept_.reshape(1, -1)
-        placement = place(op, self.device, X=features, coef_=coef)
+        coef = as_array(op, "coef_", fitted[None] if one_target else fitted)
+        intercept = as_array(op, "intercept_", self.intercept_.reshape(1, -1))
+        placement = place(op, self.device, X, X=features, coef_=coef)
         check_finite(op, "X", features)
         given = load(features, placement)
-        if samples is not None:
-            given = given @ load(samples, placement).T
-        predicted = given @ load(coef, placement).T + load(intercept, placement)
+        with multiplying("float32"):
+            if samples is not None:
+                given = given @ load(as_array(op, "X_fit_", samples), placement).T
+            predicted = given @ load(coef, placement).T + load(intercept, placement)
         return placement.hand_back(predicted[:, 0] if one_target else predicted)

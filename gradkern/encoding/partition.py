@@ -26,6 +26,7 @@ from gradkern.encoding.inputs import (
     place,
 )
 from gradkern.encoding.metrics import constant_columns, r_squared, sum_about_mean
+from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ratios import make_ratios, without_band
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Choice, make_choice, selection_folds
@@ -103,7 +104,7 @@ def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
             f"{tuple(first.shape)} and {tuple(second.shape)}"
         )
     n_bands, n = second.shape[:2]
-    placement = place(op, None, y=first, parts=second)
+    placement = place(op, None, y, y=first, parts=second)
     responses, one_target = as_targets(op, first, n)
     flat = second.reshape(n_bands * n, -1)
     check_finite(op, "y", responses)
@@ -190,7 +191,7 @@ def variance_partition(
     features = _as_bands(op, Xs)
     n, n_bands = features[0].shape[0], len(features)
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, **_named(features), Y=responses)
+    placement = place(op, device, Xs[0], **_named(features), Y=responses)
     gammas = make_ratios(op, ratios, n_bands, seed, sampling)
     check_memory(op, max_memory)
     outer = selection_folds(op, cv, n, groups)
@@ -201,7 +202,7 @@ def variance_partition(
     models = _models(op, gammas)
     v = responses.shape[1]
     joint, product, left = placement.empty(v).zero_(), *(placement.empty(n_bands, v).zero_() for _ in range(2))
-    with torch.no_grad():
+    with torch.no_grad(), multiplying("float32"):
         for fold, folds in zip(outer.folds, inner, strict=True):
             split = _split(features, responses, placement, fold)
             for number, model in enumerate(models):

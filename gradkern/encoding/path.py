@@ -8,6 +8,7 @@ from gradkern.encoding.design import make_design
 from gradkern.encoding.inputs import (
     Array,
     as_array,
+    as_numpy,
     as_targets,
     check_alphas,
     check_finite,
@@ -16,9 +17,11 @@ from gradkern.encoding.inputs import (
     load,
     place,
 )
+from gradkern.encoding.precision import multiplying
 
 
 @torch.no_grad()
+@multiplying("float32")
 def ridge_path(
     X: Any, Y: Any, alphas: Any, *, fit_intercept: bool = True, sample_weight: Any = None, device: Any = None
 ) -> tuple[Array, Array]:
@@ -54,7 +57,7 @@ def ridge_path(
     features = as_array(op, "X", X)
     check_matrix(op, "X", features)
     responses, one_target = as_targets(op, Y, features.shape[0])
-    placement = place(op, device, X=features, Y=responses)
+    placement = place(op, device, X, X=features, Y=responses)
     penalties = torch.from_numpy(check_alphas(op, alphas)).to(placement.device)
     given = check_weights(op, sample_weight, features.shape[0])
     check_finite(op, "X", features)
@@ -67,7 +70,7 @@ def ridge_path(
     cross = design.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * design.root[:, None].to(Y0.dtype))
     coef = placement.empty(len(penalties), Y0.shape[1], features.shape[1])
     intercept = placement.empty(len(penalties), Y0.shape[1])
-    if float(alphas[0]) != float(penalties[0]):
+    if float(as_numpy(alphas)[0]) != float(penalties[0]):
         penalties = penalties.flip(0)
     for number, alpha in enumerate(penalties):
         placed = cross / (design.values[:, None] + alpha).to(Y0.dtype)

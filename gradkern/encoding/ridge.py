@@ -1,6 +1,7 @@
 """Ridge regression with an alpha per target, chosen by k-fold, leave-one-out or generalised
 cross-validation."""
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from gradkern.encoding.folds import Folds, subset
 from gradkern.encoding.inputs import (
     Array,
     Targets,
+    as_numpy,
     as_targets,
     check_choice,
     check_finite,
@@ -23,7 +25,9 @@ from gradkern.encoding.inputs import (
     place,
 )
 from gradkern.encoding.linear import LinearModel
+from gradkern.encoding.precision import check_precision, multiplying
 from gradkern.encoding.solve import COEFS, Choice, Fitting, Solver, Tally, factor, make_choice, selection_folds, solve
+from gradkern.encoding.stream import Rows, TargetStream, is_stream
 
 # Wide, because raw gradients may be 1e-5 in size; an alpha more costs next to nothing.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
@@ -36,8 +40,8 @@ class RidgeCV(LinearModel):
     of all alphas come from one eigendecomposition per fold and one d x d product (see
     `gradkern.encoding.kfold`), so a fine grid costs next to nothing. Features are handled as they are (n > d)
     or in the at most n - 1 coordinates their samples span (n <= d). All d x d work is float64; what has v
-    targets is float32, or float64 if X or Y is. Targets are read in blocks, so Y may be a memory map. The
-    same call gives the same bits.
+    targets is float32, or float64 if X or Y is. Targets are read in blocks, so Y may be a memory map or an
+    iterator of blocks. The same call gives the same bits.
 
     Parameters
     ----------
@@ -55,6 +59,12 @@ class RidgeCV(LinearModel):
     store_scores : whether to keep the scores of all alphas
     device : where to compute; by default where X lives. Results go back to where X lives.
     max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB
+    precision : how float32 is multiplied by what has v targets; all d x d work stays float64
+        "float32", whatever the process was told elsewhere; or less on request, for float32 X and Y. "tf32", on a GPU
+        of compute capability 8.0, rounds factors to 11 bits: R2 at the best alpha moved by up to 1e-4 (7e-4 where they
+        are truncated), alphas of 0.4% (1.4%) of the targets. "bfloat16", on a CPU, lets oneDNN round them to 8 bits:
+        1e-3 (6e-3), 0.8% (6%). Measured by emulation on six designs (docs/ridge.md), not run on a GPU; a processor
+        with AVX512-BF16 but without AMX did not round at all. Predictions are always float32.
 
     Attributes
     ----------
@@ -68,7 +78,8 @@ class RidgeCV(LinearModel):
     scores_ : [a, v] scores of all alphas, in their order; if `store_scores`
     n_features_in_ : d
 
-    Arrays are NumPy for NumPy input, and torch tensors on X's device for torch input.
+    Arrays are NumPy for NumPy input, and torch tensors on X's device for torch input. X that comes by DLPack (CuPy)
+    gets arrays of its own package back, on its device.
 
     Notes
     -----
@@ -102,6 +113,7 @@ class RidgeCV(LinearModel):
         store_scores: bool = False,
         device: Any = None,
         max_memory: int | None = None,
+        precision: str = "float32",
     ) -> None:
         self.alphas = alphas
         self.cv = cv
@@ -114,6 +126,7 @@ class RidgeCV(LinearModel):
         self.store_scores = store_scores
         self.device = device
         self.max_memory = max_memory
+        self.precision = precision
 
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose alpha and fit the coefficients of every target.
@@ -121,21 +134,30 @@ class RidgeCV(LinearModel):
         Parameters
         ----------
         X : [n, d] features
-        y : Y [n, v] or [n], responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
+        y : Y [n, v] or [n], responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block;
+            or an iterator of blocks [n, b] of one dtype, whose number need not be known, and which is read once (twice,
+            and so an iterable that starts anew, for ``alpha_per_target=False``).
         groups : [n] labels that no fold may split between train and test; only for ``selection="kfold"``
         sample_weight : [n] weights, not negative; a sample of weight 0 is not there
 
         Raises
         ------
         ValueError : NaN or inf in X, inf in Y, wrong shapes, penalties or options, impossible folds, arrays on
-            different devices and no `device`
+            different devices and no `device`; of an iterator the block is named
         """
         op = type(self).__name__
         choice = self._choice(op)
         features = self._features(X, reset=True)
         n = features.shape[0]
-        responses, one_target = as_targets(op, y, n)
-        placement = place(op, self.device, X=features, Y=responses)
+        stream = TargetStream(op, y, n) if is_stream(y) else None
+        responses, one_target = (stream.head, False) if stream else as_targets(op, y, n)
+        if stream and not stream.twice and not self.alpha_per_target:
+            raise ValueError(
+                f"{op}: alpha_per_target=False reads Y twice; it must be an array, a memory map or an iterable that "
+                f"starts anew, got an iterator ({type(y).__name__})"
+            )
+        placement = place(op, self.device, X, X=features, Y=responses)
+        check_precision(op, self.precision, placement)
         weights = check_weights(op, sample_weight, n)
         folds = self._folds(n, groups)
         kept = None
@@ -144,11 +166,15 @@ class RidgeCV(LinearModel):
             folds, weights = folds and subset(op, folds, kept), weights[kept]
         check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
         scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
-        with torch.no_grad():
+        with torch.no_grad(), multiplying("float32"):
             fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), scale, self.coef)
             given = load(features, placement, kept)
+            targets: Targets | TargetStream = Targets(responses, placement, kept, op)
+            if stream:
+                stream.placement, stream.rows, targets = placement, kept, stream
             solver = factor(given, replace(choice, folds=folds), fitting)
-            self._collect(solver, given, Targets(responses, placement, kept, op), one_target)
+            with multiplying(self.precision):
+                self._collect(solver, given, targets, one_target)
         return self
 
     def _choice(self, op: str) -> Choice:
@@ -186,31 +212,36 @@ class RidgeCV(LinearModel):
         check_sample_count(op, n_samples)
         return None
 
-    def _collect(self, solver: Solver, X: Tensor, targets: Targets, one_target: bool) -> None:
+    def _collect(self, solver: Solver, X: Tensor, targets: Targets | TargetStream, one_target: bool) -> None:
         """Solve block after block into the fitted attributes."""
-        placement, v = targets.placement, targets.n_targets
+        placement = targets.placement
+        v = targets.n_targets if isinstance(targets, Targets) else 0
         samples = solver.design.samples(X) if self.coef == "dual" else None
         width = {"primal": X.shape[1], "dual": X.shape[0], "none": 0}[self.coef]
         at_zero = solver.design.offset.double() if samples is None else samples.double() @ solver.design.offset.double()
-        coef, intercept, score = placement.empty(v, width), placement.empty(v), placement.empty(v)
+        coef, intercept, score = Rows(placement.empty(v, width)), Rows(placement.empty(v)), Rows(placement.empty(v))
         # alpha keeps float64, so that it is one of the alphas to the bit
-        alpha = placement.empty(v).double()
-        scores = placement.empty(v, len(solver.alphas)) if self.store_scores else None
-        tally = Tally(v)
-        for block in solve(solver, targets, self.max_memory, not self.alpha_per_target):
-            part = block.columns
-            coef[part] = block.coefficients.T
-            intercept[part] = block.at_offset
-            if width:
-                intercept[part] = block.at_offset - at_zero @ block.coefficients.double()
-            alpha[part], score[part] = block.alpha, block.score
-            if scores is not None:
-                scores[part] = block.scores.T
-            tally.add(block.score, block.undefined, block.constant, block.missing)
-        if tally.missing == v:
-            raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
-        hand_back = placement.hand_back
-        results = [hand_back(each[0] if one_target else each) for each in (coef, intercept, alpha, score)]
+        alpha = Rows(placement.empty(v).double())
+        scores = Rows(placement.empty(v, len(solver.alphas) if self.store_scores else 0))
+        tally = Tally()
+        with closing(solve(solver, targets, self.max_memory, not self.alpha_per_target)) as solutions:
+            for block in solutions:
+                part = block.columns
+                coef.put(part, block.coefficients.T)
+                bias = block.at_offset - at_zero @ block.coefficients.double() if width else block.at_offset
+                intercept.put(part, bias)
+                alpha.put(part, block.alpha)
+                score.put(part, block.score)
+                if self.store_scores:
+                    scores.put(part, block.scores.T)
+                tally.add(block.score, block.undefined, block.constant, block.missing)
+        if tally.missing == tally.n_targets:
+            raise ValueError(
+                f"{type(self).__name__}: Y must have a target without NaN, got none among {tally.n_targets}"
+            )
+        hand_back, v = placement.hand_back, tally.n_targets
+        found = [each.whole(v) for each in (coef, intercept, alpha, score)]
+        results = [hand_back(each[0] if one_target else each) for each in found]
         fitted, self.intercept_, self.alpha_, self.best_score_ = results
         for name in ("coef_", "dual_coef_", "X_fit_", "scores_"):
             self.__dict__.pop(name, None)
@@ -218,7 +249,9 @@ class RidgeCV(LinearModel):
             self.coef_ = fitted
         elif samples is not None:
             self.dual_coef_, self.X_fit_ = fitted, hand_back(samples)
-        if scores is not None:
-            order = scores.T if float(self.alphas[0]) == float(solver.alphas[0]) else scores.T.flip(0)
+        if self.store_scores:
+            all_of_them = scores.whole(v).T
+            descend = float(as_numpy(self.alphas)[0]) == float(solver.alphas[0])
+            order = all_of_them if descend else all_of_them.flip(0)
             self.scores_ = hand_back(order[:, 0] if one_target else order)
         tally.warn(type(self).__name__, stacklevel=4)

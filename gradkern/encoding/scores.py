@@ -25,6 +25,7 @@ from gradkern.encoding.inputs import (
     place,
 )
 from gradkern.encoding.metrics import correlation, r_squared
+from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import (
     SCORINGS,
@@ -99,9 +100,10 @@ def cross_val_score(
     nested = {name: _nest(op, space, Y, choice, splits, device, standardise, name) for name, space in spaces.items()}
     scores = {name: each.placement.empty(len(each.folds), each.responses.shape[1]) for name, each in nested.items()}
     first = next(iter(nested.values()))
-    for columns, part in _parts(first.responses):
-        for name, each in nested.items():
-            _score_part(replace(each, responses=part, first=columns.start), scoring, scores[name][:, columns])
+    with multiplying("float32"):
+        for columns, part in _parts(first.responses):
+            for name, each in nested.items():
+                _score_part(replace(each, responses=part, first=columns.start), scoring, scores[name][:, columns])
     for name, found in scores.items():
         missing = int(found.isnan().any(0).sum())
         if missing:
@@ -163,9 +165,10 @@ def cross_val_predict(
     if not nested.folds.tested_once:
         raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
     predictions = nested.placement.empty(*nested.responses.shape)
-    for part in _held_out(nested):
-        rows = torch.from_numpy(nested.folds.folds[part.fold].test).to(predictions.device)
-        predictions[rows, part.columns] = part.predictions.to(predictions.device)
+    with multiplying("float32"):
+        for part in _held_out(nested):
+            rows = torch.from_numpy(nested.folds.folds[part.fold].test).to(predictions.device)
+            predictions[rows, part.columns] = part.predictions.to(predictions.device)
     return nested.placement.hand_back(predictions[:, 0] if nested.one_target else predictions)
 
 
@@ -197,7 +200,7 @@ def pearson_r(y: Any, yhat: Any) -> Array:
             f"{op}: y and yhat must both be [n, v] or [n] with n of at least 2, got {tuple(first.shape)} and "
             f"{tuple(second.shape)}"
         )
-    placement = place(op, None, y=first, yhat=second)
+    placement = place(op, None, y, y=first, yhat=second)
     check_finite(op, "y", first)
     check_finite(op, "yhat", second)
     left, right = (each if each.ndim == 2 else each[:, None] for each in (first, second))
@@ -255,7 +258,7 @@ def _nest(
     check_matrix(op, name, features)
     n = features.shape[0]
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, **{name: features, "Y": responses})
+    placement = place(op, device, X, **{name: features, "Y": responses})
     # a score needs two held-out samples, a prediction one
     resolve = selection_folds if op == "cross_val_score" else resolve_folds
     folds = resolve(op, splits.cv, n, splits.groups)

@@ -1,7 +1,8 @@
 """Ridge with an alpha per target: factor the features once, then solve targets block by block."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 
 from gradkern import ops
+from gradkern.encoding.cholesky import factor_folds_by_cholesky, suits_cholesky, whiten
 from gradkern.encoding.closed_form import factor_closed_form, score_gcv, score_leave_one_out
 from gradkern.encoding.design import Design, make_design
 from gradkern.encoding.folds import Folds, resolve_folds
 from gradkern.encoding.inputs import Targets, check_alphas, check_choice
 from gradkern.encoding.kfold import factor_folds, score_folds
 from gradkern.encoding.scored import Scored
+from gradkern.encoding.stream import Gpu, Piece, TargetStream, blocks_of
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
@@ -84,10 +87,14 @@ def selection_folds(op: str, cv: Any, n_samples: int, groups: Any, *, argument: 
 
 @dataclass(frozen=True)
 class Solver:
-    """Everything about the features that solving for targets needs."""
+    """Everything about the features that solving for targets needs.
+
+    `shrink` makes of Z'Y [q, b] and the alpha [b] of each target the coefficients [q, b] of the coordinates Z.
+    """
 
     alphas: Tensor
     score: Callable[[Tensor], Scored]
+    shrink: Callable[[Tensor, Tensor], Tensor]
     design: Design
     coef: str
     bytes_per_target: int
@@ -114,21 +121,52 @@ class Solution:
 
 
 def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
-    """Eigendecompose all that the choice of alpha and the refit need, for features X [n, d]."""
+    """Decompose all that the choice of alpha and the refit need, for features X [n, d].
+
+    By eigenpairs, or where it suits (see `suits_cholesky`) by Cholesky factors for every alpha.
+    """
+    folds = choice.folds
+    plain = not fitting.standardise and fitting.coef != "dual"
+    if folds is not None and plain and suits_cholesky(X, folds, len(choice.alphas)):
+        solver = factor_by_cholesky(X, choice, folds, fitting)
+        if solver is not None:
+            return solver
     design = make_design(X, fitting.intercept, fitting.weights, fitting.standardise)
     alphas = choice.alphas.to(X.device)
     score: Callable[[Tensor], Scored]
     n, q = design.coordinates.shape
-    if choice.folds is not None:
-        folds = factor_folds(design, choice.folds, alphas, choice.scoring, X if fitting.standardise else None)
-        score = partial(score_folds, folds)
-        held = 6 * n + (len(choice.folds) + 11) * q
+    if folds is not None:
+        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None)
+        score = partial(score_folds, kfold)
+        held = 6 * n + (len(folds) + 11) * q
     else:
         closed = factor_closed_form(design, alphas, choice.scoring)
         score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
-    bytes_per_target = X.element_size() * (held + X.shape[1]) + 8 * 4 * len(alphas)
-    return Solver(alphas, score, design, fitting.coef, bytes_per_target)
+    bytes_per_target = _bytes_per_target(X, held + X.shape[1], len(alphas))
+    shrink = lambda cross, alpha: ops.select_scale(cross, design.values, alpha)  # noqa: E731
+    return Solver(alphas, score, shrink, design, fitting.coef, bytes_per_target)
+
+
+def factor_by_cholesky(X: Tensor, choice: Choice, folds: Folds, fitting: Fitting) -> Solver | None:
+    """`factor` without eigenpairs; None where features [n, d] are too close to singular for it."""
+    whitened = whiten(X, fitting.intercept, fitting.weights, float(choice.alphas[-1]))
+    if whitened is None:
+        return None
+    alphas = choice.alphas.to(X.device)
+    kfold = factor_folds_by_cholesky(whitened, folds, alphas, choice.scoring)
+    if kfold is None:
+        return None
+    tested = max(len(fold.test) for fold in folds.folds)
+    held = 6 * len(X) + (len(folds) + 12) * X.shape[1] + 10 * tested
+    size = _bytes_per_target(X, held, len(alphas))
+    return Solver(alphas, partial(score_folds, kfold), whitened.shrink, whitened.design, fitting.coef, size)
+
+
+def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
+    """Of so many values held for each target; on a GPU two more blocks are read and copied while one is solved."""
+    ahead = 2 * len(X) if X.is_cuda else 0
+    return X.element_size() * (held + ahead) + 8 * 4 * a
 
 
 def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[slice]:
@@ -146,17 +184,32 @@ def target_blocks(
         yield slice(start, min(start + size, n_targets))
 
 
-def solve(solver: Solver, targets: Targets, max_memory: int | None, shared: bool) -> Iterator[Solution]:
+def solve(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None, shared: bool
+) -> Generator[Solution, None, None]:
     """Choose alpha and solve, for every block of targets in turn; a shared alpha takes a first turn to choose."""
     chosen = None
     if shared:
         total = torch.zeros_like(solver.alphas)
-        for columns in blocks(solver, targets.n_targets, max_memory):
-            scores = _scored(solver, targets.block(columns))[1].scores
+        for _, responses in _read(solver, targets, max_memory):
+            scores = _scored(solver, responses)[1].scores
             total += torch.where(scores.isnan(), 0.0, scores).sum(1)
         chosen = first_best(total[:, None], torch.float32)[0]
-    for columns in blocks(solver, targets.n_targets, max_memory):
-        yield _solve_block(solver, targets.block(columns), columns, chosen)
+    with closing(_read(solver, targets, max_memory)) as read:
+        for columns, responses in read:
+            yield _solve_block(solver, responses, columns, chosen)
+
+
+def _read(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None
+) -> Generator[tuple[slice, Tensor], None, None]:
+    """Blocks of targets to compute with, and which they are."""
+    pieces = (
+        Piece(slice(start + within.start, start + within.stop), part, within)
+        for start, part in targets.parts()
+        for within in blocks(solver, part.n_targets, max_memory)
+    )
+    return blocks_of(pieces, Gpu(targets.placement.device) if targets.on_host else None)
 
 
 @dataclass(frozen=True)
@@ -222,7 +275,7 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
         best = chosen.expand_as(best)
     alpha = solver.alphas[best]
     score = scores.gather(0, best[None])[0]
-    placed = ops.select_scale(scored.cross, design.values, alpha)
+    placed = solver.shrink(scored.cross, alpha)
     coefficients = _TO[solver.coef](design, placed)
     coefficients[:, scored.constant] = 0
     at_offset = torch.zeros_like(scored.mean)
@@ -246,13 +299,13 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
 class Tally:
     """Counts the targets that could not be scored as asked, to say so once."""
 
-    def __init__(self, n_targets: int) -> None:
-        self.n_targets = n_targets
-        self.constant = self.unscored = self.partly = self.missing = 0
+    def __init__(self) -> None:
+        self.n_targets = self.constant = self.unscored = self.partly = self.missing = 0
 
     def add(self, score: Tensor, undefined: Tensor, constant: Tensor, missing: Tensor) -> None:
         """Count targets by their scores and what is said of them, all [b] as in `Solution`."""
         unscored = score.isnan()
+        self.n_targets += len(unscored)
         self.missing += int(missing.sum())
         self.constant += int(constant.sum())
         self.unscored += int((unscored & ~constant & ~missing).sum())
