@@ -34,7 +34,9 @@ def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
         centre = X[train].mean(0) if intercept else 0.0
         coef, bias = fit_by_svd(X[train] - centre, Y[train], alphas, intercept)
         for number in range(len(alphas)):
-            predicted = (X[test] - centre) @ coef[number] + bias[number]
+            predicted = (X[test] - centre) @ coef[number]
+            if scoring == "r2":  # beside it, r would lose what a large alpha leaves of a prediction
+                predicted = predicted + bias[number]
             total[number] += score_columns(Y[test], predicted, scoring) / len(folds)
     return total
 

@@ -118,8 +118,20 @@ def as_array(op: str, name: str, values: Any) -> Array:
         raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
+    if np.ma.is_masked(values):
+        raise ValueError(f"{op}: {name} must not hold masked values, got {np.ma.count_masked(values)}; fill them first")
     array = np.asarray(values)
-    return array.astype(np.float64) if array.dtype.kind == "O" else array
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{op}: {name} must hold real numbers, got objects: {error}") from None
+
+
+def column_names(values: Any) -> Sequence[str] | None:
+    """The names of the columns of a data frame."""
+    return [str(name) for name in values.columns] if hasattr(values, "iloc") and hasattr(values, "columns") else None
 
 
 def _is_stored(values: Any) -> bool:
@@ -171,7 +183,7 @@ def check_finite(op: str, name: str, array: Array, columns: Sequence[str] | None
 
 def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
     """Penalties [a] in float64, largest first, so that the first best one is the larger of equals."""
-    values = alphas.detach().cpu().numpy() if isinstance(alphas, Tensor) else np.asarray(alphas)
+    values = as_vector(alphas)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"{op}: alphas must be a non-empty 1-D sequence, got shape {values.shape}")
     if values.dtype.kind not in "fiu":
@@ -189,6 +201,17 @@ def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
             "numpy.unique puts them in order"
         )
     return values.copy() if len(values) > 1 and steps[0] < 0 else values[::-1].copy()
+
+
+def as_given(alphas: Any, results: Tensor) -> Tensor:
+    """Results whose first axis is in the order of `check_alphas`, in the order of the caller's alphas."""
+    values = as_vector(alphas)
+    return results.flip(0) if values[0] < values[-1] else results
+
+
+def as_vector(values: Any) -> NDArray[Any]:
+    """A short argument as a NumPy array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> None:
@@ -209,7 +232,7 @@ def check_weights(op: str, sample_weight: Any, n_samples: int) -> NDArray[np.flo
     """Weights [n] in float64; ValueError where they are negative, not finite, all zero or of the wrong length."""
     if sample_weight is None:
         return None
-    weights = sample_weight.detach().cpu().numpy() if isinstance(sample_weight, Tensor) else np.asarray(sample_weight)
+    weights = as_vector(sample_weight)
     if weights.dtype.kind not in "fiub":
         raise ValueError(f"{op}: sample_weight must hold real numbers, got {weights.dtype}")
     weights = weights.astype(np.float64)

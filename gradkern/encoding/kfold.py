@@ -203,8 +203,9 @@ def _divide(
         sums=(root @ P).to(dtype),
         projected=P.to(dtype) if keep or len(P) < len(centre) else None,
         shrinkage=shrinkage,
-        # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue
-        far_weights=2 * (shrinkage - shrinkage[:, -1:]),
+        # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue; s - c itself
+        # would then be rounding, so it is (l_max - l_j) s_j c
+        far_weights=2 * (values[-1:] - values) * shrinkage * shrinkage[:, -1:],
         differences=M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0),
         near=tuple(terms),
     )

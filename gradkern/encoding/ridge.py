@@ -13,6 +13,7 @@ from gradkern.encoding.folds import Folds, subset
 from gradkern.encoding.inputs import (
     Array,
     Targets,
+    as_given,
     as_targets,
     check_choice,
     check_finite,
@@ -219,6 +220,6 @@ class RidgeCV(LinearModel):
         elif samples is not None:
             self.dual_coef_, self.X_fit_ = fitted, hand_back(samples)
         if scores is not None:
-            order = scores.T if float(self.alphas[0]) == float(solver.alphas[0]) else scores.T.flip(0)
+            order = as_given(self.alphas, scores.T)
             self.scores_ = hand_back(order[:, 0] if one_target else order)
         tally.warn(type(self).__name__, stacklevel=4)
