@@ -102,17 +102,17 @@ def check_groups(op: str, groups: Any, n_samples: int) -> NDArray[Any]:
     labels = as_vector(groups)
     if labels.ndim != 1 or len(labels) != n_samples:
         raise ValueError(f"{op}: groups must hold one label per sample, shape ({n_samples},), got shape {labels.shape}")
-    # NaN equals nothing, itself neither: such a group would be on both sides unseen
-    missing = np.array([label is None or label != label for label in labels]) if labels.dtype.kind in "fO" else labels[:0]
-    if missing.any():
-        at = int(missing.argmax())
-        raise ValueError(f"{op}: groups must have a label for every sample, got {labels[at]} for sample {at}")
-    if labels.dtype.kind == "O":
-        kinds = sorted({type(label).__name__ for label in labels})
-        try:
-            np.sort(labels)
-        except TypeError:
-            raise TypeError(f"{op}: groups must be labels of one kind, got {' and '.join(kinds)}") from None
+    # NaN equals nothing, not even itself: such a group would be on both sides unseen
+    missing = [at for at, label in enumerate(labels.tolist()) if label is None or label != label]
+    if missing:
+        raise ValueError(
+            f"{op}: groups must have a label for every sample, got {labels[missing[0]]} for sample {missing[0]}"
+        )
+    try:
+        np.sort(labels)
+    except TypeError:
+        kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
+        raise TypeError(f"{op}: groups must be labels of one kind, got {kinds}") from None
     return labels
 
 

@@ -118,8 +118,9 @@ def as_array(op: str, name: str, values: Any) -> Array:
         raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
-    if np.ma.is_masked(values):
-        raise ValueError(f"{op}: {name} must not hold masked values, got {np.ma.count_masked(values)}; fill them first")
+    masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(f"{op}: {name} must not have masked values, got {masked} of them; fill them first")
     array = np.asarray(values)
     if array.dtype.kind != "O":
         return array

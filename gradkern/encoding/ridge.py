@@ -16,7 +16,6 @@ from gradkern.encoding.inputs import (
     as_given,
     as_targets,
     check_choice,
-    check_finite,
     check_memory,
     check_sample_count,
     check_weights,
@@ -143,7 +142,7 @@ class RidgeCV(LinearModel):
         if weights is not None:
             kept = np.flatnonzero(weights)
             folds, weights = folds and subset(op, folds, kept), weights[kept]
-        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        self._check_values(op, features)
         scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad():
             fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), scale, self.coef)
