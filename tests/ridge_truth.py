@@ -11,7 +11,7 @@ def fit_by_svd(X, Y, alphas, intercept=True):
     """Coefficients [a, d, v] and intercepts [a, v]."""
     x0, y0 = (X.mean(0), Y.mean(0)) if intercept else (np.zeros(X.shape[1]), np.zeros(Y.shape[1]))
     U, s, Vt = np.linalg.svd(X - x0, full_matrices=False)
-    kept = s > s[0] * max(X.shape) * EPS64
+    kept = s > s[0] * max(X.shape) * np.finfo(s.dtype).eps
     U, s, Vt = U[:, kept], s[kept], Vt[kept]
     projected = U.T @ (Y - y0)
     coef = np.stack([Vt.T @ ((s / (s**2 + alpha))[:, None] * projected) for alpha in alphas])
@@ -25,18 +25,24 @@ def score_columns(y, yhat, scoring):
     return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(y.T, yhat.T, strict=True)])
 
 
-def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
-    """Mean scores [a, v] over folds of explicit held-out predictions."""
+def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True, dtype=np.float64):
+    """Mean scores [a, v] over folds of explicit held-out predictions, which `dtype` computes.
+
+    Means over samples are float64's, and so are the scores of the predictions.
+    """
     X, Y = X.astype(np.float64), Y.astype(np.float64)
+    alphas = np.asarray(alphas, dtype)
     total = np.zeros((len(alphas), Y.shape[1]))
     for train, test in folds:
         # the held-out rows are taken about the training mean, which an offset would otherwise round off
         centre = X[train].mean(0) if intercept else 0.0
-        coef, bias = fit_by_svd(X[train] - centre, Y[train], alphas, intercept)
+        level = Y[train].mean(0) if intercept else 0.0
+        fitted, held_out = ((X[part] - centre).astype(dtype) for part in (train, test))
+        coef, bias = fit_by_svd(fitted, (Y[train] - level).astype(dtype), alphas, intercept)
         for number in range(len(alphas)):
-            predicted = (X[test] - centre) @ coef[number]
+            predicted = (held_out @ coef[number]).astype(np.float64)
             if scoring == "r2":  # beside it, r would lose what a large alpha leaves of a prediction
-                predicted = predicted + bias[number]
+                predicted += bias[number] + level
             total[number] += score_columns(Y[test], predicted, scoring) / len(folds)
     return total
 
