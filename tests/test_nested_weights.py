@@ -1,5 +1,4 @@
-"""cross_val_score and cross_val_predict with weights, missing targets, many feature spaces and kinds of arrays, against a
-slow nested loop in float64."""
+"""cross_val_score and cross_val_predict against a slow nested loop in float64, with weights and missing targets."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What the ridge engine promises of its numbers, attacked: adverse designs in float32, peers, symmetries of any shape."""
+"""What the ridge engine promises of its numbers: adverse designs in float32, peers, symmetries of any shape."""
 
 import himalaya.kernel_ridge
 import himalaya.ridge
