@@ -163,7 +163,10 @@ def cross_val_predict(
     predictions = nested.placement.empty(*nested.responses.shape)
     for part in _held_out(nested):
         rows = torch.from_numpy(nested.outer[part.fold].test).to(predictions.device)
-        predictions[rows, part.columns] = part.predictions.to(predictions.device)
+        found = part.predictions
+        if not bool(found.isfinite().all()):
+            raise ValueError(f"{op}: X and Y must be smaller, or float64: predictions overflow {found.dtype}")
+        predictions[rows, part.columns] = found.to(predictions.device)
     return nested.placement.hand_back(predictions[:, 0] if nested.one_target else predictions)
 
 
