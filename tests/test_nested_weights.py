@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, Shuffle
 
 from gradkern.encoding.ridge import RidgeCV
 from gradkern.encoding.scores import cross_val_predict, cross_val_score
-from tests.ridge_truth import ALPHAS, EPS32, decided, fit_by_svd, responses
+from tests.ridge_truth import ALPHAS, EPS32, decided, fit_by_svd, responses, score_columns
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GROUPS = np.repeat(np.arange(24), 3)
@@ -23,15 +23,6 @@ def problem(n, d, v=6, seed=0):
     return X, responses(rng, X, v=v) + 3
 
 
-def weighted_r2(y, yhat, w):
-    return 1 - w @ (y - yhat) ** 2 / (w @ (y - w @ y / w.sum()) ** 2)
-
-
-def weighted_r(y, yhat, w):
-    y, yhat = (each - w @ each / w.sum() for each in (y, yhat))
-    return w @ (y * yhat) / np.sqrt((w @ y**2) * (w @ yhat**2))
-
-
 def fit(X, Y, w, alphas):
     """Coefficients [a, d, v] and intercepts [a, v] of weighted ridge."""
     x0, y0 = w @ X / w.sum(), w @ Y / w.sum()
@@ -40,7 +31,7 @@ def fit(X, Y, w, alphas):
     return coef, y0 - np.einsum("d,adv->av", x0, coef)
 
 
-def nested(X, Y, w, outer, inner_of, score):
+def nested(X, Y, w, outer, inner_of, scoring):
     """Scores [f, v] and predictions [n, v], alphas by inner R2; and which targets [f, v] are sure of their alpha."""
     scores, sure, predictions = [], [], np.full(Y.shape, np.nan)
     for train, test in outer:
@@ -50,13 +41,12 @@ def nested(X, Y, w, outer, inner_of, score):
             a, b = train[fitted], train[held_out]
             coef, bias = fit(X[a], Y[a], w[a], ALPHAS)
             for i in range(len(ALPHAS)):
-                for t in range(Y.shape[1]):
-                    found[i, t] += weighted_r2(Y[b, t], X[b] @ coef[i][:, t] + bias[i, t], w[b]) / len(inner)
+                found[i] += score_columns(Y[b], X[b] @ coef[i] + bias[i], "r2", w[b]) / len(inner)
         coef, bias = fit(X[train], Y[train], w[train], ALPHAS)
         targets = np.arange(Y.shape[1])
         best = found.argmax(0)
         predictions[test] = X[test] @ coef[best, :, targets].T + bias[best, targets]
-        scores.append([score(Y[test, t], predictions[test, t], w[test]) for t in targets])
+        scores.append(score_columns(Y[test], predictions[test], scoring, w[test]))
         sure.append(decided(found))
     return np.array(scores), predictions, np.array(sure)
 
@@ -74,7 +64,7 @@ def test_scores_and_predictions_are_those_of_a_slow_nested_loop(n, d, weighted, 
         w,
         outer,
         lambda train: list(GroupKFold(3).split(train, groups=GROUPS[train])),
-        weighted_r if scoring == "r" else weighted_r2,
+        scoring,
     )
     assert sure.all()
     how = {"cv": 4, "inner_cv": 3, "groups": GROUPS, "sample_weight": w if weighted else None}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gradkern import ops
-from gradkern.encoding.design import Design, eigenpairs, gram_of, make_design, weighted_sum
+from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design, rotated, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
 from gradkern.encoding.scored import Scored
@@ -27,6 +27,9 @@ from gradkern.encoding.scored import Scored
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
 _TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
+# Sums of squares of all samples along a direction of a fold, over the fold's own plus the smallest alpha, from which it
+# multiplies Y by coordinates of its own. Folds whose features are not nearly collinear stay under 10.
+_BLUR = 30
 _FEW = 8  # test samples: so few are always predicted
 _TILE = 64  # rows of the banded M_near that are multiplied at a time
 
@@ -72,7 +75,7 @@ class FoldFactor:
     `vectors` V [q, r] and V' times the training mean, `mean` [r]. `sums` are the divided differences, or for small
     test sets s P [a, n_test, r], which predicts them: that is then as cheap, and keeps its precision when a few
     predictions hardly differ. `own` [n_train, r] are the training samples in coordinates of the fold's own, where
-    features are standardised inside it; B is then own' Y_train.
+    features are standardised inside it or nearly collinear; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -101,13 +104,16 @@ class KFold:
     scoring: str
 
 
-def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None) -> KFold:
+def factor_folds(
+    design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None, sharp: bool = False
+) -> KFold:
     """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a].
 
-    Given the features X [n, d], every fold standardises them by its own training samples.
+    Given the features X [n, d], every fold standardises them by its own training samples. `sharp` keeps the digits of
+    float32 in folds whose features are nearly collinear, at the cost of coordinates of their own.
     """
     factors = tuple(
-        _factor_fold(design, fold, alphas, scoring)
+        _factor_fold(design, fold, alphas, scoring, sharp)
         if X is None
         else _factor_fold_standardised(X, design, fold, alphas, scoring)
         for fold in folds.folds
@@ -118,7 +124,7 @@ def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: 
     )
 
 
-def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
+def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
     Z, intercept = design.coordinates, design.intercept
     test, train = _as_index(fold.test, Z), _as_index(fold.train, Z)
     tested, root = Z[test].double(), design.root[test]
@@ -136,6 +142,10 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
     # r2 measures errors about the training mean; r correlates about the test mean
     centre = mean if scoring == "r2" else root @ tested / test_mass
     projected = (tested - torch.outer(root, centre)) @ spectrum.vectors
+    own = None
+    if sharp and Z.dtype == torch.float32 and _is_blurred(design, spectrum, alphas.min()):
+        own = rotated(Z[train], torch.outer(design.root[train], mean), spectrum.vectors)
+    placed = spectrum.vectors.T @ mean if own is None else torch.zeros_like(spectrum.values)
     return FoldFactor(
         test=test,
         train=train,
@@ -143,10 +153,18 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> Fo
         test_mass=float(test_mass),
         train_mass=float(train_mass),
         vectors=spectrum.vectors.to(Z.dtype),
-        mean=(spectrum.vectors.T @ mean).to(Z.dtype),
-        own=None,
-        sums=_test_sums(projected, root, spectrum.vectors.T @ centre, spectrum.values, alphas, Z.dtype),
+        mean=placed.to(Z.dtype),
+        own=own,
+        sums=_test_sums(
+            projected, root, spectrum.vectors.T @ centre, spectrum.values, alphas, Z.dtype, keep=own is not None
+        ),
     )
+
+
+def _is_blurred(design: Design, spectrum: Spectrum, alpha: Tensor) -> bool:
+    """Whether all samples are so much larger along a direction of the fold that V'(X'Y) would be rounding there."""
+    whole = design.gram.diagonal() @ spectrum.vectors.square()
+    return bool((whole > _BLUR * (spectrum.values + alpha)).any())
 
 
 def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:

@@ -120,7 +120,9 @@ def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
     score: Callable[[Tensor], Scored]
     n, q = design.coordinates.shape
     if choice.folds is not None:
-        folds = factor_folds(design, choice.folds, alphas, choice.scoring, X if fitting.standardise else None)
+        folds = factor_folds(
+            design, choice.folds, alphas, choice.scoring, X if fitting.standardise else None, sharp=True
+        )
         score = partial(score_folds, folds)
         held = 6 * n + (len(choice.folds) + 11) * q
     else:
