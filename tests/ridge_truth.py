@@ -11,31 +11,43 @@ def fit_by_svd(X, Y, alphas, intercept=True):
     """Coefficients [a, d, v] and intercepts [a, v]."""
     x0, y0 = (X.mean(0), Y.mean(0)) if intercept else (np.zeros(X.shape[1]), np.zeros(Y.shape[1]))
     U, s, Vt = np.linalg.svd(X - x0, full_matrices=False)
-    kept = s > s[0] * max(X.shape) * EPS64
+    kept = s > s[0] * max(X.shape) * np.finfo(s.dtype).eps
     U, s, Vt = U[:, kept], s[kept], Vt[kept]
     projected = U.T @ (Y - y0)
     coef = np.stack([Vt.T @ ((s / (s**2 + alpha))[:, None] * projected) for alpha in alphas])
     return coef, y0 - np.einsum("d,adv->av", x0, coef)
 
 
-def score_columns(y, yhat, scoring):
-    yc = y - y.mean(0)
+def score_columns(y, yhat, scoring, weights=None):
+    w = np.ones(len(y)) if weights is None else weights
+    yc = y - w @ y / w.sum()
     if scoring == "r2":
-        return 1 - ((y - yhat) ** 2).sum(0) / (yc**2).sum(0)
-    return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(y.T, yhat.T, strict=True)])
+        return 1 - w @ (y - yhat) ** 2 / (w @ yc**2)
+    pc = yhat - w @ yhat / w.sum()
+    return w @ (yc * pc) / np.sqrt((w @ yc**2) * (w @ pc**2))
 
 
-def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True):
-    """Mean scores [a, v] over folds of explicit held-out predictions."""
+def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True, weights=None, dtype=np.float64):
+    """Mean scores [a, v] over folds of explicit held-out predictions, which `dtype` computes.
+
+    Means over samples are float64's, and so are the scores of the predictions.
+    """
     X, Y = X.astype(np.float64), Y.astype(np.float64)
+    weights = np.ones(len(X)) if weights is None else weights
     total = np.zeros((len(alphas), Y.shape[1]))
     for train, test in folds:
         # the held-out rows are taken about the training mean, which an offset would otherwise round off
-        centre = X[train].mean(0) if intercept else 0.0
-        coef, bias = fit_by_svd(X[train] - centre, Y[train], alphas, intercept)
+        w = weights[train] * (1 / weights[train].sum() if intercept else 0)
+        centre, level, root = w @ X[train], w @ Y[train], np.sqrt(weights[train])[:, None]
+        fitted, held_out, known = (
+            each.astype(dtype) for each in (root * (X[train] - centre), X[test] - centre, root * (Y[train] - level))
+        )
+        coef, _ = fit_by_svd(fitted, known, np.asarray(alphas, dtype), intercept=False)
         for number in range(len(alphas)):
-            predicted = (X[test] - centre) @ coef[number] + bias[number]
-            total[number] += score_columns(Y[test], predicted, scoring) / len(folds)
+            predicted = (held_out @ coef[number]).astype(np.float64)
+            if scoring == "r2":  # beside it, r would lose what a large alpha leaves of a prediction
+                predicted += level
+            total[number] += score_columns(Y[test], predicted, scoring, weights[test]) / len(folds)
     return total
 
 

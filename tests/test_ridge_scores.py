@@ -152,6 +152,19 @@ def test_a_long_grid_chooses_what_its_scores_say(design, dtype):
     np.testing.assert_allclose(chosen, truth.max(0), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [5, 20])  # divided differences; predictions
+def test_r_keeps_its_digits_where_alpha_dwarfs_the_features(k, dtype):
+    rng = np.random.default_rng(14)
+    X = (1e-5 * rng.standard_normal((150, 20))).astype(dtype)  # as raw gradients are
+    Y = responses(rng, X).astype(dtype)
+    alphas = np.logspace(-10, 10, 11)
+    truth = scores_by_svd(X, Y, alphas, list(KFold(k).split(X)), "r")
+    got = scores_of(RidgeCV(cv=k, scoring="r"), X, Y, alphas, grid=1)
+    tolerance = 1e-10 if dtype == np.float64 else 40 * EPS32
+    np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance)
+
+
 # Peers
 
 

@@ -15,8 +15,8 @@ from gradkern.encoding.inputs import (
     Array,
     Targets,
     as_array,
+    as_given,
     as_targets,
-    check_finite,
     check_memory,
     check_weights,
     load,
@@ -159,7 +159,7 @@ class BandedRidgeCV(LinearModel):
         if weights is not None:
             kept = np.flatnonzero(weights)
             folds, weights = subset(op, folds, kept), weights[kept]
-        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        self._check_values(op, features)
         share = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad(), multiplying("float32"):
             fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), share)
@@ -171,8 +171,8 @@ class BandedRidgeCV(LinearModel):
             self._keep(bands, gammas, found, targets, one_target)
         self.__dict__.pop("scores_", None)
         if scores is not None:
-            order = scores if float(self.alphas[0]) == float(choice.alphas[0]) else scores.flip(2)
-            self.scores_ = placement.hand_back(order[0].contiguous() if one_target else order.permute(1, 2, 0))
+            order = as_given(self.alphas, scores.permute(2, 1, 0)).transpose(0, 1)
+            self.scores_ = placement.hand_back(order[..., 0] if one_target else order)
         self.ratios_ = placement.hand_back(gammas)
         self._widths = widths
         return self
@@ -202,7 +202,7 @@ class BandedRidgeCV(LinearModel):
         one_target = self.coef_.ndim == 1
         coef = as_array(op, "coef_", self.coef_[None] if one_target else self.coef_)
         placement = place(op, self.device, X, X=features, coef_=coef)
-        check_finite(op, "X", features)
+        self._check_values(op, features)
         parts = placement.empty(len(self._widths), features.shape[0], coef.shape[0])
         start = 0
         for part, width in zip(parts, self._widths, strict=True):

@@ -3,19 +3,22 @@
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
+from torch import Tensor
 
-from gradkern.encoding.inputs import check_weights
+from gradkern.encoding.inputs import Array, as_numpy, check_weights
+from gradkern.encoding.linear import Featured
 from gradkern.encoding.ridge import DEFAULT_ALPHAS, RidgeCV
 
 
-class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
     """Classify by `RidgeCV` on one target a class, 1 for its samples and -1 for others (two classes: one target).
 
     Parameters
@@ -75,7 +78,7 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : [n, d] features, NumPy
+        X : [n, d] features
         y : [n] labels
         groups : [n] labels that no fold may split between train and test
         sample_weight : [n] weights, not negative
@@ -85,9 +88,8 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError : as `RidgeCV.fit`; fewer than two classes; labels that are not classes
         """
         op = type(self).__name__
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        labels = column_or_1d(y, warn=True)
+        features = self._features(X, reset=True)
+        labels = _as_labels(op, y, features.shape[0])
         coder = LabelBinarizer(pos_label=1, neg_label=-1).fit(labels)
         self.classes_ = coder.classes_
         weights = check_weights(op, sample_weight, len(labels))
@@ -96,16 +98,11 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{op}: y must have at least 2 classes (with weight), got 1 class, {there[0]}")
         if self.class_weight is not None:
             weights = self._balanced(labels, np.ones(len(labels)) if weights is None else weights)
-        self.ridge_ = RidgeCV(
-            self.alphas,
-            cv=self._splits(X, labels, groups),
-            selection=self.selection,
-            scoring=self.scoring,
-            alpha_per_target=self.alpha_per_target,
-            fit_intercept=self.fit_intercept,
-            standardise=self.standardise,
-            device=self.device,
-        ).fit(X, coder.transform(labels).astype(X.dtype), sample_weight=weights)
+        self._check_values(op, features)
+        codes = coder.transform(labels)
+        options = self.get_params(deep=False) | {"cv": self._splits(labels, groups)}
+        del options["class_weight"]
+        self.ridge_ = RidgeCV(**options).fit(features, _like(features, codes), groups, weights)
         self.coef_, self.intercept_ = self.ridge_.coef_, self.ridge_.intercept_
         return self
 
@@ -119,26 +116,44 @@ class RidgeClassifierCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         balanced: NDArray[np.float64] = weights * share[place]
         return balanced
 
-    def _splits(self, X: NDArray[Any], labels: NDArray[Any], groups: Any) -> Any:
+    def _splits(self, labels: NDArray[Any], groups: Any) -> Any:
+        """Splitters see the labels here: `RidgeCV` sees codes."""
         if self.selection != "kfold":
-            return 5
+            return self.cv
+        rows = np.zeros((len(labels), 1))
         if isinstance(self.cv, int | np.integer) and not isinstance(self.cv, bool):
             splitter = StratifiedKFold(self.cv) if groups is None else StratifiedGroupKFold(self.cv)
-            return list(splitter.split(X, labels, groups))
-        if hasattr(self.cv, "split"):
-            return list(self.cv.split(X, labels, groups))
-        return self.cv
+            return list(splitter.split(rows, labels, groups))
+        return list(self.cv.split(rows, labels, groups)) if hasattr(self.cv, "split") else self.cv
 
-    def decision_function(self, X: Any) -> NDArray[Any]:
-        """Predicted codes [n, c], or [n] of the second class of two."""
+    def decision_function(self, X: Any) -> Array:
+        """Predicted codes [n, c], or [n] of the second class of two, of features X [n, d]."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        codes = np.asarray(self.ridge_.predict(X))
+        codes: Array = self.ridge_.predict(self._features(X, reset=False))
         return codes[:, 0] if len(self.classes_) == 2 else codes
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The class [n] with the largest code."""
-        codes = self.decision_function(X)
+        """The class [n] with the largest code, of features X [n, d]."""
+        codes = as_numpy(self.decision_function(X))
         best = (codes > 0).astype(int) if codes.ndim == 1 else codes.argmax(1)
         predicted: NDArray[Any] = self.classes_[best]
         return predicted
+
+
+def _as_labels(op: str, y: Any, n_samples: int) -> NDArray[Any]:
+    if y is None:
+        raise ValueError(f"{op}: requires y to be passed, but the target y is None")
+    y = as_numpy(y)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if len(labels) != n_samples:
+        raise ValueError(f"{op}: X and y must have the same number of samples, got {n_samples} and {len(labels)}")
+    return labels
+
+
+def _like(features: Array, codes: NDArray[Any]) -> Array:
+    """Codes of the classes as the kind, device and dtype of array that the features are."""
+    if isinstance(features, Tensor):
+        return torch.from_numpy(codes).to(features.device, features.dtype if features.is_floating_point() else None)
+    return codes.astype(features.dtype if features.dtype.kind == "f" else np.float64)

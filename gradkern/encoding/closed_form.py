@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradkern.encoding.design import Design
-from gradkern.encoding.metrics import Moments, moments
+from gradkern.encoding.metrics import Moments, correlation_of_rows, moments
 from gradkern.encoding.product import product
 from gradkern.encoding.scored import Scored
 
@@ -65,17 +65,8 @@ def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> Scored:
         if factor.scoring == "r2":
             scores.append(1 - errors.double().square().sum(0) / about.spread[0])
         else:
-            scores.append(_correlation(factor.root, centred, centred - errors))
+            scores.append(correlation_of_rows(factor.root, centred.double(), (centred - errors).double()))
     return _scored(factor, about, torch.stack(scores), inside)
-
-
-def _correlation(root: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Weighted Pearson r of columns [n, b] whose rows were multiplied by `root` [n]."""
-    unit = root / root.norm()
-    x, y = x.double(), y.double()
-    x, y = x - torch.outer(unit, unit @ x), y - torch.outer(unit, unit @ y)
-    norms = x.square().sum(0).sqrt() * y.square().sum(0).sqrt()
-    return (x * y).sum(0) / torch.where(norms > 0, norms, torch.nan)
 
 
 def score_gcv(factor: ClosedForm, Y: Tensor) -> Scored:

@@ -101,7 +101,7 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
     if n > d:
         gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
         spectrum = eigenpairs(gram, min(d, n - intercept))
-        coordinates = _rotated(rows, torch.outer(root, leftover), spectrum.vectors)
+        coordinates = rotated(rows, torch.outer(root, leftover), spectrum.vectors)
         outward = (spectrum.vectors.to(X.dtype),)
         placed = leftover @ spectrum.vectors
     else:
@@ -148,7 +148,7 @@ def _without(outer: Tensor, unit: Tensor) -> Tensor:
     return outer - torch.outer(along, unit) - torch.outer(unit, along - (unit @ along) * unit)
 
 
-def _rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
+def rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
     """(X - centre) V, multiplied in float64 and rounded to the dtype of X."""
     rotated = X.new_empty((X.shape[0], vectors.shape[1]))
     for start in range(0, X.shape[0], _ROWS):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
+
+from gradkern.encoding.inputs import as_numpy
 
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -97,10 +98,21 @@ def subset(op: str, folds: Folds, kept: Indices) -> Folds:
 
 
 def check_groups(op: str, groups: Any, n_samples: int) -> NDArray[Any]:
-    """Return groups [n] as a NumPy array of labels; ValueError where the length is wrong."""
-    labels = groups.cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
+    """Return groups [n] as a NumPy array of labels; ValueError where the length is wrong or a label is missing."""
+    labels = as_numpy(groups)
     if labels.ndim != 1 or len(labels) != n_samples:
         raise ValueError(f"{op}: groups must hold one label per sample, shape ({n_samples},), got shape {labels.shape}")
+    # NaN equals nothing, not even itself: such a group would be on both sides unseen
+    missing = [at for at, label in enumerate(labels.tolist()) if label is None or label != label]
+    if missing:
+        raise ValueError(
+            f"{op}: groups must have a label for every sample, got {labels[missing[0]]} for sample {missing[0]}"
+        )
+    try:
+        np.sort(labels)
+    except TypeError:
+        kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
+        raise TypeError(f"{op}: groups must be labels of one kind, got {kinds}") from None
     return labels
 
 
@@ -109,7 +121,14 @@ def _pairs(op: str, argument: str, cv: Any, n: int, labels: NDArray[Any] | None)
         return _integer_pairs(op, argument, int(cv), n, labels)
     if hasattr(cv, "split") and not isinstance(cv, str):
         # the splitter sees how many samples there are, never their values
-        return list(cv.split(np.zeros((n, 1)), groups=labels))
+        try:
+            return list(cv.split(np.zeros((n, 1)), groups=labels))
+        except TypeError as error:
+            if "'y'" not in str(error):
+                raise
+            raise TypeError(
+                f"{op}: {argument} must split without looking at y, got {cv!r}; give its pairs, list(cv.split(X, y))"
+            ) from error
     if isinstance(cv, Iterable) and not isinstance(cv, str):
         return list(cv)
     raise TypeError(
@@ -152,7 +171,7 @@ def _checked_fold(op: str, argument: str, number: int, pair: Any, n: int) -> Fol
 
 
 def _checked_indices(where: str, part: str, indices: Any, n: int) -> Indices:
-    array = indices.cpu().numpy() if isinstance(indices, torch.Tensor) else np.asarray(indices)
+    array = as_numpy(indices)
     if array.ndim != 1:
         raise ValueError(f"{where}: {part} indices must be 1-D, got shape {array.shape}")
     if array.size == 0:

@@ -187,8 +187,21 @@ def as_array(op: str, name: str, values: Any) -> Array:
         return adopt(values)
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
+    masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(f"{op}: {name} must not have masked values, got {masked} of them; fill them first")
     array = np.asarray(values)
-    return array.astype(np.float64) if array.dtype.kind == "O" else array
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{op}: {name} must hold real numbers, got objects: {error}") from None
+
+
+def column_names(values: Any) -> Sequence[str] | None:
+    """The names of the columns of a data frame."""
+    return [str(name) for name in values.columns] if hasattr(values, "iloc") and hasattr(values, "columns") else None
 
 
 def _is_stored(values: Any) -> bool:
@@ -264,6 +277,12 @@ def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
             "numpy.unique puts them in order"
         )
     return values.copy() if len(values) > 1 and steps[0] < 0 else values[::-1].copy()
+
+
+def as_given(alphas: Any, results: Tensor) -> Tensor:
+    """Results whose first axis is in the order of `check_alphas`, in the order of the caller's alphas."""
+    values = as_numpy(alphas)
+    return results.flip(0) if values[0] < values[-1] else results
 
 
 def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> None:

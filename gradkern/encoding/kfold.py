@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gradkern import ops
-from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design, weighted_sum
+from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design, rotated, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
 from gradkern.encoding.product import product
@@ -29,6 +29,9 @@ from gradkern.encoding.scored import Scored
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
 _TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
+# Sums of squares of all samples along a direction of a fold, over the fold's own plus the smallest alpha, from which it
+# multiplies Y by coordinates of its own. Folds whose features are not nearly collinear stay under 10.
+_BLUR = 30
 _FEW = 8  # test samples: so few are always predicted
 _PREDICTED = 2**22  # predictions that are formed at a time, or those of one alpha
 _TILE = 64  # rows of the banded M_near that are multiplied at a time
@@ -75,7 +78,7 @@ class FoldFactor:
     `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
     the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
     keeps its precision when a few predictions hardly differ. `own` [n_train, r] are the training samples in coordinates
-    of the fold's own, where features are standardised inside it; B is then own' Y_train.
+    of the fold's own, where features are standardised inside it or nearly collinear; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -128,13 +131,16 @@ class KFold:
     scoring: str
 
 
-def factor_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None) -> KFold:
+def factor_folds(
+    design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None, sharp: bool = False
+) -> KFold:
     """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a].
 
-    Given the features X [n, d], every fold standardises them by its own training samples.
+    Given the features X [n, d], every fold standardises them by its own training samples. `sharp` keeps the digits of
+    float32 in folds whose features are nearly collinear, at the cost of coordinates of their own.
     """
     factors = tuple(
-        _factor_fold(design, fold, alphas, scoring)
+        _factor_fold(design, fold, alphas, scoring, sharp)
         if X is None
         else _factor_fold_standardised(X, design, fold, alphas, scoring)
         for fold in folds.folds
@@ -158,10 +164,13 @@ def join_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, facto
     )
 
 
-def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
-    gram = fold_gram(design, fold, scoring)
+def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
+    gram, Z = fold_gram(design, fold, scoring), design.coordinates
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
-    return factor_gram(gram, spectrum, design.coordinates, alphas)
+    own = None
+    if sharp and Z.dtype == torch.float32 and _is_blurred(design, spectrum, alphas.min()):
+        own = rotated(Z[gram.train], torch.outer(design.root[gram.train], gram.mean), spectrum.vectors)
+    return factor_gram(gram, spectrum, Z, alphas, own)
 
 
 def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
@@ -200,7 +209,7 @@ def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) ->
     )
 
 
-def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -> FoldFactor:
+def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, own: Tensor | None = None) -> FoldFactor:
     """The factor of a fold from the eigenpairs of its training Gram matrix, its test samples being rows of Z [n, q].
 
     Eigenpairs may be those of S gram S for a diagonal S; their vectors are then multiplied by S.
@@ -209,7 +218,7 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -
     sums: Divided | Tensor
     if fold.triangle is None:
         projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
-        sums = _test_sums(projected, fold.root, centre, values, alphas, Z.dtype)
+        sums = _test_sums(projected, fold.root, centre, values, alphas, Z.dtype, keep=own is not None)
     else:
         sums = _divide(fold.triangle @ vectors, vectors.T @ fold.total, centre, values, alphas, Z.dtype, keep=False)
     return FoldFactor(
@@ -219,10 +228,16 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor) -
         test_mass=fold.test_mass,
         train_mass=fold.train_mass,
         vectors=vectors.to(Z.dtype),
-        mean=(vectors.T @ fold.mean).to(Z.dtype),
-        own=None,
+        mean=(vectors.T @ fold.mean if own is None else torch.zeros_like(values)).to(Z.dtype),
+        own=own,
         sums=sums,
     )
+
+
+def _is_blurred(design: Design, spectrum: Spectrum, alpha: Tensor) -> bool:
+    """Whether all samples are so much larger along a direction of the fold that V'(X'Y) would be rounding there."""
+    whole = design.gram.diagonal() @ spectrum.vectors.square()
+    return bool((whole > _BLUR * (spectrum.values + alpha)).any())
 
 
 def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
@@ -291,8 +306,9 @@ def _divide(
         sums=total.to(dtype),
         projected=P.to(dtype) if keep or len(P) < len(centre) else None,
         shrinkage=shrinkage,
-        # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue
-        far_weights=2 * (shrinkage - shrinkage[:, -1:]),
+        # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue; s - c itself
+        # would then be rounding, so it is (l_max - l_j) s_j c
+        far_weights=2 * (values[-1:] - values) * shrinkage * shrinkage[:, -1:],
         differences=M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0),
         near=tuple(terms),
     )

@@ -23,7 +23,34 @@ from gradkern.encoding.metrics import r_squared
 from gradkern.encoding.precision import multiplying
 
 
-class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class Featured(BaseEstimator):  # type: ignore[misc]
+    """An estimator of features X [n, d], which are arrays, data frames or tensors."""
+
+    def _features(self, X: Any, *, reset: bool) -> Array:
+        """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
+        op = type(self).__name__
+        if comes_by_dlpack(X):
+            X = adopt(X)
+        if not isinstance(X, Tensor):
+            if not hasattr(X, "toarray"):  # scikit-learn says what is wrong with sparse ones
+                as_array(op, "X", X)
+            array: Array = validate_data(self, X, reset=reset, ensure_all_finite=False, ensure_min_samples=1)
+            return array
+        check_matrix(op, "X", X)
+        if reset:
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {op} is expecting {self.n_features_in_} features as input"
+            )
+        return X
+
+    def _check_values(self, op: str, features: Array) -> None:
+        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+
+
+class LinearModel(MultiOutputMixin, RegressorMixin, Featured):  # type: ignore[misc]
     """A regression with `coef_` [v, d] and `intercept_` [v], and the parameter `device`."""
 
     def predict(self, X: Any) -> Array:
@@ -53,23 +80,6 @@ class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ign
         r2 = r_squared(ours, theirs, scale)
         return float(torch.where(r2.isnan(), (ours == theirs).all(0).double(), r2).mean())
 
-    def _features(self, X: Any, *, reset: bool) -> Array:
-        """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
-        if comes_by_dlpack(X):
-            X = adopt(X)
-        if not isinstance(X, Tensor):
-            array: Array = validate_data(self, X, reset=reset, ensure_all_finite=False, ensure_min_samples=1)
-            return array
-        op = type(self).__name__
-        check_matrix(op, "X", X)
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {op} is expecting {self.n_features_in_} features as input"
-            )
-        return X
-
     def _predicted(self, op: str, X: Any, fitted: Array, samples: Array | None = None) -> Array:
         """X through `samples` [m, d] if there are any, times coefficients [v, d] or [v, m], and the intercept."""
         features = self._features(X, reset=False)
@@ -77,7 +87,7 @@ class LinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ign
         coef = as_array(op, "coef_", fitted[None] if one_target else fitted)
         intercept = as_array(op, "intercept_", self.intercept_.reshape(1, -1))
         placement = place(op, self.device, X, X=features, coef_=coef)
-        check_finite(op, "X", features)
+        self._check_values(op, features)
         given = load(features, placement)
         with multiplying("float32"):
             if samples is not None:

@@ -75,13 +75,22 @@ def _weighted_moments(Y: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
     return mass, total, weights @ (wide - total / mass).square_(), Y.amin(0), Y.amax(0)
 
 
-def correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson r of the columns of x and y [n, b] in float64; NaN where a column does not vary."""
+def correlation(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Pearson r of the columns of x and y [n, b] in float64, with weights [n]; NaN where a column does not vary."""
     still = constant_columns(x) | constant_columns(y)
+    root = x.new_ones(len(x), dtype=torch.float64) if weights is None else weights.sqrt()
     x, y = x.double(), y.double()
-    x, y = x - x.mean(0), y - y.mean(0)
+    if weights is not None:
+        x, y = x * root[:, None], y * root[:, None]
+    return torch.where(still, torch.nan, correlation_of_rows(root, x, y))
+
+
+def correlation_of_rows(root: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Pearson r of columns [n, b] in float64 whose rows were multiplied by the `root` [n] of their weights."""
+    unit = root / root.norm()
+    x, y = x - torch.outer(unit, unit @ x), y - torch.outer(unit, unit @ y)
     norms = x.square().sum(0).sqrt() * y.square().sum(0).sqrt()
-    return (x * y).sum(0) / torch.where(still, torch.nan, norms)
+    return (x * y).sum(0) / torch.where(norms > 0, norms, torch.nan)
 
 
 def r_squared(y: Tensor, yhat: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -8,12 +8,13 @@ from gradkern.encoding.design import make_design
 from gradkern.encoding.inputs import (
     Array,
     as_array,
-    as_numpy,
+    as_given,
     as_targets,
     check_alphas,
     check_finite,
     check_matrix,
     check_weights,
+    column_names,
     load,
     place,
 )
@@ -60,7 +61,7 @@ def ridge_path(
     placement = place(op, device, X, X=features, Y=responses)
     penalties = torch.from_numpy(check_alphas(op, alphas)).to(placement.device)
     given = check_weights(op, sample_weight, features.shape[0])
-    check_finite(op, "X", features)
+    check_finite(op, "X", features, column_names(X))
     check_finite(op, "Y", responses)
     weights = None if given is None else torch.from_numpy(given).to(placement.device)
     design = make_design(load(features, placement), fit_intercept, weights)
@@ -70,9 +71,7 @@ def ridge_path(
     cross = design.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * design.root[:, None].to(Y0.dtype))
     coef = placement.empty(len(penalties), Y0.shape[1], features.shape[1])
     intercept = placement.empty(len(penalties), Y0.shape[1])
-    if float(as_numpy(alphas)[0]) != float(penalties[0]):
-        penalties = penalties.flip(0)
-    for number, alpha in enumerate(penalties):
+    for number, alpha in enumerate(as_given(alphas, penalties)):
         placed = cross / (design.values[:, None] + alpha).to(Y0.dtype)
         coefficients = design.to_features(placed)
         coef[number] = coefficients.T

@@ -14,10 +14,9 @@ from gradkern.encoding.folds import Folds, subset
 from gradkern.encoding.inputs import (
     Array,
     Targets,
-    as_numpy,
+    as_given,
     as_targets,
     check_choice,
-    check_finite,
     check_memory,
     check_sample_count,
     check_weights,
@@ -164,7 +163,7 @@ class RidgeCV(LinearModel):
         if weights is not None:
             kept = np.flatnonzero(weights)
             folds, weights = folds and subset(op, folds, kept), weights[kept]
-        check_finite(op, "X", features, getattr(self, "feature_names_in_", None))
+        self._check_values(op, features)
         scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
         with torch.no_grad(), multiplying("float32"):
             fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), scale, self.coef)
@@ -250,8 +249,6 @@ class RidgeCV(LinearModel):
         elif samples is not None:
             self.dual_coef_, self.X_fit_ = fitted, hand_back(samples)
         if self.store_scores:
-            all_of_them = scores.whole(v).T
-            descend = float(as_numpy(self.alphas)[0]) == float(solver.alphas[0])
-            order = all_of_them if descend else all_of_them.flip(0)
+            order = as_given(self.alphas, scores.whole(v).T)
             self.scores_ = hand_back(order[:, 0] if one_target else order)
         tally.warn(type(self).__name__, stacklevel=4)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.encoding.folds import Folds, Indices, check_groups, resolve_folds
+from gradkern.encoding.folds import Indices, check_groups, resolve_folds, subset
 from gradkern.encoding.inputs import (
     Array,
     Placement,
@@ -21,6 +20,8 @@ from gradkern.encoding.inputs import (
     check_finite,
     check_matrix,
     check_sample_count,
+    check_weights,
+    column_names,
     load,
     place,
 )
@@ -49,6 +50,7 @@ def cross_val_score(
     cv: Any = 5,
     inner_cv: Any = 5,
     groups: Any = None,
+    sample_weight: Any = None,
     scoring: str = "r",
     selection: str = "kfold",
     standardise: bool = False,
@@ -65,6 +67,7 @@ def cross_val_score(
     inner_cv : inner folds, for ``selection="kfold"``: int or scikit-learn splitter
     groups : [n] labels that neither the outer nor the inner folds may split ("loo" and "gcv" choose alpha
         without looking at them)
+    sample_weight : [n] weights, not negative: a weight of w counts as w samples, in every choice, fit and score
     scoring : score of the held-out samples of a fold, "r" (Pearson) or "r2"
     selection : how alpha is chosen, as in `RidgeCV`
     standardise : whether every fit divides each feature by its standard deviation in the fit's training samples
@@ -94,11 +97,8 @@ def cross_val_score(
     if standardise and selection != "kfold":
         raise ValueError(f"{op}: standardise needs selection='kfold', got selection={selection!r}")
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
-    if not spaces:
-        raise ValueError(f"{op}: X must hold at least one feature space, got none")
-    splits = _Splits(cv, inner_cv, groups)
-    nested = {name: _nest(op, space, Y, choice, splits, device, standardise, name) for name, space in spaces.items()}
-    scores = {name: each.placement.empty(len(each.folds), each.responses.shape[1]) for name, each in nested.items()}
+    nested = _nest(op, spaces, Y, choice, _Splits(cv, inner_cv, groups, sample_weight), device, standardise)
+    scores = {name: each.placement.empty(len(each.outer), each.responses.shape[1]) for name, each in nested.items()}
     first = next(iter(nested.values()))
     with multiplying("float32"):
         for columns, part in _parts(first.responses):
@@ -128,6 +128,7 @@ def cross_val_predict(
     cv: Any = 5,
     inner_cv: Any = 5,
     groups: Any = None,
+    sample_weight: Any = None,
     selection: str = "kfold",
     device: Any = None,
 ) -> Array:
@@ -137,9 +138,8 @@ def cross_val_predict(
 
     Parameters
     ----------
-    X, Y, alphas, cv, inner_cv, groups, selection, device : as in `cross_val_score`; the outer folds must hold
-    out
-        every sample exactly once
+    X, Y, alphas, cv, inner_cv, groups, sample_weight, selection, device : as in `cross_val_score`, but X is one feature
+        space, and the outer folds must hold out every sample exactly once. A sample of weight 0 is predicted too.
 
     Returns
     -------
@@ -159,16 +159,17 @@ def cross_val_predict(
     (60, 3)
     """
     op = "cross_val_predict"
-    choice, splits = make_choice(op, alphas, selection, "r2"), _Splits(cv, inner_cv, groups)
-    nested = _nest(op, X, Y, choice, splits, device)
+    splits = _Splits(cv, inner_cv, groups, sample_weight)
+    nested = _nest(op, {"X": X}, Y, make_choice(op, alphas, selection, "r2"), splits, device)["X"]
     check_finite(op, "Y", nested.responses)
-    if not nested.folds.tested_once:
-        raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
     predictions = nested.placement.empty(*nested.responses.shape)
     with multiplying("float32"):
         for part in _held_out(nested):
-            rows = torch.from_numpy(nested.folds.folds[part.fold].test).to(predictions.device)
-            predictions[rows, part.columns] = part.predictions.to(predictions.device)
+            rows = torch.from_numpy(nested.outer[part.fold].test).to(predictions.device)
+            found = part.predictions
+            if not bool(found.isfinite().all()):
+                raise ValueError(f"{op}: X and Y must be smaller, or float64: predictions overflow {found.dtype}")
+            predictions[rows, part.columns] = found.to(predictions.device)
     return nested.placement.hand_back(predictions[:, 0] if nested.one_target else predictions)
 
 
@@ -218,20 +219,31 @@ class _Splits:
     cv: Any
     inner_cv: Any
     groups: Any
+    sample_weight: Any
+
+
+@dataclass(frozen=True)
+class _Outer:
+    """One outer fold: samples to fit on, how alpha is chosen among them, and samples held out, with their weights."""
+
+    train: Indices
+    test: Indices
+    choice: Choice
+    train_weights: Tensor | None
+    test_weights: Tensor | None
 
 
 @dataclass(frozen=True)
 class _Nested:
-    """Checked arrays, outer folds, and for each of them how alpha is chosen inside it; `op` opens error messages."""
+    """Checked arrays of one feature space, and the outer folds; `op` opens error messages."""
 
     op: str
     features: Array
     responses: Array
     one_target: bool
     placement: Placement
-    folds: Folds
-    choices: tuple[Choice, ...]
-    fitting: Fitting
+    outer: tuple[_Outer, ...]
+    standardise: bool
     first: int = 0  # number of the first target, where the responses are a part
 
 
@@ -251,47 +263,82 @@ class _HeldOut:
 
 
 def _nest(
-    op: str, X: Any, Y: Any, choice: Choice, splits: _Splits, device: Any, standardise: bool = False, name: str = "X"
-) -> _Nested:
-    """Check everything before any work."""
-    features = as_array(op, name, X)
-    check_matrix(op, name, features)
-    n = features.shape[0]
+    op: str, spaces: dict[str, Any], Y: Any, choice: Choice, splits: _Splits, device: Any, standardise: bool = False
+) -> dict[str, _Nested]:
+    """Check everything before any work. All spaces have the same folds, whatever the splitter draws."""
+    if not spaces:
+        raise ValueError(f"{op}: X must hold at least one feature space, got none")
+    features = {name: as_array(op, name, space) for name, space in spaces.items()}
+    for name, each in features.items():
+        check_matrix(op, name, each)
+    first, *others = features
+    n = features[first].shape[0]
+    for name in others:
+        if features[name].shape[0] != n:
+            raise ValueError(
+                f"{op}: all feature spaces must have the same number of samples, got {n} in {first} and "
+                f"{features[name].shape[0]} in {name}"
+            )
     responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, X, **{name: features, "Y": responses})
+    placements = {
+        name: place(op, device, spaces[name], **{name: each, "Y": responses}) for name, each in features.items()
+    }
+    outer = _outer_folds(op, n, choice, splits)
+    for name, each in features.items():
+        check_finite(op, name, each, column_names(spaces[name]))
+    return {
+        name: _Nested(op, each, responses, one_target, placements[name], outer, standardise)
+        for name, each in features.items()
+    }
+
+
+def _outer_folds(op: str, n: int, choice: Choice, splits: _Splits) -> tuple[_Outer, ...]:
+    """The outer folds, and inside each of them the inner ones, of the samples that have a weight."""
+    weights = check_weights(op, splits.sample_weight, n)
+    scored = op == "cross_val_score"
     # a score needs two held-out samples, a prediction one
-    resolve = selection_folds if op == "cross_val_score" else resolve_folds
-    folds = resolve(op, splits.cv, n, splits.groups)
+    folds = (selection_folds if scored else resolve_folds)(op, splits.cv, n, splits.groups)
+    if not (scored or folds.tested_once):
+        raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
     if hasattr(splits.inner_cv, "__iter__"):
         raise TypeError(
             f"{op}: inner_cv must be an int or a scikit-learn splitter (it splits each training fold), "
             f"got {splits.inner_cv!r}"
         )
     labels = None if splits.groups is None else check_groups(op, splits.groups, n)
-    choices = tuple(_inner_choice(op, choice, splits.inner_cv, fold.train, labels) for fold in folds.folds)
-    check_finite(op, name, features)
-    return _Nested(op, features, responses, one_target, placement, folds, choices, Fitting(standardise=standardise))
-
-
-def _inner_choice(op: str, choice: Choice, inner_cv: Any, train: Indices, labels: NDArray[Any] | None) -> Choice:
-    """How alpha is chosen on the training samples of one outer fold."""
-    if choice.selection != "kfold":
-        check_sample_count(op, len(train))
-        return choice
-    groups = None if labels is None else labels[train]
-    return replace(choice, folds=selection_folds(op, inner_cv, len(train), groups, argument="inner_cv"))
+    if weights is not None:
+        subset(op, folds, np.flatnonzero(weights))  # are enough left?
+    outer = []
+    for train, test in ((fold.train, fold.test) for fold in folds.folds):
+        inner = None
+        if choice.selection == "kfold":
+            groups = None if labels is None else labels[train]
+            inner = selection_folds(op, splits.inner_cv, len(train), groups, argument="inner_cv")
+        if weights is None:
+            train_weights = test_weights = None
+        else:
+            kept = np.flatnonzero(weights[train])
+            inner, train = inner and subset(op, inner, kept), train[kept]
+            test = test[weights[test] > 0] if scored else test
+            train_weights, test_weights = (torch.from_numpy(weights[part]) for part in (train, test))
+        if inner is None:
+            check_sample_count(op, len(train))
+        outer.append(_Outer(train, test, replace(choice, folds=inner), train_weights, test_weights))
+    return tuple(outer)
 
 
 @torch.no_grad()
 def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
     """Fit each outer fold on its training samples alone and predict what it holds out, block by block."""
     placement = nested.placement
-    for number, (fold, choice) in enumerate(zip(nested.folds.folds, nested.choices, strict=True)):
-        solver = factor(load(nested.features, placement, fold.train), choice, nested.fitting)
+    for number, fold in enumerate(nested.outer):
+        weights = None if fold.train_weights is None else fold.train_weights.to(placement.device)
+        fitting = Fitting(standardise=nested.standardise, weights=weights)
+        solver = factor(load(nested.features, placement, fold.train), fold.choice, fitting)
         tested = load(nested.features, placement, fold.test) - solver.design.offset
         held_out = Targets(nested.responses, placement, fold.test, nested.op, nested.first)
         trained = Targets(nested.responses, placement, fold.train, nested.op, nested.first)
-        for block in solve(solver, trained, None, choice.shared):
+        for block in solve(solver, trained, None, shared=False):
             explained = tested @ block.coefficients
             intercept = block.at_offset.to(tested.dtype)
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
@@ -309,9 +356,12 @@ def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
 def _score_part(nested: _Nested, scoring: str, scores: Tensor) -> None:
     """Into scores [f, v]."""
     for part in _held_out(nested):
+        weights = nested.outer[part.fold].test_weights
+        if weights is not None:
+            weights = weights.to(part.responses.device)
         scores[part.fold, part.columns] = (
             # r without the intercept: beside it, what a large alpha leaves would be rounded away
-            correlation(part.responses, part.explained)
+            correlation(part.responses, part.explained, weights)
             if scoring == "r"
-            else r_squared(part.responses, part.predictions)
+            else r_squared(part.responses, part.predictions, weights)
         )

@@ -136,7 +136,7 @@ def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
     score: Callable[[Tensor], Scored]
     n, q = design.coordinates.shape
     if folds is not None:
-        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None)
+        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None, sharp=True)
         score = partial(score_folds, kfold)
         held = 6 * n + (len(folds) + 11) * q
     else:
