@@ -39,11 +39,9 @@ def problem(kind):
 
 
 def requesting(kind, **options):
-    """An estimator that asks for groups, and for weights where it takes them; and what to pass."""
-    model = kind(alphas=ALPHAS, **options).set_fit_request(groups=True)
-    if kind is BandedRidgeCV:
-        return model, {"groups": GROUPS}
-    model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    """An estimator that asks for groups and weights, and what to pass."""
+    model = kind(alphas=ALPHAS, **options).set_fit_request(groups=True, sample_weight=True)
+    model.set_score_request(sample_weight=True)
     return model, {"groups": GROUPS, "sample_weight": WEIGHTS}
 
 
@@ -61,17 +59,16 @@ def test_cross_validate_routes_to_every_fit_and_score(kind, routing):
     for number, (train, test) in enumerate(GroupKFold(3).split(X, groups=GROUPS)):
         alone = clone(model).fit(X[train], y[train], **{name: each[train] for name, each in params.items()})
         np.testing.assert_array_equal(found["estimator"][number].coef_, alone.coef_)
-        weights = {"sample_weight": WEIGHTS[test]} if "sample_weight" in params else {}
-        assert found["test_score"][number] == alone.score(X[test], y[test], **weights)
+        assert found["test_score"][number] == alone.score(X[test], y[test], sample_weight=WEIGHTS[test])
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_pipelines_and_searches_route_too(kind, routing):
     X, y = problem(kind)
     model, params = requesting(kind, cv=3)
-    scaler = StandardScaler().set_fit_request(sample_weight="sample_weight" in params)
+    scaler = StandardScaler().set_fit_request(sample_weight=True)
     piped = make_pipeline(scaler, model).fit(X, y, **params)
-    scaled = scaler.fit_transform(X, sample_weight=params.get("sample_weight"))
+    scaled = scaler.fit_transform(X, sample_weight=WEIGHTS)
     alone = clone(model).fit(scaled, y, **params)
     np.testing.assert_array_equal(piped[-1].coef_, alone.coef_)
     step = kind.__name__.lower()

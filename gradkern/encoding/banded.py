@@ -63,7 +63,7 @@ class BandedRidgeCV(LinearModel):
         multiples of 1/s, for the largest s that makes at most m of them; its corners are single bands.
     seed : of the random ratios
     device : where to compute; by default where X lives. Results go back to where X lives.
-    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB. The
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB, 4 GiB on a GPU. The
         eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as much; a
         single ratio takes what it needs.
 
@@ -207,7 +207,8 @@ class BandedRidgeCV(LinearModel):
         start = 0
         for part, width in zip(parts, self._widths, strict=True):
             columns = slice(start, start + width)
-            part[:] = load(features, placement, columns=columns) @ load(coef, placement, columns=columns).T
+            with multiplying("float32"):
+                part[:] = load(features, placement, columns=columns) @ load(coef, placement, columns=columns).T
             start += width
         return placement.hand_back(parts[..., 0] if one_target else parts)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gradkern.encoding.design import Design, gram_of, weighted_sum
+from gradkern.encoding.design import Design, centre, gram_of, rotated, weighted_sum
 from gradkern.encoding.folds import Fold, Folds
-from gradkern.encoding.kfold import FoldFactor, KFold, as_index
+from gradkern.encoding.kfold import FoldFactor, KFold, fold_gram, join_folds
 from gradkern.encoding.product import product
 
 # Bounds above which eigenpairs are used: on the condition of G + a0 I (beyond it: a tiny alpha on features that repeat
@@ -28,7 +28,6 @@ MOST_AMPLIFIED = 1e4
 _WIDE = 4096
 _MORE_PRODUCTS = 1.25
 _SHARE_OF_MEMORY = 0.25
-_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,8 @@ def whiten(X: Tensor, intercept: bool, weights: Tensor | None, alpha: float) -> 
     None where G + alpha I has a condition above `MOST_CONDITION`, by the product of the 1-norms of it and of W.
     """
     d = X.shape[1]
-    root = X.new_ones(len(X), dtype=torch.float64) if weights is None else weights.sqrt()
-    mass = root.square().sum()
-    offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(d)
-    rows = X - offset if intercept else X
-    if weights is not None:
-        rows = rows * root[:, None].to(X.dtype)
-    leftover = weighted_sum(rows, root) / mass if intercept else offset.double()
+    centred = centre(X, intercept, weights)
+    rows, root, mass, leftover = centred.rows, centred.root, centred.mass, centred.leftover
     gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
     gram.diagonal().add_(alpha)
     lower, failed = torch.linalg.cholesky_ex(gram)
@@ -107,10 +101,7 @@ def whiten(X: Tensor, intercept: bool, weights: Tensor | None, alpha: float) -> 
     condition = torch.linalg.matrix_norm(gram, 1) * torch.linalg.matrix_norm(penalty, 1)
     if not bool(condition <= MOST_CONDITION):
         return None
-    coordinates = torch.empty_like(rows)
-    for start in range(0, len(rows), _ROWS):
-        part = slice(start, start + _ROWS)
-        coordinates[part] = (rows[part].double() - torch.outer(root[part], leftover)) @ inverse.T
+    coordinates = rotated(rows, torch.outer(root, leftover), inverse.T)
     design = Design(
         coordinates=coordinates,
         root=root,
@@ -118,7 +109,7 @@ def whiten(X: Tensor, intercept: bool, weights: Tensor | None, alpha: float) -> 
         mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(leftover),
         gram=gram_of(coordinates),
         values=leftover[:0],
-        offset=offset,
+        offset=centred.offset,
         leftover=leftover,
         leftover_placed=inverse @ leftover,
         divisor=None,
@@ -139,42 +130,28 @@ def factor_folds_by_cholesky(whitened: Whitened, folds: Folds, alphas: Tensor, s
         if factor is None:
             return None
         factors.append(factor)
-    Z, root, mean = design.coordinates, design.root, design.mean.to(design.coordinates.dtype)
-    return KFold(Z, root, design.weighted, mean, alphas, tuple(factors), folds.partition, design.intercept, scoring)
+    return join_folds(design, folds, alphas, scoring, factors)
 
 
 def _factor_fold(whitened: Whitened, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor | None:
-    design, Z = whitened.design, whitened.design.coordinates
-    test, train = as_index(fold.test, Z), as_index(fold.train, Z)
-    tested, root = Z[test].double(), design.root[test]
-    test_mass = root.square().sum()
-    if fold.complement:
-        train_mass = design.root.square().sum() - test_mass
-        train_sum = design.root.square().sum() * design.mean - root @ tested
-        gram = design.gram - tested.T @ tested
-    else:
-        train_mass = design.root[train].square().sum()
-        train_sum, gram = weighted_sum(Z[train], design.root[train]), gram_of(Z[train])
-    mean = train_sum / train_mass if design.intercept else torch.zeros_like(train_sum)
-    gram.sub_(torch.outer(mean, train_mass * mean))
-    centre = mean if scoring == "r2" else root @ tested / test_mass
-    centred = tested - torch.outer(root, centre)
-    lower, failed = torch.linalg.cholesky_ex(gram + alphas[-1] * whitened.penalty)
+    Z, held = whitened.design.coordinates, fold_gram(whitened.design, fold, scoring)
+    centred = Z[held.test].double() - torch.outer(held.root, held.centre)
+    lower, failed = torch.linalg.cholesky_ex(held.gram + alphas[-1] * whitened.penalty)
     amplified = torch.linalg.matrix_norm(torch.cholesky_inverse(lower), 1)
     if int(failed) or not bool(amplified <= MOST_AMPLIFIED):
         return None
     predictors = Z.new_empty((len(alphas), *centred.shape))
     for number, alpha in enumerate(alphas):
-        lower = torch.linalg.cholesky(gram + alpha * whitened.penalty)
+        lower = torch.linalg.cholesky(held.gram + alpha * whitened.penalty)
         predictors[number] = torch.cholesky_solve(centred.T, lower).T
     return FoldFactor(
-        test=test,
-        train=train,
-        complement=fold.complement,
-        test_mass=float(test_mass),
-        train_mass=float(train_mass),
+        test=held.test,
+        train=held.train,
+        complement=held.complement,
+        test_mass=held.test_mass,
+        train_mass=held.train_mass,
         vectors=Z[:0],
-        mean=mean.to(Z.dtype),
+        mean=held.mean.to(Z.dtype),
         own=None,
         sums=predictors,
         rotated=False,

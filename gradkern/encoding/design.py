@@ -79,17 +79,28 @@ class Design:
         return placed
 
 
-def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, standardise: bool = False) -> Design:
-    """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
+@dataclass(frozen=True)
+class CentredRows:
+    """X [n, d] about `offset` [d], over `divisor` [d] if standardised, times `root` [n], the weights' square roots.
 
-    Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
-    U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
+    `mass` is the sum of the weights, `leftover` [d] the rows' weighted mean in float64: what `offset`, in the dtype of
+    X, is off by.
     """
-    n, d = X.shape
-    root = X.new_ones(n, dtype=torch.float64) if weights is None else weights.sqrt()
+
+    rows: Tensor
+    root: Tensor
+    mass: Tensor
+    offset: Tensor
+    leftover: Tensor
+    divisor: Tensor | None
+
+
+def centre(X: Tensor, intercept: bool, weights: Tensor | None, standardise: bool = False) -> CentredRows:
+    """Centre features [n, d] about their mean rounded to their dtype; without intercept about zero."""
+    root = X.new_ones(len(X), dtype=torch.float64) if weights is None else weights.sqrt()
     mass = root.square().sum()
     # rounding the mean costs nothing: what it leaves is accounted for exactly, in `leftover`
-    offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(d)
+    offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(X.shape[1])
     rows = X - offset if intercept else X
     divisor = _deviations(rows, root) if standardise else None
     if divisor is not None:
@@ -97,6 +108,18 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
     if weights is not None:
         rows = rows * root[:, None].to(X.dtype)
     leftover = weighted_sum(rows, root) / mass if intercept else offset.double()
+    return CentredRows(rows, root, mass, offset, leftover, divisor)
+
+
+def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, standardise: bool = False) -> Design:
+    """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
+
+    Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
+    U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
+    """
+    n, d = X.shape
+    centred = centre(X, intercept, weights, standardise)
+    rows, root, mass, leftover, divisor = centred.rows, centred.root, centred.mass, centred.leftover, centred.divisor
     outward: tuple[Tensor, ...]
     if n > d:
         gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
@@ -120,7 +143,7 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
         mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(spectrum.values),
         gram=gram_of(coordinates),
         values=spectrum.values,
-        offset=offset,
+        offset=centred.offset,
         leftover=leftover if divisor is None else leftover * divisor,
         leftover_placed=placed,
         divisor=divisor,

@@ -57,7 +57,7 @@ class RidgeCV(LinearModel):
     coef : "primal"; "dual", coefficients of the samples, smaller where there are fewer of them than features; or "none"
     store_scores : whether to keep the scores of all alphas
     device : where to compute; by default where X lives. Results go back to where X lives.
-    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB, 4 GiB on a GPU
     precision : how float32 is multiplied by what has v targets; all d x d work stays float64
         "float32", whatever the process was told elsewhere; or less on request, for float32 X and Y. "tf32", on a GPU
         of compute capability 8.0, rounds factors to 11 bits: R2 at the best alpha moved by up to 1e-4 (7e-4 where they

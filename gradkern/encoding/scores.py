@@ -27,6 +27,7 @@ from gradkern.encoding.inputs import (
 )
 from gradkern.encoding.metrics import correlation, r_squared
 from gradkern.encoding.precision import multiplying
+from gradkern.encoding.product import product
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import (
     SCORINGS,
@@ -339,7 +340,7 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
         held_out = Targets(nested.responses, placement, fold.test, nested.op, nested.first)
         trained = Targets(nested.responses, placement, fold.train, nested.op, nested.first)
         for block in solve(solver, trained, None, shared=False):
-            explained = tested @ block.coefficients
+            explained = product(tested, block.coefficients)
             intercept = block.at_offset.to(tested.dtype)
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
 

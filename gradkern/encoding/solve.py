@@ -23,7 +23,7 @@ from gradkern.encoding.stream import Gpu, Piece, TargetStream, blocks_of
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
 _EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
-_WORKING_SET_BYTES = 256 * 2**20
+_WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
 
@@ -178,7 +178,7 @@ def target_blocks(
     bytes_per_target: int, device: torch.device, n_targets: int, max_memory: int | None
 ) -> Iterator[slice]:
     """Ranges of targets that take at most so many bytes, or the engine's own limit where None are given."""
-    memory = _WORKING_SET_BYTES if max_memory is None else max_memory
+    memory = _WORKING_SET_BYTES[device.type] if max_memory is None else max_memory
     size = max(1, min(_MOST_TARGETS[device.type], memory // bytes_per_target))
     for start in range(0, n_targets, size):
         yield slice(start, min(start + size, n_targets))
