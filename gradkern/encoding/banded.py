@@ -63,9 +63,9 @@ class BandedRidgeCV(LinearModel):
         multiples of 1/s, for the largest s that makes at most m of them; its corners are single bands.
     seed : of the random ratios
     device : where to compute; by default where X lives. Results go back to where X lives.
-    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB, 4 GiB on a GPU. The
-        eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as much; a
-        single ratio takes what it needs.
+    max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB, 4 GiB on a
+        GPU. The eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as
+        much; a single ratio takes what it needs.
 
     Attributes
     ----------

@@ -166,7 +166,8 @@ def variance_partition(
     inner_cv : inner folds: int or scikit-learn splitter
     groups : [n] labels that neither outer nor inner folds may split
     device : where to compute; by default where the first band lives
-    max_memory : bytes that a block of targets may take beside the features, Y and the results; by default 256 MiB, 4 GiB on a GPU
+    max_memory : bytes that a block of targets may take beside the features, Y and the results; by default 256 MiB, on a
+        GPU 4 GiB
 
     Returns
     -------
