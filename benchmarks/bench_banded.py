@@ -57,6 +57,7 @@ def fit_gradkern(case: BandedCase, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
 
 
 def fit_himalaya(case: BandedCase, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Penalties [v, bands] and scores [v, m]."""
     from himalaya.backend import set_backend
     from himalaya.scoring import r2_score
 
@@ -73,7 +74,7 @@ def fit_himalaya(case: BandedCase, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
     }
     groups = np.repeat(np.arange(len(case.bands)), case.bands)
     model = himalaya.GroupRidgeCV(groups=groups, fit_intercept=True, cv=5, solver_params=params).fit(x, y)
-    return torch.exp(-model.deltas_.T), model.cv_scores_.amax(0)
+    return torch.exp(-model.deltas_.T), model.cv_scores_.T
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -83,9 +84,10 @@ def test_banded(case: BandedCase, compare: Compare) -> None:
     x, y = case.inputs()
     some = y[:, :: case.v // 300].contiguous()
     (ours, our_scores), (theirs, their_scores) = fit_gradkern(case, x, some), fit_himalaya(case, x, some)
-    torch.testing.assert_close(our_scores, their_scores, rtol=0, atol=1e-5)
-    # the rest are ties: neighbours on the grid
-    agreement = float((ours / theirs - 1).abs().amax(1).lt(1e-3).float().mean())
+    first, second = their_scores.topk(2).values.T
+    torch.testing.assert_close(our_scores, first, rtol=0, atol=1e-5)
+    decided = first - second > 1e-5  # between ratios; the rest are ties, as are neighbours among alphas
+    agreement = float((ours / theirs - 1).abs().amax(1)[decided].lt(1e-3).float().mean())
     assert agreement >= 0.99
     what: dict[str, Any] = {"case": str(case), "threads": threads, "impl": "himalaya", "rival": "gradkern"}
     what["same_penalties"] = agreement
