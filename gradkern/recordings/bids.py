@@ -31,8 +31,8 @@ def load_bids(
     folder : the data set's, with the raw events in `sub-<subject>`
     subject, task : labels, without "sub-" and "task-"
     image : the column of the events that names the image
-    space : of the preprocessed files: "T1w", "MNI152NLin2009cAsym" and the like, "fsaverage" and the like (surfaces), or
-        "fsLR" (grayordinates)
+    space : of the preprocessed files: "T1w", "MNI152NLin2009cAsym" and the like, "fsaverage" and the like (surfaces),
+        or "fsLR" (grayordinates)
     derivatives : folder of the preprocessed files inside the data set's
     mask : for volumes; by default the brain mask of the first run
     delay : in s after onset
@@ -86,8 +86,8 @@ def _preprocessed(op: str, home: Path, events: Path, space: str) -> Path | tuple
     if sides[0] and sides[1]:
         return sides[0][0], sides[1][0]
     raise FileNotFoundError(
-        f"{op}: {folder} must hold {stem}_space-{space}_*desc-preproc_bold.nii.gz, *_hemi-L|R_space-{space}_*bold.func.gii "
-        f"or *_space-{space}_*bold.dtseries.nii; get it from {_SOURCE}"
+        f"{op}: {folder} must hold {stem}_space-{space}_*desc-preproc_bold.nii.gz, "
+        f"*_hemi-L|R_space-{space}_*bold.func.gii or *_space-{space}_*bold.dtseries.nii; get it from {_SOURCE}"
     )
 
 
