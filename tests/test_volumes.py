@@ -206,7 +206,10 @@ class TestSurfaces:
             np.asarray(found.responses), self.expected(np.concatenate([left, right], 1)), atol=1e-4
         )
         assert found.labels == ("left.0", "left.1", "left.2", "left.3", "right.0", "right.1", "right.2")
-        silent = tuple(self.gifti(path, series, step=None) for path, series in zip(pair, (left, right), strict=True))
+        silent = (
+            self.gifti(tmp_path / "ls.func.gii", left, step=None),
+            self.gifti(tmp_path / "rs.func.gii", right, step=None),
+        )
         with pytest.raises(ValueError, match="says that a volume takes None s; give repetition_time"):
             load_bold([(silent, self.table(tmp_path))], "stim_file", subject="s")
         given = load_bold([(silent, self.table(tmp_path))], "stim_file", subject="s", repetition_time=2.0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradkern.recordings.files import fingerprint
 from gradkern.recordings.recording import Excluded, Recording
+from gradkern.recordings.responses import Whole
 from gradkern.recordings.series import existing, masked, open_series, voxels
 
 _SHORTEST = 0.05  # s: no scanner repeats so fast; a header that says less means other units than it says
@@ -118,7 +119,7 @@ def load_bold(
     if not sum(map(len, parts)):
         raise ValueError(f"{op}: presentations must lie inside the runs, got {lost} outside and none inside")
     responses = np.concatenate(parts)
-    measured = np.isfinite(responses).all(0)
+    measured: NDArray[np.bool_] = np.asarray(np.isfinite(responses).all(0))
     history = (f"{len(runs)} runs, {delay:g} s after onset",)
     units = "percent of the run's mean"
     recording = _recording(responses, pd.concat(rows), targets, measured, subject, units, files, history)
@@ -142,7 +143,7 @@ def _recording(
     else:
         names, ids = np.unique(shown.astype(str), return_inverse=True)
     return Recording(
-        responses=responses[:, measured],
+        responses=Whole(responses[:, measured]),
         presentations=rows.assign(image=ids).drop(columns="name"),
         targets=targets[measured],
         subject=subject,
