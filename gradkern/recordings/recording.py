@@ -134,6 +134,10 @@ class Recording:
             columns = slice(start, min(start + step, v))
             yield columns, self.responses.columns(columns)
 
+    def leave_out(self, excluded: Excluded) -> Self:
+        """Write down what a reader has left out."""
+        return replace(self, excluded=(*self.excluded, excluded))
+
     def select_targets(self, where: Any, reason: str) -> Self:
         """Some targets: bool [v], or their places.
 

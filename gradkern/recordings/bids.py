@@ -1,0 +1,109 @@
+"""Preprocessed runs of a BIDS data set, as fMRIPrep and DeepPrep lay them out."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gradkern.recordings.files import Folder
+from gradkern.recordings.recording import Recording
+from gradkern.recordings.volumes import load_bold
+
+_SOURCE = "the data set (events) or a run of fMRIPrep or DeepPrep (derivatives)"
+_SESSION = re.compile(r"_ses-([^_]+)_")
+
+
+def load_bids(
+    folder: Any,
+    subject: str,
+    task: str,
+    image: str,
+    *,
+    space: str,
+    derivatives: str = "derivatives/fmriprep",
+    mask: Any = None,
+    delay: float = 5.5,
+) -> Recording:
+    """All runs of a task, some seconds after each onset: see `load_bold`.
+
+    Parameters
+    ----------
+    folder : the data set's, with the raw events in `sub-<subject>`
+    subject, task : labels, without "sub-" and "task-"
+    image : the column of the events that names the image
+    space : of the preprocessed files: "T1w", "MNI152NLin2009cAsym" and the like, "fsaverage" and the like (surfaces),
+        or "fsLR" (grayordinates)
+    derivatives : folder of the preprocessed files inside the data set's
+    mask : for volumes; by default the brain mask of the first run
+    delay : in s after onset
+
+    Returns
+    -------
+    Recording : sessions are numbered in the order of their names. Times are those that slices were brought to
+        ("StartTime" beside the run).
+
+    Raises
+    ------
+    FileNotFoundError : no events, or no preprocessed file for one
+    ValueError : several files for one run, or runs that stand for different times
+    """
+    op = "load_bids"
+    data = Folder(op, folder, _SOURCE)
+    events = sorted((data.root / f"sub-{subject}").glob(f"**/func/*_task-{task}_*events.tsv"))
+    if not events:
+        data.file(f"sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv")
+    home = data.root / derivatives / f"sub-{subject}"
+    found = [_preprocessed(op, home, path, space) for path in events]
+    starts = {_start_time(each) for each in found}
+    if len(starts) > 1:
+        raise ValueError(f"{op}: runs must have one StartTime, got {sorted(starts)}")
+    if mask is None and not isinstance(found[0], tuple) and not found[0].name.endswith(".dtseries.nii"):
+        mask = _beside(op, found[0], "_desc-preproc_bold.nii.gz", "_desc-brain_mask.nii.gz")
+    names = [match.group(1) if (match := _SESSION.search(path.name)) else "" for path in events]
+    order = sorted(set(names))
+    return load_bold(
+        list(zip(found, events, strict=True)),
+        image,
+        subject=f"sub-{subject}",
+        mask=mask,
+        delay=delay,
+        start_time=starts.pop(),
+        sessions=[order.index(name) + 1 for name in names],
+    )
+
+
+def _preprocessed(op: str, home: Path, events: Path, space: str) -> Path | tuple[Path, Path]:
+    """The file of a run: a volume, both hemispheres, or grayordinates."""
+    stem, folder = events.name.removesuffix("_events.tsv"), home / events.relative_to(_subject(events)).parent
+    volumes = sorted(folder.glob(f"{stem}_space-{space}_*desc-preproc_bold.nii.gz"))
+    volumes += sorted(folder.glob(f"{stem}_space-{space}_*bold.dtseries.nii"))
+    sides = [sorted(folder.glob(f"{stem}_*hemi-{side}_*space-{space}_*bold.func.gii")) for side in "LR"]
+    if len(volumes) > 1 or any(len(each) > 1 for each in sides):
+        names = [path.name for path in (*volumes, *sides[0], *sides[1])]
+        raise ValueError(f"{op}: {stem} must have one preprocessed file in space {space!r}, got {names}")
+    if volumes:
+        return volumes[0]
+    if sides[0] and sides[1]:
+        return sides[0][0], sides[1][0]
+    raise FileNotFoundError(
+        f"{op}: {folder} must hold {stem}_space-{space}_*desc-preproc_bold.nii.gz, "
+        f"*_hemi-L|R_space-{space}_*bold.func.gii or *_space-{space}_*bold.dtseries.nii; get it from {_SOURCE}"
+    )
+
+
+def _subject(events: Path) -> Path:
+    return next(parent for parent in events.parents if parent.name.startswith("sub-"))
+
+
+def _start_time(found: Path | tuple[Path, Path]) -> float:
+    """In s; 0 where it is not said, as where slices were not corrected."""
+    path = found[0] if isinstance(found, tuple) else found
+    sidecar = path.with_name(path.name[: path.name.index("bold.")] + "bold.json")
+    return float(json.loads(sidecar.read_text()).get("StartTime", 0.0)) if sidecar.is_file() else 0.0
+
+
+def _beside(op: str, path: Path, ending: str, other: str) -> Path:
+    found = path.with_name(path.name.removesuffix(ending) + other)
+    if not found.is_file():
+        raise FileNotFoundError(f"{op}: {found} is missing; give mask=, or get it from {_SOURCE}")
+    return found

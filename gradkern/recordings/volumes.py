@@ -1,0 +1,186 @@
+"""fMRI files as recordings: a volume a presentation (betas), or a time series sampled some seconds after each onset."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradkern.recordings.files import fingerprint
+from gradkern.recordings.recording import Excluded, Recording
+from gradkern.recordings.responses import Whole
+from gradkern.recordings.series import existing, masked, open_series, voxels
+
+_SHORTEST = 0.05  # s: no scanner repeats so fast; a header that says less means other units than it says
+
+
+def load_betas(
+    paths: Sequence[Any],
+    images: Sequence[Sequence[Any]],
+    *,
+    mask: Any,
+    subject: str,
+    units: str = "percent signal change",
+    scale: float = 1.0,
+) -> Recording:
+    """Files of estimated responses, a volume a presentation: GLMsingle's, BOLD5000's, NSD's .nii.gz.
+
+    Voxels of the mask are held in memory, in float32.
+
+    Parameters
+    ----------
+    paths : a 4-D NIfTI file a session, [x, y, z, presentations]
+    images : of each session, the image of every presentation: names, or 0-based numbers in the image source
+    mask : path of a NIfTI file on the same grid; voxels that are not 0 are targets
+    subject, units : words
+    scale : what stored numbers are multiplied by, 1 / 300 for NSD's integers
+
+    Returns
+    -------
+    Recording : a target that is NaN, or 0 throughout, in a session is left out and counted
+
+    Raises
+    ------
+    FileNotFoundError : a file is not there
+    ValueError : another grid, another number of volumes than images, or a file that cannot be read
+    """
+    op = "load_betas"
+    if len(paths) != len(images) or not len(paths):
+        raise ValueError(f"{op}: images must be given for each of {len(paths)} paths, got {len(images)}")
+    files = [existing(op, path) for path in paths]
+    inside, targets = voxels(op, mask)
+    parts, rows = [], []
+    for number, (path, shown) in enumerate(zip(files, images, strict=True), 1):
+        values = masked(op, path, inside)
+        if len(values) != len(shown):
+            raise ValueError(f"{op}: {path} must hold a volume for each of {len(shown)} images, got {len(values)}")
+        parts.append(values * np.float32(scale))
+        rows.append(pd.DataFrame({"name": list(shown), "session": number}))
+    responses = np.concatenate(parts)
+    measured = np.all([np.isfinite(part).all(0) & (part != 0).any(0) for part in parts], axis=0)
+    return _recording(responses, pd.concat(rows), targets, measured, subject, units, files, (f"{len(files)} sessions",))
+
+
+def load_bold(
+    runs: Sequence[tuple[Any, Any]],
+    image: str,
+    *,
+    subject: str,
+    mask: Any = None,
+    delay: float = 5.5,
+    repetition_time: float | None = None,
+    start_time: float = 0.0,
+    sessions: Sequence[int] | None = None,
+) -> Recording:
+    """Time series, in percent of each run's mean after a linear trend is taken out, at a time after each onset.
+
+    Between volumes it is interpolated linearly. Presentations whose time lies outside the run are left out and counted.
+
+    Parameters
+    ----------
+    runs : of each the time series and its events. A time series is a 4-D NIfTI file [x, y, z, volumes], a pair of GIFTI
+        files (left, right), or a CIFTI file (.dtseries.nii); events are a table (.tsv) with "onset" in s
+    image : the column of the events that names the image; rows where it is empty or "n/a" are not presentations
+    subject : a word
+    mask : for volumes, path of a NIfTI file on the same grid; voxels that are not 0 are targets
+    delay : in s after onset
+    repetition_time : in s; by default what the header says
+    start_time : in s, when the first volume stands for: half a repetition time where slices were brought to its middle
+    sessions : of each run; by default all are of one
+
+    Raises
+    ------
+    FileNotFoundError : a file is not there
+    ValueError : another grid, events without these columns, no presentation left, or a file that cannot be read
+    """
+    op = "load_bold"
+    if not len(runs) or (sessions is not None and len(sessions) != len(runs)):
+        raise ValueError(f"{op}: runs must be given, and a session for each, got {len(runs)} runs")
+    inside, targets = (None, None) if mask is None else voxels(op, mask)
+    parts, rows, files, lost = [], [], [], 0
+    for number, (source, events) in enumerate(runs):
+        table = _events(op, existing(op, events), image)
+        series, found, header_step, paths = open_series(op, source, inside)
+        targets = found if targets is None else targets
+        if series.shape[1] != len(targets):
+            raise ValueError(f"{op}: {paths[0]} must have {len(targets)} targets as run 1 has, got {series.shape[1]}")
+        step = repetition_time or header_step
+        if step is None or not _SHORTEST < step < 60:
+            raise ValueError(f"{op}: {paths[0]} says that a volume takes {step} s; give repetition_time in s")
+        at = (table["onset"].to_numpy() + delay - start_time) / step
+        within = (at >= 0) & (at <= len(series) - 1)
+        lost += int((~within).sum())
+        parts.append(_between(_percent(series), at[within]))
+        session = 1 if sessions is None else sessions[number]
+        rows.append(table[within].assign(session=session, run=number + 1))
+        files += [*paths, Path(events)]
+    if not sum(map(len, parts)):
+        raise ValueError(f"{op}: presentations must lie inside the runs, got {lost} outside and none inside")
+    responses = np.concatenate(parts)
+    measured: NDArray[np.bool_] = np.asarray(np.isfinite(responses).all(0))
+    history = (f"{len(runs)} runs, {delay:g} s after onset",)
+    units = "percent of the run's mean"
+    recording = _recording(responses, pd.concat(rows), targets, measured, subject, units, files, history)
+    return recording.leave_out(Excluded("presentations", lost, "outside the run")) if lost else recording
+
+
+def _recording(
+    responses: NDArray[Any],
+    rows: pd.DataFrame,
+    targets: pd.DataFrame,
+    measured: NDArray[np.bool_],
+    subject: str,
+    units: str,
+    files: Iterable[Path],
+    history: tuple[str, ...],
+) -> Recording:
+    """Images by name are numbered in the order of their names."""
+    shown, left = rows["name"].to_numpy(), int((~measured).sum())
+    if shown.dtype.kind in "iu":
+        names, ids = None, shown
+    else:
+        names, ids = np.unique(shown.astype(str), return_inverse=True)
+    return Recording(
+        responses=Whole(responses[:, measured]),
+        presentations=rows.assign(image=ids).drop(columns="name"),
+        targets=targets[measured],
+        subject=subject,
+        units=units,
+        space="voxels",
+        image_names=None if names is None else tuple(map(str, names)),
+        excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
+        history=history,
+        provenance={"files": {path.name: fingerprint(path) for path in files}},
+    )
+
+
+def _events(op: str, path: Path, image: str) -> pd.DataFrame:
+    table = pd.read_csv(path, sep="\t")
+    for name in ("onset", image):
+        if name not in table:
+            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    shown = table[table[image].notna() & (table[image].astype(str) != "n/a")]
+    if shown["onset"].dtype.kind not in "iuf" or not np.isfinite(shown["onset"]).all():
+        raise ValueError(f"{op}: onsets in {path} must be numbers, in s")
+    return pd.DataFrame({"name": shown[image].to_numpy(), "onset": shown["onset"].to_numpy(dtype=np.float64)})
+
+
+def _percent(series: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Percent of the mean over the run, about its linear trend; NaN where the mean is not positive."""
+    from scipy.signal import detrend
+
+    mean = series.mean(0, dtype=np.float64)
+    flat: NDArray[Any] = detrend(series.astype(np.float64), axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent: NDArray[np.float32] = np.where(mean > 0, 100 * flat / mean, np.nan).astype(np.float32)
+    return percent
+
+
+def _between(series: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of a series at places between them."""
+    before = np.minimum(np.floor(at).astype(int), len(series) - 2)
+    share = (at - before)[:, None].astype(np.float32)
+    between: NDArray[np.float32] = (1 - share) * series[before] + share * series[before + 1]
+    return between
