@@ -1,16 +1,8 @@
 """Exact k-fold scores of every alpha, from statistics of the folds.
 
-With the training Gram matrix V diag(l) V', s_j = 1/(l_j + alpha), B = V' X_train' Y_train, P = X_test V and
-M = P'P:
-
-    sum(yhat * y) = sum_j s_j B_j (P'Y_test)_j
-    sum(yhat^2)   = sum_jk s_j s_k M_jk B_j B_k
-                  = 2 sum_j (s_j - c) B_j (N B)_j + sum_j s_j^2 B_j (M_near B)_j
-
-because s_j s_k = (s_j - s_k) / (l_k - l_j): the antisymmetric N_jk = M_jk / (l_k - l_j) serves every alpha,
-and any constant c drops out. Pairs too close to divide by go to M_near, by s_j s_k ~ (s_j^2 + s_k^2) / 2.
-Only of a few test samples are the predictions formed. With weights all rows are multiplied by their square roots,
-`root`, which stand for the column of ones; sums over samples are then weighted sums.
+Sums over a fold's predictions come from divided differences (see `gradkern.encoding.divided`); only of a few test
+samples are the predictions formed. With weights all rows are multiplied by their square roots, `root`, which stand for
+the column of ones; sums over samples are then weighted sums.
 """
 
 from collections.abc import Iterable
@@ -19,56 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern import ops
 from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design, rotated, weighted_sum
+from gradkern.encoding.divided import Divided, divide, divided_sums
 from gradkern.encoding.folds import Fold, Folds
 from gradkern.encoding.metrics import Moments, moments, moments_of, stacked
 from gradkern.encoding.product import product
 from gradkern.encoding.scored import Scored
 
-# Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
-# near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
-_TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
 # Sums of squares of all samples along a direction of a fold, over the fold's own plus the smallest alpha, from which it
 # multiplies Y by coordinates of its own. Folds whose features are not nearly collinear stay under 10.
 _BLUR = 30
 _FEW = 8  # test samples: so few are always predicted
 _PREDICTED = 2**22  # predictions that are formed at a time, or those of one alpha
-_TILE = 64  # rows of the banded M_near that are multiplied at a time
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Rows of M_near, cut to the columns where they are not zero."""
-
-    rows: slice
-    columns: slice
-    values: Tensor
-
-
-@dataclass(frozen=True)
-class NearPairs:
-    """One term of sum(yhat^2) over near pairs: weights [a, r] and a banded matrix."""
-
-    weights: Tensor
-    tiles: tuple[Tile, ...]
-
-
-@dataclass(frozen=True)
-class Divided:
-    """Divided differences: what turns B and D = P'Y_test into both sums for every alpha.
-
-    `centre` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
-    `projected` P [n_test, r] itself, where that is the cheaper way to D.
-    """
-
-    centre: Tensor
-    sums: Tensor
-    projected: Tensor | None
-    shrinkage: Tensor  # s [a, r] float64
-    far_weights: Tensor  # 2 (s - c) [a, r] float64
-    differences: Tensor  # N [r, r] float64
-    near: tuple[NearPairs, ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +53,8 @@ class FoldGram:
 
     `gram` [q, q] is of the training samples about their `mean` [q], and has at most `most` eigenvalues; test samples
     are multiplied by `root` [n_test], and taken about `centre` [q]. Of many test samples `triangle` R [q, q] has the
-    same R'R, column by column as exact, and `total` [q] are their sums weighted by `root`.
+    same R'R, column by column as exact, and `total` [q] are their sums weighted by `root`. `r2_per_sum` is as in
+    `gradkern.encoding.divided.divide`.
     """
 
     test: slice | Tensor
@@ -114,6 +69,7 @@ class FoldGram:
     most: int
     triangle: Tensor | None
     total: Tensor
+    r2_per_sum: float | None
 
 
 @dataclass(frozen=True)
@@ -206,6 +162,7 @@ def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) ->
         most=len(fold.train) - intercept,
         triangle=torch.linalg.qr(tested, mode="r").R if many else None,
         total=root @ tested,
+        r2_per_sum=float(train_mass / test_mass) if scoring == "r2" else None,
     )
 
 
@@ -218,9 +175,12 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
     sums: Divided | Tensor
     if fold.triangle is None:
         projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
-        sums = _test_sums(projected, fold.root, centre, values, alphas, Z.dtype, keep=own is not None)
+        sums = _test_sums(
+            projected, fold.root, centre, values, alphas, Z.dtype, keep=own is not None, r2_per_sum=fold.r2_per_sum
+        )
     else:
-        sums = _divide(fold.triangle @ vectors, vectors.T @ fold.total, centre, values, alphas, Z.dtype, keep=False)
+        P, total = fold.triangle @ vectors, vectors.T @ fold.total
+        sums = divide(P, total, centre, values, alphas, Z.dtype, keep=False, r2_per_sum=fold.r2_per_sum)
     return FoldFactor(
         test=fold.test,
         train=fold.train,
@@ -268,58 +228,39 @@ def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas
         vectors=inner.outward[-1],
         mean=inner.mean.to(inner.coordinates.dtype),
         own=inner.coordinates,
-        sums=_test_sums(projected, root, centre, inner.values, alphas, inner.coordinates.dtype, keep=True),
+        sums=_test_sums(
+            projected,
+            root,
+            centre,
+            inner.values,
+            alphas,
+            inner.coordinates.dtype,
+            keep=True,
+            r2_per_sum=float(inner.root.square().sum() / mass) if scoring == "r2" else None,
+        ),
     )
 
 
 def _test_sums(
-    P: Tensor, root: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool = False
+    P: Tensor,
+    root: Tensor,
+    centre: Tensor,
+    values: Tensor,
+    alphas: Tensor,
+    dtype: torch.dtype,
+    *,
+    keep: bool,
+    r2_per_sum: float | None,
 ) -> Divided | Tensor:
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
     if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
-    return _divide(P, root @ P, centre, values, alphas, dtype, keep)
+    return divide(P, root @ P, centre, values, alphas, dtype, keep=keep, r2_per_sum=r2_per_sum)
 
 
 def _are_few(n_test: int, r: int, a: int) -> bool:
     """Whether predictions of so many test samples, of a alphas, are no dearer than the divided differences."""
     return n_test <= max(_FEW, 2 * r // a)
-
-
-def _divide(
-    P: Tensor, total: Tensor, centre: Tensor, values: Tensor, alphas: Tensor, dtype: torch.dtype, keep: bool
-) -> Divided:
-    """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others.
-
-    `total` [r] are the weighted column sums of P.
-    """
-    M = P.T @ P
-    gap = values - values[:, None]
-    near = _near_pairs(values, _TAU[dtype], alphas.min())
-    shrinkage = 1 / (values + alphas[:, None])
-    terms = [NearPairs(shrinkage**2, _tiles(M, near, dtype))]
-    if dtype == torch.float64:
-        # s_j s_k = (s_j^2 + s_k^2) / 2 - gap^2 (s_j s_k)^2 / 2, and once more for the last factor
-        terms.append(NearPairs(shrinkage**4, _tiles(-(gap**2) / 2 * M, near, dtype)))
-    return Divided(
-        centre=centre.to(dtype),
-        sums=total.to(dtype),
-        projected=P.to(dtype) if keep or len(P) < len(centre) else None,
-        shrinkage=shrinkage,
-        # c = min(s) keeps the far terms as small as their sum when alpha is far above every eigenvalue; s - c itself
-        # would then be rounding, so it is (l_max - l_j) s_j c
-        far_weights=2 * (values[-1:] - values) * shrinkage * shrinkage[:, -1:],
-        differences=M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0),
-        near=tuple(terms),
-    )
-
-
-def _near_pairs(values: Tensor, tau: float, alpha: Tensor) -> Tensor:
-    """|l_j - l_k| <= tau ((l_j + l_k) / 2 + alpha), of ascending values: a band around the diagonal, [r, r]."""
-    most = (values * (1 + tau / 2) + tau * alpha) / (1 - tau / 2)  # of l_k that are near l_j and not below it
-    stop = torch.searchsorted(values, most, right=True)
-    place = torch.arange(len(values), device=values.device)
-    return (place < stop[:, None]) & (place[:, None] < stop)
 
 
 def as_index(indices: object, X: Tensor) -> slice | Tensor:
@@ -329,18 +270,6 @@ def as_index(indices: object, X: Tensor) -> slice | Tensor:
     if stop - start == len(index) and bool((index.diff() == 1).all()):
         return slice(start, stop)
     return index.to(X.device)
-
-
-def _tiles(matrix: Tensor, near: Tensor, dtype: torch.dtype) -> tuple[Tile, ...]:
-    """The near part of a matrix in blocks of rows; eigenvalues ascend, so what is near is contiguous."""
-    tiles = []
-    for start in range(0, len(matrix), _TILE):
-        rows = slice(start, min(start + _TILE, len(matrix)))
-        used = near[rows].any(0).nonzero()
-        columns = slice(int(used[0]), int(used[-1]) + 1)
-        kept = matrix[rows, columns].masked_fill(~near[rows, columns], 0.0)
-        tiles.append(Tile(rows, columns, kept.to(dtype)))
-    return tuple(tiles)
 
 
 @dataclass(frozen=True)
@@ -435,7 +364,7 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part:
     total, spread = part.moments.total[part.number], part.moments.spread[part.number]
     about = mean if scoring == "r2" else total / factor.test_mass
     if isinstance(factor.sums, Divided):
-        product, square = _divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, part, total, about))
+        product, square = divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, part, total, about))
     else:
         product, square = _sums_of_predictions(factor.sums, B, part, about)
     if scoring == "r2":
@@ -458,26 +387,6 @@ def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tenso
         products.append((predicted * responses).sum(1))
         squares.append(predicted.square().sum(1))
     return torch.cat(products), torch.cat(squares)
-
-
-def _divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
-    """sum(yhat * y) and sum(yhat^2) [a, b] from B and D = P'Y_test [r, b]; far terms nearly cancel: float64."""
-    wide = B.double()
-    far, first, *more = divided.differences @ wide, *divided.near
-    product, square = ops.fold_scores(
-        B, D, far, _banded(first, B), divided.shrinkage, divided.far_weights, first.weights
-    )
-    for term in more:
-        square.addmm_(term.weights, _banded(term, B).double().mul_(wide))
-    return product, square
-
-
-def _banded(term: NearPairs, B: Tensor) -> Tensor:
-    """M_near B [r, b]."""
-    near = torch.empty_like(B)
-    for tile in term.tiles:
-        torch.mm(tile.values, B[tile.columns], out=near[tile.rows])
-    return near
 
 
 def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:
