@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"demo", "models", "meg", "fmri", "cluster", "docs", "bench", "test", "cupy", "all"}
+EXTRAS = {"demo", "models", "meg", "fmri", "cluster", "simulate", "docs", "bench", "test", "cupy", "all"}
 SYSTEM_LIBRARIES = r"(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux[\w-]*)\.so\.\d+"
 HAS_NVCC = shutil.which("nvcc") is not None
 needs_nvcc = pytest.mark.skipif(not HAS_NVCC, reason="wheel built WITHOUT kernels: there is no nvcc on the PATH")
