@@ -125,6 +125,18 @@ class TestLazy:
         made.standardise().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
         assert stored.reads == []
 
+    def test_a_column_is_read_by_its_number(self) -> None:
+        stored = Watched(np.arange(12.0).reshape(3, 4))
+        np.testing.assert_array_equal(Whole(stored)[:, 2], [2, 6, 10])
+        assert Whole(stored)[1, -1] == 7
+        assert stored.reads == [(2, 3), (3, 4)]
+        with pytest.raises(IndexError):
+            Whole(stored)[:, 4]
+        with pytest.raises(IndexError, match="must be a number or a slice, got list"):
+            Whole(stored)[:, [0, 1]]
+        with pytest.raises(IndexError, match="must be consecutive, got a step of 2"):
+            Whole(stored)[:, ::2]
+
     def test_integers_are_scaled(self) -> None:
         values = np.array([[300, -150], [0, 32767]], np.int16)
         np.testing.assert_allclose(Scaled(Whole(values), 1 / 300)[:, :], [[1, -0.5], [0, 109.2233]], rtol=1e-6)

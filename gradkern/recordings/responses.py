@@ -26,7 +26,7 @@ class Stored(Protocol):
 
 
 class Responses:
-    """A matrix [n, v] of which `responses[rows, columns]` reads a block; `numpy.asarray` reads all."""
+    """A matrix [n, v] of which `responses[rows, columns]` reads a block, or one column; `numpy.asarray` reads all."""
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -38,6 +38,12 @@ class Responses:
 
     def __getitem__(self, where: Any) -> NDArray[Any]:
         rows, columns = where if isinstance(where, tuple) else (where, slice(None))
+        if isinstance(columns, int | np.integer):
+            at = range(self.shape[1])[columns]
+            column: NDArray[Any] = self.columns(slice(at, at + 1))[rows, 0]
+            return column
+        if not isinstance(columns, slice):
+            raise IndexError(f"Responses: columns must be a number or a slice, got {type(columns).__name__}")
         start, stop, step = columns.indices(self.shape[1])
         if step != 1:
             raise IndexError(f"Responses: columns must be consecutive, got a step of {step}")
