@@ -144,15 +144,4 @@ def _factor_fold(whitened: Whitened, fold: Fold, alphas: Tensor, scoring: str) -
     for number, alpha in enumerate(alphas):
         lower = torch.linalg.cholesky(held.gram + alpha * whitened.penalty)
         predictors[number] = torch.cholesky_solve(centred.T, lower).T
-    return FoldFactor(
-        test=held.test,
-        train=held.train,
-        complement=held.complement,
-        test_mass=held.test_mass,
-        train_mass=held.train_mass,
-        vectors=Z[:0],
-        mean=held.mean.to(Z.dtype),
-        own=None,
-        sums=predictors,
-        rotated=False,
-    )
+    return held.factor(Z[:0], held.mean.to(Z.dtype), predictors, rotated=False)

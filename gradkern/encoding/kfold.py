@@ -71,6 +71,23 @@ class FoldGram:
     total: Tensor
     r2_per_sum: float | None
 
+    def factor(
+        self, vectors: Tensor, mean: Tensor, sums: Divided | Tensor, own: Tensor | None = None, rotated: bool = True
+    ) -> FoldFactor:
+        """The factor of this fold, in the dtype of the coordinates."""
+        return FoldFactor(
+            test=self.test,
+            train=self.train,
+            complement=self.complement,
+            test_mass=self.test_mass,
+            train_mass=self.train_mass,
+            vectors=vectors,
+            mean=mean,
+            own=own,
+            sums=sums,
+            rotated=rotated,
+        )
+
 
 @dataclass(frozen=True)
 class KFold:
@@ -181,17 +198,8 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
     else:
         P, total = fold.triangle @ vectors, vectors.T @ fold.total
         sums = divide(P, total, centre, values, alphas, Z.dtype, keep=False, r2_per_sum=fold.r2_per_sum)
-    return FoldFactor(
-        test=fold.test,
-        train=fold.train,
-        complement=fold.complement,
-        test_mass=fold.test_mass,
-        train_mass=fold.train_mass,
-        vectors=vectors.to(Z.dtype),
-        mean=(vectors.T @ fold.mean if own is None else torch.zeros_like(values)).to(Z.dtype),
-        own=own,
-        sums=sums,
-    )
+    mean = vectors.T @ fold.mean if own is None else torch.zeros_like(values)
+    return fold.factor(vectors.to(Z.dtype), mean.to(Z.dtype), sums, own)
 
 
 def _is_blurred(design: Design, spectrum: Spectrum, alpha: Tensor) -> bool:

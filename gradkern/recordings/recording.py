@@ -146,14 +146,11 @@ class Recording:
         ValueError : no target is left, or the mask has another length
         """
         chosen = self._places("targets", where, len(self.targets))
-        left = len(self.targets) - len(chosen)
         return replace(
-            self,
+            self._chosen("targets", len(self.targets), len(chosen), reason),
             responses=ChosenTargets(self.responses, chosen),
             targets=self.targets.iloc[chosen],
             ncsnr=None if self.ncsnr is None else self.ncsnr[chosen],
-            excluded=(*self.excluded, Excluded("targets", left, f"not {reason}")) if left else self.excluded,
-            history=(*self.history, f"{len(chosen)} targets: {reason}"),
         )
 
     def roi(self, *names: str) -> Self:
@@ -180,13 +177,10 @@ class Recording:
         ValueError : no presentation is left, or the mask has another length
         """
         chosen = self._places("presentations", where, len(self.presentations))
-        left = len(self.presentations) - len(chosen)
         return replace(
-            self,
+            self._chosen("presentations", len(self.presentations), len(chosen), reason),
             responses=ChosenPresentations(self.responses, chosen),
             presentations=self.presentations.iloc[chosen],
-            excluded=(*self.excluded, Excluded("presentations", left, f"not {reason}")) if left else self.excluded,
-            history=(*self.history, f"{len(chosen)} presentations: {reason}"),
         )
 
     def standardise(self) -> Self:
@@ -245,6 +239,11 @@ class Recording:
         if "percent" in self.units and typical > 50:
             odd.append(f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?")
         return tuple(odd)
+
+    def _chosen(self, what: str, count: int, kept: int, reason: str) -> Self:
+        """Write down that so many are kept of `count`; the caller takes them."""
+        noted = self if kept == count else self.leave_out(Excluded(what, count - kept, f"not {reason}"))
+        return replace(noted, history=(*self.history, f"{kept} {what}: {reason}"))
 
     @staticmethod
     def _column(name: str, table: pd.DataFrame) -> NDArray[Any]:
