@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gradkern.recordings.files import fingerprint
 from gradkern.recordings.recording import Recording
-from gradkern.recordings.responses import Responses, Scaled, Stacked, Whole
+from gradkern.recordings.responses import Responses, Scaled, Whole
+from gradkern.recordings.stored import FileRows
 
 # of the FIFF format
 _EPOCHS, _MATRIX = 302, 1 << 30
@@ -44,8 +45,7 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
     names = _metadata(op, epochs, image, str(first))
     channels, times = len(epochs.ch_names), len(epochs.times)
     files = [first, *_continued(first)]
-    parts = [Whole(_map(op, each, channels * times)) for each in files]
-    responses: Responses = Stacked(parts)
+    responses: Responses = FileRows([_map(op, each, channels * times) for each in files])
     if responses.shape[0] != len(epochs):
         raise ValueError(
             f"{op}: {first} must hold {len(epochs)} epochs, got {responses.shape[0]} in {len(files)} files"

@@ -14,10 +14,10 @@ from gradkern.recordings.responses import (
     ChosenTargets,
     Responses,
     Standardised,
-    Whole,
 )
+from gradkern.recordings.stored import as_responses
 
-_BYTES_AT_ONCE = 256 * 2**20
+_BYTES_AT_ONCE = 2**30  # of one row there are then 36 KB in an NSD subject; disks read shorter pieces slowly
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         if not isinstance(self.responses, Responses):
-            object.__setattr__(self, "responses", Whole(self.responses))
+            object.__setattr__(self, "responses", as_responses(self.responses))
         shape, dtype = tuple(self.responses.shape), self.responses.dtype
         if len(shape) != 2 or dtype.kind != "f":
             raise ValueError(f"Recording: responses must be float [presentations, targets], got {dtype} {list(shape)}")
@@ -126,10 +126,10 @@ class Recording:
                 "(are they 1-based, or of another set of images?)"
             )
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """All responses, so many targets at a time as 256 MiB hold: where they are, and [n, b]."""
+    def blocks(self, bytes_at_once: int = _BYTES_AT_ONCE) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """All responses, so many targets at a time as these bytes hold: where they are, and [n, b]."""
         n, v = self.responses.shape
-        step = max(1, _BYTES_AT_ONCE // max(1, n * self.responses.dtype.itemsize))
+        step = max(1, bytes_at_once // max(1, n * self.responses.dtype.itemsize))
         for start in range(0, v, step):
             columns = slice(start, min(start + step, v))
             yield columns, self.responses.columns(columns)
