@@ -76,10 +76,11 @@ def test_published_splits_keep_a_gap_too() -> None:
     assert published(made, gap=0.0)[0].tolist() == [3]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_noise_in_common_is_predicted_unless_epochs_are_kept_apart() -> None:
     """Images alike that follow each other, and noise alone that lasts as long as an epoch: any score is a leak."""
     random = np.random.default_rng(0)
-    n, rate = 1500, 20
+    n, rate = 700, 20
     onset = np.arange(n)  # a second apart: an epoch of 1.4 s has samples in common with the next one only
     white = random.standard_normal(rate * (n + 4))
     noise = np.convolve(white, np.ones(28), "valid") / np.sqrt(28)  # lasts 1.4 s
@@ -99,7 +100,7 @@ def test_noise_in_common_is_predicted_unless_epochs_are_kept_apart() -> None:
 
     with_neighbours, apart = score(None), score(0.0)
     assert with_neighbours > 0.1
-    assert abs(apart) < 0.05
+    assert abs(apart) < 0.06
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
