@@ -165,6 +165,11 @@ class TestBroken:
         (lambda t: t.events(1, 2).unlink(), FileNotFoundError, "ses-01_task-main_run-02_events.tsv is missing"),
         (lambda t: t.attributes.unlink(), FileNotFoundError, "sample_attributes_P1.csv is missing"),
         (lambda t: t.trials.drop(columns="run_nr").to_csv(t.attributes), ValueError, "must have the column 'run_nr'"),
+        (
+            lambda t: t.trials.replace({"run_nr": {1: np.nan}}).to_csv(t.attributes),
+            ValueError,
+            r"'run_nr' in .* must be whole numbers, got float64",
+        ),
         (lambda t: cut(t.ds(2, 1), "meg4", 1000), ValueError, UNREAD),
         (lambda t: cut(t.ds(2, 1), "meg4", 8), ValueError, UNREAD),
         (lambda t: cut(t.ds(2, 1), "res4", 3000), ValueError, UNREAD),

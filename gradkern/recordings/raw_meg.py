@@ -233,7 +233,8 @@ def save_epochs(parts: Iterable[Any], path: Any, *, overwrite: bool = False, spl
     target = Path(path).expanduser()
     if not target.name.endswith("-epo.fif"):
         raise ValueError(f"save_epochs: path must end in -epo.fif, got {str(path)!r}")
-    refuse_existing("save_epochs", target, overwrite)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"save_epochs: {target} is there already; overwrite=True replaces it")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as place:
         samples, written = Path(place) / "samples", Path(place) / target.name
@@ -244,12 +245,6 @@ def save_epochs(parts: Iterable[Any], path: Any, *, overwrite: bool = False, spl
         for new in reversed([written, *continued(written)]):
             new.replace(target.with_name(new.name))
     return target
-
-
-def refuse_existing(op: str, target: Path, overwrite: bool) -> None:
-    """FileExistsError, unless it is to be replaced."""
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{op}: {target} is there already; overwrite=True replaces it")
 
 
 def _gathered(parts: Iterable[Any], samples: Path) -> Any:

@@ -56,7 +56,7 @@ class Recording:
 
     Raises
     ------
-    ValueError : shapes that do not fit together, labels twice, ids that point outside the images
+    ValueError : shapes that do not fit together, labels twice, ids that point outside the images, onsets that are words
     """
 
     responses: Responses

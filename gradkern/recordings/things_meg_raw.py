@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.recordings.files import Folder
-from gradkern.recordings.raw_meg import Epoching, epoch_raw, refuse_existing, save_epochs
+from gradkern.recordings.raw_meg import Epoching, epoch_raw, save_epochs
 from gradkern.recordings.things_meg import EPOCHS, PARTICIPANTS, SOURCE
 
 _OP = "epoch_things_meg"
@@ -83,18 +83,19 @@ def epoch_things_meg(
     if onset not in ONSETS:
         raise ValueError(f"{_OP}: onset must be one of {tuple(ONSETS)}, got {onset!r}")
     target = Path(output).expanduser() / EPOCHS.format(participant)
-    refuse_existing(_OP, target, overwrite)
     runs = _runs(Folder(_OP, folder, SOURCE), participant, sessions)
     return save_epochs(_epochs(runs, how, onset), target, overwrite=overwrite)
 
 
 def _runs(data: Folder, participant: int, sessions: Sequence[int] | None) -> list[_Run]:
-    """All that are wanted, in the table's order; none is read before all are known to be there."""
+    """All that are wanted, by session and run; none is read before all are known to be there."""
     path = data.file(f"sourcedata/sample_attributes_P{participant}.csv")
     table = pd.read_csv(path)
     for name in ("trial_type", "session_nr", "run_nr", "image_path"):
         if name not in table:
             raise ValueError(f"{_OP}: {path} must have the column {name!r}, got {list(table.columns)}")
+        if name.endswith("_nr") and table[name].dtype.kind not in "iu":
+            raise ValueError(f"{_OP}: {name!r} in {path} must be whole numbers, got {table[name].dtype}")
     known = table["session_nr"].unique().tolist()
     wanted = known if sessions is None else list(sessions)
     if not wanted or not set(wanted) <= set(known):
