@@ -97,7 +97,7 @@ class TestAsPublished:
             f"band-pass 0.1 to 40 Hz (FIR, zero phase, mne {mne.__version__})",
             "cut from -0.1 to 1.3 s",
             "z-scored by epoch and channel over -0.1 to 0 s",
-            "every 6th sample of 1200 Hz, counted from the onset",
+            "one of 6 samples at 1200 Hz kept, counted from the onset",
             "3 runs one after another, sensors placed as in the first",
             "75 epochs, -0.1 to 1.3 s at 200 Hz",
             "66 presentations: of experimental and test images",

@@ -204,7 +204,7 @@ def _making(
     if how.baseline is not None:
         steps.append(f"z-scored by epoch and channel over {how.baseline[0]:g} to {how.baseline[1]:g} s")
     if thin.step > 1:
-        steps.append(f"every {thin.step}th sample of {picked.info['sfreq']:g} Hz, counted from the onset")
+        steps.append(f"one of {thin.step} samples at {picked.info['sfreq']:g} Hz kept, counted from the onset")
     said = {"TOO_SHORT": "epochs reach beyond the run", "NO_DATA": "epochs reach beyond the run"}
     left = Counter[str]()
     for reason, count in reasons.items():
