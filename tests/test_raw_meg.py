@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradkern import Recording
 from gradkern.recordings.epochs import from_epochs, load_epochs
 from gradkern.recordings.raw_meg import PREDECESSOR, Epoching, epoch_raw, save_epochs
-from gradkern.recordings.responses import Stacked, Whole
+from gradkern.recordings.stored import FileRows
 from gradkern.recordings.things_meg import load_things_meg
 from gradkern.recordings.things_meg_raw import epoch_things_meg
 from tests.ctf_files import DELAY, GOOD, RATE, SECONDS, Things, write_ds
@@ -83,9 +83,9 @@ class TestAsPublished:
     def test_epochs_stay_in_the_file_until_read(self, epoched: Path) -> None:
         found = load_epochs(epoched / FILE, "image_path", subject="1", units="z")
         stored: Any = found.responses
-        while not isinstance(stored, Whole):
-            stored = stored.parts[0] if isinstance(stored, Stacked) else stored.base
-        assert isinstance(stored.values, np.memmap)
+        while not isinstance(stored, FileRows):
+            stored = stored.base
+        assert stored.maps
 
     def test_what_was_done_is_told_by_the_file(self, epoched: Path) -> None:
         found = load_things_meg(epoched, 1)
