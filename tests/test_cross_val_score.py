@@ -125,6 +125,14 @@ def test_many_targets_are_scored_as_few_are():
     np.testing.assert_allclose(cross_val_score(X, Y)[:, some], cross_val_score(X, Y[:, some]), atol=1e-6)
 
 
+def test_several_scorings_are_of_the_same_fits():
+    X, Y, _ = make_data()
+    each = [cross_val_score(X, Y, ALPHAS, cv=4, scoring=one) for one in ("r2", "r")]
+    np.testing.assert_array_equal(cross_val_score(X, Y, ALPHAS, cv=4, scoring=("r2", "r")), each)
+    spaces = cross_val_score({"X": X}, Y[:, 0], ALPHAS, cv=4, scoring=["r"])
+    assert spaces["X"].shape == (1, 4)
+
+
 def test_a_1d_target_loses_its_axis():
     X, Y, _ = make_data()
     np.testing.assert_array_equal(cross_val_score(X, Y[:, 0], cv=4), cross_val_score(X, Y[:, :1], cv=4)[:, 0])
@@ -155,6 +163,8 @@ def test_a_target_that_does_not_vary_is_nan_and_counted():
     ("kwargs", "error", "message"),
     [
         ({"scoring": "mse"}, ValueError, "cross_val_score: scoring must be one of 'r2', 'r', got 'mse'"),
+        ({"scoring": ("r", "mse")}, ValueError, "cross_val_score: scoring must be one of 'r2', 'r', got 'mse'"),
+        ({"scoring": ()}, ValueError, r"cross_val_score: scoring must be one of 'r2', 'r', got \(\)"),
         ({"alphas": [-1.0]}, ValueError, r"cross_val_score: alphas must be positive, got -1\.0 at position 0"),
         ({"selection": "best"}, ValueError, "cross_val_score: selection must be one of 'kfold', 'loo', 'gcv'"),
         ({"cv": 96}, ValueError, "cross_val_score: cv must test at least 2 samples in every fold, for a score, got 1"),

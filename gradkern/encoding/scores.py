@@ -1,7 +1,7 @@
 """Scores and predictions on held-out samples, with alphas chosen inside each training fold."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def cross_val_score(
     inner_cv: Any = 5,
     groups: Any = None,
     sample_weight: Any = None,
-    scoring: str = "r",
+    scoring: str | Sequence[str] = "r",
     selection: str = "kfold",
     standardise: bool = False,
     device: Any = None,
@@ -69,15 +69,16 @@ def cross_val_score(
     groups : [n] labels that neither the outer nor the inner folds may split ("loo" and "gcv" choose alpha
         without looking at them)
     sample_weight : [n] weights, not negative: a weight of w counts as w samples, in every choice, fit and score
-    scoring : score of the held-out samples of a fold, "r" (Pearson) or "r2"
+    scoring : score of the held-out samples of a fold, "r" (Pearson) or "r2"; of several, s of them, the fits are the
+        same
     selection : how alpha is chosen, as in `RidgeCV`
     standardise : whether every fit divides each feature by its standard deviation in the fit's training samples
     device : where to compute; by default where X lives
 
     Returns
     -------
-    scores : [f, v], or [f] if Y was 1-D; NaN, with a warning, where responses or predictions do not vary or responses
-        hold NaN. Of a mapping, a dict of them.
+    scores : [f, v], or [f] if Y was 1-D; [s, f, v] or [s, f] of several scorings; NaN, with a warning, where responses
+        or predictions do not vary or responses hold NaN. Of a mapping, a dict of them.
 
     Raises
     ------
@@ -93,31 +94,36 @@ def cross_val_score(
     (4, 3)
     """
     op = "cross_val_score"
-    check_choice(op, "scoring", scoring, SCORINGS)
+    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
+    for each_scoring in scorings or (scoring,):
+        check_choice(op, "scoring", each_scoring, SCORINGS)
     choice = make_choice(op, alphas, selection, "r2")
     if standardise and selection != "kfold":
         raise ValueError(f"{op}: standardise needs selection='kfold', got selection={selection!r}")
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
     nested = _nest(op, spaces, Y, choice, _Splits(cv, inner_cv, groups, sample_weight), device, standardise)
-    scores = {name: each.placement.empty(len(each.outer), each.responses.shape[1]) for name, each in nested.items()}
+    scores = {
+        name: each.placement.empty(len(scorings), len(each.outer), each.responses.shape[1])
+        for name, each in nested.items()
+    }
     first = next(iter(nested.values()))
     with multiplying("float32"):
         for columns, part in _parts(first.responses):
             for name, each in nested.items():
-                _score_part(replace(each, responses=part, first=columns.start), scoring, scores[name][:, columns])
+                _score_part(replace(each, responses=part, first=columns.start), scorings, scores[name][..., columns])
     for name, found in scores.items():
-        missing = int(found.isnan().any(0).sum())
+        missing = int(found.isnan().any(0).any(0).sum())
         if missing:
             where = f" of {name!r}" if isinstance(X, Mapping) else ""
             warnings.warn(
-                f"{op}: {missing} of {found.shape[1]} targets{where} have no defined score in some folds, "
+                f"{op}: {missing} of {found.shape[-1]} targets{where} have no defined score in some folds, "
                 "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
                 stacklevel=2,
             )
-    results = {
-        name: nested[name].placement.hand_back(found[:, 0] if first.one_target else found)
-        for name, found in scores.items()
-    }
+    results = {}
+    for name, found in scores.items():
+        kept = found[..., 0] if first.one_target else found
+        results[name] = nested[name].placement.hand_back(kept[0] if isinstance(scoring, str) else kept)
     return results if isinstance(X, Mapping) else results["X"]
 
 
@@ -354,15 +360,16 @@ def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
         yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
 
 
-def _score_part(nested: _Nested, scoring: str, scores: Tensor) -> None:
-    """Into scores [f, v]."""
+def _score_part(nested: _Nested, scorings: Sequence[str], scores: Tensor) -> None:
+    """Into scores [s, f, v]."""
     for part in _held_out(nested):
         weights = nested.outer[part.fold].test_weights
         if weights is not None:
             weights = weights.to(part.responses.device)
-        scores[part.fold, part.columns] = (
-            # r without the intercept: beside it, what a large alpha leaves would be rounded away
-            correlation(part.responses, part.explained, weights)
-            if scoring == "r"
-            else r_squared(part.responses, part.predictions, weights)
-        )
+        for number, scoring in enumerate(scorings):
+            scores[number, part.fold, part.columns] = (
+                # r without the intercept: beside it, what a large alpha leaves would be rounded away
+                correlation(part.responses, part.explained, weights)
+                if scoring == "r"
+                else r_squared(part.responses, part.predictions, weights)
+            )
