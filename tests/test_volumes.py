@@ -92,6 +92,49 @@ class TestBetas:
         with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read.*cut short"):
             self.load(paths, images, mask)
 
+    @pytest.mark.parametrize("where", ["memory", "scratch"])
+    def test_a_gzip_cut_after_its_header_gives_no_recording(self, tmp_path: Path, mask: Path, where: str) -> None:
+        paths, _ = self.make(tmp_path)
+        paths[1].write_bytes(paths[1].read_bytes()[:-30])
+        (scratch := tmp_path / "scratch").mkdir()
+        images = [list("abcde"), list("abcd")]
+        with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read.*cut short"):
+            load_betas(paths, images, mask=mask, subject="s", scratch=scratch if where == "scratch" else None)
+        assert len(list(scratch.iterdir())) == (where == "scratch")  # the whole one
+
+    def test_unpacked_files_are_read_in_parts_and_found_again(self, tmp_path: Path, mask: Path) -> None:
+        paths, _ = self.make(tmp_path)
+        (scratch := tmp_path / "scratch").mkdir()
+        images = [list("abcde"), list("abcd")]
+        found = load_betas(paths, images, mask=mask, subject="s", scale=1 / 300, scratch=scratch)
+        memory = load_betas(paths, images, mask=mask, subject="s", scale=1 / 300)
+        np.testing.assert_array_equal(np.asarray(found.responses), np.asarray(memory.responses))
+        np.testing.assert_array_equal(found.responses[:, 1:2], np.asarray(memory.responses)[:, 1:2])
+        made = {path.name: path.stat().st_mtime_ns for path in scratch.iterdir()}
+        again = load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
+        assert {path.name: path.stat().st_mtime_ns for path in scratch.iterdir()} == made
+        assert len(made) == len(again.provenance["files"]) == 2
+        plain = [scratch / name for name in made]
+        plain[0].write_bytes(plain[0].read_bytes()[:-5])
+        with pytest.raises(ValueError, match=r"is cut short: \d+ bytes, \d+ expected"):
+            load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
+        with pytest.raises(ValueError, match="scratch must be a folder, got '/nowhere'"):
+            load_betas(paths, images, mask=mask, subject="s", scratch="/nowhere")
+
+    def test_scaled_headers_are_scaled_and_offsets_refused(self, tmp_path: Path, mask: Path) -> None:
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 5)).astype(np.int16)
+        for slope, offset in ((0.25, 0.0), (1.0, 3.0)):
+            image = nibabel.Nifti1Image(values, np.eye(4))
+            image.header.set_slope_inter(slope, offset)
+            image.header.set_data_dtype(np.int16)
+            path = tmp_path / f"{offset}.nii"
+            nibabel.save(image, path)
+        found = self.load([tmp_path / "0.0.nii"], [list("abcde")], mask)
+        expected = np.stack([np.asarray(nibabel.load(tmp_path / "0.0.nii").dataobj)[voxel] for voxel in VOXELS], 1)
+        np.testing.assert_allclose(np.asarray(found.responses), expected, rtol=1e-6)
+        with pytest.raises(ValueError, match=r"must hold numbers without an offset, got int16 and the offset [-\d]"):
+            self.load([tmp_path / "3.0.nii"], [list("abcde")], mask)
+
     def load(self, paths: Any, images: Any, mask: Any) -> Any:
         return load_betas(paths, images, mask=mask, subject="s")
 
