@@ -57,6 +57,18 @@ def open_volumes(op: str, path: Path, inside: NDArray[np.bool_], scratch: Any = 
     return chosen if stored.kind == "f" and slope * scale == 1 else Scaled(chosen, slope * scale)
 
 
+def volume_count(op: str, path: Path) -> int:
+    """Volumes of a 4-D NIfTI file, as its header says."""
+    import nibabel
+
+    try:
+        image: Any = nibabel.load(path)
+        _, _, _, count = image.shape
+    except Exception as error:
+        raise ValueError(f"{op}: {path} cannot be read as 4-D NIfTI: {error} (is it cut short?)") from error
+    return int(count)
+
+
 def unpacked(op: str, path: Path, scratch: Path) -> Path:
     """The content of a .gz file, in a folder where it stays; it is written under another name until it is whole."""
     if not scratch.is_dir():
