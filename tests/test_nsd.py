@@ -260,7 +260,11 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
         "fsaverage",
         r"sessions of lh must have the same vertices, got \[5, 8\]",
     ),
-    "reversed axes": (reversed_axes, "func1pt8mm", r"'betas' must be \[750, z, y, x\], got \[2, 3, 4, 750\]"),
+    "reversed axes": (
+        reversed_axes,
+        "func1pt8mm",
+        r"'betas' must be numbers \[750, z, y, x\], got int16 \[2, 3, 4, 750\]",
+    ),
     "truncated gzip": (corrupt_gzip, "func1pt8mm", "ncsnr.nii.gz cannot be read.*cut short"),
     "not HDF5": (
         cut(f"{VOLUME}/betas_session01.hdf5", 100),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradkern.recordings.files import Folder
-from gradkern.recordings.nifti import in_regions, open_volumes, volume_count
+from gradkern.recordings.nifti import in_regions, open_volumes, volume_shape
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.series import voxels
 from gradkern.recordings.sources import FileImages
@@ -109,7 +109,7 @@ def _images(data: Folder, name: str, files: Sequence[Path], complete: bool) -> l
     path = data.file(f"{name}_imgnames.txt")
     names = path.read_text().split("\n")
     names = [each.strip() for each in names if each.strip()]
-    counts = [volume_count(data.op, file) for file in files]
+    counts = [volume_shape(data.op, file)[1] for file in files]
     if len(names) < sum(counts) or (complete and len(names) != sum(counts)):
         raise ValueError(
             f"{data.op}: {path} must name the images of {sum(counts)} volumes, got {len(names)} names "

@@ -42,31 +42,33 @@ def open_volumes(op: str, path: Path, inside: NDArray[np.bool_], scratch: Any = 
         raise ValueError(f"{op}: {path} must be [{wanted}, volumes] as the mask is, got {list(shape)}")
     if offset or stored.kind not in "fiu":
         raise ValueError(f"{op}: {path} must hold numbers without an offset, got {stored} and the offset {offset:g}")
+    every, chosen = bool(inside.all()), np.flatnonzero(inside.T)
     if path.suffix == ".gz" and scratch is None:
         try:
-            chosen: Responses = Whole(image.dataobj.get_unscaled().T[:, inside.T])
+            values = image.dataobj.get_unscaled().T.reshape(shape[3], -1)
         except Exception as error:
             raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
+        voxels: Responses = Whole(values if every else values[:, chosen])
     else:
         source = unpacked(op, path, Path(scratch)) if path.suffix == ".gz" else path
         wanted_bytes = start + int(np.prod(shape)) * stored.itemsize
         if source.stat().st_size < wanted_bytes:
             raise ValueError(f"{op}: {path} is cut short: {source.stat().st_size} bytes, {wanted_bytes} expected")
-        mapped = np.memmap(source, stored, "r", start, (shape[3], int(np.prod(shape[:3]))))
-        chosen = ChosenTargets(Whole(mapped), np.flatnonzero(inside.T))
-    return chosen if stored.kind == "f" and slope * scale == 1 else Scaled(chosen, slope * scale)
+        mapped = Whole(np.memmap(source, stored, "r", start, (shape[3], int(np.prod(shape[:3])))))
+        voxels = mapped if every else ChosenTargets(mapped, chosen)
+    return voxels if stored.kind == "f" and slope * scale == 1 else Scaled(voxels, slope * scale)
 
 
-def volume_count(op: str, path: Path) -> int:
-    """Volumes of a 4-D NIfTI file, as its header says."""
+def volume_shape(op: str, path: Path) -> tuple[tuple[int, int, int], int]:
+    """Grid and number of volumes of a 4-D NIfTI file, as its header says."""
     import nibabel
 
     try:
         image: Any = nibabel.load(path)
-        _, _, _, count = image.shape
+        x, y, z, count = map(int, image.shape)
     except Exception as error:
         raise ValueError(f"{op}: {path} cannot be read as 4-D NIfTI: {error} (is it cut short?)") from error
-    return int(count)
+    return (x, y, z), count
 
 
 def unpacked(op: str, path: Path, scratch: Path) -> Path:
