@@ -8,8 +8,10 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import detrend
 
 from gradkern.recordings.nsd import TRIALS, load_nsd
+from gradkern.recordings.nsd_series import load_nsd_timeseries
 from tests.test_nsd import BETAS, GRID, Made, V, ctab, put
 
 VOLUME, NATIVE = BETAS.format("func1pt8mm"), BETAS.format("nativesurface")
@@ -62,7 +64,7 @@ class TestPacked:
         image = nibabel.Nifti1Image(np.ones((*GRID, TRIALS), np.int16), np.eye(4))
         image.header.set_slope_inter(1 / 300, 0)
         nibabel.save(image, path)
-        with pytest.raises(ValueError, match="must have no slope in its header, got 0.00333333"):
+        with pytest.raises(ValueError, match=r"must have no slope in its header, got 0\.00333333"):
             load_nsd(made.folder, 2, space="func1pt8mm")
         path.unlink()
         with pytest.raises(FileNotFoundError, match=r"session02.hdf5 or .*session02.nii.gz is missing"):
@@ -126,3 +128,121 @@ class TestNativeSurface:
         path.unlink()
         with pytest.raises(FileNotFoundError, match=r"rh.betas_session02.hdf5 is missing"):
             load_nsd(made.folder, 2, space="nativesurface")
+
+
+class TestTimeSeries:
+    """Session 1 has twelve runs; session 2 has a run of rest before and after them."""
+
+    home = "nsddata_timeseries/ppdata/subj02/func1pt8mm"
+    step = 4 / 3
+
+    def make(self, made: Made) -> dict[tuple[int, int], NDArray[Any]]:
+        random = np.random.default_rng(1)
+        series = {}
+        for session in (1, 2):
+            ids = made.ids()[TRIALS * (session - 1) : TRIALS * session] + 1
+            runs = [ids[start : start + count] for start, count in zip(self.starts(), self.counts(), strict=True)]
+            if session == 2:
+                runs = [ids[:0], *runs, ids[:0]]
+            for number, shown in enumerate(runs, 1):
+                design = np.zeros(225, int)
+                design[9 + 3 * np.arange(len(shown))] = shown
+                values = (1000 + 10 * random.standard_normal((*GRID, 226))).astype(np.int16)
+                series[session, number] = values
+                put(
+                    made.folder,
+                    f"{self.home}/timeseries/timeseries_session{session:02d}_run{number:02d}.nii.gz",
+                    values,
+                )
+                path = made.folder / f"{self.home}/design/design_session{session:02d}_run{number:02d}.tsv"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.savetxt(path, design, fmt="%d")
+        mask = np.zeros(GRID, np.int16)
+        mask[1, 2, 3] = mask[0, 0, 1] = mask[1, 0, 0] = 1
+        put(made.folder, "nsddata/ppdata/subj02/func1pt8mm/brainmask.nii.gz", mask)
+        return series
+
+    @staticmethod
+    def counts() -> list[int]:
+        return [63, 62] * 6
+
+    def starts(self) -> list[int]:
+        return [0, *np.cumsum(self.counts())[:-1].tolist()]
+
+    def design(self, made: Made, session: int, run: int) -> Path:
+        return made.folder / f"{self.home}/design/design_session{session:02d}_run{run:02d}.tsv"
+
+    def test_responses_lie_at_the_delay_after_each_image(self, made: Made) -> None:
+        series = self.make(made)
+        found = load_nsd_timeseries(made.folder, 2, delay=5.5, atlas="streams")
+        np.testing.assert_array_equal(found.image_ids, made.ids())
+        assert found.presentations["run"].tolist() == 2 * np.repeat(np.arange(1, 13), self.counts()).tolist()
+        assert found.labels == ("1-0-0", "0-0-1", "1-2-3")
+        assert found.targets["roi"].tolist() == ["", "early", "ventral"]
+        time = self.step * np.arange(226)
+        for session, file, run in (
+            (1, 4, 4),
+            (2, 5, 4),
+        ):  # the fourth run with images is the fifth of the second session
+            rows = (found.presentations["session"] == session) & (found.presentations["run"] == run)
+            whole = series[session, file][1, 2, 3].astype(float)
+            percent = 100 * detrend(whole) / whole.mean()
+            at = self.step * (9 + 3 * np.arange(rows.sum())) + 5.5
+            np.testing.assert_allclose(found.responses[:, 2][rows], np.interp(at, time, percent), atol=1e-4)
+        np.testing.assert_array_equal(found.presentations["split"] == "test", np.isin(made.ids() + 1, made.shared))
+        assert found.history == ("24 runs of sessions 1-2, 5.5 s after onset",)
+        assert found.units == "percent of the run's mean"
+        later = load_nsd_timeseries(made.folder, 2, sessions=[2], delay=4.0)
+        assert set(later.presentations["session"]) == {2}
+
+    def test_wrong_designs_are_named(self, made: Made) -> None:
+        self.make(made)
+        first, second = self.design(made, 1, 1).read_text(), self.design(made, 1, 3).read_text()
+        self.design(made, 1, 1).write_text(second)
+        with pytest.raises(ValueError, match=r"session 1 .* disagree on \d+ of 750 images, first on trial 0 .*another"):
+            load_nsd_timeseries(made.folder, 2)
+        self.design(made, 1, 1).write_text(self.design(made, 1, 2).read_text())
+        with pytest.raises(ValueError, match=r"runs of session 1 .* show 749 images, 750 expected"):
+            load_nsd_timeseries(made.folder, 2)
+        for text, message in (
+            (first[:-20], r"must have a row for each of 226 volumes of timeseries_session01_run01.nii.gz.*got \[215\]"),
+            ("image\n" + first, "must hold a whole number a row"),
+            (first.replace("0\n", "-1\n", 1), "must hold numbers from 1 to 73000, 0 for none, got -1 to"),
+        ):
+            self.design(made, 1, 1).write_text(text)
+            with pytest.raises(ValueError, match=message):
+                load_nsd_timeseries(made.folder, 2)
+
+    def test_missing_runs_are_named(self, made: Made) -> None:
+        self.make(made)
+        path = made.folder / f"{self.home}/timeseries/timeseries_session02_run03.nii.gz"
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(
+            FileNotFoundError, match=r"timeseries_session02_run03.nii.gz is missing in .*natural-scenes"
+        ):
+            load_nsd_timeseries(made.folder, 2)
+        path.write_bytes(content[:-300])
+        with pytest.raises(
+            ValueError, match=r"load_nsd_timeseries: .*session02_run03.nii.gz cannot be read.*cut short"
+        ):
+            load_nsd_timeseries(made.folder, 2)
+        path.write_bytes(content)
+        for number in (13, 14):  # what is left looks like a session of twelve runs
+            (made.folder / f"{self.home}/timeseries/timeseries_session02_run{number}.nii.gz").unlink()
+        with pytest.raises(ValueError, match=r"runs of session 2 .* show 688 images, 750 expected"):
+            load_nsd_timeseries(made.folder, 2)
+
+    def test_bad_options_are_named(self, made: Made) -> None:
+        self.make(made)
+        with pytest.raises(ValueError, match=r"space must be one of \('func1pt8mm', 'func1mm'\), got 'fsaverage'"):
+            load_nsd_timeseries(made.folder, 2, space="fsaverage")
+        with pytest.raises(ValueError, match="subject must be 1 to 8, got 0"):
+            load_nsd_timeseries(made.folder, 0)
+        with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz is missing"):
+            load_nsd_timeseries(made.folder, 3)
+        put(made.folder, "nsddata/ppdata/subj02/func1pt8mm/roi/other.nii.gz", np.ones((1, 1, 1), np.int32))
+        with pytest.raises(
+            ValueError, match=r"other.nii.gz must be a volume on the grid of the time series, got \[1, 1, 1"
+        ):
+            load_nsd_timeseries(made.folder, 2, atlas="other")

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_volume
+from gradkern.recordings.hdf5 import Trials
 from gradkern.recordings.nifti import open_volumes, volume_shape
 from gradkern.recordings.recording import Excluded, Recording
 from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked, Whole
@@ -26,7 +27,7 @@ SPACES = ("fsaverage", "func1pt8mm", "func1mm", "nativesurface")
 _STORED_AS = 300  # integers are percent signal change times this
 _FIRST = 5  # trials: a target that is zero in all of them was not measured
 _RUN = (*(63, 62) * 6,)  # trials in each of a session's runs
-_SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
+SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
 _HEMISPHERES = ("lh", "rh")
 _VOLUMES = ("betas_session{:02d}.hdf5", "betas_session{:02d}.nii.gz")
 _NAMES = {
@@ -62,7 +63,7 @@ def load_nsd(
     atlas : name of a parcellation, such as "HCP_MMP1", "streams" or "nsdgeneral", that labels the targets' "roi";
         "" where a target has none
     scratch : a folder where .nii.gz files are unpacked, whole, to be read in parts from then on (1 GB a session at
-        1.8 mm, some 10 s, once); without, all their voxels are held in memory, 2 bytes each
+        1.8 mm, some seconds, once); without, all their voxels are held in memory, 2 bytes each
 
     Returns
     -------
@@ -79,10 +80,10 @@ def load_nsd(
             raise ValueError(f"{op}: {name} must be one of {known}, got {got!r}")
     if subject not in range(1, len(SESSIONS) + 1):
         raise ValueError(f"{op}: subject must be 1 to {len(SESSIONS)}, got {subject!r}")
-    data = Folder(op, folder, _SOURCE)
+    data = Folder(op, folder, SOURCE)
     parts = f"nsddata_betas/ppdata/subj{subject:02d}/{space}/{BETAS[betas]}"
-    chosen = _sessions(data, parts, subject, sessions, _NAMES[space])
-    presentations = _design(data, subject, chosen)
+    chosen = choose_sessions(data, parts, subject, sessions, _NAMES[space])
+    presentations = read_design(data, subject, chosen)
     if space == "fsaverage":
         responses, targets, ncsnr, kept, stored = _surface(data, parts, subject, space, chosen, atlas)
     elif space == "nativesurface":
@@ -102,7 +103,7 @@ def load_nsd(
         images=images,
         ncsnr=None if ncsnr is None else ncsnr[kept],
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
-        history=(f"{BETAS[betas]} of sessions {_ranges(chosen)}, stored as {stored}",),
+        history=(f"{BETAS[betas]} of sessions {ranges(chosen)}, stored as {stored}",),
         provenance={
             "dataset": "Natural Scenes Dataset",
             "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
@@ -113,7 +114,7 @@ def load_nsd(
     )
 
 
-def _sessions(
+def choose_sessions(
     data: Folder, parts: str, subject: int, sessions: Sequence[int] | None, patterns: tuple[str, ...]
 ) -> NDArray[np.int64]:
     most = SESSIONS[subject - 1]
@@ -135,7 +136,7 @@ def _named(parts: str, patterns: tuple[str, ...], session: int) -> list[str]:
     return [f"{parts}/{pattern.format(session)}" for pattern in patterns]
 
 
-def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
+def read_design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
     """The presentations, checked against the subject's log where that is there; "test" are the shared 1,000 images."""
     path = data.file("nsddata/experiments/nsd/nsd_expdesign.mat")
     design = read_mat(data.op, path, ("masterordering", "subjectim", "sharedix"))
@@ -203,7 +204,7 @@ def _surface(
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
         if atlas is not None:
             label = f"nsddata/freesurfer/{space}/label/"
-            table["roi"] = _regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
         tables.append(table)
         noise = f"{parts}/{side}.ncsnr.mgh"
         if data.has(noise):
@@ -236,7 +237,7 @@ def _fits(op: str, path: Path, count: int) -> NDArray[Any]:
     return values
 
 
-def _regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
+def read_regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
     """The region of every target; "" where it has none."""
     numbers = _fits(data.op, data.file(labels), count).astype(int)
     known = read_ctab(data.op, data.file(names))
@@ -246,40 +247,14 @@ def _regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
     return [known[number] if number > 0 else "" for number in numbers.tolist()]
 
 
-class Voxels(Responses):
-    """A dataset [trials, z, y, x] as voxels in the order of NIfTI, x fastest; or [trials, vertices]."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "betas") -> None:
-        self.path, self.grid, self.dtype, self.name = path, shape[1:], dtype, name
-        self.shape = (shape[0], int(np.prod(self.grid)))
-
-    def columns(self, which: slice) -> NDArray[Any]:
-        import h5py
-
-        row = self.grid[-1]
-        block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
-        with h5py.File(self.path) as file:
-            at = which.start
-            while at < which.stop:
-                end = min(which.stop, (at // row + 1) * row)  # of this row of voxels
-                outer = np.unravel_index(at // row, self.grid[:-1])
-                part = slice(at % row, at % row + end - at)
-                block[:, at - which.start : end - which.start] = file[self.name][(slice(None), *outer, part)]
-                at = end
-        return block
-
-
-def _open_hdf5(data: Folder, path: Path, axes: tuple[str, ...]) -> tuple[Voxels, NDArray[np.bool_]]:
+def _open_hdf5(data: Folder, path: Path, axes: tuple[str, ...]) -> tuple[Trials, NDArray[np.bool_]]:
     """A session's betas [trials, axes], and which of its targets have data."""
-    import h5py
-
     try:
-        with h5py.File(path) as file:
-            shape, dtype = tuple(file["betas"].shape), file["betas"].dtype
-            if len(shape) != 1 + len(axes) or shape[0] != TRIALS or dtype.kind not in "fi":
-                wanted = ", ".join(map(str, (TRIALS, *axes)))
-                raise ValueError(f"'betas' must be numbers [{wanted}], got {dtype} {list(shape)}")
-            return Voxels(path, shape, dtype), _measured(file["betas"])
+        trials = Trials(path, "betas")
+        if len(trials.stored) != 1 + len(axes) or trials.stored[0] != TRIALS or trials.dtype.kind not in "fi":
+            wanted = ", ".join(map(str, (TRIALS, *axes)))
+            raise ValueError(f"'betas' must be numbers [{wanted}], got {trials.dtype} {list(trials.stored)}")
+        return trials, _measured(trials.first(_FIRST))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{data.op}: {path} cannot be read: {error}") from error
 
@@ -311,7 +286,7 @@ def _native_surface(data: Folder, parts: str, subject: int, sessions: NDArray[np
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
         if atlas is not None:
             label = f"nsddata/freesurfer/subj{subject:02d}/label/"
-            table["roi"] = _regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
         tables.append(table)
         if data.has(noise := f"{parts}/{side}.ncsnr.mgh"):
             ncsnr.append(_fits(data.op, data.file(noise), len(vertices)))
@@ -353,7 +328,9 @@ def _volume(
     table = pd.DataFrame({"label": [f"{a}-{b}-{c}" for a, b, c in zip(i, j, k, strict=True)], "i": i, "j": j, "k": k})
     if atlas is not None:
         names = f"nsddata/freesurfer/subj{subject:02d}/label/{atlas}.mgz.ctab"
-        table["roi"] = _regions(data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table))
+        table["roi"] = read_regions(
+            data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table)
+        )
     noise, ncsnr = f"{parts}/ncsnr.nii.gz", None
     if data.has(noise):
         path = data.file(noise)
@@ -364,7 +341,7 @@ def _volume(
     return responses, table, ncsnr, np.all([measured for _, measured, _ in found], axis=0), how
 
 
-def _ranges(numbers: NDArray[np.int64]) -> str:
+def ranges(numbers: NDArray[np.int64]) -> str:
     """1-3, 5 for 1, 2, 3, 5."""
     parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{p[0]}" if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
