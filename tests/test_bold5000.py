@@ -102,8 +102,8 @@ def test_images_are_found_by_name(made: Made) -> None:
         (home / collection).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (60 * shade,) * 3).save(home / collection / name)
     found = load_bold5000(made.folder, 4)
-    first = found.images[int(found.image_ids[1])]  # made.names[1] is NAMES[1]
-    assert abs(int(first[0, 0, 0]) - 60) < 3
+    for name, number in zip(made.names, found.image_ids, strict=True):
+        assert abs(int(found.images[int(number)][0, 0, 0]) - 60 * NAMES.index(name)) < 3
     (home / "Scene" / NAMES[3]).unlink()
     with pytest.raises(FileNotFoundError, match=r"bakery2.jpg is missing in .*bold5000.org"):
         load_bold5000(made.folder, 4)

@@ -153,6 +153,15 @@ def test_voxels_without_data_are_left_out_and_counted(made: Made, bad: float) ->
     np.testing.assert_array_equal(np.asarray(found.responses), made.at(found.targets))
 
 
+def test_silence_is_that_of_the_first_trials(made: Made) -> None:
+    made.betas[1, 2, 1, :5] = 0
+    made.betas[2, 2, 1, -5:] = 0
+    made.write()
+    labels = made.load().labels
+    assert "1-2-1" not in labels
+    assert "2-2-1" in labels
+
+
 def betas(values: Callable[[Made], Any]) -> Callable[[Made], None]:
     def plant(made: Made) -> None:
         made.betas = values(made)

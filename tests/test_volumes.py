@@ -94,12 +94,12 @@ class TestBetas:
 
     @pytest.mark.parametrize("where", ["memory", "scratch"])
     def test_a_gzip_cut_after_its_header_gives_no_recording(self, tmp_path: Path, mask: Path, where: str) -> None:
-        paths, _ = self.make(tmp_path)
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 500)).astype(np.int16)
+        paths = [put(tmp_path / f"b{number}.nii.gz", values + np.int16(number)) for number in (0, 1)]
         paths[1].write_bytes(paths[1].read_bytes()[:-30])
         (scratch := tmp_path / "scratch").mkdir()
-        images = [list("abcde"), list("abcd")]
-        with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read.*cut short"):
-            load_betas(paths, images, mask=mask, subject="s", scratch=scratch if where == "scratch" else None)
+        with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read: .*cut short"):
+            load_betas(paths, [range(500)] * 2, mask=mask, subject="s", scratch=scratch if where == "scratch" else None)
         assert len(list(scratch.iterdir())) == (where == "scratch")  # the whole one
 
     def test_unpacked_files_are_read_in_parts_and_found_again(self, tmp_path: Path, mask: Path) -> None:
@@ -184,6 +184,16 @@ class TestBold:
         np.testing.assert_allclose(np.asarray(found.responses), np.concatenate([expected] * 2), atol=1e-4)
         assert found.presentations["session"].tolist() == [3, 3, 3, 4, 4, 4]
         assert found.presentations["run"].tolist() == [1, 1, 1, 2, 2, 2]
+
+    def test_voxels_without_data_in_a_run_are_left_out_and_counted(self, tmp_path: Path, mask: Path) -> None:
+        runs = [self.make(tmp_path, name) for name in ("one", "two")]
+        values = np.asarray(nibabel.load(runs[1][0]).dataobj).copy()
+        values[VOXELS[1]] = 0
+        put(runs[1][0], values)
+        found = load_bold(runs, "stim_file", mask=mask, subject="s")
+        assert found.labels == ("1-0-0", "0-3-1")
+        assert [(each.what, each.count) for each in found.excluded] == [("targets", 1), ("presentations", 2)]
+        assert np.isfinite(np.asarray(found.responses)).all()
 
     def test_milliseconds_are_milliseconds(self, tmp_path: Path, mask: Path) -> None:
         run = self.make(tmp_path, unit="msec", step=2000.0)

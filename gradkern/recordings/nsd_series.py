@@ -96,8 +96,7 @@ def _runs(data: Folder, parts: str, session: int, step: float) -> list[Run]:
     stem = f"_session{session:02d}_run"
     there = [_RUN.search(path.name) for path in (data.root / parts / "timeseries").glob(f"timeseries{stem}*.nii.gz")]
     numbers = {int(match.group(1)) for match in there if match is not None}
-    rest = len(numbers) == _WITH_REST or max(numbers, default=0) > _RUNS
-    shown = range(2, _WITH_REST) if rest else range(1, _RUNS + 1)
+    shown = range(2, _WITH_REST) if max(numbers, default=0) > _RUNS else range(1, _RUNS + 1)
     runs = []
     for place, number in enumerate(shown, 1):
         series = data.file(f"{parts}/timeseries/timeseries{stem}{number:02d}.nii.gz")
