@@ -114,12 +114,37 @@ class TestBetas:
         again = load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
         assert {path.name: path.stat().st_mtime_ns for path in scratch.iterdir()} == made
         assert len(made) == len(again.provenance["files"]) == 2
-        plain = [scratch / name for name in made]
-        plain[0].write_bytes(plain[0].read_bytes()[:-5])
-        with pytest.raises(ValueError, match=r"is cut short: \d+ bytes, \d+ expected"):
+        other = put(tmp_path / "other.nii.gz", np.ones(GRID, np.uint8))  # another mask has its own
+        all_voxels = load_betas(paths, images, mask=other, subject="s", scratch=scratch)
+        assert all_voxels.responses.shape == (9, 24)
+        assert len(list(scratch.iterdir())) == 4
+        for path in scratch.iterdir():
+            path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(ValueError, match=r"unpacked from .*b0.nii.gz, cannot be read: .*; delete it"):
             load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
         with pytest.raises(ValueError, match="scratch must be a folder, got '/nowhere'"):
             load_betas(paths, images, mask=mask, subject="s", scratch="/nowhere")
+
+    def test_plain_files_are_mapped_and_cut_ones_refused(self, tmp_path: Path, mask: Path) -> None:
+        _, values = self.make(tmp_path)
+        path = put(tmp_path / "plain.nii", values[0])
+        found = self.load([path], [list("abcde")], mask)
+        np.testing.assert_array_equal(np.asarray(found.responses), np.stack([values[0][voxel] for voxel in VOXELS], 1))
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(ValueError, match=r"plain.nii is cut short: \d+ bytes, \d+ expected"):
+            self.load([path], [list("abcde")], mask)
+
+    @pytest.mark.parametrize("cut", [3, 30])
+    def test_a_gzip_without_its_checksum_or_with_another_is_refused(self, tmp_path: Path, mask: Path, cut: int) -> None:
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 500)).astype(np.int16)
+        path = put(tmp_path / "long.nii.gz", values)
+        content = path.read_bytes()
+        path.write_bytes(content[:-cut])
+        with pytest.raises(ValueError, match=r"long.nii.gz cannot be read: .*cut short"):
+            self.load([path], [range(500)], mask)
+        path.write_bytes(content[:-8] + bytes(4) + content[-4:])
+        with pytest.raises(ValueError, match=r"long.nii.gz cannot be read: CRC check failed"):
+            self.load([path], [range(500)], mask)
 
     def test_scaled_headers_are_scaled_and_offsets_refused(self, tmp_path: Path, mask: Path) -> None:
         values = np.random.default_rng(0).integers(-900, 900, (*GRID, 5)).astype(np.int16)

@@ -53,7 +53,7 @@ def load_bold5000(
     sessions : 1-based; by default all. Those before the last of them must be there, for names are listed in one file
     mask : path of a NIfTI file on the grid of the betas; by default the authors' brain mask, which leaves out some
         voxels that have data: how many is written into the history
-    scratch : where to unpack the files to read them in parts; without, the mask's voxels are held in memory (4 GB)
+    scratch : a folder where the mask's voxels are kept, unpacked once, instead of in memory (some 4 GB)
 
     Returns
     -------

@@ -74,8 +74,8 @@ def load_laion_fmri(
     subject : 1, 3, 5, 6 or 7
     sessions : by their numbers; by default those that are there
     mask : path of a NIfTI file on the grid of the betas; by default the voxels whose mean R^2 over sessions is positive
-    scratch : where to unpack the files to read them in parts; without, the mask's voxels are held in memory (4 bytes a
-        voxel and trial: 1 GB a session of 250,000 voxels)
+    scratch : a folder where the mask's voxels are kept, unpacked once, instead of in memory: 4 bytes a voxel and trial,
+        1 GB a session of 250,000 voxels. A session unpacks to 12 GB, of which a volume at a time is held
 
     Returns
     -------

@@ -1,12 +1,12 @@
-"""4-D NIfTI files as responses [volumes, voxels]: in memory, or unpacked once onto a disk and read in parts."""
+"""4-D NIfTI files as responses [volumes, voxels]: mapped, in memory, or unpacked once onto a disk."""
 
 import gzip
-import shutil
 import zlib
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,9 @@ _AT_ONCE = 2**25  # values that are looked through at a time
 def open_volumes(op: str, path: Path, inside: NDArray[np.bool_], scratch: Any = None, scale: float = 1.0) -> Responses:
     """Voxels of a mask in every volume, x fastest, times `scale`.
 
-    A .nii.gz file cannot be read in parts. Its voxels of the mask are held in memory, in the stored type (2 bytes a
-    value of int16); or, given a folder `scratch`, it is unpacked there once, whole, and read in parts from then on, as
-    a .nii file is. The unpacked file is named after the fingerprint and found again.
+    A .nii file is read in parts. A .nii.gz file cannot be: it is unpacked once, a volume at a time, and the voxels of
+    the mask are held in memory, in the stored type (2 bytes a value of int16), or, given a folder `scratch`, in a file
+    there, which is named after the fingerprints of file and mask and found again.
 
     Raises
     ------
@@ -42,21 +42,62 @@ def open_volumes(op: str, path: Path, inside: NDArray[np.bool_], scratch: Any = 
         raise ValueError(f"{op}: {path} must be [{wanted}, volumes] as the mask is, got {list(shape)}")
     if offset or stored.kind not in "fiu":
         raise ValueError(f"{op}: {path} must hold numbers without an offset, got {stored} and the offset {offset:g}")
-    every, chosen = bool(inside.all()), np.flatnonzero(inside.T)
-    if path.suffix == ".gz" and scratch is None:
-        try:
-            values = image.dataobj.get_unscaled().T.reshape(shape[3], -1)
-        except Exception as error:
-            raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
-        voxels: Responses = Whole(values if every else values[:, chosen])
-    else:
-        source = unpacked(op, path, Path(scratch)) if path.suffix == ".gz" else path
+    chosen = np.flatnonzero(inside.T)
+    if path.suffix != ".gz":
         wanted_bytes = start + int(np.prod(shape)) * stored.itemsize
-        if source.stat().st_size < wanted_bytes:
-            raise ValueError(f"{op}: {path} is cut short: {source.stat().st_size} bytes, {wanted_bytes} expected")
-        mapped = Whole(np.memmap(source, stored, "r", start, (shape[3], int(np.prod(shape[:3])))))
-        voxels = mapped if every else ChosenTargets(mapped, chosen)
+        if path.stat().st_size < wanted_bytes:
+            raise ValueError(f"{op}: {path} is cut short: {path.stat().st_size} bytes, {wanted_bytes} expected")
+        whole = Whole(np.memmap(path, stored, "r", start, (shape[3], inside.size)))
+        voxels: Responses = whole if inside.all() else ChosenTargets(whole, chosen)
+    elif scratch is None:
+        values = np.empty((shape[3], len(chosen)), stored)
+        _unpack(op, path, start, chosen, (values, inside.size))
+        voxels = Whole(values)
+    else:
+        voxels = Whole(_kept(op, path, start, inside, (Path(scratch), shape[3], stored)))
     return voxels if stored.kind == "f" and slope * scale == 1 else Scaled(voxels, slope * scale)
+
+
+def _kept(
+    op: str, path: Path, start: int, inside: NDArray[np.bool_], where: tuple[Path, int, np.dtype[Any]]
+) -> NDArray[Any]:
+    """The mask's voxels [volumes, voxels] in a folder where they stay, mapped."""
+    scratch, count, stored = where
+    if not scratch.is_dir():
+        raise ValueError(f"{op}: scratch must be a folder, got {str(scratch)!r}")
+    mask = sha256(f"{inside.shape}".encode() + np.packbits(inside).tobytes()).hexdigest()
+    target = scratch / f"{fingerprint(path)[:32]}-{mask[:16]}.npy"
+    if not target.is_file():
+        part = target.with_suffix(f".{uuid4().hex}.part")  # whole before it has its name
+        chosen = np.flatnonzero(inside.T)
+        try:
+            values = np.lib.format.open_memmap(part, "w+", stored, (count, len(chosen)))
+            _unpack(op, path, start, chosen, (values, inside.size))
+            values.flush()
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    try:
+        found: NDArray[Any] = np.load(target, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{op}: {target}, unpacked from {path}, cannot be read: {error}; delete it") from error
+    return found
+
+
+def _unpack(op: str, path: Path, start: int, chosen: NDArray[Any], into: tuple[NDArray[Any], int]) -> None:
+    """Some voxels of every volume of a .nii.gz file."""
+    values, size = into
+    try:
+        with gzip.open(path) as packed:
+            packed.read(start)
+            for row in values:
+                volume = packed.read(size * values.itemsize)
+                if len(volume) < size * values.itemsize:
+                    raise EOFError(f"it holds fewer than {len(values)} volumes")
+                row[:] = np.frombuffer(volume, values.dtype)[chosen]
+            packed.read(1)  # compares the checksum
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
 
 
 def volume_shape(op: str, path: Path) -> tuple[tuple[int, int, int], int]:
@@ -69,24 +110,6 @@ def volume_shape(op: str, path: Path) -> tuple[tuple[int, int, int], int]:
     except Exception as error:
         raise ValueError(f"{op}: {path} cannot be read as 4-D NIfTI: {error} (is it cut short?)") from error
     return (x, y, z), count
-
-
-def unpacked(op: str, path: Path, scratch: Path) -> Path:
-    """The content of a .gz file, in a folder where it stays; it is written under another name until it is whole."""
-    if not scratch.is_dir():
-        raise ValueError(f"{op}: scratch must be a folder, got {str(scratch)!r}")
-    target = scratch / f"{fingerprint(path)}.nii"
-    if target.is_file():
-        return target
-    with NamedTemporaryFile(dir=scratch, suffix=".part", delete=False) as part:
-        written = Path(part.name)
-        try:
-            with gzip.open(path) as packed:
-                shutil.copyfileobj(packed, part, 2**24)
-        except (EOFError, OSError, zlib.error) as error:
-            written.unlink()
-            raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
-    return written.replace(target)
 
 
 def with_data(responses: Responses) -> NDArray[np.bool_]:

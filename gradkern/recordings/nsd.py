@@ -62,8 +62,8 @@ def load_nsd(
     sessions : 1-based; by default those whose files are there
     atlas : name of a parcellation, such as "HCP_MMP1", "streams" or "nsdgeneral", that labels the targets' "roi";
         "" where a target has none
-    scratch : a folder where .nii.gz files are unpacked, whole, to be read in parts from then on (1 GB a session at
-        1.8 mm, some seconds, once); without, all their voxels are held in memory, 2 bytes each
+    scratch : a folder where the voxels of .nii.gz files are kept, unpacked once (1 GB and some seconds a session at 1.8
+        mm), to be read in parts; without, all are held in memory, 2 bytes each
 
     Returns
     -------

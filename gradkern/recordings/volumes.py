@@ -49,7 +49,7 @@ def load_betas(
     mask : path of a NIfTI file on the same grid; voxels that are not 0 are targets
     subject, units : words
     scale : what stored numbers are multiplied by, 1 / 300 for NSD's integers
-    scratch : a folder where .nii.gz files are unpacked, whole, once, to be read in parts from then on
+    scratch : a folder where the mask's voxels of .nii.gz files are kept, unpacked, instead of in memory
 
     Returns
     -------

@@ -54,7 +54,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "mask": {"help": "a NIfTI file; voxels that are not 0 are read"},
     "delay": {"help": "of time series: s after onset, by default 5.5", "type": float},
     "model": {"help": "of glmsingle: B, C or D, by default D"},
-    "scratch": {"help": "a folder where packed files may be unpacked to be read in parts"},
+    "scratch": {"help": "a folder where what is packed may be kept unpacked, instead of in memory"},
     "allow_pickle": {"help": "read files that can run any code", "action": "store_true", "default": None},
 }
 
