@@ -114,6 +114,25 @@ class TestThings:
         assert found.provenance["onset"] == "optical sensor"
         assert "onsets of the optical sensor" in found.history
 
+    def test_what_the_authors_epochs_reach_into_is_told(self, things: Path) -> None:
+        """By the presenting computer's clock, and with the catch trials, which are left out."""
+        table = trials().sort_values("session_nr", ignore_index=True)
+        shown = 1.3 + table.groupby("session_nr").cumcount() * np.where(table["session_nr"] == 2, 1.5, 1.35)
+        for old in things.glob(f"{FOLDER}/*.fif"):
+            old.unlink()
+        epochs(table.assign(image_on=shown, onset=-1.0)).save(
+            things / FOLDER / "preprocessed_P1-epo.fif", verbose="error"
+        )
+        found = load_things_meg(things, 1)
+        rows, last = found.presentations, table.groupby("session_nr").cumcount(ascending=False) == 0
+        wait = pd.Series(np.where(table["session_nr"] == 2, 1.5, 1.35)).where(~last)
+        np.testing.assert_allclose(rows["until_next"], wait[table["trial_type"] != "catch"])
+        reach = (
+            f"{found.overlaps().sum()} of 180 epochs reach into the next presentation's (epoch 1.4 s, onsets 1.35 to"
+        )
+        assert any(line.startswith(reach) for line in found.check())
+        assert set(rows.loc[found.overlaps(), "session"]) == {1, 3, 4, 5, 6}
+
     def test_published_and_zero_shot_splits(self, things: Path) -> None:
         found = load_things_meg(things, 1)
         train, test = published(found)

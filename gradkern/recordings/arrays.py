@@ -12,6 +12,7 @@ from gradkern.recordings.files import Folder
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.responses import Beside, Responses, Stacked, Whole
 from gradkern.recordings.sources import FileImages
+from gradkern.recordings.stored import as_responses
 
 _ALGONAUTS = "http://algonauts.csail.mit.edu (challenge of 2023)"
 _EEG = "https://doi.org/10.6084/m9.figshare.18470912"
@@ -45,7 +46,7 @@ def load_algonauts2023(folder: Any, subject: int) -> Recording:
     tables = []
     for side in ("lh", "rh"):
         values = _map(op, data.file(f"{start}training_fmri/{side}_training_fmri.npy"), 2)
-        sides.append(Whole(values))
+        sides.append(as_responses(values))
         vertices = np.arange(values.shape[1])
         tables.append(pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "place": vertices}))
     if sides[0].shape[0] != sides[1].shape[0]:

@@ -10,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.recordings.files import fingerprint
-from gradkern.recordings.recording import Recording
-from gradkern.recordings.responses import Responses, Scaled, Stacked, Whole
+from gradkern.recordings.making import Making
+from gradkern.recordings.recording import Excluded, Recording
+from gradkern.recordings.responses import Responses, Scaled, Whole
+from gradkern.recordings.stored import FileRows
 
 # of the FIFF format
 _EPOCHS, _MATRIX = 302, 1 << 30
@@ -30,7 +32,9 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
 
     Returns
     -------
-    Recording : [epochs, sensors x times], all times of a sensor in a row; the metadata are columns of `presentations`
+    Recording : [epochs, sensors x times], all times of a sensor in a row; the metadata are columns of `presentations`.
+        Of a file that `save_epochs` wrote, what was done to the raw data is in `history` and `excluded`, and
+        `provenance` tells "onset", where onsets come from, and "units"
 
     Raises
     ------
@@ -43,9 +47,8 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
     epochs = _open(op, first)
     names = _metadata(op, epochs, image, str(first))
     channels, times = len(epochs.ch_names), len(epochs.times)
-    files = [first, *_continued(first)]
-    parts = [Whole(_map(op, each, channels * times)) for each in files]
-    responses: Responses = Stacked(parts)
+    files = [first, *continued(first)]
+    responses: Responses = FileRows([_map(op, each, channels * times) for each in files])
     if responses.shape[0] != len(epochs):
         raise ValueError(
             f"{op}: {first} must hold {len(epochs)} epochs, got {responses.shape[0]} in {len(files)} files"
@@ -53,10 +56,9 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
     cals = np.array([channel["cal"] * channel.get("scale", 1.0) for channel in epochs.info["chs"]])
     if (cals != 1).any():
         responses = Scaled(responses, np.repeat(cals, times))
-    return replace(
-        _recording(responses, epochs, names, subject, units, images),
-        provenance={"files": {each.name: fingerprint(each) for each in files}},
-    )
+    found = _recording(responses, epochs, names, subject, units, images)
+    hashes = {each.name: fingerprint(each) for each in files}
+    return replace(found, provenance={**found.provenance, "files": hashes})
 
 
 def from_epochs(epochs: Any, image: str, *, subject: str, units: str, images: Any = None) -> Recording:
@@ -77,6 +79,7 @@ def _recording(
     sensors, times = np.array(epochs.ch_names), np.asarray(epochs.times)
     sensor, time = np.repeat(sensors, len(times)), np.tile(times, len(sensors))
     labels = [f"{name} {1000 * at:g} ms" for name, at in zip(sensor, time, strict=True)]
+    made = Making.read(epochs.info["description"])
     return Recording(
         responses=responses,
         presentations=presentations,
@@ -86,7 +89,12 @@ def _recording(
         space="sensors",
         images=images,
         image_names=tuple(map(str, known)),
-        history=(f"{len(names)} epochs, {times[0]:g} to {times[-1]:g} s at {epochs.info['sfreq']:g} Hz",),
+        excluded=tuple(Excluded("presentations", *each) for each in made.excluded) if made else (),
+        history=(
+            *(made.history if made else ()),
+            f"{len(names)} epochs, {times[0]:g} to {times[-1]:g} s at {epochs.info['sfreq']:g} Hz",
+        ),
+        provenance={"onset": made.onset, "units": made.units} if made else {},
     )
 
 
@@ -109,7 +117,7 @@ def _metadata(op: str, epochs: Any, image: str, where: str) -> NDArray[Any]:
     return names.astype(str)
 
 
-def _continued(first: Path) -> list[Path]:
+def continued(first: Path) -> list[Path]:
     """x-epo-1.fif, x-epo-2.fif, ... of x-epo.fif."""
     found: list[Path] = []
     while (path := first.with_name(f"{first.stem}-{len(found) + 1}.fif")).is_file():

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,10 @@ class Folder:
 
     def hashes(self) -> dict[str, str]:
         """Of every file that was asked for, see `fingerprint`."""
-        return {str(path.relative_to(self.root)): fingerprint(path) for path in dict.fromkeys(self.used)}
+        paths = list(dict.fromkeys(self.used))
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(fingerprint, paths))
+        return {str(path.relative_to(self.root)): each for path, each in zip(paths, found, strict=True)}
 
 
 def fingerprint(path: Path) -> str:

@@ -16,8 +16,9 @@ from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read
 from gradkern.recordings.hdf5 import Trials
 from gradkern.recordings.nifti import open_volumes, volume_shape
 from gradkern.recordings.recording import Excluded, Recording
-from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked, Whole
+from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked
 from gradkern.recordings.sources import HDF5Images
+from gradkern.recordings.stored import FileRows
 
 SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
 TRIALS = 750  # in a session
@@ -198,7 +199,7 @@ def _surface(
         widths = {part.shape[1] for part in stored}
         if len(widths) > 1:
             raise ValueError(f"{data.op}: sessions of {side} must have the same vertices, got {sorted(widths)}")
-        hemispheres.append(Stacked([Whole(part) for part in stored]))
+        hemispheres.append(FileRows(stored))
         kept.append(np.all([_measured(part) for part in stored], axis=0))
         vertices = np.arange(stored[0].shape[1])
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern.recordings.overlap import SLACK, until_next
 from gradkern.recordings.responses import (
     Averaged,
     ChosenPresentations,
     ChosenTargets,
     Responses,
     Standardised,
-    Whole,
 )
+from gradkern.recordings.stored import as_responses
 
-_BYTES_AT_ONCE = 256 * 2**20
+_BYTES_AT_ONCE = 2**30  # of one row there are then 36 KB in an NSD subject; disks read shorter pieces slowly
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Recording:
     responses : float [n, v], `Responses`; an array, a memory map, a dataset of HDF5 or Zarr becomes one
     presentations : a row a presentation; "image" (0-based place in the image source that was shown) and what is known:
         "session", "run", "concept", "split" ("train" or "test"), "onset" in seconds within its run; "repeats", how many
-        presentations the row is the mean of, is 1 if not given
+        presentations the row is the mean of, is 1 if not given; "until_next", seconds from this onset to that of the
+        run's next presentation (NaN after the last), is found from "run" and "onset" if targets have times
     targets : a row a target; "label" (all different), and what is known: "roi"; "i", "j", "k" (voxel) and "x", "y",
         "z" in mm; "vertex" and "hemisphere"; "sensor" and "time" in seconds after onset
     subject, units, space : words; `space` is where the targets lie
@@ -54,7 +56,7 @@ class Recording:
 
     Raises
     ------
-    ValueError : shapes that do not fit together, labels twice, ids that point outside the images
+    ValueError : shapes that do not fit together, labels twice, ids that point outside the images, onsets that are words
     """
 
     responses: Responses
@@ -72,7 +74,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         if not isinstance(self.responses, Responses):
-            object.__setattr__(self, "responses", Whole(self.responses))
+            object.__setattr__(self, "responses", as_responses(self.responses))
         shape, dtype = tuple(self.responses.shape), self.responses.dtype
         if len(shape) != 2 or dtype.kind != "f":
             raise ValueError(f"Recording: responses must be float [presentations, targets], got {dtype} {list(shape)}")
@@ -98,6 +100,11 @@ class Recording:
         for name in ("image", "repeats"):
             if table[name].dtype.kind not in "iu":
                 raise ValueError(f"Recording: {name!r} of presentations must be whole numbers, got {table[name].dtype}")
+        # before any presentation is left out: what is left out was shown all the same
+        if "until_next" not in table and {"onset", "run"} <= set(table) and "time" in self.targets:
+            if table["onset"].dtype.kind not in "iuf":
+                raise ValueError(f"Recording: 'onset' of presentations must be seconds, got {table['onset'].dtype}")
+            table["until_next"] = until_next(table)
         object.__setattr__(self, "presentations", table)
 
     @property
@@ -126,10 +133,10 @@ class Recording:
                 "(are they 1-based, or of another set of images?)"
             )
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """All responses, so many targets at a time as 256 MiB hold: where they are, and [n, b]."""
+    def blocks(self, bytes_at_once: int = _BYTES_AT_ONCE) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """All responses, so many targets at a time as these bytes hold: where they are, and [n, b]."""
         n, v = self.responses.shape
-        step = max(1, _BYTES_AT_ONCE // max(1, n * self.responses.dtype.itemsize))
+        step = max(1, bytes_at_once // max(1, n * self.responses.dtype.itemsize))
         for start in range(0, v, step):
             columns = slice(start, min(start + step, v))
             yield columns, self.responses.columns(columns)
@@ -165,8 +172,7 @@ class Recording:
     def window(self, start: float, stop: float) -> Self:
         """Targets whose time lies in start..stop, in seconds after onset, both included."""
         time = self._column("time", self.targets)
-        slack = 1e-9  # sampled times are rounded
-        inside = (time >= start - slack) & (time <= stop + slack)
+        inside = (time >= start - SLACK) & (time <= stop + SLACK)
         return self.select_targets(inside, f"from {start:g} to {stop:g} s")
 
     def select_presentations(self, where: Any, reason: str) -> Self:
@@ -214,6 +220,19 @@ class Recording:
             history=(*self.history, f"averaged {low} to {high} presentations of each of {len(images)} images"),
         )
 
+    def overlaps(self) -> NDArray[np.bool_]:
+        """Whether an epoch has samples in common with that of the run's next presentation, [n].
+
+        The next presentation counts though it was left out since, as catch trials are. `window` shortens epochs.
+
+        Raises
+        ------
+        ValueError : "until_next" or times of targets are not known
+        """
+        wait, time = self._column("until_next", self.presentations), self._column("time", self.targets)
+        shared: NDArray[np.bool_] = wait <= np.ptp(time) + SLACK  # NaN, at the end of a run, is not
+        return shared
+
     def check(self) -> tuple[str, ...]:
         """Read a part of the responses and say what is odd; nothing said is no proof.
 
@@ -238,7 +257,17 @@ class Recording:
         typical = float(np.nanmedian(np.abs(block))) if missing < block.shape[1] else np.nan
         if "percent" in self.units and typical > 50:
             odd.append(f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?")
-        return tuple(odd)
+        return (*odd, *self._overlap())
+
+    def _overlap(self) -> tuple[str, ...]:
+        if "until_next" not in self.presentations or "time" not in self.targets or not self.overlaps().any():
+            return ()
+        wait, time = self.presentations["until_next"], self.targets["time"]
+        apart = f"epoch {np.ptp(time):g} s, onsets {wait.min():.3g} to {wait.max():.3g} s apart"
+        return (
+            f"{self.overlaps().sum()} of {len(wait)} epochs reach into the next presentation's ({apart}), "
+            f"{(wait <= time.max() + SLACK).sum()} to its onset",
+        )
 
     def _chosen(self, what: str, count: int, kept: int, reason: str) -> Self:
         """Write down that so many are kept of `count`; the caller takes them."""

@@ -101,6 +101,8 @@ class Beside(Responses):
             start, stop = max(which.start, first) - first, min(which.stop, int(end)) - first
             if start < stop:
                 found.append(part.columns(slice(start, stop)))
+        if len(found) == 1 and found[0].dtype == self.dtype:
+            return found[0]
         return np.concatenate(found, axis=1) if found else np.empty((self.shape[0], 0), self.dtype)
 
 
@@ -113,6 +115,8 @@ class ChosenTargets(Responses):
 
     def columns(self, which: slice) -> NDArray[Any]:
         places = self.chosen[which]
+        if len(places) and (np.diff(places) == 1).all():
+            return self.base.columns(slice(int(places[0]), int(places[-1]) + 1))
         order = np.argsort(places, kind="stable")
         block = np.empty((self.shape[0], len(places)), self.dtype)
         for part in np.split(order, np.flatnonzero(np.diff(places[order]) > _NEAR) + 1) if len(order) else []:
