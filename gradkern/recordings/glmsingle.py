@@ -163,11 +163,12 @@ def _lazy(op: str, path: Path) -> _Estimates:
         trials = Trials(path, name, last=not reverse)
         _check(op, path, name, trials.stored, trials.dtype)
         first = trials.first(_FIRST)
+        responses = trials.by_the_file()
     except OSError as error:
         raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
     if reverse:
-        return _Estimates(trials, first, trials.grid[::-1], "F", None if rsquare is None else rsquare.T)
-    return _Estimates(trials, first, trials.grid, "C", rsquare)
+        return _Estimates(responses, first, trials.grid[::-1], "F", None if rsquare is None else rsquare.T)
+    return _Estimates(responses, first, trials.grid, "C", rsquare)
 
 
 def _held(op: str, path: Path, content: Mapping[str, Any]) -> _Estimates:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.recordings.responses import Responses
+from gradkern.recordings.stored import FileColumns, FileRows
 
 
 class Trials(Responses):
@@ -48,3 +49,15 @@ class Trials(Responses):
             stored = file[self.name][..., :count] if self.last else np.moveaxis(file[self.name][:count], 0, -1)
         trials: NDArray[Any] = stored.reshape(self.shape[1], -1).T
         return trials
+
+    def by_the_file(self) -> Responses:
+        """The same responses, read past HDF5, and faster, where the dataset lies in one piece, not in chunks."""
+        import h5py
+
+        with h5py.File(self.path) as file:
+            start = file[self.name].id.get_offset()
+        if start is None:
+            return self
+        shape = self.shape[::-1] if self.last else self.shape
+        stored = np.memmap(self.path, self.dtype, "r", start, shape)
+        return FileColumns(stored) if self.last else FileRows([stored])

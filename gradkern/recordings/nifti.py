@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradkern.recordings.files import fingerprint, read_volume
 from gradkern.recordings.responses import ChosenTargets, Responses, Scaled, Whole
+from gradkern.recordings.stored import FileRows, as_responses
 
 _AT_ONCE = 2**25  # values that are looked through at a time
 
@@ -47,14 +48,14 @@ def open_volumes(op: str, path: Path, inside: NDArray[np.bool_], scratch: Any = 
         wanted_bytes = start + int(np.prod(shape)) * stored.itemsize
         if path.stat().st_size < wanted_bytes:
             raise ValueError(f"{op}: {path} is cut short: {path.stat().st_size} bytes, {wanted_bytes} expected")
-        whole = Whole(np.memmap(path, stored, "r", start, (shape[3], inside.size)))
+        whole = FileRows([np.memmap(path, stored, "r", start, (shape[3], inside.size))])
         voxels: Responses = whole if inside.all() else ChosenTargets(whole, chosen)
     elif scratch is None:
         values = np.empty((shape[3], len(chosen)), stored)
         _unpack(op, path, start, chosen, (values, inside.size))
         voxels = Whole(values)
     else:
-        voxels = Whole(_kept(op, path, start, inside, (Path(scratch), shape[3], stored)))
+        voxels = as_responses(_kept(op, path, start, inside, (Path(scratch), shape[3], stored)))
     return voxels if stored.kind == "f" and slope * scale == 1 else Scaled(voxels, slope * scale)
 
 

@@ -308,7 +308,8 @@ def _open_volume(data: Folder, path: Path, scratch: Any) -> tuple[Responses, NDA
         if (values.factor != 1).any():
             raise ValueError(f"{data.op}: {path} must have no slope in its header, got {values.factor[0]:g}")
         values = values.base
-    return values, _measured(values), grid[::-1]
+    first = values.maps[0] if isinstance(values, FileRows) else values.columns(slice(0, values.shape[1]))  # a view
+    return values, _measured(first), grid[::-1]
 
 
 def _volume(
