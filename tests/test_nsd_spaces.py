@@ -128,6 +128,9 @@ class TestNativeSurface:
         path.unlink()
         with pytest.raises(FileNotFoundError, match=r"rh.betas_session02.hdf5 is missing"):
             load_nsd(made.folder, 2, space="nativesurface")
+        (made.folder / NATIVE / "lh.betas_session01.hdf5").unlink()
+        with pytest.raises(FileNotFoundError, match=r"lh.betas_session01.hdf5 is missing"):
+            load_nsd(made.folder, 2, space="nativesurface")
 
 
 class TestTimeSeries:
@@ -228,6 +231,11 @@ class TestTimeSeries:
         ):
             load_nsd_timeseries(made.folder, 2)
         path.write_bytes(content)
+        first = made.folder / f"{self.home}/timeseries/timeseries_session01_run01.nii.gz"
+        first.rename(first.with_suffix(".away"))
+        with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz is missing"):
+            load_nsd_timeseries(made.folder, 2)
+        first.with_suffix(".away").rename(first)
         for number in (13, 14):  # what is left looks like a session of twelve runs
             (made.folder / f"{self.home}/timeseries/timeseries_session02_run{number}.nii.gz").unlink()
         with pytest.raises(ValueError, match=r"runs of session 2 .* show 688 images, 750 expected"):
@@ -239,7 +247,7 @@ class TestTimeSeries:
             load_nsd_timeseries(made.folder, 2, space="fsaverage")
         with pytest.raises(ValueError, match="subject must be 1 to 8, got 0"):
             load_nsd_timeseries(made.folder, 0)
-        with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz is missing"):
+        with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz or .* is missing"):
             load_nsd_timeseries(made.folder, 3)
         put(made.folder, "nsddata/ppdata/subj02/func1pt8mm/roi/other.nii.gz", np.ones((1, 1, 1), np.int32))
         with pytest.raises(

@@ -31,9 +31,9 @@ _RUN = (*(63, 62) * 6,)  # trials in each of a session's runs
 SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
 _HEMISPHERES = ("lh", "rh")
 _VOLUMES = ("betas_session{:02d}.hdf5", "betas_session{:02d}.nii.gz")
-_NAMES = {
-    "fsaverage": ("lh.betas_session{:02d}.mgh",),
-    "nativesurface": ("lh.betas_session{:02d}.hdf5",),
+_NAMES = {  # of which any tells that a session is there
+    "fsaverage": ("lh.betas_session{:02d}.mgh", "rh.betas_session{:02d}.mgh"),
+    "nativesurface": ("lh.betas_session{:02d}.hdf5", "rh.betas_session{:02d}.hdf5"),
     "func1pt8mm": _VOLUMES,
     "func1mm": _VOLUMES,
 }

@@ -19,6 +19,7 @@ from gradkern.recordings.volumes import Run, sample_runs
 
 STEPS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}  # s a volume, once slices were brought to one time
 _RUNS, _WITH_REST = 12, 14  # where there are 14, the first and the last are rest
+_SERIES = tuple(f"timeseries/timeseries_session{{:02d}}_run{run:02d}.nii.gz" for run in range(1, _WITH_REST + 1))
 _RUN = re.compile(r"_run(\d\d)\.nii\.gz$")
 
 
@@ -42,7 +43,7 @@ def load_nsd_timeseries(
     folder : what corresponds to the bucket: holds `nsddata`, `nsddata_timeseries` and, for images, `nsddata_stimuli`
     subject : 1 to 8
     space : "func1pt8mm" (a volume each 4/3 s) or "func1mm" (each second)
-    sessions : 1-based; by default those whose first run is there
+    sessions : 1-based; by default those of which a run is there
     atlas : name of a parcellation that labels the targets' "roi"; "" where a target has none
     mask : path of a NIfTI file on the same grid; by default the subject's brain mask
     delay : in s after onset
@@ -63,7 +64,7 @@ def load_nsd_timeseries(
         raise ValueError(f"{op}: subject must be 1 to {len(SESSIONS)}, got {subject!r}")
     data, name = Folder(op, folder, SOURCE), f"subj{subject:02d}"
     parts = f"nsddata_timeseries/ppdata/{name}/{space}"
-    chosen = choose_sessions(data, parts, subject, sessions, ("timeseries/timeseries_session{:02d}_run01.nii.gz",))
+    chosen = choose_sessions(data, parts, subject, sessions, _SERIES)
     design = read_design(data, subject, chosen)
     runs = [run for session in chosen.tolist() for run in _runs(data, parts, session, STEPS[space])]
     _check_design(op, runs, design)

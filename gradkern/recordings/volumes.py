@@ -40,7 +40,8 @@ def load_betas(
 ) -> Recording:
     """Files of estimated responses, a volume a presentation.
 
-    Voxels of the mask are held in memory, in the stored type, unless the files are .nii or there is a `scratch`.
+    Voxels of the mask are held in memory, in the stored type, unless the files are .nii or there is a `scratch`. All of
+    them are read once, to tell which have data.
 
     Parameters
     ----------
