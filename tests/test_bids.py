@@ -95,3 +95,31 @@ def test_what_is_missing_or_more_than_one_is_named(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"brain_mask.nii.gz is missing; give mask="):
         load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
+
+
+def test_the_names_of_fmriprep_before_2018_are_known(tmp_path: Path) -> None:
+    """Such as the derivatives of BOLD5000 (ds001499)."""
+    raw = tmp_path / "sub-CSI1/ses-01/func"
+    done = tmp_path / "derivatives/fmriprep" / raw.relative_to(tmp_path)
+    raw.mkdir(parents=True)
+    done.mkdir(parents=True)
+    stem = "sub-CSI1_ses-01_task-5000scenes_run-01"
+    table = pd.DataFrame({"onset": [2.0, 12.0], "ImgName": ["n0_1.JPEG", "airport1.jpg"], "ImgType": ["imagenet", "s"]})
+    table.to_csv(raw / f"{stem}_events.tsv", sep="\t", index=False)
+    values = (100 + np.random.default_rng(0).standard_normal((*GRID, 15))).astype(np.float32)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.header.set_zooms((2, 2, 2, 2.0))
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, done / f"{stem}_bold_space-T1w_preproc.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones(GRID, np.uint8), np.eye(4)), done / f"{stem}_bold_space-T1w_brainmask.nii.gz"
+    )
+    for side, count in (("L", 3), ("R", 2)):
+        meta = GiftiMetaData({"TimeStep": "2000.0"})
+        arrays = [GiftiDataArray(row, datatype="float32", meta=meta) for row in values.reshape(-1, 15)[:count].T]
+        nibabel.save(GiftiImage(darrays=arrays), done / f"{stem}_bold_space-fsaverage5.{side}.func.gii")
+    found = load_bids(tmp_path, "CSI1", "5000scenes", "ImgName", space="T1w")
+    assert found.image_names == ("airport1.jpg", "n0_1.JPEG")
+    assert found.responses.shape == (2, 18)
+    surface = load_bids(tmp_path, "CSI1", "5000scenes", "ImgName", space="fsaverage5")
+    assert surface.labels == ("left.0", "left.1", "left.2", "right.0", "right.1")

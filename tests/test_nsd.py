@@ -159,6 +159,9 @@ def test_sessions_are_chosen_or_those_that_are_there(made: Made) -> None:
     assert set(load_nsd(made.folder, 2).presentations.session) == {2}
     with pytest.raises(FileNotFoundError, match=r"lh.betas_session01.mgh is missing in .*natural-scenes-dataset"):
         load_nsd(made.folder, 2, sessions=[1, 2])
+    (made.folder / BETAS.format("fsaverage") / "lh.betas_session02.mgh").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lh.betas_session02.mgh is missing"):  # a session's half is no gap
+        load_nsd(made.folder, 2)
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.0])
@@ -260,7 +263,11 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
         "fsaverage",
         r"sessions of lh must have the same vertices, got \[5, 8\]",
     ),
-    "reversed axes": (reversed_axes, "func1pt8mm", r"'betas' must be \[750, z, y, x\], got \[2, 3, 4, 750\]"),
+    "reversed axes": (
+        reversed_axes,
+        "func1pt8mm",
+        r"'betas' must be numbers \[750, z, y, x\], got int16 \[2, 3, 4, 750\]",
+    ),
     "truncated gzip": (corrupt_gzip, "func1pt8mm", "ncsnr.nii.gz cannot be read.*cut short"),
     "not HDF5": (
         cut(f"{VOLUME}/betas_session01.hdf5", 100),
@@ -310,7 +317,7 @@ def test_bad_options_are_named(made: Made, options: dict[str, Any], message: str
 def test_missing_files_are_named(made: Made) -> None:
     with pytest.raises(FileNotFoundError, match="folder must be a directory, got '/nowhere'"):
         load_nsd("/nowhere", 2)
-    with pytest.raises(FileNotFoundError, match=r"subj01/fsaverage/.*/lh.betas_session01.mgh is missing"):
+    with pytest.raises(FileNotFoundError, match=r"subj01/fsaverage/.*/lh.betas_session01.mgh or .* is missing"):
         load_nsd(made.folder, 1)
     with pytest.raises(FileNotFoundError, match=r"label/lh.floc-faces.mgz is missing"):
         load_nsd(made.folder, 2, atlas="floc-faces")

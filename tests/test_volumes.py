@@ -92,6 +92,74 @@ class TestBetas:
         with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read.*cut short"):
             self.load(paths, images, mask)
 
+    @pytest.mark.parametrize("where", ["memory", "scratch"])
+    def test_a_gzip_cut_after_its_header_gives_no_recording(self, tmp_path: Path, mask: Path, where: str) -> None:
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 500)).astype(np.int16)
+        paths = [put(tmp_path / f"b{number}.nii.gz", values + np.int16(number)) for number in (0, 1)]
+        paths[1].write_bytes(paths[1].read_bytes()[:-30])
+        (scratch := tmp_path / "scratch").mkdir()
+        with pytest.raises(ValueError, match=r"b1.nii.gz cannot be read: .*cut short"):
+            load_betas(paths, [range(500)] * 2, mask=mask, subject="s", scratch=scratch if where == "scratch" else None)
+        assert len(list(scratch.iterdir())) == (where == "scratch")  # the whole one
+
+    def test_unpacked_files_are_read_in_parts_and_found_again(self, tmp_path: Path, mask: Path) -> None:
+        paths, _ = self.make(tmp_path)
+        (scratch := tmp_path / "scratch").mkdir()
+        images = [list("abcde"), list("abcd")]
+        found = load_betas(paths, images, mask=mask, subject="s", scale=1 / 300, scratch=scratch)
+        memory = load_betas(paths, images, mask=mask, subject="s", scale=1 / 300)
+        np.testing.assert_array_equal(np.asarray(found.responses), np.asarray(memory.responses))
+        np.testing.assert_array_equal(found.responses[:, 1:2], np.asarray(memory.responses)[:, 1:2])
+        made = {path.name: path.stat().st_mtime_ns for path in scratch.iterdir()}
+        again = load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
+        assert {path.name: path.stat().st_mtime_ns for path in scratch.iterdir()} == made
+        assert len(made) == len(again.provenance["files"]) == 2
+        other = put(tmp_path / "other.nii.gz", np.ones(GRID, np.uint8))  # another mask has its own
+        all_voxels = load_betas(paths, images, mask=other, subject="s", scratch=scratch)
+        assert all_voxels.responses.shape == (9, 24)
+        assert len(list(scratch.iterdir())) == 4
+        for path in scratch.iterdir():
+            path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(ValueError, match=r"unpacked from .*b0.nii.gz, cannot be read: .*; delete it"):
+            load_betas(paths, images, mask=mask, subject="s", scratch=scratch)
+        with pytest.raises(ValueError, match="scratch must be a folder, got '/nowhere'"):
+            load_betas(paths, images, mask=mask, subject="s", scratch="/nowhere")
+
+    def test_plain_files_are_mapped_and_cut_ones_refused(self, tmp_path: Path, mask: Path) -> None:
+        _, values = self.make(tmp_path)
+        path = put(tmp_path / "plain.nii", values[0])
+        found = self.load([path], [list("abcde")], mask)
+        np.testing.assert_array_equal(np.asarray(found.responses), np.stack([values[0][voxel] for voxel in VOXELS], 1))
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(ValueError, match=r"plain.nii is cut short: \d+ bytes, \d+ expected"):
+            self.load([path], [list("abcde")], mask)
+
+    @pytest.mark.parametrize("cut", [3, 30])
+    def test_a_gzip_without_its_checksum_or_with_another_is_refused(self, tmp_path: Path, mask: Path, cut: int) -> None:
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 500)).astype(np.int16)
+        path = put(tmp_path / "long.nii.gz", values)
+        content = path.read_bytes()
+        path.write_bytes(content[:-cut])
+        with pytest.raises(ValueError, match=r"long.nii.gz cannot be read: .*cut short"):
+            self.load([path], [range(500)], mask)
+        path.write_bytes(content[:-8] + bytes(4) + content[-4:])
+        with pytest.raises(ValueError, match=r"long.nii.gz cannot be read: CRC check failed"):
+            self.load([path], [range(500)], mask)
+
+    def test_scaled_headers_are_scaled_and_offsets_refused(self, tmp_path: Path, mask: Path) -> None:
+        values = np.random.default_rng(0).integers(-900, 900, (*GRID, 5)).astype(np.int16)
+        for slope, offset in ((0.25, 0.0), (1.0, 3.0)):
+            image = nibabel.Nifti1Image(values, np.eye(4))
+            image.header.set_slope_inter(slope, offset)
+            image.header.set_data_dtype(np.int16)
+            path = tmp_path / f"{offset}.nii"
+            nibabel.save(image, path)
+        found = self.load([tmp_path / "0.0.nii"], [list("abcde")], mask)
+        expected = np.stack([np.asarray(nibabel.load(tmp_path / "0.0.nii").dataobj)[voxel] for voxel in VOXELS], 1)
+        np.testing.assert_allclose(np.asarray(found.responses), expected, rtol=1e-6)
+        with pytest.raises(ValueError, match=r"must hold numbers without an offset, got int16 and the offset [-\d]"):
+            self.load([tmp_path / "3.0.nii"], [list("abcde")], mask)
+
     def load(self, paths: Any, images: Any, mask: Any) -> Any:
         return load_betas(paths, images, mask=mask, subject="s")
 
@@ -141,6 +209,16 @@ class TestBold:
         np.testing.assert_allclose(np.asarray(found.responses), np.concatenate([expected] * 2), atol=1e-4)
         assert found.presentations["session"].tolist() == [3, 3, 3, 4, 4, 4]
         assert found.presentations["run"].tolist() == [1, 1, 1, 2, 2, 2]
+
+    def test_voxels_without_data_in_a_run_are_left_out_and_counted(self, tmp_path: Path, mask: Path) -> None:
+        runs = [self.make(tmp_path, name) for name in ("one", "two")]
+        values = np.asarray(nibabel.load(runs[1][0]).dataobj).copy()
+        values[VOXELS[1]] = 0
+        put(runs[1][0], values)
+        found = load_bold(runs, "stim_file", mask=mask, subject="s")
+        assert found.labels == ("1-0-0", "0-3-1")
+        assert [(each.what, each.count) for each in found.excluded] == [("targets", 1), ("presentations", 2)]
+        assert np.isfinite(np.asarray(found.responses)).all()
 
     def test_milliseconds_are_milliseconds(self, tmp_path: Path, mask: Path) -> None:
         run = self.make(tmp_path, unit="msec", step=2000.0)

@@ -1,4 +1,4 @@
-"""Preprocessed runs of a BIDS data set, as fMRIPrep and DeepPrep lay them out."""
+"""Preprocessed runs of a BIDS data set, as fMRIPrep and DeepPrep lay them out, or fMRIPrep before 2018 (ds001499)."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from gradkern.recordings.recording import Recording
 from gradkern.recordings.volumes import load_bold
 
 _SOURCE = "the data set (events) or a run of fMRIPrep or DeepPrep (derivatives)"
+_MASKS = (("_desc-preproc_bold.nii.gz", "_desc-brain_mask.nii.gz"), ("_preproc.nii.gz", "_brainmask.nii.gz"))
 _SESSION = re.compile(r"_ses-([^_]+)_")
 
 
@@ -58,7 +59,7 @@ def load_bids(
     if len(starts) > 1:
         raise ValueError(f"{op}: runs must have one StartTime, got {sorted(starts)}")
     if mask is None and not isinstance(found[0], tuple) and not found[0].name.endswith(".dtseries.nii"):
-        mask = _beside(op, found[0], "_desc-preproc_bold.nii.gz", "_desc-brain_mask.nii.gz")
+        mask = _mask(op, found[0])
     names = [match.group(1) if (match := _SESSION.search(path.name)) else "" for path in events]
     order = sorted(set(names))
     return load_bold(
@@ -77,7 +78,12 @@ def _preprocessed(op: str, home: Path, events: Path, space: str) -> Path | tuple
     stem, folder = events.name.removesuffix("_events.tsv"), home / events.relative_to(_subject(events)).parent
     volumes = sorted(folder.glob(f"{stem}_space-{space}_*desc-preproc_bold.nii.gz"))
     volumes += sorted(folder.glob(f"{stem}_space-{space}_*bold.dtseries.nii"))
-    sides = [sorted(folder.glob(f"{stem}_*hemi-{side}_*space-{space}_*bold.func.gii")) for side in "LR"]
+    volumes += sorted(folder.glob(f"{stem}_bold_space-{space}_preproc.nii.gz"))
+    sides = [
+        sorted(folder.glob(f"{stem}_*hemi-{side}_*space-{space}_*bold.func.gii"))
+        + sorted(folder.glob(f"{stem}_bold_space-{space}.{side}.func.gii"))
+        for side in "LR"
+    ]
     if len(volumes) > 1 or any(len(each) > 1 for each in sides):
         names = [path.name for path in (*volumes, *sides[0], *sides[1])]
         raise ValueError(f"{op}: {stem} must have one preprocessed file in space {space!r}, got {names}")
@@ -98,11 +104,13 @@ def _subject(events: Path) -> Path:
 def _start_time(found: Path | tuple[Path, Path]) -> float:
     """In s; 0 where it is not said, as where slices were not corrected."""
     path = found[0] if isinstance(found, tuple) else found
-    sidecar = path.with_name(path.name[: path.name.index("bold.")] + "bold.json")
+    sidecar = path.with_name(path.name.partition(".")[0] + ".json")
     return float(json.loads(sidecar.read_text()).get("StartTime", 0.0)) if sidecar.is_file() else 0.0
 
 
-def _beside(op: str, path: Path, ending: str, other: str) -> Path:
+def _mask(op: str, path: Path) -> Path:
+    """The brain's, beside a preprocessed volume."""
+    ending, other = next(pair for pair in _MASKS if path.name.endswith(pair[0]))
     found = path.with_name(path.name.removesuffix(ending) + other)
     if not found.is_file():
         raise FileNotFoundError(f"{op}: {found} is missing; give mask=, or get it from {_SOURCE}")

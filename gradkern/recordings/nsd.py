@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_volume
+from gradkern.recordings.hdf5 import Trials
+from gradkern.recordings.nifti import open_volumes, volume_shape
 from gradkern.recordings.recording import Excluded, Recording
 from gradkern.recordings.responses import Beside, ChosenTargets, Responses, Scaled, Stacked
 from gradkern.recordings.sources import HDF5Images
@@ -22,12 +24,19 @@ SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
 TRIALS = 750  # in a session
 IMAGES = 73_000
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
-SPACES = ("fsaverage", "func1pt8mm", "func1mm")
+SPACES = ("fsaverage", "func1pt8mm", "func1mm", "nativesurface")
 _STORED_AS = 300  # integers are percent signal change times this
 _FIRST = 5  # trials: a target that is zero in all of them was not measured
 _RUN = (*(63, 62) * 6,)  # trials in each of a session's runs
-_SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
+SOURCE = "s3://natural-scenes-dataset (aws s3 cp --no-sign-request; see cvnlab.slite.page/p/CT9Fwl4_hc)"
 _HEMISPHERES = ("lh", "rh")
+_VOLUMES = ("betas_session{:02d}.hdf5", "betas_session{:02d}.nii.gz")
+_NAMES = {  # of which any tells that a session is there
+    "fsaverage": ("lh.betas_session{:02d}.mgh", "rh.betas_session{:02d}.mgh"),
+    "nativesurface": ("lh.betas_session{:02d}.hdf5", "rh.betas_session{:02d}.hdf5"),
+    "func1pt8mm": _VOLUMES,
+    "func1mm": _VOLUMES,
+}
 
 
 def load_nsd(
@@ -38,6 +47,7 @@ def load_nsd(
     betas: str = "b3",
     sessions: Sequence[int] | None = None,
     atlas: str | None = None,
+    scratch: Any = None,
 ) -> Recording:
     """Betas of every trial of some sessions, read when they are needed.
 
@@ -47,11 +57,14 @@ def load_nsd(
     ----------
     folder : what corresponds to the bucket: holds `nsddata`, `nsddata_betas` and, for images, `nsddata_stimuli`
     subject : 1 to 8
-    space : "fsaverage" (.mgh files of both hemispheres), "func1pt8mm" or "func1mm" (.hdf5 files)
+    space : "fsaverage" (.mgh files of both hemispheres), "nativesurface" (.hdf5 files of both), "func1pt8mm" or
+        "func1mm" (.hdf5 files; a session's .nii.gz where there is no .hdf5)
     betas : "b1", "b2" or "b3", the last with GLMdenoise and ridge regression
     sessions : 1-based; by default those whose files are there
     atlas : name of a parcellation, such as "HCP_MMP1", "streams" or "nsdgeneral", that labels the targets' "roi";
         "" where a target has none
+    scratch : a folder where the voxels of .nii.gz files are kept, unpacked once (1 GB and some seconds a session at 1.8
+        mm), to be read in parts; without, all are held in memory, 2 bytes each
 
     Returns
     -------
@@ -68,12 +81,16 @@ def load_nsd(
             raise ValueError(f"{op}: {name} must be one of {known}, got {got!r}")
     if subject not in range(1, len(SESSIONS) + 1):
         raise ValueError(f"{op}: subject must be 1 to {len(SESSIONS)}, got {subject!r}")
-    data = Folder(op, folder, _SOURCE)
+    data = Folder(op, folder, SOURCE)
     parts = f"nsddata_betas/ppdata/subj{subject:02d}/{space}/{BETAS[betas]}"
-    chosen = _sessions(data, parts, subject, sessions, "lh.betas_session{:02d}.mgh" if space == "fsaverage" else None)
-    presentations = _design(data, subject, chosen)
-    read = _surface if space == "fsaverage" else _volume
-    responses, targets, ncsnr, kept, stored = read(data, parts, subject, space, chosen, atlas)
+    chosen = choose_sessions(data, parts, subject, sessions, _NAMES[space])
+    presentations = read_design(data, subject, chosen)
+    if space == "fsaverage":
+        responses, targets, ncsnr, kept, stored = _surface(data, parts, subject, space, chosen, atlas)
+    elif space == "nativesurface":
+        responses, targets, ncsnr, kept, stored = _native_surface(data, parts, subject, chosen, atlas)
+    else:
+        responses, targets, ncsnr, kept, stored = _volume(data, (parts, space), subject, chosen, atlas, scratch)
     left = len(kept) - len(kept_places := np.flatnonzero(kept))
     stimuli = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
     images = HDF5Images(data.file(stimuli), "imgBrick") if data.has(stimuli) else None
@@ -87,7 +104,7 @@ def load_nsd(
         images=images,
         ncsnr=None if ncsnr is None else ncsnr[kept],
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
-        history=(f"{BETAS[betas]} of sessions {_ranges(chosen)}, stored as {stored}",),
+        history=(f"{BETAS[betas]} of sessions {ranges(chosen)}, stored as {stored}",),
         provenance={
             "dataset": "Natural Scenes Dataset",
             "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
@@ -98,15 +115,15 @@ def load_nsd(
     )
 
 
-def _sessions(
-    data: Folder, parts: str, subject: int, sessions: Sequence[int] | None, pattern: str | None
+def choose_sessions(
+    data: Folder, parts: str, subject: int, sessions: Sequence[int] | None, patterns: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    pattern = pattern or "betas_session{:02d}.hdf5"
     most = SESSIONS[subject - 1]
     if sessions is None:
-        found = [number for number in range(1, most + 1) if data.has(f"{parts}/{pattern.format(number)}")]
+        names = {number: _named(parts, patterns, number) for number in range(1, most + 1)}
+        found = [number for number, each in names.items() if any(map(data.has, each))]
         if not found:
-            data.file(f"{parts}/{pattern.format(1)}")  # says that it is missing
+            data.file(*names[1])  # says that it is missing
         return np.array(found)
     chosen = np.asarray(sessions)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu" or len(set(chosen.tolist())) < len(chosen):
@@ -116,7 +133,11 @@ def _sessions(
     return np.sort(chosen)
 
 
-def _design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
+def _named(parts: str, patterns: tuple[str, ...], session: int) -> list[str]:
+    return [f"{parts}/{pattern.format(session)}" for pattern in patterns]
+
+
+def read_design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.DataFrame:
     """The presentations, checked against the subject's log where that is there; "test" are the shared 1,000 images."""
     path = data.file("nsddata/experiments/nsd/nsd_expdesign.mat")
     design = read_mat(data.op, path, ("masterordering", "subjectim", "sharedix"))
@@ -184,7 +205,7 @@ def _surface(
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
         if atlas is not None:
             label = f"nsddata/freesurfer/{space}/label/"
-            table["roi"] = _regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
         tables.append(table)
         noise = f"{parts}/{side}.ncsnr.mgh"
         if data.has(noise):
@@ -217,7 +238,7 @@ def _fits(op: str, path: Path, count: int) -> NDArray[Any]:
     return values
 
 
-def _regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
+def read_regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
     """The region of every target; "" where it has none."""
     numbers = _fits(data.op, data.file(labels), count).astype(int)
     known = read_ctab(data.op, data.file(names))
@@ -227,46 +248,81 @@ def _regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
     return [known[number] if number > 0 else "" for number in numbers.tolist()]
 
 
-class Voxels(Responses):
-    """Voxels of a dataset [trials, z, y, x], in the order of NIfTI: x runs fastest."""
+def _open_hdf5(data: Folder, path: Path, axes: tuple[str, ...]) -> tuple[Trials, NDArray[np.bool_]]:
+    """A session's betas [trials, axes], and which of its targets have data."""
+    try:
+        trials = Trials(path, "betas")
+        if len(trials.stored) != 1 + len(axes) or trials.stored[0] != TRIALS or trials.dtype.kind not in "fi":
+            wanted = ", ".join(map(str, (TRIALS, *axes)))
+            raise ValueError(f"'betas' must be numbers [{wanted}], got {trials.dtype} {list(trials.stored)}")
+        return trials, _measured(trials.first(_FIRST))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{data.op}: {path} cannot be read: {error}") from error
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path, self.grid, self.dtype = path, shape[1:], dtype
-        self.shape = (shape[0], int(np.prod(self.grid)))
 
-    def columns(self, which: slice) -> NDArray[Any]:
-        import h5py
+def _in_percent(data: Folder, parts: list[Responses]) -> tuple[Responses, str]:
+    """Sessions one after another; integers are divided."""
+    kinds = {f"{part.dtype}" for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(f"{data.op}: sessions must be stored alike, got {sorted(kinds)}")
+    whole, kind = Stacked(parts), kinds.pop()
+    return (Scaled(whole, 1 / _STORED_AS), f"{kind} x {_STORED_AS}") if whole.dtype.kind in "iu" else (whole, kind)
 
-        row = self.grid[2]
-        block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
-        with h5py.File(self.path) as file:
-            at = which.start
-            while at < which.stop:
-                end = min(which.stop, (at // row + 1) * row)  # of this row of voxels
-                z, y = divmod(at // row, self.grid[1])
-                block[:, at - which.start : end - which.start] = file["betas"][:, z, y, at % row : at % row + end - at]
-                at = end
-        return block
+
+def _native_surface(data: Folder, parts: str, subject: int, sessions: NDArray[np.int64], atlas: str | None) -> _Read:
+    hemispheres, tables, ncsnr, kept, how = [], [], [], [], set()
+    for side in _HEMISPHERES:
+        found = [
+            _open_hdf5(data, data.file(f"{parts}/{side}.betas_session{number:02d}.hdf5"), ("vertices",))
+            for number in sessions.tolist()
+        ]
+        widths = {part.shape[1] for part, _ in found}
+        if len(widths) > 1:
+            raise ValueError(f"{data.op}: sessions of {side} must have the same vertices, got {sorted(widths)}")
+        whole, stored = _in_percent(data, [part for part, _ in found])
+        hemispheres.append(whole)
+        how.add(stored)
+        kept.append(np.all([measured for _, measured in found], axis=0))
+        vertices = np.arange(whole.shape[1])
+        table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
+        if atlas is not None:
+            label = f"nsddata/freesurfer/subj{subject:02d}/label/"
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+        tables.append(table)
+        if data.has(noise := f"{parts}/{side}.ncsnr.mgh"):
+            ncsnr.append(_fits(data.op, data.file(noise), len(vertices)))
+    both = np.concatenate(ncsnr) if len(ncsnr) == len(_HEMISPHERES) else None
+    return Beside(hemispheres), pd.concat(tables), both, np.concatenate(kept), " and ".join(sorted(how))
+
+
+def _open_volume(data: Folder, path: Path, scratch: Any) -> tuple[Responses, NDArray[np.bool_], tuple[int, ...]]:
+    """A session's betas, which of its voxels have data, and the grid (z, y, x)."""
+    if path.suffix == ".hdf5":
+        part, measured = _open_hdf5(data, path, ("z", "y", "x"))
+        return part, measured, part.grid
+    grid, count = volume_shape(data.op, path)
+    if count != TRIALS:
+        raise ValueError(f"{data.op}: {path} must hold {TRIALS} volumes, got {count}")
+    values = open_volumes(data.op, path, np.ones(grid, bool), scratch)
+    if isinstance(values, Scaled):  # integers as they are stored, or a slope, which NSD's files do not have
+        if (values.factor != 1).any():
+            raise ValueError(f"{data.op}: {path} must have no slope in its header, got {values.factor[0]:g}")
+        values = values.base
+    first = values.maps[0] if isinstance(values, FileRows) else values.columns(slice(0, values.shape[1]))  # a view
+    return values, _measured(first), grid[::-1]
 
 
 def _volume(
-    data: Folder, parts: str, subject: int, space: str, sessions: NDArray[np.int64], atlas: str | None
+    data: Folder,
+    home: tuple[str, str],
+    subject: int,
+    sessions: NDArray[np.int64],
+    atlas: str | None,
+    scratch: Any,
 ) -> _Read:
-    import h5py
-
-    stored, measured = [], []
-    for number in sessions.tolist():
-        path = data.file(f"{parts}/betas_session{number:02d}.hdf5")
-        try:
-            with h5py.File(path) as file:
-                shape, dtype = tuple(file["betas"].shape), file["betas"].dtype
-                if len(shape) != 4 or shape[0] != TRIALS:
-                    raise ValueError(f"'betas' must be [{TRIALS}, z, y, x], got {list(shape)}")
-                measured.append(_measured(file["betas"]))
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{data.op}: {path} cannot be read: {error}") from error
-        stored.append(Voxels(path, shape, dtype))
-    grids = {part.grid for part in stored}
+    parts, space = home
+    found = [_open_volume(data, data.file(*_named(parts, _VOLUMES, number)), scratch) for number in sessions.tolist()]
+    grids = {grid for _, _, grid in found}
     if len(grids) > 1:
         raise ValueError(f"{data.op}: sessions must have the same voxels, got grids {sorted(grids)}")
     z, y, x = next(iter(grids))
@@ -274,21 +330,20 @@ def _volume(
     table = pd.DataFrame({"label": [f"{a}-{b}-{c}" for a, b, c in zip(i, j, k, strict=True)], "i": i, "j": j, "k": k})
     if atlas is not None:
         names = f"nsddata/freesurfer/subj{subject:02d}/label/{atlas}.mgz.ctab"
-        table["roi"] = _regions(data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table))
+        table["roi"] = read_regions(
+            data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table)
+        )
     noise, ncsnr = f"{parts}/ncsnr.nii.gz", None
     if data.has(noise):
         path = data.file(noise)
         ncsnr = _fits(data.op, path, len(table))
         affine = read_volume(data.op, path)[1]
         table[["x", "y", "z"]] = table[["i", "j", "k"]].to_numpy() @ affine[:3, :3].T + affine[:3, 3]
-    whole = Stacked(stored)
-    integers = whole.dtype.kind in "iu"
-    responses = Scaled(whole, 1 / _STORED_AS) if integers else whole
-    how = f"{whole.dtype} x {_STORED_AS}" if integers else f"{whole.dtype}"
-    return responses, table, ncsnr, np.all(measured, axis=0), how
+    responses, how = _in_percent(data, [part for part, _, _ in found])
+    return responses, table, ncsnr, np.all([measured for _, measured, _ in found], axis=0), how
 
 
-def _ranges(numbers: NDArray[np.int64]) -> str:
+def ranges(numbers: NDArray[np.int64]) -> str:
     """1-3, 5 for 1, 2, 3, 5."""
     parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{p[0]}" if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

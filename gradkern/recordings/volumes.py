@@ -1,19 +1,31 @@
 """fMRI files as recordings: a volume a presentation (betas), or a time series sampled some seconds after each onset."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.recordings.files import fingerprint
+from gradkern.recordings.nifti import open_volumes, with_data
 from gradkern.recordings.recording import Excluded, Recording
-from gradkern.recordings.responses import Whole
-from gradkern.recordings.series import existing, masked, open_series, voxels
+from gradkern.recordings.responses import ChosenTargets, Responses, Stacked, Whole
+from gradkern.recordings.series import existing, open_series, voxels
 
 _SHORTEST = 0.05  # s: no scanner repeats so fast; a header that says less means other units than it says
+
+
+class Run(NamedTuple):
+    """A time series, its presentations ("name", "onset" in s), the file they are from, and the run's numbers."""
+
+    source: Any
+    presentations: pd.DataFrame
+    events: Path
+    session: int
+    number: int
 
 
 def load_betas(
@@ -24,10 +36,12 @@ def load_betas(
     subject: str,
     units: str = "percent signal change",
     scale: float = 1.0,
+    scratch: Any = None,
 ) -> Recording:
-    """Files of estimated responses, a volume a presentation: GLMsingle's, BOLD5000's, NSD's .nii.gz.
+    """Files of estimated responses, a volume a presentation.
 
-    Voxels of the mask are held in memory, in float32.
+    Voxels of the mask are held in memory, in the stored type, unless the files are .nii or there is a `scratch`. All of
+    them are read once, to tell which have data.
 
     Parameters
     ----------
@@ -36,10 +50,11 @@ def load_betas(
     mask : path of a NIfTI file on the same grid; voxels that are not 0 are targets
     subject, units : words
     scale : what stored numbers are multiplied by, 1 / 300 for NSD's integers
+    scratch : a folder where the mask's voxels of .nii.gz files are kept, unpacked, instead of in memory
 
     Returns
     -------
-    Recording : a target that is NaN, or 0 throughout, in a session is left out and counted
+    Recording : a target that is NaN in a presentation, or 0 throughout a session, is left out and counted
 
     Raises
     ------
@@ -51,16 +66,29 @@ def load_betas(
         raise ValueError(f"{op}: images must be given for each of {len(paths)} paths, got {len(images)}")
     files = [existing(op, path) for path in paths]
     inside, targets = voxels(op, mask)
-    parts, rows = [], []
-    for number, (path, shown) in enumerate(zip(files, images, strict=True), 1):
-        values = masked(op, path, inside)
+    parts = [open_volumes(op, path, inside, scratch, scale) for path in files]
+    found = stack_sessions(op, files, parts, images, targets)
+    return replace(found, subject=subject, units=units)
+
+
+def stack_sessions(
+    op: str,
+    files: Sequence[Path],
+    parts: Sequence[Responses],
+    images: Sequence[Sequence[Any]],
+    targets: pd.DataFrame,
+    sessions: Sequence[int] | None = None,
+) -> Recording:
+    """Responses of each session and their images as one recording; see `load_betas` for what is left out."""
+    numbers = range(1, len(parts) + 1) if sessions is None else sessions
+    rows = []
+    for number, path, values, shown in zip(numbers, files, parts, images, strict=True):
         if len(values) != len(shown):
             raise ValueError(f"{op}: {path} must hold a volume for each of {len(shown)} images, got {len(values)}")
-        parts.append(values * np.float32(scale))
         rows.append(pd.DataFrame({"name": list(shown), "session": number}))
-    responses = np.concatenate(parts)
-    measured = np.all([np.isfinite(part).all(0) & (part != 0).any(0) for part in parts], axis=0)
-    return _recording(responses, pd.concat(rows), targets, measured, subject, units, files, (f"{len(files)} sessions",))
+    measured = np.all([with_data(part) for part in parts], axis=0)
+    units, history = "percent signal change", (f"{len(files)} sessions",)
+    return _recording(Stacked(parts), pd.concat(rows), targets, measured, files=files, units=units, history=history)
 
 
 def load_bold(
@@ -98,55 +126,78 @@ def load_bold(
     op = "load_bold"
     if not len(runs) or (sessions is not None and len(sessions) != len(runs)):
         raise ValueError(f"{op}: runs must be given, and a session for each, got {len(runs)} runs")
+    found = []
+    for number, (source, events) in enumerate(runs):
+        path = existing(op, events)
+        session = 1 if sessions is None else sessions[number]
+        found.append(Run(source, _events(op, path, image), path, session, number + 1))
+    sampled = sample_runs(op, found, mask, delay=delay, repetition_time=repetition_time, start_time=start_time)
+    return replace(sampled, subject=subject)
+
+
+def sample_runs(
+    op: str,
+    runs: Sequence[Run],
+    mask: Any,
+    *,
+    delay: float,
+    repetition_time: float | None = None,
+    start_time: float = 0.0,
+) -> Recording:
+    """The time series of runs at a time after each onset: see `load_bold`."""
     inside, targets = (None, None) if mask is None else voxels(op, mask)
     parts, rows, files, lost = [], [], [], 0
-    for number, (source, events) in enumerate(runs):
-        table = _events(op, existing(op, events), image)
-        series, found, header_step, paths = open_series(op, source, inside)
+    for run in runs:
+        series, found, header_step, paths = open_series(op, run.source, inside)
         targets = found if targets is None else targets
         if series.shape[1] != len(targets):
             raise ValueError(f"{op}: {paths[0]} must have {len(targets)} targets as run 1 has, got {series.shape[1]}")
         step = repetition_time or header_step
         if step is None or not _SHORTEST < step < 60:
             raise ValueError(f"{op}: {paths[0]} says that a volume takes {step} s; give repetition_time in s")
-        at = (table["onset"].to_numpy() + delay - start_time) / step
+        at = (run.presentations["onset"].to_numpy() + delay - start_time) / step
         within = (at >= 0) & (at <= len(series) - 1)
         lost += int((~within).sum())
         parts.append(_between(_percent(series), at[within]))
-        session = 1 if sessions is None else sessions[number]
-        rows.append(table[within].assign(session=session, run=number + 1))
-        files += [*paths, Path(events)]
+        rows.append(run.presentations[within].assign(session=run.session, run=run.number))
+        files += [*paths, run.events]
     if not sum(map(len, parts)):
         raise ValueError(f"{op}: presentations must lie inside the runs, got {lost} outside and none inside")
     responses = np.concatenate(parts)
     measured: NDArray[np.bool_] = np.asarray(np.isfinite(responses).all(0))
-    history = (f"{len(runs)} runs, {delay:g} s after onset",)
-    units = "percent of the run's mean"
-    recording = _recording(responses, pd.concat(rows), targets, measured, subject, units, files, history)
+    recording = _recording(
+        Whole(responses),
+        pd.concat(rows),
+        targets,
+        measured,
+        files=files,
+        units="percent of the run's mean",
+        history=(f"{len(runs)} runs, {delay:g} s after onset",),
+    )
     return recording.leave_out(Excluded("presentations", lost, "outside the run")) if lost else recording
 
 
 def _recording(
-    responses: NDArray[Any],
+    responses: Responses,
     rows: pd.DataFrame,
     targets: pd.DataFrame,
     measured: NDArray[np.bool_],
-    subject: str,
-    units: str,
+    *,
     files: Iterable[Path],
+    units: str,
     history: tuple[str, ...],
 ) -> Recording:
-    """Images by name are numbered in the order of their names."""
+    """Of a subject that the caller names; images by name are numbered in the order of their names."""
     shown, left = rows["name"].to_numpy(), int((~measured).sum())
     if shown.dtype.kind in "iu":
         names, ids = None, shown
     else:
         names, ids = np.unique(shown.astype(str), return_inverse=True)
     return Recording(
-        responses=Whole(responses[:, measured]),
+        responses=ChosenTargets(responses, np.flatnonzero(measured)) if left else responses,
         presentations=rows.assign(image=ids).drop(columns="name"),
         targets=targets[measured],
-        subject=subject,
+        subject="",
         units=units,
         space="voxels",
         image_names=None if names is None else tuple(map(str, names)),

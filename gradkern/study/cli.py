@@ -11,6 +11,8 @@ import torch
 
 import gradkern
 from gradkern import ops
+from gradkern.study.check import add_arguments
+from gradkern.study.check import run as run_check
 
 _DEMO_NEEDS = (
     "efficientnet_lite_pytorch",
@@ -21,7 +23,6 @@ _DEMO_NEEDS = (
     "matplotlib",
     "jinja2",
 )
-_KINDS = ("nsd", "things-meg", "things-fmri", "things-eeg2", "algonauts2023", "epochs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     layers.set_defaults(run=_layers)
     data = commands.add_parser("data", help="recordings of the brain").add_subparsers(dest="action", required=True)
     check = data.add_parser("check", help="what a recording holds, what is odd, and its noise ceiling")
-    check.add_argument("kind", choices=_KINDS)
-    check.add_argument("path", help="the data set's folder; for epochs the first -epo.fif file")
-    check.add_argument("--subject", type=int, default=1, help="its number (default: %(default)s)")
-    check.add_argument("--space", default="fsaverage", help="of NSD (default: %(default)s)")
-    check.add_argument("--betas", default="b3", help="of NSD (default: %(default)s)")
-    check.add_argument("--atlas", help="of NSD: a parcellation that names the regions")
-    check.add_argument("--allow-pickle", action="store_true", help="of THINGS-EEG2: read files that can run any code")
-    check.add_argument("--image", help="of epochs: the column of the metadata that names the image")
-    check.set_defaults(run=_check)
+    add_arguments(check)
+    check.set_defaults(run=run_check)
     doctor = commands.add_parser("doctor", help="what this installation can do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -102,25 +96,6 @@ def _layers(options: argparse.Namespace) -> int:
     # a block after its branches, as they run
     for layer in sorted(shown, key=lambda name: (int(name.split(".")[1]), name in spec.layers)):
         print(f"{layer:<{width}}  {spec.depth(layer):.3f}")
-    return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    from gradkern.study.data import KINDS, describe
-
-    if options.kind == "nsd":
-        chosen = {"space": options.space, "betas": options.betas, "atlas": options.atlas}
-        recording = KINDS["nsd"](options.path, options.subject, **chosen)
-    elif options.kind == "things-eeg2":
-        recording = KINDS["things-eeg2"](options.path, options.subject, allow_pickle=options.allow_pickle)
-    elif options.kind == "epochs":
-        if options.image is None:
-            raise ValueError("epochs need --image, the column of the metadata that names the image")
-        recording = KINDS["epochs"](options.path, options.image, subject="not given", units="as stored")
-    else:
-        recording = KINDS[options.kind](options.path, options.subject)
-    for name, value in describe(recording):
-        print(f"{name:<14} {value}")
     return 0
 
 

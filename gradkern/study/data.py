@@ -1,28 +1,17 @@
 """What a recording holds, in words, before anything is computed with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gradkern.recordings.arrays import load_algonauts2023, load_things_eeg2
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
-from gradkern.recordings.epochs import load_epochs
-from gradkern.recordings.nsd import load_nsd
+from gradkern.recordings.pictures import same_pictures
 from gradkern.recordings.recording import Recording
-from gradkern.recordings.things_fmri import load_things_fmri
-from gradkern.recordings.things_meg import load_things_meg
 
-KINDS: dict[str, Callable[..., Recording]] = {
-    "nsd": load_nsd,
-    "things-meg": load_things_meg,
-    "things-fmri": load_things_fmri,
-    "things-eeg2": load_things_eeg2,
-    "algonauts2023": load_algonauts2023,
-    "epochs": load_epochs,
-}
 _MOST = 5000  # targets that repeats are compared at
+_NAMED = 3  # pictures with several ids that are named
 
 
 def describe(recording: Recording, seed: int = 0) -> Iterator[tuple[str, str]]:
@@ -43,14 +32,25 @@ def describe(recording: Recording, seed: int = 0) -> Iterator[tuple[str, str]]:
     for name in ("hemisphere", "roi", "sensor", "time"):
         if name in targets:
             values = targets[name][targets[name] != ""]
-            yield f"{name}s", f"{values.nunique()}, {values.min()} to {values.max()}"
+            yield f"{name}s", f"{values.nunique()}, {values.min()} to {values.max()}" if len(values) else "none"
     for each in recording.excluded:
         yield "left out", f"{each.count} {each.what}: {each.reason}"
     for line in recording.history:
         yield "history", line
-    for oddity in recording.check() or ("nothing seen",):
+    for oddity in (*recording.check(), *_duplicates(recording)) or ("nothing seen",):
         yield "odd", oddity
     yield "noise ceiling", _ceiling(recording, counts, seed)
+
+
+def _duplicates(recording: Recording) -> Iterator[str]:
+    """Reads every image shown, if there are images."""
+    groups = same_pictures(recording) if recording.images is not None else ()
+    for group in groups[:_NAMED]:
+        names = recording.image_names
+        words = [f"{number}" if names is None else f"{number} ({names[number]})" for number in group]
+        yield f"images {', '.join(words)} are the same picture: it may be in training and in test (merge_pictures)"
+    if len(groups) > _NAMED:
+        yield f"{len(groups) - _NAMED} more pictures have several ids"
 
 
 def _source(recording: Recording) -> str:
