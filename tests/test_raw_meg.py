@@ -91,6 +91,9 @@ class TestAsPublished:
         found = load_things_meg(epoched, 1)
         assert found.units == found.provenance["units"] == "standard deviations of the baseline"
         assert found.provenance["onset"] == "optical sensor (sample of the authors' events.tsv)"
+        raw = found.provenance["raw_files"]
+        assert len(raw) == 3 * 3  # of each run the header, the samples and the events
+        assert all(name.startswith("sub-BIGMEG1/ses-") and len(value) == 64 for name, value in raw.items())
         assert found.history == (
             "without MRO11-1609",
             "onsets: optical sensor (sample of the authors' events.tsv)",
@@ -308,7 +311,7 @@ class TestAnyRecording:
         raw = tones(10, 20, kind="eeg")
         before = raw.get_data()
         found = from_epochs(epoch_raw(raw, MIDDLE, PLAIN, channels="eeg"), "image", subject="1", units="V")
-        assert found.provenance == {"onset": "samples of the table of events", "units": "V"}
+        assert found.provenance == {"onset": "samples of the table of events", "units": "V", "raw_files": {}}
         np.testing.assert_array_equal(raw.get_data(), before)
 
     def test_parts_of_a_split_file_are_one_recording(self, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _recording(
             *(made.history if made else ()),
             f"{len(names)} epochs, {times[0]:g} to {times[-1]:g} s at {epochs.info['sfreq']:g} Hz",
         ),
-        provenance={"onset": made.onset, "units": made.units} if made else {},
+        provenance={"onset": made.onset, "units": made.units, "raw_files": made.files} if made else {},
     )
 
 

@@ -296,4 +296,5 @@ def _together(makings: list[Making]) -> Making:
     if len(makings) > 1:
         history[f"{len(makings)} runs one after another, sensors placed as in the first"] = None
     excluded = tuple((count, reason) for reason, count in left.items())
-    return replace(makings[0], history=tuple(history), excluded=excluded)
+    files = {name: value for made in makings for name, value in made.files.items()}
+    return replace(makings[0], history=tuple(history), excluded=excluded, files=files)

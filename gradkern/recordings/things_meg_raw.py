@@ -4,7 +4,7 @@ The authors' steps: MEG/step1_preprocessing.py of ViCCo-Group/THINGS-data. Data:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import Folder
+from gradkern.recordings.files import Folder, fingerprint
+from gradkern.recordings.making import Making
 from gradkern.recordings.raw_meg import Epoching, epoch_raw, save_epochs
 from gradkern.recordings.things_meg import EPOCHS, PARTICIPANTS, SOURCE
 
@@ -37,6 +38,7 @@ class _Run:
     recording: Path
     events: Path
     trials: pd.DataFrame
+    files: dict[str, str]  # fingerprints, by their paths in the data set
 
     @property
     def name(self) -> str:
@@ -104,10 +106,10 @@ def _runs(data: Folder, participant: int, sessions: Sequence[int] | None) -> lis
     for (session, run), trials in table[table["session_nr"].isin(wanted)].groupby(["session_nr", "run_nr"]):
         home = f"sub-BIGMEG{participant}/ses-{session:02d}/meg"
         stem = f"sub-BIGMEG{participant}_ses-{session:02d}_task-main_run-{run:02d}"
-        data.file(f"{home}/{stem}_meg.ds/{stem}_meg.res4")
-        recording = data.file(f"{home}/{stem}_meg.ds/{stem}_meg.meg4").parent
-        events = data.file(f"{home}/{stem}_events.tsv")
-        runs.append(_Run((participant, int(session), int(run)), recording, events, trials))
+        used = [data.file(f"{home}/{stem}_meg.ds/{stem}_meg.{ending}") for ending in ("res4", "meg4")]
+        used.append(data.file(f"{home}/{stem}_events.tsv"))
+        files = {str(path.relative_to(data.root)): fingerprint(path) for path in used}
+        runs.append(_Run((participant, int(session), int(run)), used[0].parent, used[-1], trials, files))
     return runs
 
 
@@ -133,9 +135,12 @@ def _epochs(runs: list[_Run], how: Epoching, onset: str) -> Iterator[Any]:
         at = np.inf if filled is None else filled
         touched = (samples / sfreq + how.start < at + _DROPOUT_LENGTH) & (samples / sfreq + how.stop >= at)
         try:
-            yield epoch_raw(raw, table.assign(filled=touched), how, onset=ONSETS[onset], done=done)
+            epochs = epoch_raw(raw, table.assign(filled=touched), how, onset=ONSETS[onset], done=done)
         except ValueError as error:
             raise ValueError(f"{_OP}: {run.name}: {error}") from error
+        made = Making.read(epochs.info["description"])
+        epochs.info["description"] = replace(made, files=run.files).written() if made else None
+        yield epochs
 
 
 def _raw(run: _Run) -> Any:

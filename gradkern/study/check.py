@@ -41,6 +41,7 @@ KINDS = {
     ),
     "glmsingle": Kind("glmsingle:load_glmsingle", ("mask", "model", "allow_pickle"), fixed=_UNNAMED),
     "epochs": Kind("epochs:load_epochs", ("image",), needs=("image",), fixed=_UNNAMED | {"units": "as stored"}),
+    "saved": Kind("saved:load_recording"),
     "kay2017": Kind("kay2017:load_kay2017", path=False),
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -62,7 +63,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `gradkern data check` takes."""
     parser.add_argument("kind", choices=tuple(KINDS))
-    parser.add_argument("path", nargs="?", help="the data set's folder; of epochs the first -epo.fif file")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        help="the data set's folder; of epochs the first -epo.fif file; of saved what save_recording wrote",
+    )
     for name, how in _OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **how)
 
