@@ -11,6 +11,7 @@ from gradkern.analysis import bootstrap
 from gradkern.analysis.bootstrap import (
     Scores,
     few_subjects,
+    half_width,
     interval,
     joined,
     leave_out_images,
@@ -161,7 +162,7 @@ def test_depths_undefined_in_resamplings_are_counted_and_leave_no_interval() -> 
 
 
 def test_intervals_of_preferred_depth_hold_the_truth() -> None:
-    """1600 targets of one true centre of mass; binomial limits about 95 % are 93.9 and 96.1, and 400 drawings lose 1."""
+    """1600 targets of one true centre of mass; binomial limits about 95 %: 93.9 to 96.1 %."""
     r = np.array([0.2, 0.5, 0.6, 0.3])
     scores = bootstrapped(np.tile(r[:, None], 1600), n=300, bootstraps=400)
     found = preferred_depth(scores, DEPTH)
@@ -190,8 +191,9 @@ def test_an_interval_says_what_it_could_not_use() -> None:
     assert not found.known
     assert not found.contains_zero
     assert found.bias == pytest.approx(0.2 / 3)
-    full = interval(0.5, [0.4, 0.7, 0.6, 0.5], "images", confidence=0.5)
-    assert (full.low, full.high) == (pytest.approx(0.4), pytest.approx(0.6))
+    full = interval(0.5, [0.5] * 94 + [0.3] * 6, "images")
+    assert (full.low, full.high) == (pytest.approx(0.3), pytest.approx(0.7))
+    assert interval(0.9, np.linspace(0.5, 1, 100), "images", bound=1).high == 1
 
 
 GOOD = Scores(np.zeros((3, 2)), np.zeros((5, 3, 2)), 10)
@@ -213,7 +215,7 @@ GOOD = Scores(np.zeros((3, 2)), np.zeros((5, 3, 2)), 10)
         (lambda: preferred_depth(GOOD, [0.5, 0.5, 0.5]), "must differ between layers, got 0.5 for all 3"),
         (lambda: Preference("mode"), "by must be one of .*, got 'mode'"),
         (lambda: Preference("softmax", 0.0), "temperature must be positive, got 0"),
-        (lambda: interval(0, [0, 1], "images", confidence=95), "confidence must lie between 0 and 1, got 95"),
+        (lambda: half_width(0, [0, 1], confidence=95), "confidence must lie between 0 and 1, got 95"),
         (lambda: few_subjects(1), "subjects must be at least 2, got 1"),
         (lambda: joined([]), "at least one result, got none"),
         (lambda: joined([GOOD, Scores(GOOD.r, GOOD.resampled, 11)]), r"the same images, got \[10, 11\]"),

@@ -237,7 +237,7 @@ def half_width(estimate: Any, resampled: Any, confidence: float = 0.95) -> Float
 
 @dataclass(frozen=True)
 class Interval:
-    """Of a number that was estimated: `low` and `high`, NaN where more than 5 % of the resamplings gave no value.
+    """Of 95 %: `low` and `high`, NaN where more than 5 % of the resamplings gave no value.
 
     `over` says what was resampled, `undefined` how many of the `resamplings` gave no value, `bias` is the mean of the
     others minus the estimate. `widened` is the factor for few subjects (1 over images alone).
@@ -250,7 +250,6 @@ class Interval:
     undefined: int
     bias: float
     widened: float = 1.0
-    confidence: float = 0.95
 
     @property
     def known(self) -> bool:
@@ -263,26 +262,27 @@ class Interval:
 
 
 def interval(
-    estimate: float, resampled: Any, over: str, *, subjects: int | None = None, confidence: float = 0.95
+    estimate: float, resampled: Any, over: str, *, subjects: int | None = None, bound: float = np.inf
 ) -> Interval:
-    """Symmetric bootstrap interval of one number (see `half_width`) from its resamplings [b].
+    """Symmetric 95 % bootstrap interval of one number (see `half_width`) from its resamplings [b].
 
     Parameters
     ----------
     subjects : how many were drawn anew as well: the bootstrap of s subjects takes their variance for (s - 1) / s of
         what it is, and knows no t distribution, so that the interval is widened by t(s - 1) / z sqrt(s / (s - 1))
+    bound : what the number cannot exceed in size: 1 of a correlation
     """
     values = np.asarray(resampled, dtype=np.float64)
     undefined = int(np.isnan(values).sum())
-    factor = few_subjects(subjects, confidence) if subjects is not None else 1.0
-    width = factor * float(half_width(estimate, values, confidence))
+    factor = few_subjects(subjects) if subjects is not None else 1.0
+    width = factor * float(half_width(estimate, values))
     bias = float(np.nanmean(values) - estimate) if undefined < len(values) else float("nan")
-    low, high = estimate - width, estimate + width
-    return Interval(low, high, over, len(values), undefined, bias, factor, confidence)
+    low, high = np.clip([estimate - width, estimate + width], -bound, bound).tolist()
+    return Interval(low, high, over, len(values), undefined, bias, factor)
 
 
-def few_subjects(subjects: int, confidence: float = 0.95) -> float:
-    """How much wider than its bootstrap an interval over so many subjects must be.
+def few_subjects(subjects: int) -> float:
+    """How much wider than its bootstrap a 95 % interval over so many subjects must be.
 
     Raises
     ------
@@ -292,8 +292,7 @@ def few_subjects(subjects: int, confidence: float = 0.95) -> float:
 
     if subjects < 2:
         raise ValueError(f"few_subjects: subjects must be at least 2, got {subjects}")
-    tail = (1 + confidence) / 2
-    return float(stats.t.ppf(tail, subjects - 1) / stats.norm.ppf(tail) * np.sqrt(subjects / (subjects - 1)))
+    return float(stats.t.ppf(0.975, subjects - 1) / stats.norm.ppf(0.975) * np.sqrt(subjects / (subjects - 1)))
 
 
 def draw_subjects(subjects: int, bootstraps: int, seed: int = 0) -> NDArray[np.int64]:
