@@ -170,12 +170,13 @@ def test_targets_without_an_identified_layer_can_be_left_out() -> None:
 
 
 def test_an_interval_over_images_holds_what_other_images_give() -> None:
-    """Scores by region of 200 experiments without order: a score of 0 lies in the interval in 95 %."""
+    """200 experiments without order: 0 lies in the interval of a correlation of 6 regions in 90 % (of 600; see
+    `half_width`), and binomial limits about it."""
     inside = 0
     for seed in range(200):
         one = subject(seed, order=0, noise=0.05)
         inside += of(one, POINTS[1], preference=Preference("centre of mass")).over_images.contains_zero
-    assert 0.91 * 200 <= inside <= 0.985 * 200
+    assert 0.86 * 200 <= inside <= 0.95 * 200
 
 
 def test_an_interval_over_subjects_is_the_wider() -> None:

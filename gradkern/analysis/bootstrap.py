@@ -211,7 +211,9 @@ def half_width(estimate: Any, resampled: Any, confidence: float = 0.95) -> Float
 
     Symmetric, because a resampling adds noise once more: preferred depths and latencies, and correlations of them, are
     drawn to the middle a second time, and a percentile interval then lies off its estimate. (Held against simulated
-    courses: percentile intervals of correlations near 1 held the truth in none of 300 cases, these in 0.85 and more.)
+    courses: percentile intervals of correlations near 1 held the truth in none of 300 cases, these in 0.85 and more.
+    Of correlations over 6 or 20 points without order, 95 % intervals of this kind held 0 in 90 %; of slopes and
+    differences in 93 % and more.)
 
     Parameters
     ----------
