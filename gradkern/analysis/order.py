@@ -23,6 +23,7 @@ OPPOSITE = "opposite"
 NO_ORDER = "no order found (interval contains 0)"
 UNDECIDED = "not decided (too many resamplings without latencies)"
 SUBJECTS = ("mean of subjects", "subjects averaged first")
+_EXPECTED = {"activation": 1, "gradient": -1, "difference": 1}
 _LEAST_LAYERS = 3
 
 
@@ -143,13 +144,11 @@ def order_test(
     value, over_images, over_both = _statistics(found, depth), np.array(at_images), np.array(at_both)
     tables: dict[str, dict[str, Order]] = {}
     for i, name in enumerate(("slope", "correlation")):
-        bound = (1.0, 1.0, 2.0) if name == "correlation" else (np.inf,) * 3
-        tables[name] = {
-            kind: _order(
-                value[i, j], over_images[:, i, j], over_both[:, i, j], (expected, bound[j], images, len(courses))
-            )
-            for j, (kind, expected) in enumerate((("activation", 1), ("gradient", -1), ("difference", 1)))
-        }
+        tables[name] = {}
+        for j, (kind, expected) in enumerate(_EXPECTED.items()):
+            bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
+            numbers = (float(value[i, j]), over_images[:, i, j], over_both[:, i, j])
+            tables[name][kind] = _order(*numbers, expected, bound, (images, len(courses)))
     return OrderTest(
         slope=tables["slope"],
         correlation=tables["correlation"],
@@ -180,8 +179,8 @@ def _statistics(latencies: Floats, depth: Floats) -> Floats:
     return statistics
 
 
-def _order(value: float, images: Floats, both: Floats, of: tuple[int, float, int, int]) -> Order:
-    expected, bound, n, subjects = of
+def _order(value: float, images: Floats, both: Floats, expected: int, bound: float, drawn: tuple[int, int]) -> Order:
+    n, subjects = drawn
     over_images = interval(value, images, f"{n} images", bound=bound)
     over_both = None
     if subjects > 1:
