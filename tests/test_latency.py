@@ -1,5 +1,6 @@
 """Latencies: hand-computed, moved by what a curve is moved, and what has none; the jackknife by brute force."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gradkern.analysis.latency import (
     onset_latency,
     peak_latency,
     plateau_latency,
+    quiet_curves,
     temporal_score,
     time_courses,
 )
@@ -106,6 +108,19 @@ def test_flat_curves_are_flagged() -> None:
     curves = np.stack([np.ones(60), gaussian(0.2), np.zeros(60), np.tanh((TIMES + 0.09) * 30)])
     assert flat_curves(curves).tolist() == [True, False, False, True]
     assert plateau_latency(curves[0], TIMES) == pytest.approx(TIMES.mean())  # which is why
+
+
+def test_curves_that_do_not_rise_above_noise_have_no_latency() -> None:
+    curves = planted(np.linspace(0.1, 0.2, 5), noise=0.01)
+    r = curves.r.copy()
+    r[1] = 0.03 * gaussian(0.2)  # 3 standard errors of 0.01
+    r[2] = 0.06 * gaussian(0.2)  # 6
+    assert quiet_curves(r, curves.resampled).tolist() == [False, True, False, False, False]
+    found = temporal_score(replace(curves, r=r), TIMES, np.linspace(0, 1, 5))
+    assert (found.layers, np.isnan(found.latency).tolist()) == (4, [False, True, False, False, False])
+    assert [each.reason[:34] for each in found.excluded] == ["a maximum of less than 4 standard "]
+    noise = np.random.default_rng(0).standard_normal((101, 2000, 25))
+    assert quiet_curves(noise[0], noise[1:]).mean() > 0.99
 
 
 def test_a_window_takes_its_bounds_in() -> None:
@@ -211,6 +226,7 @@ FLAT = Scores(np.zeros((2, 6)), np.zeros((3, 2, 6)), 10)
         (lambda: Latency("mode"), "estimator must be one of .* got 'mode'"),
         (lambda: Latency(window=(0.6, 0.9)).of(gaussian(0.2), TIMES), "at least 3 samples, got 0 from 0.6 to 0.9 s"),
         (lambda: temporal_score(CURVES, TIMES, np.ones(4)), "depth must differ between layers"),
+        (lambda: temporal_score(replace(CURVES, kind="jackknife"), TIMES, np.arange(4)), "got a jackknife"),
         (lambda: temporal_score(CURVES, TIMES, [0, 1]), "depth must be 4 finite numbers"),
         (lambda: temporal_score(CURVES, TIMES, np.arange(4), None, "Kendall"), "got 'Kendall'"),
         (lambda: temporal_score(FLAT, np.arange(6), [0, 1]), "at least 3 layers must have latencies"),

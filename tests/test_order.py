@@ -151,12 +151,22 @@ def test_layers_without_a_latency_are_counted_and_3_are_the_least() -> None:
 def test_too_many_resamplings_without_latencies_decide_nothing() -> None:
     one = subject(0)
     resampled = one.gradients.resampled.copy()
-    resampled[:10] = -0.1
+    resampled[:6] = -0.001
     found = order_test([replace(one, gradients=Scores(one.gradients.r, resampled, 100))])
     assert verdicts(found) == [PREDICTED, UNDECIDED, UNDECIDED]
-    assert found.slope["gradient"].over_images.undefined == 10
+    assert found.slope["gradient"].over_images.undefined == 6
     assert np.isnan(found.slope["gradient"].p)
     assert verdict(found.slope["gradient"].over_images, -1) == UNDECIDED
+
+
+def test_a_window_after_the_sweep_finds_no_order_in_noise() -> None:
+    """Early layers are noise there, whose latency is the window's middle, late ones end at its beginning: a slope below
+    0 of a forward sweep, were these layers counted."""
+    one = subject(3, forward=0.2, noise=0.02)
+    measured = Latency(window=(0.3, 0.39)).of(one.activations.r, TIMES)
+    assert slope(measured, DEPTH) < -0.01
+    with pytest.raises(ValueError, match="at least 3 layers must have a latency, got [0-2] for activations of .s3."):
+        order_test([one], Latency(window=(0.3, 0.39)))
 
 
 def test_plateaus_are_flagged() -> None:

@@ -18,6 +18,7 @@ from gradkern.recordings.recording import Excluded
 
 _PLATEAU = 0.95  # of the maximum, of the published temporal score
 _FLAT = 0.5  # of the samples at a plateau or above: its middle is then the window's, whatever the layer does
+_HEARD = 4.0  # standard errors; the highest of 25 samples of noise alone reaches 4 in one curve of 1,000
 _LEAST_TIMES = 3
 
 
@@ -99,6 +100,21 @@ def flat_curves(curves: Any) -> NDArray[np.bool_]:
     top = values.max(-1, keepdims=True)
     flat: NDArray[np.bool_] = (top[..., 0] > 0) & ((values >= _PLATEAU * top).mean(-1) >= _FLAT)
     return flat
+
+
+def quiet_curves(r: Any, resampled: Any) -> NDArray[np.bool_]:
+    """Which curves [..., t] do not rise above noise: a maximum of less than 4 standard errors, by their resamplings.
+
+    Of noise alone a latency is the middle of the window in the mean. Where a window cuts off the early layers, or these
+    score lower than the late ones, that looks like an order: simulated forward sweeps, seen from after their peak, gave
+    slopes below 0 whose intervals over images excluded 0.
+    """
+    values = np.asarray(r, dtype=np.float64)
+    error = np.std(np.asarray(resampled, dtype=np.float64), axis=0, ddof=1)
+    peak = values.argmax(-1)[..., None]
+    top, noise = (np.take_along_axis(each, peak, -1)[..., 0] for each in (values, error))
+    quiet: NDArray[np.bool_] = ~(top > _HEARD * noise)
+    return quiet
 
 
 @dataclass(frozen=True)
@@ -192,7 +208,7 @@ class TemporalScore:
 
     Attributes
     ----------
-    latency : [l]; NaN where a curve has none
+    latency : [l]; NaN where a curve has none, or does not rise above noise (`quiet_curves`)
     flat : [l], the curve is a plateau, see `flat_curves`
     interval : over images
     """
@@ -219,34 +235,42 @@ def temporal_score(
 
     Raises
     ------
-    ValueError : fewer than 3 layers with a latency, or the same latency at all; a window with fewer than 3 samples
+    ValueError : fewer than 3 layers with a latency, or the same latency at all; a window with fewer than 3 samples;
+        curves of a jackknife
     """
     if correlation not in CORRELATIONS:
         raise ValueError(f"temporal_score: correlation must be one of {CORRELATIONS}, got {correlation!r}")
     latency, at = latency or Latency(), checked_depth("temporal_score", depth, len(curves.r))
-    found = latency.of(curves.r, times)
+    if curves.kind != "bootstrap":
+        raise ValueError(f"temporal_score: curves must be resampled by a bootstrap, got a {curves.kind}")
+    r, resampled = (latency.cut(each, times)[0] for each in (curves.r, curves.resampled))
+    quiet, measured = quiet_curves(r, resampled), latency.of(curves.r, times)
+    found = np.where(quiet, np.nan, measured)
     value, defined = correlate(found, at, correlation), int((~np.isnan(found)).sum())
     if np.isnan(value):
         raise ValueError(
             f"temporal_score: at least 3 layers must have latencies, and not all the same, got {found.tolist()}"
         )
-    again = [correlate(each, at, correlation) for each in latency.of(curves.resampled, times)]
+    again = [correlate(np.where(quiet, np.nan, each), at, correlation) for each in latency.of(curves.resampled, times)]
     return TemporalScore(
         value=value,
         interval=interval(value, again, f"{curves.images} images", bound=1),
         latency=found,
-        flat=flat_curves(latency.cut(curves.r, times)[0]),
+        flat=flat_curves(r),
         layers=defined,
         images=curves.images,
         variant=f"{correlation}; {latency.variant}",
-        excluded=without_latency(found),
+        excluded=without_latency(found, quiet),
     )
 
 
-def without_latency(latencies: Floats) -> tuple[Excluded, ...]:
-    """How many of the layers' latencies are not known."""
-    count = int(np.isnan(latencies).sum())
-    return (Excluded("layers", count, "no positive maximum, or no onset, in the window"),) if count else ()
+def without_latency(latencies: Floats, quiet: NDArray[np.bool_]) -> tuple[Excluded, ...]:
+    """How many layers have no latency, and why."""
+    counts = {
+        "a maximum of less than 4 standard errors in the window": int(quiet.sum()),
+        "no onset in the window": int((np.isnan(latencies) & ~quiet).sum()),
+    }
+    return tuple(Excluded("layers", count, why) for why, count in counts.items() if count)
 
 
 @dataclass(frozen=True, eq=False)

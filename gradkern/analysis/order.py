@@ -14,7 +14,7 @@ import numpy as np
 
 from gradkern.analysis.bootstrap import Floats, Interval, Scores, draw_subjects, interval
 from gradkern.analysis.hierarchy import correlate
-from gradkern.analysis.latency import Latency, flat_curves, without_latency
+from gradkern.analysis.latency import Latency, flat_curves, quiet_curves, without_latency
 from gradkern.analysis.layers import checked_depth
 from gradkern.recordings.recording import Excluded
 
@@ -99,7 +99,8 @@ class OrderTest:
     """Slopes (s for the whole depth) and correlations of latency on depth, of activations, gradients and their
     difference, activations minus gradients.
 
-    `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where there is none;
+    `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where there is none or
+    where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling as well;
     `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects together.
     """
 
@@ -153,11 +154,11 @@ def order_test(
         slope=tables["slope"],
         correlation=tables["correlation"],
         latency=found,
-        flat=latencies.flat(),
+        flat=latencies.flat,
         subjects=tuple(one.subject for one in courses),
         images=images,
         variant=f"{latency.variant}; {subjects}",
-        excluded=without_latency(found),
+        excluded=without_latency(found, latencies.quiet),
     )
 
 
@@ -219,18 +220,23 @@ class _Latencies:
             np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in (one.activations, one.gradients)], 1)
             for one in courses
         ]
-        # a subject's own do not depend on who else is drawn
-        self._own = [] if self._averaged else [latency.of(curves, self._times) for curves in self._curves]
+        if self._averaged:
+            everyone = range(len(courses))
+            curves = [np.stack([self._mean(everyone, i) for i in range(len(self._curves[0]))])]
+        else:
+            curves = self._curves
+        cut = [latency.cut(each, self._times)[0] for each in curves]
+        self.quiet = np.stack([quiet_curves(each[0], each[1:]) for each in cut])
+        self.flat = flat_curves(np.stack([each[0] for each in cut]))
+        # a subject's own latencies do not depend on who else is drawn
+        self._own = [] if self._averaged else [latency.of(each, self._times) for each in curves]
 
     def of(self, subjects: Any, resampling: int) -> Floats:
         if self._averaged:
-            return self._latency.of(self._mean(subjects, resampling)[None], self._times)
-        return np.stack([self._own[i][resampling] for i in subjects])
-
-    def flat(self) -> Any:
-        everyone = range(len(self._curves))
-        curves = [self._mean(everyone, 0)] if self._averaged else [each[0] for each in self._curves]
-        return flat_curves(self._latency.cut(np.stack(curves), self._times)[0])
+            found, quiet = self._latency.of(self._mean(subjects, resampling)[None], self._times), self.quiet
+        else:
+            found, quiet = np.stack([self._own[i][resampling] for i in subjects]), self.quiet[list(subjects)]
+        return np.where(quiet, np.nan, found)
 
     def _mean(self, subjects: Any, resampling: int) -> Floats:
         mean: Floats = np.mean([self._curves[i][resampling] for i in subjects], axis=0)
