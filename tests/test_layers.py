@@ -182,6 +182,7 @@ def test_few_subjects_widen_the_interval_to_that_of_student() -> None:
             inside[subjects] += interval(values.mean(), drawn, "subjects", subjects=subjects).contains_zero
     assert inside[None] < 0.88 * 400
     assert 0.92 * 400 <= inside[4] <= 0.985 * 400
+    assert few_subjects(4) == pytest.approx(3.1824 / 1.95996 * np.sqrt(4 / 3), rel=1e-4)
     assert few_subjects(1000) == pytest.approx(1, abs=0.003)
 
 

@@ -165,7 +165,7 @@ def test_a_window_after_the_sweep_finds_no_order_in_noise() -> None:
     one = subject(3, forward=0.2, noise=0.02)
     measured = Latency(window=(0.3, 0.39)).of(one.activations.r, TIMES)
     assert slope(measured, DEPTH) < -0.01
-    with pytest.raises(ValueError, match="at least 3 layers must have a latency, got [0-2] for activations of .s3."):
+    with pytest.raises(ValueError, match=r"at least 3 layers must have a latency, got [0-2] for activations of .s3."):
         order_test([one], Latency(window=(0.3, 0.39)))
 
 
