@@ -1,0 +1,303 @@
+"""Scores of held-out predictions, resampled over images, and intervals from resamplings.
+
+Predictions stay as they are: a resampling says how often each image counts. Shapes: b resamplings, l layers, n rows,
+v targets, s subjects.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradkern.analysis.encode import correlation
+
+_BYTES_AT_ONCE = 256 * 2**20
+_LEAST_IMAGES = 10  # of a fold: a resampling leaves so many out altogether in one case of 20,000
+_MOST_UNDEFINED = 0.05  # of resamplings; an interval from what happens to be defined would not be one
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """How often every row counts, `counts` [b, n], of a "bootstrap" or a "jackknife" (`kind`) over so many `images`."""
+
+    counts: Floats
+    images: int
+    kind: str
+
+
+def resample_images(images: Any, bootstraps: int, seed: int = 0) -> Resampling:
+    """Bootstrap over images: they are drawn with replacement, each with all its rows.
+
+    Parameters
+    ----------
+    images : [n], which image each row belongs to
+
+    Raises
+    ------
+    ValueError : fewer than 10 different images, or fewer than 2 resamplings
+    """
+    group, count = _groups("resample_images", images)
+    if bootstraps < 2:
+        raise ValueError(f"resample_images: bootstraps must be at least 2, got {bootstraps}")
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=bootstraps)
+    return Resampling(drawn[:, group].astype(np.float64), count, "bootstrap")
+
+
+def leave_out_images(images: Any) -> Resampling:
+    """Jackknife over images: row i leaves out image i (in the order of their ids) with all its rows.
+
+    Raises
+    ------
+    ValueError : fewer than 10 different images
+    """
+    group, count = _groups("leave_out_images", images)
+    return Resampling((group != np.arange(count)[:, None]).astype(np.float64), count, "jackknife")
+
+
+def _groups(op: str, images: Any) -> tuple[NDArray[np.int64], int]:
+    ids = np.asarray(images)
+    if ids.ndim != 1:
+        raise ValueError(f"{op}: images must be [n], one id a row, got {list(ids.shape)}")
+    names, group = np.unique(ids, return_inverse=True)
+    if len(names) < _LEAST_IMAGES:
+        raise ValueError(f"{op}: images must be at least {_LEAST_IMAGES} different ones, got {len(names)}")
+    return group, len(names)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of every layer at every target, and what they are when images are drawn anew.
+
+    Parameters
+    ----------
+    r : [l, v] over all images; NaN at every layer of a target that has no score, and nowhere else
+    resampled : [b, l, v]
+    images : how many different ones were resampled
+    kind : "bootstrap" or "jackknife"
+
+    Raises
+    ------
+    ValueError : shapes that do not fit together; values missing at some layers of a target only, or infinite
+    """
+
+    r: Floats
+    resampled: Floats
+    images: int
+    kind: str = "bootstrap"
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.r)
+        if len(shape) != 2 or np.ndim(self.resampled) != 3 or np.shape(self.resampled)[1:] != shape:
+            raise ValueError(
+                "Scores: r must be [layers, targets] and resampled [resamplings, layers, targets], got "
+                f"{list(shape)} and {list(np.shape(self.resampled))}"
+            )
+        missing = np.isnan(self.r)
+        if (missing.any(0) != missing.all(0)).any():
+            where = int(np.flatnonzero(missing.any(0) != missing.all(0))[0])
+            raise ValueError(f"Scores: r must be known at all layers or at none, got some NaN at target {where}")
+        known = ~missing.all(0)
+        if not (np.isfinite(self.r[:, known]).all() and np.isfinite(self.resampled[:, :, known]).all()):
+            raise ValueError("Scores: r and resampled must be finite where a target has scores, got NaN or infinity")
+
+    def over_ceiling(self, ceiling: Any) -> Self:
+        """Divided by the noise ceiling [v], the highest r; a target without a positive one has no score."""
+        highest = np.asarray(ceiling, dtype=np.float64)
+        if highest.shape != self.r.shape[1:]:
+            raise ValueError(f"over_ceiling: ceiling must be [{self.r.shape[1]}], got {list(highest.shape)}")
+        highest = np.where(highest > 0, highest, np.nan)
+        return replace(self, r=self.r / highest, resampled=self.resampled / highest)
+
+
+def score_blocks(
+    predictions: Any, responses: Any, resampling: Resampling, folds: Any = None
+) -> Iterator[tuple[slice, Scores]]:
+    """Pearson r of every layer's predictions, and resampled, so many targets at a time as 256 MiB hold.
+
+    A target whose responses do not vary (within a fold) has no score: NaN. A prediction that does not vary scores 0.
+
+    Parameters
+    ----------
+    predictions : [l, n, v], each row by a fit that did not see its image; an array or a memory map
+    responses : [n, v]
+    resampling : of `resample_images` or `leave_out_images`
+    folds : [n], the fold that held a row out; r is then the mean of r within folds, as in `analysis.encode.score`.
+        None: all rows were held out by one fit
+
+    Raises
+    ------
+    ValueError : shapes that do not fit together, values that are not finite, a fold of fewer than 10 rows
+    """
+    shape, weights = tuple(np.shape(predictions)), resampling.counts
+    if len(shape) != 3 or np.shape(responses) != shape[1:]:
+        raise ValueError(
+            "score_blocks: predictions must be [layers, n, targets] and responses [n, targets], got "
+            f"{list(shape)} and {list(np.shape(responses))}"
+        )
+    layers, n, v = shape
+    if weights.shape[1] != n:
+        raise ValueError(f"score_blocks: the resampling must be of {n} rows, got {weights.shape[1]}")
+    weights = np.concatenate([np.ones((1, n)), weights])
+    parts = _parts(folds, n)
+    step = max(1, _BYTES_AT_ONCE // (8 * 4 * layers * (n + len(weights))))
+    for start in range(0, v, step):
+        columns = slice(start, min(start + step, v))
+        y = _finite("responses", responses[:, columns], start)
+        yhat = _finite("predictions", predictions[:, :, columns], start)
+        r = np.mean([correlation(y[part], yhat[:, part], weights[:, part]) for part in parts], axis=0)
+        r[..., np.any([np.ptp(y[part], axis=0) == 0 for part in parts], axis=0)] = np.nan
+        yield columns, Scores(r[:, 0], r[:, 1:].swapaxes(0, 1), resampling.images, resampling.kind)
+
+
+def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, folds: Any = None) -> Scores:
+    """The same of all targets at once, which takes 8 b l v bytes; see `score_blocks`."""
+    return joined([scores for _, scores in score_blocks(predictions, responses, resampling, folds)])
+
+
+def _parts(folds: Any, n: int) -> list[Any]:
+    if folds is None:
+        return [slice(None)]
+    numbers = np.asarray(folds)
+    if numbers.shape != (n,):
+        raise ValueError(f"score_blocks: folds must be [{n}], got {list(numbers.shape)}")
+    parts = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    least = min(len(part) for part in parts)
+    if least < _LEAST_IMAGES:
+        raise ValueError(f"score_blocks: every fold must hold out at least {_LEAST_IMAGES} rows, got {least}")
+    return parts
+
+
+def _finite(name: str, block: Any, start: int) -> Floats:
+    values: Floats = np.asarray(block, dtype=np.float64)
+    if not np.isfinite(values).all():
+        where = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            f"score_blocks: {name} must be finite, got {values[tuple(where)]} at row {where[-2]}, target "
+            f"{start + where[-1]}"
+        )
+    return values
+
+
+_Result = TypeVar("_Result")
+
+
+def joined(parts: Sequence[_Result]) -> _Result:
+    """Results of blocks of targets as one: arrays are laid side by side along their last axis, that of targets.
+
+    Raises
+    ------
+    ValueError : no parts, or parts that differ in how they were made
+    """
+    if not parts:
+        raise ValueError("joined: parts must be at least one result, got none")
+    whole: dict[str, Any] = {}
+    for each in fields(parts[0]):  # type: ignore[arg-type]
+        values = [getattr(part, each.name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            whole[each.name] = np.concatenate(values, axis=-1)
+        elif any(value != values[0] for value in values):
+            raise ValueError(f"joined: parts must have the same {each.name}, got {values}")
+        else:
+            whole[each.name] = values[0]
+    return type(parts[0])(**whole)
+
+
+def half_width(estimate: Any, resampled: Any, confidence: float = 0.95) -> Floats:
+    """Half of the symmetric bootstrap interval about an estimate: the `confidence` quantile of |resampled - estimate|.
+
+    Symmetric, because a resampling adds noise once more: preferred depths and latencies, and correlations of them, are
+    drawn to the middle a second time, and a percentile interval then lies off its estimate. (Held against simulated
+    courses: percentile intervals of correlations near 1 held the truth in none of 300 cases, these in 0.85 and more.
+    Of correlations over 6 or 20 points without order, 95 % intervals of this kind held 0 in 90 %; of slopes and
+    differences in 93 % and more.)
+
+    Parameters
+    ----------
+    estimate : [...]
+    resampled : [b, ...]; NaN where a resampling gave no value
+
+    Returns
+    -------
+    [...] : NaN where more than 5 % of the resamplings gave no value
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"half_width: confidence must lie between 0 and 1, got {confidence}")
+    distance = np.abs(np.asarray(resampled, dtype=np.float64) - estimate)
+    missing = np.isnan(distance)
+    known = missing.mean(0) <= _MOST_UNDEFINED
+    width: Floats = np.full(distance.shape[1:], np.nan)
+    if missing.any():
+        width[known] = np.nanquantile(distance[:, known], confidence, axis=0)
+    else:
+        width[...] = np.quantile(distance, confidence, axis=0)
+    return width
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Of 95 %: `low` and `high`, NaN where more than 5 % of the resamplings gave no value.
+
+    `over` says what was resampled, `undefined` how many of the `resamplings` gave no value, `bias` is the mean of the
+    others minus the estimate. `widened` is the factor for few subjects (1 over images alone).
+    """
+
+    low: float
+    high: float
+    over: str
+    resamplings: int
+    undefined: int
+    bias: float
+    widened: float = 1.0
+
+    @property
+    def known(self) -> bool:
+        return not (np.isnan(self.low) or np.isnan(self.high))
+
+    @property
+    def contains_zero(self) -> bool:
+        """False of an interval that is not known."""
+        return self.low <= 0 <= self.high
+
+
+def interval(
+    estimate: float, resampled: Any, over: str, *, subjects: int | None = None, bound: float = np.inf
+) -> Interval:
+    """Symmetric 95 % bootstrap interval of one number (see `half_width`) from its resamplings [b].
+
+    Parameters
+    ----------
+    subjects : how many were drawn anew as well: the bootstrap of s subjects takes their variance for (s - 1) / s of
+        what it is, and knows no t distribution, so that the interval is widened by t(s - 1) / z sqrt(s / (s - 1))
+    bound : what the number cannot exceed in size: 1 of a correlation
+    """
+    values = np.asarray(resampled, dtype=np.float64)
+    undefined = int(np.isnan(values).sum())
+    factor = few_subjects(subjects) if subjects is not None else 1.0
+    width = factor * float(half_width(estimate, values))
+    bias = float(np.nanmean(values) - estimate) if undefined < len(values) else float("nan")
+    low, high = np.clip([estimate - width, estimate + width], -bound, bound).tolist()
+    return Interval(low, high, over, len(values), undefined, bias, factor)
+
+
+def few_subjects(subjects: int) -> float:
+    """How much wider than its bootstrap a 95 % interval over so many subjects must be.
+
+    Raises
+    ------
+    ValueError : fewer than 2 subjects, of whom nothing follows for others
+    """
+    from scipy import stats
+
+    if subjects < 2:
+        raise ValueError(f"few_subjects: subjects must be at least 2, got {subjects}")
+    return float(stats.t.ppf(0.975, subjects - 1) / stats.norm.ppf(0.975) * np.sqrt(subjects / (subjects - 1)))
+
+
+def draw_subjects(subjects: int, bootstraps: int, seed: int = 0) -> NDArray[np.int64]:
+    """Which subjects a resampling consists of, [b, s], drawn with replacement."""
+    drawn: NDArray[np.int64] = np.random.default_rng(seed).integers(0, subjects, (bootstraps, subjects))
+    return drawn

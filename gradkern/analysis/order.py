@@ -1,0 +1,277 @@
+"""The order test: do deeper layers come later for activations, and earlier for gradients?
+
+Fixed before any data were seen. Statistic: the slope of latency on relative depth, s for the whole depth of the model;
+beside it the correlation. Direction under backpropagation: activations above 0 (a forward sweep), gradients below 0
+(a backward sweep), their difference above 0. Verdict: by the 95 % interval of the slope, over images and subjects
+where there are several of these. The correlation decides nothing: its size says how straight an order is, not how long.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradkern.analysis.bootstrap import Floats, Interval, Scores, draw_subjects, interval
+from gradkern.analysis.hierarchy import correlate
+from gradkern.analysis.latency import Latency, flat_curves, quiet_curves, without_latency
+from gradkern.analysis.layers import checked_depth
+from gradkern.recordings.recording import Excluded
+
+PREDICTED = "as backpropagation predicts"
+OPPOSITE = "opposite"
+NO_ORDER = "no order found (interval contains 0)"
+UNDECIDED = "not decided (too many resamplings without latencies)"
+SUBJECTS = ("mean of subjects", "subjects averaged first")
+_EXPECTED = {"activation": 1, "gradient": -1, "difference": 1}
+_LEAST_LAYERS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Courses:
+    """Scores over time of one subject, layer by layer.
+
+    Parameters
+    ----------
+    activations, gradients : r [l, t] and resampled [b, l, t] of the same resamplings, over the same times and layers
+    times : [t], s after onset
+    layers : names
+    depth : [l], relative depth in [0, 1]
+    subject : a word
+
+    Raises
+    ------
+    ValueError : fewer than 3 layers, depths all the same or outside [0, 1], shapes or resamplings that do not fit
+    """
+
+    activations: Scores
+    gradients: Scores
+    times: Any
+    layers: tuple[str, ...]
+    depth: Any
+    subject: str
+
+    def __post_init__(self) -> None:
+        count = len(self.layers)
+        if count < _LEAST_LAYERS:
+            raise ValueError(f"Courses: layers must be at least {_LEAST_LAYERS} to have an order, got {count}")
+        at = checked_depth("Courses", self.depth, count)
+        if at.min() < 0 or at.max() > 1:
+            raise ValueError(f"Courses: depth must lie in [0, 1], got {at.min():g} to {at.max():g}")
+        shape = (count, len(np.atleast_1d(self.times)))
+        for name in ("activations", "gradients"):
+            scores = getattr(self, name)
+            if scores.r.shape != shape or np.isnan(scores.r).any():
+                raise ValueError(
+                    f"Courses: {name} must be scores [{shape[0]}, {shape[1]}], got {scores.r.shape} or NaN"
+                )
+            if scores.kind != "bootstrap":
+                raise ValueError(f"Courses: {name} must be resampled by a bootstrap, got a {scores.kind}")
+        made = {(len(scores.resampled), scores.images) for scores in (self.activations, self.gradients)}
+        if len(made) > 1:
+            raise ValueError(f"Courses: activations and gradients must have the same resamplings, got {made}")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One statistic with its direction under backpropagation, `expected` (1 or -1), and what was found.
+
+    Attributes
+    ----------
+    over_images : interval, subjects as they are
+    over_both : images and subjects drawn anew; None of one subject, who says nothing of others
+    p : one-sided, in the expected direction: share of the resamplings that lie as far from the estimate as 0 does, or
+        farther, on that side; its least value is 1 / (2 (resamplings + 1))
+    verdict : "as backpropagation predicts", "opposite" or "no order found (interval contains 0)", from `over_both`
+        where there is one
+    """
+
+    value: float
+    expected: int
+    over_images: Interval
+    over_both: Interval | None
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class OrderTest:
+    """Slopes (s for the whole depth) and correlations of latency on depth, of activations, gradients and their
+    difference, activations minus gradients.
+
+    `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where there is none or
+    where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling as well;
+    `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects together.
+    """
+
+    slope: dict[str, Order]
+    correlation: dict[str, Order]
+    latency: Floats
+    flat: Any
+    subjects: tuple[str, ...]
+    images: int
+    variant: str
+    excluded: tuple[Excluded, ...]
+
+
+def order_test(
+    courses: Sequence[Courses], latency: Latency | None = None, subjects: str = SUBJECTS[0], *, seed: int = 0
+) -> OrderTest:
+    """Is the order of the layers in time that of backpropagation?
+
+    Parameters
+    ----------
+    courses : one a subject; those who saw the same images resampled alike (by one `resample_images`)
+    latency : estimator and window
+    subjects : "mean of subjects" (of their slopes) or "subjects averaged first" (latencies of the mean curves)
+    seed : of the resampling of subjects
+
+    Raises
+    ------
+    ValueError : subjects with different layers, depths, times or resamplings, or one twice; a window with fewer than 3
+        samples; fewer than 3 layers with a latency in a subject (or the mean)
+    """
+    _check(courses, subjects)
+    latency = latency or Latency()
+    latencies = _Latencies(courses, latency, subjects)
+    everyone = np.arange(len(courses))
+    found = latencies.of(everyone, 0)
+    _check_latencies(found, courses, subjects)
+    b, images = len(courses[0].activations.resampled), courses[0].activations.images
+    drawn = draw_subjects(len(courses), b, seed)
+    depth = np.asarray(courses[0].depth, dtype=np.float64)
+    at_images = [_statistics(latencies.of(everyone, i + 1), depth) for i in range(b)]
+    at_both = [_statistics(latencies.of(some, i + 1), depth) for i, some in enumerate(drawn)]
+    value, over_images, over_both = _statistics(found, depth), np.array(at_images), np.array(at_both)
+    tables: dict[str, dict[str, Order]] = {}
+    for i, name in enumerate(("slope", "correlation")):
+        tables[name] = {}
+        for j, (kind, expected) in enumerate(_EXPECTED.items()):
+            bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
+            numbers = (float(value[i, j]), over_images[:, i, j], over_both[:, i, j])
+            tables[name][kind] = _order(*numbers, expected, bound, (images, len(courses)))
+    return OrderTest(
+        slope=tables["slope"],
+        correlation=tables["correlation"],
+        latency=found,
+        flat=latencies.flat,
+        subjects=tuple(one.subject for one in courses),
+        images=images,
+        variant=f"{latency.variant}; {subjects}",
+        excluded=without_latency(found, latencies.quiet),
+    )
+
+
+def slope(latency: Any, depth: Any) -> float:
+    """Least-squares slope of latencies [l] on depth [l] over layers that have one; NaN for fewer than 3."""
+    y, x = np.asarray(latency, dtype=np.float64), np.asarray(depth, dtype=np.float64)
+    known = ~np.isnan(y)
+    if int(known.sum()) < _LEAST_LAYERS or np.ptp(x[known]) == 0:
+        return float("nan")
+    x, y = x[known] - x[known].mean(), y[known]
+    return float(x @ y / (x @ x))
+
+
+def _statistics(latencies: Floats, depth: Floats) -> Floats:
+    """Of latencies [s, 2, l] the means over subjects [2, 3]: slope and correlation of activations, gradients and their
+    difference. A correlation of latencies that are all the same is not known."""
+    each = np.array([[[slope(y, depth), correlate(y, depth)] for y in one] for one in latencies]).mean(0).T
+    statistics: Floats = np.column_stack([each, each[:, 0] - each[:, 1]])
+    return statistics
+
+
+def _order(value: float, images: Floats, both: Floats, expected: int, bound: float, drawn: tuple[int, int]) -> Order:
+    n, subjects = drawn
+    over_images = interval(value, images, f"{n} images", bound=bound)
+    over_both = None
+    if subjects > 1:
+        over_both = interval(value, both, f"{n} images and {subjects} subjects", subjects=subjects, bound=bound)
+    decides = over_both or over_images
+    p = one_sided(value, both if subjects > 1 else images, expected, decides.widened)
+    return Order(value, expected, over_images, over_both, p, verdict(decides, expected))
+
+
+def one_sided(value: float, resampled: Any, expected: int, widened: float = 1.0) -> float:
+    """p of a statistic in the expected direction, by the same symmetric bootstrap as its interval; NaN where that
+    interval is not known."""
+    distance = np.abs(np.asarray(resampled, dtype=np.float64) - value) * widened
+    if np.isnan(value) or np.isnan(distance).mean() > 0.05:
+        return float("nan")
+    distance = distance[~np.isnan(distance)]
+    two_sided = (1 + int((distance >= abs(value)).sum())) / (1 + len(distance))
+    return two_sided / 2 if value * expected > 0 else 1 - two_sided / 2
+
+
+def verdict(found: Interval, expected: int) -> str:
+    """What an interval says of an order that is expected above (1) or below (-1) 0."""
+    if not found.known:
+        return UNDECIDED
+    if found.contains_zero:
+        return NO_ORDER
+    return PREDICTED if (found.low > 0) == (expected > 0) else OPPOSITE
+
+
+class _Latencies:
+    """Latencies [s, 2, l] of activations and gradients for any choice of subjects and any resampling (0: none)."""
+
+    def __init__(self, courses: Sequence[Courses], latency: Latency, subjects: str) -> None:
+        self._averaged, self._latency, self._times = subjects == SUBJECTS[1], latency, courses[0].times
+        self._curves = [
+            np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in (one.activations, one.gradients)], 1)
+            for one in courses
+        ]
+        if self._averaged:
+            everyone = range(len(courses))
+            curves = [np.stack([self._mean(everyone, i) for i in range(len(self._curves[0]))])]
+        else:
+            curves = self._curves
+        cut = [latency.cut(each, self._times)[0] for each in curves]
+        self.quiet = np.stack([quiet_curves(each[0], each[1:]) for each in cut])
+        self.flat = flat_curves(np.stack([each[0] for each in cut]))
+        # a subject's own latencies do not depend on who else is drawn
+        self._own = [] if self._averaged else [latency.of(each, self._times) for each in curves]
+
+    def of(self, subjects: Any, resampling: int) -> Floats:
+        if self._averaged:
+            found, quiet = self._latency.of(self._mean(subjects, resampling)[None], self._times), self.quiet
+        else:
+            found, quiet = np.stack([self._own[i][resampling] for i in subjects]), self.quiet[list(subjects)]
+        return np.where(quiet, np.nan, found)
+
+    def _mean(self, subjects: Any, resampling: int) -> Floats:
+        mean: Floats = np.mean([self._curves[i][resampling] for i in subjects], axis=0)
+        return mean
+
+
+def _check(courses: Sequence[Courses], subjects: str) -> None:
+    if not courses:
+        raise ValueError("order_test: courses must be at least one subject, got none")
+    if subjects not in SUBJECTS:
+        raise ValueError(f"order_test: subjects must be one of {SUBJECTS}, got {subjects!r}")
+    names = [one.subject for one in courses]
+    if len(set(names)) < len(names):
+        raise ValueError(f"order_test: courses must be of different subjects, got {names}")
+    first = courses[0]
+    for one in courses[1:]:
+        if one.layers != first.layers or not np.array_equal(one.depth, first.depth):
+            raise ValueError(
+                f"order_test: subjects must have the same layers at the same depths, got {one.layers} at "
+                f"{np.asarray(one.depth).tolist()} of {one.subject!r} and {first.layers} of {first.subject!r}"
+            )
+        if not np.array_equal(one.times, first.times):
+            raise ValueError(f"order_test: subjects must have the same times, got others of {one.subject!r}")
+        made = (one.activations.resampled.shape[0], one.activations.images)
+        if made != (first.activations.resampled.shape[0], first.activations.images):
+            raise ValueError(f"order_test: subjects must have the same resamplings and images, got {made}")
+
+
+def _check_latencies(latencies: Floats, courses: Sequence[Courses], subjects: str) -> None:
+    """No statistic of fewer than 3 layers."""
+    known = (~np.isnan(latencies)).sum(-1)
+    if (known < _LEAST_LAYERS).any():
+        number, kind = (int(i) for i in np.argwhere(known < _LEAST_LAYERS)[0])
+        who = "the mean of subjects" if subjects == SUBJECTS[1] else repr(courses[number].subject)
+        raise ValueError(
+            f"order_test: at least {_LEAST_LAYERS} layers must have a latency, got {known[number, kind]} for "
+            f"{('activations', 'gradients')[kind]} of {who}"
+        )
