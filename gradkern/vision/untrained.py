@@ -3,12 +3,14 @@
 import copy
 import inspect
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from gradkern.vision import dino
+from gradkern.vision.spec import ModelSpec
 from gradkern.vision.stated import check_seed
 
 
@@ -49,9 +51,9 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
             f"untrained: model must have an initialiser (reset_parameters, init_weights) of all its parameters, got "
             f"none for {', '.join(forgotten[:10])}; build the model anew"
         )
-    spec = getattr(fresh, "spec", None)
-    if spec is not None:
-        fresh.spec = _without_weights(spec)
+    spec: Any = getattr(fresh, "spec", None)
+    if isinstance(spec, ModelSpec):
+        fresh.spec = replace(spec, weights="random", weights_sha256=None)  # type: ignore[assignment]  # no tensor
     return fresh
 
 
@@ -67,8 +69,6 @@ def _draw(module: nn.Module) -> None:
         initialise = getattr(module, name, None)
         if callable(initialise) and _takes_nothing(initialise):
             initialise()
-    if isinstance(module, dino.Prototypes):
-        module.load_state_dict(dino.Prototypes(module.weight_v.shape[1], len(module.weight_v)).state_dict())
 
 
 def _draw_by_transformers(network: Any) -> None:
@@ -82,9 +82,3 @@ def _takes_nothing(function: Any) -> bool:
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(p.default is not p.empty or p.kind in kinds for p in parameters)
-
-
-def _without_weights(spec: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(spec, weights="random", weights_sha256=None) if dataclasses.is_dataclass(spec) else spec
