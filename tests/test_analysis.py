@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from gradkern import Recording, Sketch, cross_val_score
 from gradkern.analysis.encode import Evaluation, correlation, encode, predict, score, unit_scale
-from gradkern.analysis.layerwise import layerwise_scores, unit_length
+from gradkern.analysis.layerwise import layerwise_scores
 from gradkern.analysis.report import Picture, best_layers, write_report
 from gradkern.vision.features import Features
 
@@ -102,11 +102,6 @@ def test_ids_that_do_not_fit_the_features_are_refused() -> None:
     X, recording = planted()
     with pytest.raises(ValueError, match=r"image_ids must lie in 0\.\.49 for 50 images, got 0\.\.79"):
         encode({"x": X[:50]}, recording, HOW)
-
-
-def test_unit_length_keeps_zeros() -> None:
-    X = np.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_array_equal(unit_length(X), [[0.6, 0.8], [0.0, 0.0]])
 
 
 @pytest.fixture(scope="module")

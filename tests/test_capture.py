@@ -245,7 +245,11 @@ ERRORS = [
     ({"layers": None}, ValueError, "layers must name modules of the model, got None"),
     ({"layers": "stem"}, ValueError, "layers must be a sequence of at least one name, got 'stem'"),
     ({"layers": ["stem", "stem"]}, ValueError, "layers must not repeat a name"),
-    ({"kinds": ["activations"]}, ValueError, r"kinds must be some of \['activation', 'gradient', 'weight_gradient'\]"),
+    (
+        {"kinds": ["activations"]},
+        ValueError,
+        r"kinds must be some of \['activation', 'gradient', 'weight_gradient', .*\]",
+    ),
     ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1, got 0"),
     ({"images": [IMAGES[0], IMAGES[1, :, 1:]]}, ValueError, r"must have one size, got \[3, 16, 16\] for image 0 and"),
     ({"images": []}, ValueError, "images must hold at least one image"),

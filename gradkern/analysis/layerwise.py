@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gradkern.analysis.controls import unit_length
 from gradkern.analysis.encode import Evaluation, encode
 from gradkern.recordings.ceilings import noise_ceiling
 from gradkern.recordings.recording import Recording
@@ -66,12 +67,4 @@ def layerwise_scores(
                 for o in objectives
             ]
             result[f"{kind}{suffix}"] = ((*dims, *rest), np.array(table))
-    return result
-
-
-def unit_length(X: np.ndarray) -> np.ndarray:
-    """Each row divided by its Euclidean norm; a row of zeros (no gradient at all) stays zero."""
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    result = np.zeros_like(X)
-    np.divide(X, length, out=result, where=length > 0)
     return result

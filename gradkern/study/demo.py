@@ -19,8 +19,9 @@ from rich.table import Table
 import gradkern
 from gradkern import Sketch, objectives, ops
 from gradkern.analysis import figures
+from gradkern.analysis.controls import unit_length
 from gradkern.analysis.encode import Evaluation, predict
-from gradkern.analysis.layerwise import layerwise_scores, unit_length
+from gradkern.analysis.layerwise import layerwise_scores
 from gradkern.analysis.report import Picture, best_layers, write_report
 from gradkern.recordings.kay2017 import load_kay2017
 from gradkern.recordings.recording import Recording

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from gradkern.sketch import Sketch
 from gradkern.vision.contract import Objective
+from gradkern.vision.controls import FEEDBACK, SIGN_SYMMETRIC, make_controls
 from gradkern.vision.features import Features
+from gradkern.vision.feedback import Feedback
 from gradkern.vision.files import Arrays
 from gradkern.vision.fingerprint import fingerprint
 from gradkern.vision.images import check_images, image_batch
@@ -41,11 +43,15 @@ def capture(
     uncovered: str = "error",
     compile: bool = False,
     progress: bool = True,
+    control_seed: int = 0,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
 
     Kinds: "activation" is a layer's output; "gradient" that of the objective with respect to the output;
     "weight_gradient" that of the objective with respect to all parameters under the layer, for each image by itself.
+    Controls are null versions of "gradient" (`gradkern.vision.controls`): "gradient/target-shuffled", by another
+    image's target; "gradient/random-cotangent", from a random vector at the model's output, as long as the true one;
+    "gradient/feedback-alignment" and "gradient/sign-symmetric", through random weights on the way back.
     Of a layer that returns a tuple the first element counts. Parameters are frozen and the model is in eval mode
     while this runs; both are put back.
 
@@ -57,7 +63,7 @@ def capture(
         and `index`. The losses are summed, so no image's gradient depends on its batch. None, for activations alone,
         stops the forward pass at the deepest layer.
     layers : names as in `model.named_modules()`; None takes the blocks of a model of `load_model`
-    kinds : of "activation", "gradient", "weight_gradient"
+    kinds : of "activation", "gradient", "weight_gradient" and the controls
     tokens : of "all", "class", "registers", "patches", "mean", "rms" (root mean square over positions): what of a
         layer's output, and of its gradient, is taken; several of them make an axis of the features
     sketch : the map to R^k; None is Sketch(1024); "raw" leaves pooled tokens ("class", "mean", "rms") as they are
@@ -68,8 +74,10 @@ def capture(
     out : a folder for the features, written batch by batch; the same call goes on where an earlier one stopped (all
         images, the model and the objective are compared; what its own code calls in other packages is not)
     uncovered : "error" for parameters whose gradient no rule captures, or "warn" (they are left out and recorded)
-    compile : run each layer through `torch.compile`; not with weight_gradient, which watches the calls inside
+    compile : run each layer through `torch.compile`; not with weight_gradient and with random weights on the way
+        back, which watch the calls inside
     progress : a bar with images/s and the time left, on a terminal
+    control_seed : of all that controls draw
 
     Returns
     -------
@@ -105,17 +113,22 @@ def capture(
         raise ValueError(f"capture: objective must be given for {[k for k in wanted if k != 'activation']}, got None")
     if uncovered not in ("error", "warn"):
         raise ValueError(f'capture: uncovered must be "error" or "warn", got {uncovered!r}')
-    if compile and "weight_gradient" in wanted:
-        raise ValueError("capture: compile must be False for weight_gradient, which watches the calls inside a layer")
+    watching = [kind for kind in wanted if kind in ("weight_gradient", *FEEDBACK)]
+    if compile and watching:
+        raise ValueError(f"capture: compile must be False for {watching[0]}, which watches the calls inside a layer")
+    controls = make_controls(wanted, objective, control_seed, count)
     reduction = check_reduction(tokens, sketch, wanted, getattr(model, "spec", None), image_batch(images, 0, 1))
     tap = LayerGradients({name: model.get_submodule(name) for name in names}, reduction.map)
     taps = Taps(model, names, wanted, tap, reduction)
     taps.stop_early = objective is None
-    runner = Runner(taps, Batches(model, images, objective, place, own), half=dtype == torch.float16)
+    for kind in (kind for kind in wanted if kind in FEEDBACK):
+        taps.feedback[kind] = Feedback(model, control_seed, sign_symmetric=kind == SIGN_SYMMETRIC)
+    runner = Runner(taps, Batches(model, images, objective, place, own, controls), half=dtype == torch.float16)
     about: dict[str, Any] = dict(facts_of(objective)) if objective else {"name": "none", "exact": True}
     asked = {
         "layers": list(names), "kinds": list(wanted), "tokens": reduction.tokens, **reduction.facts(),
         "dtype": str(dtype).removeprefix("torch."), "objective": about,
+        **controls.facts(),
     }  # fmt: skip
     compiled = _compiled(taps.layers if compile else {})
     with torch.inference_mode(False), _frozen(model), taps, runner, autocast, compiled:
@@ -134,9 +147,11 @@ def capture(
                 advance(stop - start)
                 start = stop
     arrays = store.tensors()
-    losses = arrays.pop(("losses", ""))
+    losses, entropy = arrays.pop(("losses", "")), arrays.pop(("entropy", ""), None)
     name, exact = str(about["name"]), about["exact"]
-    return Features(arrays, losses, name, reduction.sketch, asked["dtype"], reduction.tokens, store.facts, exact)
+    return Features(
+        arrays, losses, name, reduction.sketch, asked["dtype"], reduction.tokens, store.facts, exact, entropy
+    )
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid, normalize, one_hot
 
 from gradkern.vision.contract import Batch
-from gradkern.vision.stated import Stated, check_labels, check_matrix, check_positive, part, rows
+from gradkern.vision.stated import Targeted, check_labels, check_matrix, check_positive, part, rows
 
 
 def _cosines(objective: str, output: Any, text: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def _cosines(objective: str, output: Any, text: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Contrastive(Stated):
+class Contrastive(Targeted):
     """CLIP's loss in a stored context: all the terms of the batch loss that depend on this image.
 
     With x the image's embedding, t_j the texts', all of norm 1, s = logit_scale and y the image's text:
@@ -85,9 +85,13 @@ class Contrastive(Stated):
                 f"Contrastive: images must have the text's {self.text.shape[1]} dimensions, got {self.images.shape[1]}"
             )
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """Which text each image has."""
+        return rows(self.name, "labels", self.labels, batch)
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
         logits = self.logit_scale * _cosines(self.name, output, self.text)
-        labels = rows(self.name, "labels", self.labels, batch).to(logits.device)
+        labels = targets.to(logits.device)
         to_text = cross_entropy(logits, labels, reduction="none")
         if self.images is None or self.image_labels is None:
             return to_text
@@ -114,7 +118,7 @@ class Contrastive(Stated):
 
 
 @dataclass(frozen=True, eq=False)
-class SigmoidContrastive(Stated):
+class SigmoidContrastive(Targeted):
     """SigLIP's loss against stored texts: each text asks, is this my image?
 
     l = sum_j -log sigmoid(z_j (scale x.t_j + bias)),  z_j = 1 for the image's text, -1 for any other
@@ -148,8 +152,12 @@ class SigmoidContrastive(Stated):
         check_labels("SigmoidContrastive", "labels", self.labels, len(self.text))
         check_positive("SigmoidContrastive", scale=self.scale)
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """Which text each image has."""
+        return rows(self.name, "labels", self.labels, batch)
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
         logits = self.scale * _cosines(self.name, output, self.text) + self.bias
-        labels = rows(self.name, "labels", self.labels, batch).to(logits.device)
+        labels = targets.to(logits.device)
         sign = 2 * one_hot(labels, len(self.text)).to(logits) - 1
         return -logsigmoid(sign * logits).sum(1)

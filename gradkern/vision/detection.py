@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from gradkern.vision.contract import Batch, Prepared
-from gradkern.vision.stated import Stated, check_matrix, part
+from gradkern.vision.stated import Targeted, check_matrix, part
 
 
 @dataclass(frozen=True, eq=False)
-class Detection(Stated):
+class Detection(Targeted):
     """The most confident box of an image, pulled to the query that it answers best: a surrogate.
 
     (b, c) = argmax_{b, c} z_bc, without gradient
@@ -34,6 +34,7 @@ class Detection(Stated):
     name: str = "detection-surrogate"
     exact: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("query_logits",)
+    reads_output: ClassVar[bool] = True  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         check_matrix("Detection", "queries", self.queries)
@@ -42,10 +43,15 @@ class Detection(Stated):
         """`query_embeds` [n, q, d] for the forward pass."""
         return Prepared({"query_embeds": self.queries.to(batch.images).expand(len(batch.images), -1, -1)})
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """The query c."""
         logits = part(self.name, output, "query_logits", "n, boxes, queries")
-        queries = logits.shape[2]
-        best = logits.detach().flatten(1).argmax(1)
-        box = logits[torch.arange(len(logits), device=logits.device), best // queries]
-        target = one_hot(best % queries, queries).to(logits)
+        return logits.detach().flatten(1).argmax(1) % logits.shape[2]
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        """Of the image's own box b, whichever query it is pulled to."""
+        logits = part(self.name, output, "query_logits", "n, boxes, queries")
+        best = logits.detach().flatten(1).argmax(1) // logits.shape[2]
+        box = logits[torch.arange(len(logits), device=logits.device), best]
+        target = one_hot(targets.to(logits.device), logits.shape[2]).to(logits)
         return binary_cross_entropy_with_logits(box, target, reduction="none").sum(1)

@@ -18,8 +18,13 @@ class Prototypes(nn.Module):
 
     def __init__(self, width: int, prototypes: int):
         super().__init__()
-        self.weight_g = nn.Parameter(torch.ones(prototypes, 1))
-        self.weight_v = nn.Parameter(torch.randn(prototypes, width) / width**0.5)
+        self.weight_g = nn.Parameter(torch.empty(prototypes, 1))
+        self.weight_v = nn.Parameter(torch.empty(prototypes, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight_g)
+        nn.init.normal_(self.weight_v, std=self.weight_v.shape[1] ** -0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         directions = self.weight_v / self.weight_v.norm(dim=1, keepdim=True)

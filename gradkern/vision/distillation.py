@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gradkern.vision.contract import Batch, Prepared
-from gradkern.vision.stated import Stated, check_positive, check_seed, part, prepared
+from gradkern.vision.stated import Targeted, check_positive, check_seed, part, prepared
 from gradkern.vision.views import check_scale, crops, teacher_of
 
 
@@ -24,7 +24,7 @@ def _check(objective: "SelfDistillation | SelfDistillationSurrogate") -> None:
 
 
 @dataclass(frozen=True)
-class SelfDistillation(Stated):
+class SelfDistillation(Targeted):
     """Cross-entropy of the student's prototypes against a teacher's, over seeded crops of the same image.
 
     l_i = mean_v sum_k -p_vik log softmax(s_i / student_temperature)_k,
@@ -68,14 +68,18 @@ class SelfDistillation(Stated):
             targets.append((centred / self.teacher_temperature).softmax(1))
         return Prepared(context=torch.stack(targets, 1))
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """The teacher's prototypes of the crops, [n, views - 1, K]."""
+        found: Tensor = prepared(self.name, batch, Tensor)
+        return found
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
         log_p = (part(self.name, output, "projection") / self.student_temperature).log_softmax(1)
-        targets: Tensor = prepared(self.name, batch, Tensor)
         return -(targets.to(log_p) * log_p[:, None]).sum(2).mean(1)
 
 
 @dataclass(frozen=True)
-class SelfDistillationSurrogate(Stated):
+class SelfDistillationSurrogate(Targeted):
     """Self-distillation without a head, on the image's normalised features: a surrogate.
 
     With f the features of the image as presented, g_v those of crop v by the teacher (no gradient), ^ of norm 1:
@@ -117,10 +121,14 @@ class SelfDistillationSurrogate(Stated):
         views = [teacher(crops(batch, self.seed, view, self.scale)) for view in range(1, self.views)]
         return Prepared(context=torch.stack([normalize(part(self.name, v, "features"), dim=1) for v in views], 1))
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """The teacher's normalised features of the crops, [n, views - 1, d]."""
+        found: Tensor = prepared(self.name, batch, Tensor)
+        return found
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
         features = normalize(part(self.name, output, "features"), dim=1)[:, None]
-        context: Tensor = prepared(self.name, batch, Tensor)
-        targets = context.to(features)
+        targets = targets.to(features)
         if self.loss == "cosine":
             return (1 - (features * targets).sum(2)).mean(1)
         log_p = (features / self.student_temperature).log_softmax(2)

@@ -27,6 +27,7 @@ class Features(Mapping[Key, Tensor]):
     facts : what the run found: the batch size, the greatest difference between an image alone and in a batch, which
         attention kernel ran, the scale of the losses, parameters that were left out
     exact : True, the objective's formula itself; False, a surrogate; or "user function"
+    entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
     """
 
     arrays: Mapping[Key, Tensor]
@@ -37,6 +38,7 @@ class Features(Mapping[Key, Tensor]):
     tokens: str | tuple[str, ...] = "all"
     facts: Mapping[str, Any] = field(default_factory=dict)
     exact: bool | str = "user function"
+    entropy: Tensor | None = None
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:

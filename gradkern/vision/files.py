@@ -87,13 +87,15 @@ class FeatureFiles:
             )
 
     def _path(self, kind: str, layer: str) -> Path:
+        kind = kind.replace("/", ".")  # of a control: no folder
         return self.folder / (f"{kind}-{layer}.npy" if layer else f"{kind}.npy")
 
     def write(self, start: int, values: Mapping[Key, Tensor]) -> None:
         """A batch from image `start` on; it counts only when all of it is on the disk."""
-        for key, part in values.items():
-            self.arrays[key][start : start + len(part)] = part.numpy()
-            self.arrays[key].flush()  # type: ignore[attr-defined]  # a memmap
+        for key, array in self.arrays.items():  # a folder of an older version has no entropy
+            part = values[key]
+            array[start : start + len(part)] = part.numpy()
+            array.flush()  # type: ignore[attr-defined]  # a memmap
         self.done = start + len(next(iter(values.values())))
         self._save()
 

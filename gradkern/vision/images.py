@@ -1,6 +1,6 @@
 """The images that a capture is given: one tensor, or a sequence of tensors of one size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,12 @@ def image_batch(images: Tensor | Sequence[Any], start: int, stop: int) -> Tensor
     """Images [start, stop) as one tensor."""
     if isinstance(images, Tensor):
         return images[start:stop]
-    return torch.stack([_tensor(images[i], i) for i in range(start, stop)])
+    return images_at(images, range(start, stop))
+
+
+def images_at(images: Tensor | Sequence[Any], places: Iterable[int]) -> Tensor:
+    """Images with these indices as one tensor."""
+    return torch.stack([_tensor(images[i], i) for i in places])
 
 
 def _tensor(image: Any, number: int) -> Tensor:

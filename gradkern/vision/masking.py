@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from gradkern.vision.contract import Batch, Prepared
-from gradkern.vision.stated import Stated, check_seed, part, precise, prepared
+from gradkern.vision.stated import Targeted, check_seed, part, precise, prepared
 from gradkern.vision.views import check_ratio, patch_order
 
 
@@ -19,7 +19,7 @@ class _Hidden(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskedPatchSurrogate(Stated):
+class MaskedPatchSurrogate(Targeted):
     """Tokens of hidden patches against those of the same patches of the whole image: a surrogate.
 
     l_i = mean_{p hidden} 1 - cos(z_ip, t_ip)
@@ -62,12 +62,19 @@ class MaskedPatchSurrogate(Stated):
         mask = patch_order(batch, self.seed, patches) < max(1, round(self.ratio * patches))
         return Prepared({"bool_masked_pos": mask}, _Hidden(tokens[:, prefix:], mask))
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
-        tokens = part(self.name, output, "tokens", "n, t, d")
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """The patches' tokens of the whole image, [n, patches, d]."""
         hidden: _Hidden = prepared(self.name, batch, _Hidden)
-        ours = tokens[:, tokens.shape[1] - hidden.mask.shape[1] :]
-        distance = 1 - cosine_similarity(ours, hidden.targets.to(ours), dim=2)
-        return (distance * hidden.mask).sum(1) / hidden.mask.sum(1)
+        return hidden.targets
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        """Where the image's own patches are hidden, whosever the targets are."""
+        tokens = part(self.name, output, "tokens", "n, t, d")
+        mask = prepared(self.name, batch, _Hidden).mask
+        ours = tokens[:, tokens.shape[1] - mask.shape[1] :]
+        distance = 1 - cosine_similarity(ours, targets.to(ours), dim=2)
+        mean: Tensor = (distance * mask).sum(1) / mask.sum(1)
+        return mean
 
 
 def _prefix_tokens(model: Any) -> int:
@@ -82,7 +89,7 @@ def _prefix_tokens(model: Any) -> int:
 
 
 @dataclass(frozen=True)
-class MaskedAutoencoder(Stated):
+class MaskedAutoencoder(Targeted):
     """Mean squared error of the pixels that a masked autoencoder paints into hidden patches.
 
     l_i = sum_p m_ip mean_q (y_ipq - x_ipq)^2 / sum_p m_ip
@@ -129,10 +136,15 @@ class MaskedAutoencoder(Stated):
         patches = (height // size) * (width // size)
         return Prepared({"noise": patch_order(batch, self.seed, patches).float() / patches})  # distinct: no ties
 
-    def __call__(self, output: Any, batch: Batch) -> Tensor:
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """The pixels, [n, 3, h, w]."""
+        return batch.images
+
+    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        """Where the image's own patches are hidden, whosever the pixels are."""
         prediction = part(self.name, output, "prediction", "n, patches, pixels")
         mask = part(self.name, output, "mask", "n, patches").to(prediction)
-        target = patchify(precise(batch.images), math.isqrt(prediction.shape[2] // 3))
+        target = patchify(precise(targets), math.isqrt(prediction.shape[2] // 3))
         if target.shape != prediction.shape:
             raise ValueError(
                 f"objective: prediction must be [n, patches, pixels] of square patches, {list(target.shape)}, got "

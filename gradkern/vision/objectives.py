@@ -5,7 +5,8 @@ An objective is any callable `objective(output, batch) -> [n]`. A model's output
 gradient does not depend on the images beside it. What an objective draws, it draws from (seed, image index) alone.
 
 Those of this module state what they are: `name`, `exact` (False: a surrogate, not the loss that the model was trained
-with), `needs` (what they read of the output), `facts` (all settings, for provenance).
+with), `needs` (what they read of the output), `facts` (all settings, for provenance). Those that compare the output
+with a target have it apart (`stated.Targeted`), so that it can be shuffled among images.
 """
 
 import math
@@ -19,7 +20,7 @@ from gradkern.vision.contrastive import Contrastive, SigmoidContrastive
 from gradkern.vision.detection import Detection
 from gradkern.vision.distillation import SelfDistillation, SelfDistillationSurrogate
 from gradkern.vision.masking import MaskedAutoencoder, MaskedPatchSurrogate
-from gradkern.vision.stated import Fact, Stated, facts_of, name_of, part, rows, told
+from gradkern.vision.stated import Fact, Stated, Targeted, facts_of, name_of, part, rows, told
 
 __all__ = [
     "CrossEntropy",
@@ -39,7 +40,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class CrossEntropy(Stated):
+class CrossEntropy(Targeted):
     """Cross-entropy of the logits: -sum_c q_c log softmax(logits)_c, q one class or soft targets.
 
     Parameters
@@ -77,22 +78,29 @@ class CrossEntropy(Stated):
         given = "classes" if self.labels is None or self.labels.dim() == 1 else "soft targets"
         return {**super().facts, "target": "predicted class" if self.labels is None else given}
 
-    def __call__(self, output: Any, batch: Any) -> Tensor:
-        logits = part(self.name, output, "logits")
+    @property
+    def reads_output(self) -> bool:  # type: ignore[override]  # settings decide
+        return self.labels is None
+
+    def targets(self, output: Any, batch: Any) -> Tensor:
+        """The labels of the images, or the classes that the model predicts."""
         if self.labels is None:
-            target = logits.detach().argmax(1)
-        else:
-            target = rows(self.name, "labels", self.labels, batch).to(logits.device)
-            classes = logits.shape[1]
-            if target.is_floating_point():
-                target = target.to(logits)
-                if target.shape[1] != classes:
-                    raise ValueError(f"CrossEntropy: labels must be [N, {classes}], got {list(self.labels.shape)}")
-            elif len(target) > 0 and not 0 <= int(target.min()) <= int(target.max()) < classes:
-                raise ValueError(
-                    f"CrossEntropy: labels must lie in 0..{classes - 1}, got {int(target.min())}..{int(target.max())}"
-                )
-        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+            return part(self.name, output, "logits").detach().argmax(1)
+        return rows(self.name, "labels", self.labels, batch)
+
+    def against(self, output: Any, batch: Any, targets: Tensor) -> Tensor:
+        logits = part(self.name, output, "logits")
+        classes, targets = logits.shape[1], targets.to(logits.device)
+        if targets.is_floating_point():
+            targets = targets.to(logits)
+            if targets.shape[1] != classes:
+                given = targets if self.labels is None else self.labels
+                raise ValueError(f"CrossEntropy: labels must be [N, {classes}], got {list(given.shape)}")
+        elif len(targets) > 0 and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+            raise ValueError(
+                f"CrossEntropy: labels must lie in 0..{classes - 1}, got {int(targets.min())}..{int(targets.max())}"
+            )
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
 def _is_soft(labels: Any) -> bool:

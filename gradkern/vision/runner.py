@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradkern.vision.contract import Batch, Objective, Prepared
+from gradkern.vision.controls import RANDOM_COTANGENT, TARGET_SHUFFLED, Controls, Judged, Loss, entropy_of
 from gradkern.vision.features import Key
 from gradkern.vision.files import FeatureFiles
 from gradkern.vision.fingerprint import fingerprint, fingerprint_of_model
-from gradkern.vision.images import image_batch
+from gradkern.vision.images import image_batch, images_at
 from gradkern.vision.memory import Meter, choose_batch_size
 from gradkern.vision.taps import Pass, Taps
 
@@ -42,34 +43,56 @@ class Batches:
     objective: Objective | None
     place: torch.device
     dtype: torch.dtype
+    controls: Controls = field(default_factory=Controls)
     overwritten: bool | None = None
 
-    def forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Tensor]:
-        """Run images [start, stop); gives the losses."""
-        images = image_batch(self.images, start, stop).detach().to(self.place, self.dtype)
-        if images.is_inference():
-            images = images.clone()
-        batch = Batch(images, torch.arange(start, stop))
-        prepare = getattr(self.objective, "prepare", None)
-        prepared = Prepared()
-        if prepare is not None:
-            with taps.off(), torch.no_grad():
-                prepared = prepare(self.model, replace(batch, images=images.clone()))
-            batch = replace(batch, context=prepared.context)
+    def forward(self, taps: Taps, start: int, stop: int) -> Callable[[nn.Module], Judged]:
+        """Run images [start, stop) and ask the objective."""
+        batch = Batch(self._to_model(image_batch(self.images, start, stop)), torch.arange(start, stop))
+        with taps.off(), torch.no_grad():
+            batch, prepared = self._prepare(batch)
+            asked = self._controls(batch)
 
-        def forward(model: nn.Module) -> Tensor:
-            output = self._run(model, images, prepared)
+        def forward(model: nn.Module) -> Judged:
+            output = self._run(model, batch.images, prepared)
+            n = len(batch.images)
             if self.objective is None:
-                return images.new_zeros(len(images))
+                return Judged(batch.images.new_zeros(n), output, batch)
             taps.leave_model()
             losses = self.objective(output, batch)
-            n = len(images)
             if not isinstance(losses, Tensor) or losses.shape != (n,):
                 got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
                 raise ValueError(f"capture: objective must return one loss per image, [{n}], got {got}")
-            return losses
+            return Judged(losses, output, batch, self.controls.seed, asked, entropy_of(output, n))
 
         return forward
+
+    def _to_model(self, images: Tensor) -> Tensor:
+        images = images.detach().to(self.place, self.dtype)
+        return images.clone() if images.is_inference() else images
+
+    def _prepare(self, batch: Batch) -> tuple[Batch, Prepared]:
+        """The batch with its context, and what else the model is to be given."""
+        prepare = getattr(self.objective, "prepare", None)
+        if prepare is None:
+            return batch, Prepared()
+        prepared: Prepared = prepare(self.model, replace(batch, images=batch.images.clone()))
+        return replace(batch, context=prepared.context), prepared
+
+    def _controls(self, batch: Batch) -> dict[str, Loss]:
+        """The losses that other cotangents are of."""
+        objective: Any = self.objective
+        asked: dict[str, Loss] = {}
+        if RANDOM_COTANGENT in self.controls.kinds:
+            asked[RANDOM_COTANGENT] = lambda output: objective(output, batch)
+        if self.controls.others is not None:
+            index = self.controls.others[batch.index]
+            others, prepared = self._prepare(Batch(self._to_model(images_at(self.images, index.tolist())), index))
+            reads_output = getattr(objective, "reads_output", True)
+            output = self._run(self.model, others.images, prepared) if reads_output else None
+            targets = objective.targets(output, others)
+            asked[TARGET_SHUFFLED] = lambda output: objective.against(output, batch, targets)
+        return asked
 
     def _run(self, model: nn.Module, images: Tensor, prepared: Prepared) -> Any:
         if self.overwritten is False:
@@ -121,6 +144,7 @@ class Runner:
             "batch_size": self.batch_size,
             "bytes_per_image": meter.needed,
             "attention": "as the model has it",
+            **batches.controls.facts(),
         }
         self._kept = {(0, 1): alone}
         if stop > 1:
@@ -132,6 +156,8 @@ class Runner:
         shapes = {key: tuple(value.shape[1:]) for key, value in self._kept[0, stop].sketches.items()}
         order = [(kind, layer) for kind in self.taps.kinds for layer in self.taps.layers]
         self.shapes = {key: shapes[key] for key in order} | {("losses", ""): ()}
+        if self._kept[0, stop].entropy is not None:
+            self.shapes["entropy", ""] = ()
 
     def _compare(self, first: Pass, done: Pass, stop: int) -> Pass:
         """The first and the last image of a batch, alone and in it; gives the batch, by other attention if need be."""
@@ -160,7 +186,8 @@ class Runner:
                     f"capture: {key[0]} of layer {key[1]!r} is not finite for image {start + int(bad[0])}"
                 )
         losses = done.losses if done.losses is not None else torch.full((stop - start,), float("nan"))
-        return {**done.sketches, ("losses", ""): losses}
+        entropy: dict[Key, Tensor] = {} if done.entropy is None else {("entropy", ""): done.entropy}
+        return {**done.sketches, ("losses", ""): losses, **entropy}
 
     def _run(self, start: int, stop: int) -> Pass:
         """In float16, again with a smaller scale until no gradient overflows."""

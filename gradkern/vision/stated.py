@@ -36,6 +36,31 @@ class Stated:
         return {"name": self.name, "exact": self.exact, **named}
 
 
+class Targeted(Stated):
+    """An objective that compares the model's output with a target: `targets` makes it, `against` is the loss.
+
+    So that what another image is compared with can be put in its place: the control "gradient/target-shuffled". Any
+    object with these three members has that control.
+
+    Attributes
+    ----------
+    reads_output : whether `targets` reads the model's output; if not, it may be given None
+    """
+
+    reads_output: bool = False
+
+    def targets(self, output: Any, batch: Any) -> Tensor:
+        """What the images of a batch are compared with, [n, ...], without gradient."""
+        raise NotImplementedError
+
+    def against(self, output: Any, batch: Any, targets: Tensor) -> Tensor:
+        """The loss [n] of the images of a batch against targets of theirs, or of other images."""
+        raise NotImplementedError
+
+    def __call__(self, output: Any, batch: Any) -> Tensor:
+        return self.against(output, batch, self.targets(output, batch))
+
+
 def _fact(value: Any) -> Fact:
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradkern.vision.controls import CONTROLS, COTANGENTS, FEEDBACK, Judged
 from gradkern.vision.entry import Entry
 from gradkern.vision.features import Key
+from gradkern.vision.feedback import Feedback
 from gradkern.vision.layout import channels_last, first_tensor
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.watch import Recorder, Trace, Watch
 
-KINDS = ("activation", "gradient", "weight_gradient")
+KINDS = ("activation", "gradient", "weight_gradient", *CONTROLS)
+_OF_OUTPUTS = ("gradient", *CONTROLS)  # gradients at the layers' outputs
 
-Forward = Callable[[nn.Module], Tensor]  # runs the model and the objective; returns the losses [n]
+Forward = Callable[[nn.Module], Judged]  # runs the model and the objective
 
 
 class Enough(Exception):
@@ -30,6 +33,7 @@ class Pass:
 
     sketches: dict[Key, Tensor] = field(default_factory=dict)  # [n, k] on the CPU
     losses: Tensor | None = None
+    entropy: Tensor | None = None  # of the prediction, where there is one
     reached: set[int] = field(default_factory=set)  # ids of parameters with a gradient
     uncovered: dict[str, str] = field(default_factory=dict)  # parameter -> the function without a rule
 
@@ -53,9 +57,12 @@ class Taps:
         self._channels_last = bool(getattr(getattr(model, "spec", None), "channels_last", False))
         self.scale = 1.0  # of the losses, so that float16 gradients do not underflow; taken off again
         self.stop_early = False  # as soon as the deepest layer has run
+        self.feedback: dict[str, Feedback] = {}  # of the controls that have other weights on the way back
         self.trace: Trace = []  # of one image
         self._watch: Recorder | Watch | None = None
         self._now = Pass()
+        self._wanted: Sequence[str] = ()  # kinds of the pass that runs
+        self._kind = ""  # of gradient, that the backward pass which runs brings
         self._handles: list[RemovableHandle] = []
         self._entry = Entry()
         self._ran: set[str] = set()
@@ -101,54 +108,94 @@ class Taps:
     def alone(self, forward: Forward, place: torch.device) -> Pass:
         """One image: autograd's own gradients of the parameters, and a record of every call."""
         self._n = 1
+        return self._with_feedback(self._alone(forward, place), forward)
+
+    def together(self, forward: Forward, n: int, place: torch.device) -> Pass:
+        """A batch of n > 1 images. With weight gradients, `alone` was called before."""
+        self._n = n
+        return self._with_feedback(self._together(forward, place), forward)
+
+    def _alone(self, forward: Forward, place: torch.device) -> Pass:
         if "weight_gradient" not in self.kinds:
-            return self._run(forward, None)
+            return self._run(forward, None, self._shared)
         if not self.trace:
             with self.off(), torch.no_grad():
                 forward(self.model)  # what a model computes once and keeps (rotary positions) is then no call of ours
         self.gradients.start(1, place)
         recorder = Recorder()
         with self._trainable() as parameters:
-            done = self._run(forward, recorder, parameters)
+            done = self._run(forward, recorder, self._shared, parameters)
         self.trace = recorder.trace
         for name in self.gradients.unreached():
             raise RuntimeError(f"capture: the objective's gradient never reached a parameter of layer {name!r}")
         return self._with_weight_gradients(done)
 
-    def together(self, forward: Forward, n: int, place: torch.device) -> Pass:
-        """A batch of n > 1 images. With weight gradients, `alone` was called before."""
-        self._n = n
+    def _together(self, forward: Forward, place: torch.device) -> Pass:
         if "weight_gradient" not in self.kinds:
-            return self._run(forward, None)
-        self.gradients.start(n, place)
-        watch = Watch(self.gradients, self.trace, n, self._entry)
-        done = self._run(forward, watch)
+            return self._run(forward, None, self._shared)
+        self.gradients.start(self._n, place)
+        watch = Watch(self.gradients, self.trace, self._n, self._entry)
+        done = self._run(forward, watch, self._shared)
         done.uncovered = watch.uncovered
         return self._with_weight_gradients(done)
 
-    def _run(self, forward: Forward, watch: Recorder | Watch | None, parameters: Sequence[Tensor] = ()) -> Pass:
-        self._now, self._ran, self._watch = Pass(), set(), watch
+    @property
+    def _shared(self) -> list[str]:
+        """Kinds that one forward pass serves; the others have weights of their own on the way back."""
+        return [kind for kind in self.kinds if kind not in FEEDBACK]
+
+    def _with_feedback(self, done: Pass, forward: Forward) -> Pass:
+        for kind, feedback in self.feedback.items():
+            with feedback.running():
+                again = self._run(forward, None, [kind])
+            done.sketches.update(again.sketches)
+            done.losses, done.entropy = again.losses, again.entropy
+        return done
+
+    def _run(
+        self, forward: Forward, watch: Recorder | Watch | None, kinds: Sequence[str], parameters: Sequence[Tensor] = ()
+    ) -> Pass:
+        self._now, self._ran, self._watch, self._wanted = Pass(), set(), watch, kinds
+        if not kinds:
+            return self._now
         self._entry.used = False
-        needs_gradient = set(self.kinds) != {"activation"}
+        needs_gradient = set(kinds) != {"activation"}
         with torch.set_grad_enabled(needs_gradient):
             try:
                 with watch if watch is not None else torch.no_grad() if not needs_gradient else _nothing():
-                    losses = forward(self.model)
+                    judged = forward(self.model)
             except Enough:
                 return self._now
             self._check_ran()
             if needs_gradient:
-                if not losses.requires_grad or not (self._entry.used or parameters):
+                if not judged.losses.requires_grad or not (self._entry.used or parameters):
                     if isinstance(watch, Watch) and watch.uncovered:
                         return self._now  # nothing was seen that has a rule
                     raise RuntimeError(
                         "capture: the objective does not depend on any of the layers (or its losses are detached)"
                     )
-                # only to here: nothing of the caller's (an objective's own parameters, say) gets a .grad
-                torch.autograd.backward(losses.sum() * self.scale, inputs=[self._entry.start, *parameters])
+                self._backward(judged, [self._entry.start, *parameters])
         self._check_reached()
-        self._now.losses = losses.detach().float().cpu()
+        self._now.losses, self._now.entropy = judged.losses.detach().float().cpu(), judged.entropy
         return self._now
+
+    def _backward(self, judged: Judged, inputs: list[Tensor]) -> None:
+        """Back from the losses, then from the cotangents of the controls: over one graph, kept until the last.
+
+        Only to the inputs: nothing of the caller's (an objective's own parameters, say) gets a .grad.
+        """
+        controls = [kind for kind in self._wanted if kind in COTANGENTS]
+        others = [kind for kind in self._wanted if kind not in ("activation", *COTANGENTS)]
+        if others:
+            self._kind = others[0] if others[0] in FEEDBACK else "gradient"
+            losses = judged.losses.sum() * self.scale
+            torch.autograd.backward(losses, inputs=inputs, retain_graph=bool(controls))
+        if isinstance(self._watch, Watch):
+            self._watch.finished = True
+        for kind in controls:
+            self._kind = kind
+            at, back = judged.cotangents(kind, self.scale)
+            torch.autograd.backward(at, back, inputs=inputs, retain_graph=kind != controls[-1])
 
     @contextmanager
     def _trainable(self) -> Iterator[list[Tensor]]:
@@ -158,7 +205,8 @@ class Taps:
         def take(parameter: Tensor) -> None:
             if parameter.grad is not None:
                 gradient, parameter.grad = parameter.grad, None
-                self.gradients.add(parameter, gradient[None])
+                if self._kind == "gradient":  # of the objective, not a control
+                    self.gradients.add(parameter, gradient[None])
 
         handles = []
         given = [parameter.grad for parameter in parameters]
@@ -212,7 +260,7 @@ class Taps:
 
     def _tap(self, name: str, args: tuple[Any, ...], output: Any) -> Any:
         """Sketch the output; returns what the model is to go on with, or None for the output itself."""
-        tensors_wanted = set(self.kinds) - {"weight_gradient"}
+        tensors_wanted = set(self._wanted) - {"weight_gradient"}
         if name in self._ran and tensors_wanted:
             raise RuntimeError(f"capture: layer {name!r} ran twice in one forward pass; name a layer that runs once")
         self._ran.add(name)
@@ -229,11 +277,11 @@ class Taps:
                 f"capture: layer {name!r} must return a row for each image, got shape {list(tensor.shape)} for "
                 f"{self._n} {'images' if self._n > 1 else 'image'}; name the layer around it"
             )
-        if "activation" in self.kinds:
+        if "activation" in self._wanted:
             self._put("activation", name, tensor)
         if self.stop_early and len(self._ran) == len(self.layers):
             raise Enough
-        if "gradient" not in self.kinds:
+        if not set(_OF_OUTPUTS) & set(self._wanted):
             return None
         replaced = None
         if not tensor.requires_grad:
@@ -242,8 +290,12 @@ class Taps:
         elif any(tensor is given for given in args):
             tensor = tensor.view_as(tensor)  # the layer passes its input on: the gradient is to be of this way alone
             replaced = _with_first(output, tensor)
-        tensor.register_hook(lambda gradient: self._put("gradient", name, gradient, self.scale))  # type: ignore[no-untyped-call]
+        tensor.register_hook(lambda gradient: self._put_gradient(name, gradient))  # type: ignore[no-untyped-call]
         return replaced
+
+    def _put_gradient(self, name: str, gradient: Tensor) -> None:
+        if self._kind in self._wanted:  # else the pass is for weight gradients alone
+            self._put(self._kind, name, gradient, self.scale)
 
     def _put(self, kind: str, name: str, tensor: Tensor, scale: float = 1.0) -> None:
         last = channels_last(self.layers[name], tensor, self._channels_last)
@@ -251,13 +303,13 @@ class Taps:
 
     def _check_ran(self) -> None:
         for name in self.layers:
-            if name not in self._ran and set(self.kinds) != {"weight_gradient"}:
+            if name not in self._ran and set(self._wanted) != {"weight_gradient"}:
                 raise RuntimeError(f"capture: layer {name!r} did not run in the forward pass")
 
     def _check_reached(self) -> None:
-        if "gradient" in self.kinds:
+        for kind in set(_OF_OUTPUTS) & set(self._wanted):
             for name in self.layers:
-                if ("gradient", name) not in self._now.sketches:
+                if (kind, name) not in self._now.sketches:
                     raise RuntimeError(f"capture: the objective's gradient never reached layer {name!r}")
 
 

@@ -36,8 +36,8 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.outside:
             return func(*args, **(kwargs or {}))
-        if not self.paused and func in _COMPOSITES:
-            return _call_inside(self, func, args, kwargs or {})
+        if not self.paused and func in COMPOSITES:
+            return call_inside(self, func, args, kwargs or {})
         out = func(*args, **(kwargs or {}))
         if not self.paused:
             self.trace.append((func, _shapes(out)))
@@ -114,6 +114,7 @@ class Watch(TorchFunctionMode):
         self.gradients, self.trace, self.n, self.entry = gradients, trace, n, entry
         self.paused = False
         self.outside = False  # of the model: in the objective, where a weight has no rule
+        self.finished = False  # with the backward pass of the objective: others over the same graph are controls
         self.uncovered: dict[str, str] = {}  # parameter -> function
         self._derived: dict[int, _Derived] = {}
         self._stand_ins: dict[int, Tensor] = {}  # id of a parameter -> a leaf with its values
@@ -125,18 +126,18 @@ class Watch(TorchFunctionMode):
         if self.paused:
             return func(*args, **kwargs)
         if self.outside:
-            self._miss([value for value in _flat(args, kwargs) if self._is_weight(value)], func)
+            self._miss([value for value in flat(args, kwargs) if self._is_weight(value)], func)
             return func(*args, **kwargs)
-        if func in _COMPOSITES:
+        if func in COMPOSITES:
             with self._side_by_side():
-                return _call_inside(self, func, args, kwargs)
+                return call_inside(self, func, args, kwargs)
         place, self._place = self._place, self._place + 1
         if place >= len(self.trace) or self.trace[place][0] != func:  # not `is`: a getter is a new object each time
             raise RuntimeError(
-                f"the model does not make the same calls for one image and for {self.n} (at {_name(func)}), "
+                f"the model does not make the same calls for one image and for {self.n} (at {name_of_call(func)}), "
                 "so weight gradients cannot be told apart by image; batch_size=1 is exact for any model"
             )
-        weights = [value for value in _flat(args, kwargs) if self._is_weight(value)]
+        weights = [value for value in flat(args, kwargs) if self._is_weight(value)]
         if not weights:
             return func(*args, **kwargs)
         return self._call(func, args, kwargs, weights, self.trace[place][1])
@@ -147,10 +148,10 @@ class Watch(TorchFunctionMode):
             if use is not None and not self._is_weight(use.input):
                 # apart from the graph behind a derived weight: its gradient comes by the rule
                 apart = {id(weight): weight.detach() for weight in weights if id(weight) in self._derived}
-                out = func(*_swap(args, apart), **_swap(kwargs, apart))
+                out = func(*swap(args, apart), **swap(kwargs, apart))
                 samples = self._samples(out, alone)
                 if samples is not None:
-                    return self._keep(out, use, samples, _name(func))
+                    return self._keep(out, use, samples, name_of_call(func))
         elif func in BROADCASTS and not self._is_weight_in_place(func, args):
             out = self._broadcast(func, args, kwargs, alone)
             if out is not None:
@@ -185,6 +186,8 @@ class Watch(TorchFunctionMode):
         version = use.input._version
 
         def hook(g: Tensor) -> None:
+            if self.finished:
+                return
             x = kept.pop()
             if x._version != version:
                 raise RuntimeError(
@@ -206,17 +209,17 @@ class Watch(TorchFunctionMode):
         return _DerivedTarget(derived, self.gradients) if derived else _ParameterTarget(weight, self.gradients)
 
     def _broadcast(self, func: Any, args: Any, kwargs: Any, alone: Shapes) -> Any:
-        shapes = [value.shape for value in _flat(args, kwargs) if isinstance(value, Tensor)]
+        shapes = [value.shape for value in flat(args, kwargs) if isinstance(value, Tensor)]
         shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
         out = torch.empty(shape, device="meta")
         samples = self._samples(out, alone)
         if samples is None:
             return None
-        given = [value for value in _flat(args, kwargs) if self._is_weight(value)]
+        given = [value for value in flat(args, kwargs) if self._is_weight(value)]
         copies = {id(weight): self._for_each_image(weight, out, samples) for weight in given}
         if any(copy is None for copy in copies.values()):
             return None
-        return func(*_swap(args, copies), **_swap(kwargs, copies))
+        return func(*swap(args, copies), **swap(kwargs, copies))
 
     def _expand(self, func: Any, args: Any, kwargs: Any, alone: Shapes) -> Any:
         out = func(*args, **kwargs)
@@ -241,9 +244,7 @@ class Watch(TorchFunctionMode):
         each = self._for_each_image(bias, out, samples) if samples is not None else None
         if each is None:
             return None
-        return functional.scaled_dot_product_attention(
-            *_swap(args, {id(bias): each}), **_swap(kwargs, {id(bias): each})
-        )
+        return functional.scaled_dot_product_attention(*swap(args, {id(bias): each}), **swap(kwargs, {id(bias): each}))
 
     def _for_each_image(self, weight: Tensor, out: Tensor, samples: Samples) -> Tensor | None:
         """The weight with the images' axis of `out`, whose gradient goes back to the weight image by image."""
@@ -256,7 +257,8 @@ class Watch(TorchFunctionMode):
         target = self._target(weight)
 
         def hook(g: Tensor) -> None:
-            target.add(g.movedim(samples.axis, 0).reshape(self.n, *weight.shape))
+            if not self.finished:
+                target.add(g.movedim(samples.axis, 0).reshape(self.n, *weight.shape))
 
         each.register_hook(hook)  # type: ignore[no-untyped-call]
         parts = out.shape[samples.axis] // self.n  # of an image: windows, say
@@ -278,7 +280,7 @@ class Watch(TorchFunctionMode):
             return plain
         stand_ins = {id(weight): self._stand_in(weight) for weight in weights if id(weight) not in self._derived}
         with torch.enable_grad():
-            out = func(*_swap(args, stand_ins), **_swap(kwargs, stand_ins))
+            out = func(*swap(args, stand_ins), **swap(kwargs, stand_ins))
         parameters = {id(p): p for weight in weights for p in self._parameters_of(weight)}
         sources = tuple((p, self._stand_ins[key]) for key, p in parameters.items())
         for tensor in _tensors(out):
@@ -289,7 +291,7 @@ class Watch(TorchFunctionMode):
     def _miss(self, weights: list[Tensor], func: Any) -> None:
         for weight in weights:
             for parameter in self._parameters_of(weight):
-                self.uncovered[self.gradients.names[id(parameter)]] = _name(func)
+                self.uncovered[self.gradients.names[id(parameter)]] = name_of_call(func)
 
     def _stand_in(self, parameter: Tensor) -> Tensor:
         return self._stand_ins.setdefault(id(parameter), parameter.detach().requires_grad_())
@@ -302,7 +304,7 @@ class Watch(TorchFunctionMode):
         return id(value) in self._derived or self.gradients.owns(value)
 
     def _is_weight_in_place(self, func: Any, args: Any) -> bool:
-        name = _name(func)
+        name = name_of_call(func)
         return (name.startswith("__i") or name.endswith("_")) and not name.endswith("__") and self._is_weight(args[0])
 
     @contextmanager
@@ -316,11 +318,11 @@ class Watch(TorchFunctionMode):
 
 
 # Functions written in Python that use weights by other functions: looked into.
-_COMPOSITES = {functional.multi_head_attention_forward}
+COMPOSITES = {functional.multi_head_attention_forward}
 _ATTENTION = ("query", "key", "value")
 
 
-def _call_inside(mode: TorchFunctionMode, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def call_inside(mode: TorchFunctionMode, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run a function of torch.nn.functional so that the mode sees the calls it makes.
 
     Such a function hands itself over to any active mode before it does anything; this copy does not.
@@ -333,35 +335,35 @@ def _call_inside(mode: TorchFunctionMode, func: Callable[..., Any], args: Any, k
         return copy(*args, **kwargs)
 
 
-def _name(func: Any) -> str:
+def name_of_call(func: Any) -> str:
     return str(getattr(func, "__name__", func))
 
 
-def _flat(*values: Any) -> Iterator[Any]:
+def flat(*values: Any) -> Iterator[Any]:
     for value in values:
         if isinstance(value, dict):
-            yield from _flat(*value.values())
+            yield from flat(*value.values())
         elif isinstance(value, tuple | list):
-            yield from _flat(*value)
+            yield from flat(*value)
         else:
             yield value
 
 
 def _tensors(out: Any) -> list[Tensor]:
-    return [value for value in _flat(out) if isinstance(value, Tensor)]
+    return [value for value in flat(out) if isinstance(value, Tensor)]
 
 
 def _shapes(out: Any) -> Shapes:
     return tuple(tuple(tensor.shape) for tensor in _tensors(out))
 
 
-def _swap(value: Any, new: dict[int, Any]) -> Any:
+def swap(value: Any, new: dict[int, Any]) -> Any:
     if id(value) in new:
         return new[id(value)]
     if isinstance(value, dict):
-        return {key: _swap(item, new) for key, item in value.items()}
+        return {key: swap(item, new) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_swap(item, new) for item in value)
+        return type(value)(swap(item, new) for item in value)
     return value
 
 
