@@ -8,6 +8,8 @@ from gradkern.analysis.clusters import cluster_test, group_cluster_test, sensor_
 
 LINE = np.eye(4, k=1) + np.eye(4, k=-1)  # four sensors in a row
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_clusters_by_hand():
     observed = np.array([[3, 3, 0, 0, 2], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [-4, -4, 0, 0, 5.0]])

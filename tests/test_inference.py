@@ -10,6 +10,8 @@ from gradkern.analysis.bootstrap import hierarchical_bootstrap
 from gradkern.analysis.inference import combine, fdr, sign_flip, wilcoxon
 from gradkern.analysis.prevalence import prevalence
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_four_subjects_cannot_go_under_an_eighth():
     found = wilcoxon([0.3, 0.1, 0.2, 0.5])
