@@ -13,13 +13,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_clusters_by_hand():
     observed = np.array([[3, 3, 0, 0, 2], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [-4, -4, 0, 0, 5.0]])
-    found = cluster_test(observed, [np.full((4, 5), 0.45), np.eye(4, 5) * 8.9], LINE, threshold=1, tail="both")
+    found = cluster_test(
+        observed, [np.full((4, 5), 0.45), np.eye(4, 5) * 8.9, np.eye(4, 5) * -9.5], LINE, threshold=1, tail="both"
+    )
     assert [cluster.mass for cluster in found.clusters] == [9, -8, 5, 2]
     assert sorted(zip(*(found.clusters[0].sensors, found.clusters[0].times), strict=True)) == [(0, 0), (0, 1), (1, 1)]
     # a diagonal is not connected: 8.9 four times, not 35.6
-    assert found.null_max.tolist() == [0, 8.9]
-    assert [cluster.p for cluster in found.clusters] == [1 / 3, 2 / 3, 2 / 3, 2 / 3]
-    assert found.smallest_p == 1 / 3
+    assert found.null_max.tolist() == [0, 8.9, 9.5]
+    assert [cluster.p for cluster in found.clusters] == [2 / 4, 3 / 4, 3 / 4, 3 / 4]
+    assert found.smallest_p == 1 / 4
     positive = cluster_test(observed, [np.zeros((4, 5))], LINE, threshold=np.full((4, 5), 2.5))
     assert [cluster.mass for cluster in positive.clusters] == [9, 5]
 

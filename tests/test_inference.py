@@ -32,7 +32,7 @@ def test_wilcoxon_is_the_exact_one(alternative, n):
     assert wilcoxon(values, alternative=alternative).p == pytest.approx(expected.pvalue, rel=1e-12)
 
 
-@pytest.mark.parametrize("values", [[1, 1, 2, -2, 3], [0, 0.5, 0.5, -0.5, 2], [1, 1, 1, 1]])
+@pytest.mark.parametrize("values", [[1, 1, 2, -2, 3], [0, 0.5, 0.5, -0.5, 2], [0, 0, -1, 2, 3, 4], [1, 1, 1, 1]])
 def test_wilcoxon_with_ties_and_zeros_is_an_enumeration(values):
     values = np.array(values, dtype=float)
     ranks = stats.rankdata(np.abs(values)) * (values != 0)
