@@ -5,7 +5,7 @@ samples are the predictions formed. With weights all rows are multiplied by thei
 the column of ones; sums over samples are then weighted sums.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -306,7 +306,7 @@ def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
     crosses = tuple(product(Z[factor.test].T, rows[factor.test]) for factor in kfold.factors)
     if kfold.partition:
         trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
-        return FoldSums(rows, crosses, _sum_of(crosses), tested, tested.together(), trained)
+        return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
     trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
     return FoldSums(rows, crosses, product(Z.T, rows), tested, moments_of(Y, slice(None), weights), trained)
 
@@ -338,7 +338,7 @@ def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored
     return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
-def _sum_of(parts: tuple[Tensor, ...]) -> Tensor:
+def sum_of(parts: Sequence[Tensor]) -> Tensor:
     total = parts[0].clone()
     for part in parts[1:]:
         total.add_(part)

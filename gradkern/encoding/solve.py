@@ -22,7 +22,7 @@ from gradkern.encoding.stream import Gpu, Piece, TargetStream, blocks_of
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
-_EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
+EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
 _WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
@@ -262,7 +262,7 @@ def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
     """
     ordered = torch.where(scores.isnan(), -torch.inf, scores)
     best = ordered.amax(0)
-    enough = best - _EQUAL[dtype] * (1 + best.abs())
+    enough = best - EQUAL[dtype] * (1 + best.abs())
     return torch.where(best.isneginf(), True, ordered >= enough).int().argmax(0)
 
 

