@@ -330,6 +330,14 @@ class TestKay2017:
             replace(kay, presentations=kay.presentations + 1)
 
 
+def test_an_array_of_responses_is_the_callers() -> None:
+    made = recording()
+    before = np.asarray(made.responses).copy()
+    mine = np.array(made.responses)
+    mine += 1
+    np.testing.assert_array_equal(made.responses, before)
+
+
 def test_responses_are_an_interface() -> None:
     with pytest.raises(NotImplementedError):
         Responses().columns(slice(0, 1))

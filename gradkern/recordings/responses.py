@@ -55,7 +55,7 @@ class Responses:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         block: NDArray[Any] = np.asarray(self.columns(slice(0, self.shape[1])), dtype=dtype)
-        return block
+        return block.copy() if copy else block  # a block of what is in memory is a view of it
 
 
 @dataclass(frozen=True)

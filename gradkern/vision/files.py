@@ -12,9 +12,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradkern.vision.features import Key
+from gradkern.sketch import Sketch
+from gradkern.vision.features import Features, Key
 
 _STATE = "capture.json"
+
+
+def load_features(folder: Any) -> Features:
+    """What `capture(..., out=folder)` wrote, mapped: nothing is read yet.
+
+    Raises
+    ------
+    FileNotFoundError : the folder holds no capture, or an array of it is missing
+    ValueError : the capture is not finished
+    """
+    place = Path(folder).expanduser()
+    if not (place / _STATE).is_file():
+        raise FileNotFoundError(
+            f"load_features: folder must hold {_STATE}, as capture(..., out=) writes it, got {place}"
+        )
+    state = json.loads((place / _STATE).read_text())
+    asked, about = state["request"], state["request"]["objective"] or {}
+    if state["done"] < state["images"]:
+        raise ValueError(
+            f"load_features: {place} must be finished, got {state['done']} of {state['images']} images; the same call "
+            "of capture goes on with it"
+        )
+    files = FeatureFiles(place, asked, state["images"])
+    arrays = files.tensors()
+    losses, entropy = arrays.pop(("losses", "")), arrays.pop(("entropy", ""), None)
+    sketch = Sketch(*(asked[f"sketch_{name}"] for name in ("k", "seed", "nnz"))) if "sketch_k" in asked else "raw"
+    tokens = asked["tokens"] if isinstance(asked["tokens"], str) else tuple(asked["tokens"])
+    name, exact = str(about.get("name", "none")), about.get("exact", True)
+    return Features(arrays, losses, name, sketch, asked["dtype"], tokens, files.facts, exact, entropy)
 
 
 class Arrays:

@@ -1,0 +1,186 @@
+"""Held-out scores of whole studies: every feature space, fold and target, streamed, in named arrays."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import gradkern
+from gradkern.encoding.scores import cross_val_score
+from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
+from gradkern.recordings.recording import Recording
+from gradkern.recordings.splits import KINDS, folds, published
+
+PUBLISHED = ("published", "zero-shot")
+_BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """What is held out, and among which penalties each target chooses inside every training part.
+
+    Parameters
+    ----------
+    by : "image", "concept" or "session", each in `folds` parts; "published", the authors' test set, or "zero-shot", the
+        same without the test images' concepts in training
+    folds, inner_folds : outer parts, and parts of a training part that alpha is chosen by
+    gap : seconds that training epochs keep from tested ones; by default none, see `recordings.splits.folds`
+    alphas : penalties, for features of unit size
+    seed : of the folds
+    """
+
+    by: str = "image"
+    folds: int = 5
+    inner_folds: int = 5
+    gap: float | None = None
+    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-4, 4, 17))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.by not in (*KINDS, *PUBLISHED):
+            raise ValueError(f"HoldOut: by must be one of {(*KINDS, *PUBLISHED)}, got {self.by!r}")
+
+    def splits(self, recording: Recording) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(train, test) of every outer fold."""
+        if self.by in PUBLISHED:
+            return [published(recording, self.by == "zero-shot", self.gap)]
+        return folds(recording, self.by, self.folds, self.seed, self.gap)
+
+    def groups(self, recording: Recording) -> NDArray[Any]:
+        """What the inner folds keep together: concepts where they are held out, else images."""
+        by_concept = self.by in ("concept", "zero-shot")
+        labels: NDArray[Any] = recording.presentations["concept" if by_concept else "image"].to_numpy()
+        return np.unique(labels, return_inverse=True)[1]
+
+
+def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: HoldOut | None = None) -> xr.Dataset:
+    """Nested cross-validated scores of each feature space at every target, raw and beside the noise ceiling.
+
+    Responses are read once for as many feature spaces as 4 GiB of rows hold. `Recording.check` runs before: what it
+    finds odd is warned of and kept in the result.
+
+    Parameters
+    ----------
+    features : names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d]; row i is image i of the
+        recording's image source
+    recording : single presentations, or means over repeats (which is faster)
+
+    Returns
+    -------
+    Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
+        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
+        noise_ceiling and its square. Of pairs, "feature" has coordinates "kind" and "layer"; of targets all columns of
+        their table. `attrs` hold the provenance.
+
+    Raises
+    ------
+    ValueError : features of other images or sizes, not finite; folds that the recording does not allow; infinite
+        responses
+    """
+    how = how or HoldOut()
+    if not features:
+        raise ValueError("held_out_scores: features must hold at least one feature space, got none")
+    for name, X in features.items():
+        if len(X.shape) != 2:
+            raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
+        recording.check_images(len(X))
+    odd = recording.check()
+    for line in odd:
+        warnings.warn(f"held_out_scores: {line}", stacklevel=2)
+    splits, groups = how.splits(recording), how.groups(recording)
+    named = _named(features)
+    found: dict[str, Any] = {}
+    for rows in _shares(dict(zip(named["feature"], features.values(), strict=True)), recording):
+        found |= cross_val_score(
+            rows,
+            recording.responses,
+            how.alphas,
+            cv=splits,
+            inner_cv=how.inner_folds,
+            groups=groups,
+            scoring=("r", "r2"),
+        )
+    scores = np.stack([found[name] for name in named["feature"]], axis=1)
+    ceiling = ceiling_of(recording)
+    result = xr.Dataset(
+        {name: (("feature", "fold", "target"), each) for name, each in zip(("r", "r2"), scores, strict=True)},
+        coords={**named, **_targets(recording), "fold": range(len(splits))},
+    )
+    result["noise_ceiling"] = ("target", ceiling.r)
+    result["r_normalised"] = result.r.mean("fold", skipna=False) / result.noise_ceiling
+    result["r2_normalised"] = result.r2.mean("fold", skipna=False) / result.noise_ceiling**2
+    result.attrs = _provenance(recording, how, splits, ceiling, odd)
+    return result
+
+
+def ceiling_of(recording: Recording) -> Ceiling:
+    """By the recording's ncsnr, or else by its repeats; NaN, which says why, where there is neither."""
+    if recording.ncsnr is not None:
+        return noise_ceiling(recording)
+    if (recording.repeats == 1).all() and len(np.unique(recording.image_ids)) < len(recording.image_ids):
+        return noise_ceiling(replace(recording, ncsnr=estimate_ncsnr(recording)))
+    unknown = np.full(len(recording.targets), np.nan)
+    return Ceiling(unknown, "not known: neither ncsnr nor single presentations of an image shown twice", "not known")
+
+
+def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Rows of presentations, float32 of unit size, of several spaces at once."""
+    share: dict[str, NDArray[np.float32]] = {}
+    for name, X in features.items():
+        values = np.asarray(X, dtype=np.float32)
+        # one number for all images: a grid of alphas then fits every space
+        size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
+        rows = values[recording.image_ids] / np.float32(size if size > 0 else 1)
+        if share and sum(each.nbytes for each in share.values()) + rows.nbytes > _BYTES_OF_X:
+            yield share
+            share = {}
+        share[name] = rows
+    yield share
+
+
+def _named(features: Mapping[Any, Any]) -> dict[str, Any]:
+    if all(isinstance(name, tuple) and len(name) == 2 for name in features):
+        kinds, layers = zip(*features, strict=True)
+        joined = [f"{kind}/{layer}" for kind, layer in features]
+        return {"feature": joined, "kind": ("feature", list(kinds)), "layer": ("feature", list(layers))}
+    return {"feature": [str(name) for name in features]}
+
+
+def _targets(recording: Recording) -> dict[str, Any]:
+    table = recording.targets
+    others = {str(name): ("target", table[name].to_numpy()) for name in table if name not in ("label", "target")}
+    words = {name for name, (_, values) in others.items() if values.dtype.kind not in "biuf"}
+    return {"target": list(recording.labels)} | {
+        name: (where, values.astype(str) if name in words else values) for name, (where, values) in others.items()
+    }
+
+
+def _provenance(
+    recording: Recording, how: HoldOut, splits: list[Any], ceiling: Ceiling, odd: tuple[str, ...]
+) -> dict[str, Any]:
+    facts = {
+        "gradkern": gradkern.__version__,
+        "subject": recording.subject,
+        "units": recording.units,
+        "space": recording.space,
+        "presentations": len(recording.presentations),
+        "images": len(np.unique(recording.image_ids)),
+        "repeats": ceiling.repeats,
+        "ceiling": f"{ceiling.formula}; unknown at {ceiling.unknown} of {len(ceiling.r)} targets",
+        "held_out": asdict(how),
+        "tested": [len(test) for _, test in splits],
+        "trained": [len(train) for train, _ in splits],
+        "score": "of each fold's held-out presentations, alpha chosen by inner folds, for every target",
+        "history": recording.history,
+        "excluded": [f"{each.count} {each.what}: {each.reason}" for each in recording.excluded],
+        "odd": odd,
+        "recording": recording.provenance,
+    }
+    return {
+        name: value if isinstance(value, str | int) else json.dumps(value, default=str) for name, value in facts.items()
+    }
