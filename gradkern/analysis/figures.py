@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -129,4 +130,43 @@ def extreme_images(images: np.ndarray, responses: np.ndarray, target: str, units
                 axis.spines[:].set_visible(False)
             row[0].set_ylabel(f"{name} {target}", fontsize=8)
         figure.suptitle(f"Images with the largest and the smallest response of {target} ({units})", fontsize=10)
+    return figure
+
+
+def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
+    """One claim of a multiverse: every run's estimate with its interval, in order, over the choices that made it.
+
+    Parameters
+    ----------
+    table : of `multiverse.multiverse`
+    claim : one of its claims
+
+    Raises
+    ------
+    ValueError : no such claim
+    """
+    if claim not in set(table["claim"]):
+        raise ValueError(f"specification_curve: claim must be one of {sorted(set(table['claim']))}, got {claim!r}")
+    here = table[table["claim"] == claim]
+    choices = list(table.columns[: table.columns.get_loc("changed")])
+    rows = [(name, option) for name in choices for option in dict.fromkeys(here[name])]
+    kept = here[here["value"].notna()].sort_values("value", kind="stable")
+    at = np.arange(len(kept))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(max(4.5, 0.28 * len(kept) + 2.5), 2.4 + 0.2 * len(rows)), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 0.2 * len(rows)])
+        top.plot(at, kept["value"], "o", color=_COLOURS["gradient"], markersize=4)
+        top.vlines(at, kept["low"], kept["high"], color=_COLOURS["gradient"], linewidth=1.2, alpha=0.6)
+        as_it_is = np.flatnonzero(kept["changed"] == "")
+        top.plot(at[as_it_is], kept["value"].iloc[as_it_is], "o", color="#d1731f", markersize=7, fillstyle="none")
+        top.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+        top.set_ylabel("estimate, 95 %")
+        top.set_title(f"{claim}: {len(kept)} analyses, {len(here) - len(kept)} refused; circled: as it is", loc="left")
+        for place, (name, option) in enumerate(rows):
+            chosen = at[(kept[name] == option).to_numpy()]
+            bottom.plot(chosen, np.full(len(chosen), place), "s", color="#222222", markersize=3.5)
+        bottom.set_yticks(range(len(rows)), [f"{name}: {option}" for name, option in rows])
+        bottom.set_ylim(len(rows) - 0.5, -0.5)
+        bottom.set_xticks([])
+        bottom.spines["bottom"].set_visible(False)
     return figure
