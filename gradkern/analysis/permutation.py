@@ -12,12 +12,14 @@ from torch import Tensor
 
 from gradkern.analysis.orders import Orders, draw_orders
 from gradkern.analysis.refits import refit
+from gradkern.encoding.cores import on_all_cores
 from gradkern.encoding.folds import Fold, check_groups
 from gradkern.encoding.inputs import Array, Placement, as_array, as_targets, check_finite, check_matrix, load, place
 from gradkern.encoding.precision import multiplying
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Choice, make_choice, selection_folds
 
+_BY_TARGET = ("r", "reached", "total", "squares")
 _TARGETS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
 # a null score counts as reached if rounding alone keeps it under the observed one
 _ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -225,31 +227,40 @@ def _choice_inside(op: str, choice: Choice, fold: Fold, inner_cv: Any, labels: N
     return replace(choice, folds=selection_folds(op, inner_cv, len(fold.train), groups, argument="inner_cv"))
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Of b targets, over P orders: observed r [b]; how many null scores reach it, their sums and sums of squares [b];
+    the largest of them [P]; means in the pools [1 + P, pools], the observed first, as far as these targets go."""
+
+    columns: slice
+    r: Tensor
+    reached: Tensor
+    total: Tensor
+    squares: Tensor
+    largest: Tensor
+    pooled: Tensor
+
+
 def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> PermutationTest:
     """Score every order, block by block of targets; the orders are the same for all blocks."""
     (n, v), count = asked.responses.shape, len(asked.orders.rows)
     device = asked.placement.device
     every = torch.from_numpy(np.vstack([np.arange(n), asked.orders.rows])).to(device)
-    slack, step = _ROUNDING[asked.placement.dtype], _TARGETS_AT_ONCE[device.type]
-    r, reached, total, squares = (torch.zeros(v, dtype=torch.float64, device=device) for _ in range(4))
-    largest = torch.full((count,), -torch.inf, dtype=torch.float64, device=device)
-    pooled = torch.zeros(count + 1, len(asked.pools), dtype=torch.float64, device=device)
     shares = _shares(asked.pools, v).to(device)
     null = np.empty((count, v), dtype=np.float32) if asked.keep else None
-    for start in range(0, v, step):
-        columns = slice(start, min(start + step, v))
-        score = of_block(columns, _standardised(op, asked, columns))
-        r[columns] = score(every[0])
-        pooled[0] += r[columns] @ shares[columns]
-        for number, order in enumerate(every[1:]):
-            found = score(order)
-            reached[columns] += found >= r[columns] - slack
-            total[columns] += found
-            squares[columns] += found.square()
-            largest[number] = torch.maximum(largest[number], found.max())
-            pooled[number + 1] += found @ shares[columns]
-            if null is not None:
-                null[number, columns] = found.cpu().numpy()
+    slack, step = _ROUNDING[asked.placement.dtype], _TARGETS_AT_ONCE[device.type]
+
+    def tested(columns: slice) -> _Block:
+        with torch.no_grad():  # is of a thread
+            score = of_block(columns, _standardised(op, asked, columns))
+            return _test_block(columns, score, every, shares[columns], slack, null)
+
+    columns = [slice(start, min(start + step, v)) for start in range(0, v, step)]
+    # small products gain little from a second core; blocks of targets do
+    blocks = on_all_cores(tested, columns) if device.type == "cpu" else [tested(each) for each in columns]
+    r, reached, total, squares = (torch.cat([getattr(block, name) for block in blocks]) for name in _BY_TARGET)
+    largest = torch.stack([block.largest for block in blocks]).amax(0)
+    pooled = torch.stack([block.pooled for block in blocks]).sum(0)
     mean = total / count
     above = count - torch.searchsorted(largest.sort().values, r - slack)
     return PermutationTest(
@@ -267,6 +278,30 @@ def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> Permutatio
         seed=asked.seed,
         smallest_p=1 / (1 + count),
     )
+
+
+def _test_block(
+    columns: slice,
+    score: Callable[[Tensor], Tensor],
+    every: Tensor,
+    shares: Tensor,
+    slack: float,
+    null: NDArray[np.float32] | None,
+) -> _Block:
+    """`every` [1 + P, n] order, the observed one first; null scores go into `null` [P, v] if it is given."""
+    r = score(every[0])
+    reached, total, squares = (torch.zeros_like(r) for _ in range(3))
+    largest, pooled = r.new_empty(len(every) - 1), [r @ shares]
+    for number, order in enumerate(every[1:]):
+        found = score(order)
+        reached += found >= r - slack
+        total += found
+        squares += found.square()
+        largest[number] = found.max()
+        pooled.append(found @ shares)
+        if null is not None:
+            null[number, columns] = found.cpu().numpy()
+    return _Block(columns, r, reached, total, squares, largest, torch.stack(pooled))
 
 
 def _standardised(op: str, asked: _Asked, columns: slice) -> Tensor:

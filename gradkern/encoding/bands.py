@@ -17,7 +17,6 @@ then known to 1e-4, against 2e-5 of ridge on the scaled features themselves. Ref
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -25,6 +24,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gradkern.encoding.cores import on_all_cores
 from gradkern.encoding.design import Design, Spectrum, eigenpairs, gram_of, make_design
 from gradkern.encoding.folds import Folds
 from gradkern.encoding.inputs import Targets
@@ -186,7 +186,7 @@ def search(
     grams = _fold_grams(bands, choice.folds, choice.scoring)
     factor = partial(_factor_ratio, bands, grams, choice.folds, alphas, choice.scoring)
     for numbers in torch.split(torch.arange(len(gammas)), at_once):
-        factored = _on_all_cores(factor, gammas[numbers.to(device)], bands.coordinates)
+        factored = _of_ratios(factor, gammas[numbers.to(device)], bands.coordinates)
         for columns in target_blocks(bytes_per_target, device, v, max_memory):
             block = centred(targets.block(columns), bands.whole.intercept)
             found.missing[columns] = block.missing
@@ -208,7 +208,7 @@ def refit(
     device, v = bands.coordinates.device, targets.n_targets
     used = torch.bincount(found.ratio, minlength=len(gammas)).nonzero()[:, 0]
     for numbers in torch.split(used, _ratios_at_once(_bytes_to_solve(bands))):
-        ridges = _on_all_cores(partial(_whole_ridge, bands), gammas[numbers], bands.coordinates)
+        ridges = _of_ratios(partial(_whole_ridge, bands), gammas[numbers], bands.coordinates)
         for columns in target_blocks(_bytes_to_refit(bands), device, v, max_memory):
             ratio = found.ratio[columns]
             chosen = torch.isin(ratio, numbers).nonzero()[:, 0]
@@ -355,20 +355,15 @@ def _keep_better(
         kept[columns] = torch.where(better, new, kept[columns])
 
 
-def _on_all_cores(call: Callable[[Tensor], T], gammas: Tensor, coordinates: Tensor) -> list[T]:
+def _of_ratios(call: Callable[[Tensor], T], gammas: Tensor, coordinates: Tensor) -> list[T]:
     """A call for each ratio, on a core of its own: eigensolvers of this size hardly gain from a second.
 
     As many at once as there is memory for.
     """
-    threads, largest = torch.get_num_threads(), min(coordinates.shape)
-    workers = min(threads, len(gammas), max(1, _FACTOR_BYTES // max(1, _EIGH_BYTES * largest**2)))
-    if workers == 1 or gammas.is_cuda:
+    if gammas.is_cuda:
         return [call(gamma) for gamma in gammas]
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            return list(pool.map(call, gammas))
-    finally:
-        torch.set_num_threads(threads)  # what was set last is what the process's next threads begin with
+    largest = min(coordinates.shape)
+    return on_all_cores(call, list(gammas), max(1, _FACTOR_BYTES // max(1, _EIGH_BYTES * largest**2)))
 
 
 def _ratios_at_once(bytes_per_ratio: int) -> int:
