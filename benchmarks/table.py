@@ -37,6 +37,7 @@ def timing_cell(row: dict[str, Any] | None) -> str:
     taken = f"; others took {row['others_share']:.0%}" if row["others_share"] >= 0.05 else ""
     memory = "; {:.4g} / {:.4g} MB an image".format(*row["mb_per_image"]) if "mb_per_image" in row else ""
     memory += f"; {row['extra_mb']:,} MB beside X and Y" if "extra_mb" in row else ""
+    memory += f"; opened in {row['open_seconds']} s, {row['open_mb']} MB" if "open_mb" in row else ""
     return f"{ours} / {theirs} ms: **{ratio}** [{low}, {high}]{memory}{taken}"
 
 
