@@ -150,18 +150,24 @@ class Noise(Responses):
         return self._columns[np.arange(which.start, which.stop) % 1024].T
 
 
-def test_nsd_saved(disk: Path, compare: Compare) -> None:
-    n, v = SESSIONS * TRIALS, 2 * VERTICES
+@pytest.mark.parametrize(
+    ("case", "n", "v"),
+    [
+        ("nsd-30000x327684-saved", SESSIONS * TRIALS, 2 * VERTICES),
+        ("things-meg-27000x76151-saved", EPOCHS, SENSORS * TIMES),
+    ],
+)
+def test_saved(disk: Path, case: str, n: int, v: int, compare: Compare) -> None:
     made = Recording(
         responses=Noise(n, v),
         presentations=pd.DataFrame({"image": np.arange(n) % 10_000, "session": np.arange(n) // TRIALS + 1}),
         targets=pd.DataFrame({"label": [f"{i}" for i in range(v)], "roi": "V1"}),
-        subject="subj01",
+        subject="01",
         units="percent signal change",
     )
-    path = disk / "subj01.h5"
+    path = disk / "saved.h5"
     save_recording(made, path)
-    beside_the_disk("nsd-30000x327684-saved", [path], lambda: load_recording(path), compare)
+    beside_the_disk(case, [path], lambda: load_recording(path), compare)
 
 
 def write_epochs(root: Path) -> list[Path]:
