@@ -90,6 +90,14 @@ class TestFiles:
                 np.testing.assert_array_equal(as_responses(file[name])[:, 3:9], values[:, 3:9])
 
     @pytest.mark.parametrize("of", [FileRows, lambda maps: FileColumns(maps[0])])
+    def test_a_file_that_took_its_place_is_not_read(self, tmp_path: Path, of: Any) -> None:
+        responses = of([written(tmp_path / "a", noise(100, 100))])
+        written(tmp_path / "b", 2 * noise(100, 100))
+        (tmp_path / "b").replace(tmp_path / "a")
+        with pytest.raises(OSError, match=r"a was replaced while it was open: 40000 bytes before, 40000 now; load it"):
+            responses[:, 90:]
+
+    @pytest.mark.parametrize("of", [FileRows, lambda maps: FileColumns(maps[0])])
     def test_a_file_cut_while_it_is_open(self, tmp_path: Path, of: Any) -> None:
         responses = of([written(tmp_path / "a", noise(100, 100))])
         with (tmp_path / "a").open("r+b") as file:
@@ -173,6 +181,16 @@ class TestSaved:
         save_recording(known(), tmp_path / "brain.h5", overwrite=True)
         with pytest.raises(FileNotFoundError, match="save_recording: path must lie in a folder that exists"):
             save_recording(known(), tmp_path / "none" / "brain.h5")
+
+    def test_a_recording_can_be_saved_over_the_file_it_is_read_from(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.h5"
+        save_recording(known(), path)
+        old = load_recording(path)
+        expected = np.asarray(old.standardise().responses)
+        save_recording(old.standardise(), path, overwrite=True)
+        np.testing.assert_array_equal(np.asarray(load_recording(path).responses), expected)
+        with pytest.raises(OSError, match="was replaced while it was open"):
+            np.asarray(old.responses)
 
     def test_bad_files_are_named(self, tmp_path: Path) -> None:
         path = tmp_path / "brain.h5"
