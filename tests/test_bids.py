@@ -80,7 +80,12 @@ def test_what_is_missing_or_more_than_one_is_named(tmp_path: Path) -> None:
         load_bids(tmp_path, "07", "images", "stim_file", space="T1w")
     done = tmp_path / "derivatives/fmriprep/sub-07/ses-late/func"
     start = done / f"sub-07_ses-late_task-images_run-2_space-{SPACE}_res-2"
-    Path(f"{start}_desc-preproc_bold.json").write_text(json.dumps({"StartTime": 0.0}))
+    sidecar = Path(f"{start}_desc-preproc_bold.json")
+    for text in ("{", "[]", json.dumps({"StartTime": None})):
+        sidecar.write_text(text)
+        with pytest.raises(ValueError, match=r"load_bids: .*bold.json must be JSON with a number as StartTime"):
+            load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
+    sidecar.write_text(json.dumps({"StartTime": 0.0}))
     with pytest.raises(ValueError, match=r"must have one StartTime, got \[0.0, 0.9\]"):
         load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
     twice = done / f"sub-07_ses-late_task-images_run-2_space-{SPACE}_res-1_desc-preproc_bold.nii.gz"

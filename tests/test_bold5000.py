@@ -92,7 +92,7 @@ def test_regions(made: Made, home: str) -> None:
     assert found.targets["RHRSC"].tolist() == [False, False, True]
     assert found.roi("RHLOC").labels == ("0-3-1",)
     put(made.folder / home / "sub-CSI4_mask-RHOPA.nii.gz", np.ones((9, 9, 9), np.uint8))
-    with pytest.raises(ValueError, match=r"mask-RHOPA.nii.gz must be a volume on the grid of the targets, got \[9, 9"):
+    with pytest.raises(ValueError, match=r"mask-RHOPA.nii.gz must be \[3, 4, 2\] as the responses are, got \[9, 9"):
         load_bold5000(made.folder, 4)
 
 
@@ -130,6 +130,10 @@ TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
     "cut gzip": (
         lambda made: made.file(3).write_bytes(made.file(3).read_bytes()[:-20]),
         "ses-03.nii.gz cannot be read.*cut short",
+    ),
+    "a region on a larger grid": (
+        lambda made: put(made.folder / "sub-CSI4/sub-CSI4_mask-LHPPA.nii.gz", np.ones((9, 9, 9), np.uint8)),
+        r"LHPPA.nii.gz must be \[3, 4, 2\] as the responses are, got \[9, 9, 9\]",
     ),
     "a volume for a series": (
         lambda made: put(made.file(2), np.ones(GRID, np.float32)),

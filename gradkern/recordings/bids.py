@@ -55,7 +55,7 @@ def load_bids(
         data.file(f"sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv")
     home = data.root / derivatives / f"sub-{subject}"
     found = [_preprocessed(op, home, path, space) for path in events]
-    starts = {_start_time(each) for each in found}
+    starts = {_start_time(op, each) for each in found}
     if len(starts) > 1:
         raise ValueError(f"{op}: runs must have one StartTime, got {sorted(starts)}")
     if mask is None and not isinstance(found[0], tuple) and not found[0].name.endswith(".dtseries.nii"):
@@ -101,11 +101,16 @@ def _subject(events: Path) -> Path:
     return next(parent for parent in events.parents if parent.name.startswith("sub-"))
 
 
-def _start_time(found: Path | tuple[Path, Path]) -> float:
+def _start_time(op: str, found: Path | tuple[Path, Path]) -> float:
     """In s; 0 where it is not said, as where slices were not corrected."""
     path = found[0] if isinstance(found, tuple) else found
     sidecar = path.with_name(path.name.partition(".")[0] + ".json")
-    return float(json.loads(sidecar.read_text()).get("StartTime", 0.0)) if sidecar.is_file() else 0.0
+    if not sidecar.is_file():
+        return 0.0
+    try:
+        return float(json.loads(sidecar.read_text()).get("StartTime", 0.0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{op}: {sidecar} must be JSON with a number as StartTime: {error}") from error
 
 
 def _mask(op: str, path: Path) -> Path:

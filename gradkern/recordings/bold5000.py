@@ -89,7 +89,7 @@ def load_bold5000(
     outside = _outside(op, used[0], inside)
     return replace(
         found,
-        targets=in_regions(op, found.targets, regions) if regions else found.targets,
+        targets=in_regions(op, found.targets, regions, inside.shape) if regions else found.targets,
         subject=name,
         space="T1w",
         images=_source(data, found.image_names or ()),
