@@ -59,7 +59,11 @@ def _source(recording: Recording) -> str:
 
 def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     if recording.ncsnr is not None:
-        return _words(noise_ceiling(recording), "of a presentation")
+        ceiling = noise_ceiling(recording)
+        single = "of a presentation"
+        return _words(ceiling, single if ceiling.repeats == "1" else f"of the mean over {ceiling.repeats} of them")
+    if (recording.repeats > 1).any():
+        return "not known: repeats were averaged, and the recording has no ncsnr"
     if counts.max() < 2:
         return "not known: no image was shown twice, and the data set gives no ncsnr"
     v = len(recording.targets)
