@@ -74,7 +74,10 @@ def test_hemispheres_are_found_as_pairs(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_more_than_one_is_named(tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"sub-08_\[ses-\*_\]task-images_.*events.tsv is missing"):
+    there = "which has events of the subjects 07 and the tasks images, rest"
+    with pytest.raises(
+        FileNotFoundError, match=rf"sub-08_\[ses-\*_\]task-images_.*events.tsv is missing in .*, {there}"
+    ):
         load_bids(tmp_path, "08", "images", "stim_file", space=SPACE)
     with pytest.raises(FileNotFoundError, match=r"_space-T1w_.*desc-preproc_bold.nii.gz"):
         load_bids(tmp_path, "07", "images", "stim_file", space="T1w")

@@ -270,7 +270,7 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
     "cut .mgh": (
         cut(f"{SURFACE}/rh.betas_session02.mgh", 20_000),
         "fsaverage",
-        "rh.betas_session02.mgh is cut short: 20000 bytes, 24284 expected",
+        r"rh.betas_session02.mgh is cut short: 20000 bytes, 24284 expected of shape \[8, 1, 1, 750\]",
     ),
     "a session of another length": (
         rewrite(f"{SURFACE}/lh.betas_session01.mgh", lambda made: np.ones((V, 1, 1, 700))),

@@ -247,6 +247,9 @@ class TestBold:
         run[1].write_text("onset\tstim_file\nlater\ta.png\n")
         with pytest.raises(ValueError, match="must be numbers, in s"):
             load_bold([run], "stim_file", mask=mask, subject="s")
+        run[1].write_text("onset\tstim_file\n")
+        with pytest.raises(ValueError, match=r"run_events.tsv must have a row for every event, got only column names"):
+            load_bold([run], "stim_file", mask=mask, subject="s")
         run[1].write_text("")
         with pytest.raises(ValueError, match=r"load_bold: .*run_events.tsv cannot be read as a table: No columns"):
             load_bold([run], "stim_file", mask=mask, subject="s")

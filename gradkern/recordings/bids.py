@@ -11,6 +11,7 @@ from gradkern.recordings.volumes import load_bold
 
 _SOURCE = "the data set (events) or a run of fMRIPrep or DeepPrep (derivatives)"
 _MASKS = (("_desc-preproc_bold.nii.gz", "_desc-brain_mask.nii.gz"), ("_preproc.nii.gz", "_brainmask.nii.gz"))
+_LABELS = re.compile(r"sub-([^_]+)_.*?task-([^_]+)_")
 _SESSION = re.compile(r"_ses-([^_]+)_")
 
 
@@ -52,7 +53,10 @@ def load_bids(
     data = Folder(op, folder, _SOURCE)
     events = sorted((data.root / f"sub-{subject}").glob(f"**/func/*_task-{task}_*events.tsv"))
     if not events:
-        data.file(f"sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv")
+        raise FileNotFoundError(
+            f"{op}: sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv is missing in "
+            f"{data.root}, which has {_there(data.root)}; get it from {_SOURCE}"
+        )
     home = data.root / derivatives / f"sub-{subject}"
     found = [_preprocessed(op, home, path, space) for path in events]
     starts = {_start_time(op, each) for each in found}
@@ -95,6 +99,13 @@ def _preprocessed(op: str, home: Path, events: Path, space: str) -> Path | tuple
         f"{op}: {folder} must hold {stem}_space-{space}_*desc-preproc_bold.nii.gz, "
         f"*_hemi-L|R_space-{space}_*bold.func.gii or *_space-{space}_*bold.dtseries.nii; get it from {_SOURCE}"
     )
+
+
+def _there(root: Path) -> str:
+    """Subjects and tasks of a data set, in words."""
+    names = [match for path in root.glob("sub-*/**/func/*_events.tsv") if (match := _LABELS.match(path.name))]
+    subjects, tasks = (", ".join(sorted({match.group(i) for match in names})) or "none" for i in (1, 2))
+    return f"events of the subjects {subjects} and the tasks {tasks}"
 
 
 def _subject(events: Path) -> Path:

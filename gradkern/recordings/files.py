@@ -118,10 +118,11 @@ def map_mgh(op: str, path: Path) -> NDArray[Any]:
         shape, dtype, start = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     except Exception as error:
         raise ValueError(f"{op}: {path} cannot be read as an MGH file: {error}") from error
+    shape = tuple(map(int, shape))
     vertices, frames = int(np.prod(shape[:3])), int(np.prod(shape[3:]))
     wanted, found = start + vertices * frames * dtype.itemsize, path.stat().st_size
     if found < wanted:
-        raise ValueError(f"{op}: {path} is cut short: {found} bytes, {wanted} expected of shape {tuple(shape)}")
+        raise ValueError(f"{op}: {path} is cut short: {found} bytes, {wanted} expected of shape {list(shape)}")
     return np.memmap(path, dtype.newbyteorder(">"), "r", start, (frames, vertices))
 
 

@@ -123,7 +123,7 @@ def choose_sessions(
         names = {number: _named(parts, patterns, number) for number in range(1, most + 1)}
         found = [number for number, each in names.items() if any(map(data.has, each))]
         if not found:
-            data.file(*names[1])  # says that it is missing
+            data.file(*names[1][:2])  # says that it is missing
         return np.array(found)
     chosen = np.asarray(sessions)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu" or len(set(chosen.tolist())) < len(chosen):

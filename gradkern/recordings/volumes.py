@@ -209,6 +209,8 @@ def _recording(
 
 def _events(op: str, path: Path, image: str) -> pd.DataFrame:
     table = read_table(op, path, ("onset", image), "\t")
+    if not len(table):
+        raise ValueError(f"{op}: {path} must have a row for every event, got only column names")
     shown = table[table[image].notna() & (table[image].astype(str) != "n/a")]
     if shown["onset"].dtype.kind not in "iuf" or not np.isfinite(shown["onset"]).all():
         raise ValueError(f"{op}: onsets in {path} must be numbers, in s")
