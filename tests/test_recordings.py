@@ -132,6 +132,12 @@ class TestLazy:
         assert made.image_ids.tolist() == ROWS["image"].tolist()
         assert made.targets["roi"].iloc[0] == "V1"
 
+    @pytest.mark.parametrize("unknown", [np.nan, None])
+    def test_presentations_of_no_session_cannot_be_z_scored(self, unknown: Any) -> None:
+        rows = ROWS.assign(session=pd.Series([1.0, unknown] * 6))
+        with pytest.raises(ValueError, match="standardise must know every 'session', got none for 6 presentations"):
+            recording(presentations=rows).standardise()
+
     def test_bytes_in_the_other_order_are_turned(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))
         made = recording(responses=values.astype(">f8"))

@@ -73,6 +73,15 @@ class TestFiles:
                 FileRows([part])
         assert isinstance(as_responses(whole), FileRows)
 
+    def test_what_was_changed_in_memory_alone_is_not_looked_for_in_the_file(self, tmp_path: Path) -> None:
+        written(tmp_path / "a", noise(20, 30))
+        private = np.memmap(tmp_path / "a", np.float32, "c", 0, (20, 30))
+        private *= 2
+        np.testing.assert_array_equal(as_responses(private)[:, :5], 2 * noise(20, 30)[:, :5])
+        shared = np.memmap(tmp_path / "a", np.float32, "r+", 0, (20, 30))
+        shared *= 3  # which the file has too
+        np.testing.assert_array_equal(as_responses(shared)[:, :5], 3 * noise(20, 30)[:, :5])
+
     def test_files_must_be_alike(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="FileRows: maps must be alike"):
             FileRows([written(tmp_path / "a", noise(4, 3)), written(tmp_path / "b", noise(4, 5))])

@@ -254,6 +254,14 @@ class TestBold:
         with pytest.raises(ValueError, match=r"load_bold: .*run_events.tsv cannot be read as a table: No columns"):
             load_bold([run], "stim_file", mask=mask, subject="s")
 
+    def test_files_of_one_name_in_several_folders_keep_their_hashes(self, tmp_path: Path, mask: Path) -> None:
+        for session in ("one", "two"):
+            (tmp_path / session).mkdir()
+        runs = [self.make(tmp_path / session) for session in ("one", "two")]
+        found = load_bold(runs, "stim_file", mask=mask, subject="s")
+        names = {f"{session}/{name}" for session in ("one", "two") for name in ("run.nii.gz", "run_events.tsv")}
+        assert set(found.provenance["files"]) == names
+
     def test_numbers_beside_empty_cells_are_numbers(self, tmp_path: Path, mask: Path) -> None:
         """Which pandas reads as floats: as words, "10.0" would come before "2.0"."""
         run = self.make(tmp_path)

@@ -212,6 +212,10 @@ class Recording:
         sessions = self._column("session", self.presentations)
         if (self.repeats > 1).any():
             raise ValueError("Recording: standardise must come before repeats are averaged")
+        if (unknown := pd.isna(sessions)).any():
+            raise ValueError(
+                f"Recording: standardise must know every 'session', got none for {unknown.sum()} presentations"
+            )
         return replace(
             self,
             responses=Standardised(self.responses, sessions),

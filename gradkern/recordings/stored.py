@@ -106,6 +106,7 @@ def is_whole_map(values: Any) -> bool:
     """Whether values are all of a memory map, so that they lie in its file as they lie in memory."""
     return (
         isinstance(values, np.memmap)
+        and values.mode != "c"  # what is written to such a map is not in the file
         and isinstance(values.base, mmap.mmap)
         and values.ndim == 2
         and bool(values.flags.c_contiguous)

@@ -1,5 +1,6 @@
 """fMRI files as recordings: a volume a presentation (betas), or a time series sampled some seconds after each onset."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -203,8 +204,15 @@ def _recording(
         image_names=None if names is None else tuple(map(str, names)),
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
         history=history,
-        provenance={"files": {path.name: fingerprint(path) for path in files}},
+        provenance={"files": _hashes(files)},
     )
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Fingerprints by the paths inside the folder that all are in: names alone may be the same in several sessions."""
+    paths = list(dict.fromkeys(path.absolute() for path in files))
+    home = os.path.commonpath([path.parent for path in paths])
+    return {path.relative_to(home).as_posix(): fingerprint(path) for path in paths}
 
 
 def _events(op: str, path: Path, image: str) -> pd.DataFrame:
