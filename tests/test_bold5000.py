@@ -104,6 +104,12 @@ def test_images_are_found_by_name(made: Made) -> None:
     found = load_bold5000(made.folder, 4)
     for name, number in zip(made.names, found.image_ids, strict=True):
         assert abs(int(found.images[int(number)][0, 0, 0]) - 60 * NAMES.index(name)) < 3
+    Image.new("RGB", (4, 4)).save(home / "COCO" / NAMES[3])
+    with pytest.raises(
+        ValueError, match=r"load_bold5000: bakery2.jpg must lie in one folder of .*, got COCO and Scene"
+    ):
+        load_bold5000(made.folder, 4)
+    (home / "COCO" / NAMES[3]).unlink()
     (home / "Scene" / NAMES[3]).unlink()
     with pytest.raises(FileNotFoundError, match=r"bakery2.jpg is missing in .*bold5000.org"):
         load_bold5000(made.folder, 4)

@@ -34,7 +34,8 @@ def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["rois"] == "2, early to ventral"
     (tmp_path / BETAS.format("fsaverage") / "lh.ncsnr.mgh").unlink()
     found = dict(printed(capsys, "nsd", str(tmp_path), "--subject", "2"))
-    assert "from repeats, at 16 of 16 targets" in found["noise ceiling"]
+    assert "from repeats, at 16 of 16 targets; " in found["noise ceiling"]
+    assert f"; {found['images'].partition(';')[0]} images; " in found["noise ceiling"]
     made.log(subject=3)
     assert main(["data", "check", "nsd", str(tmp_path), "--subject", "2"]) == 2
     assert "another subject's" in capsys.readouterr().err

@@ -313,6 +313,11 @@ class TestCeilings:
             assert np.isnan(ceiling.r).sum() == ceiling.unknown
             assert ((ceiling.r >= 0) | np.isnan(ceiling.r)).all()
 
+    def test_it_says_of_how_many_images_it_is(self) -> None:
+        made, _ = noisy(12, np.arange(12) % 3 + 1, [1.0])
+        assert noise_ceiling(made).images == noise_ceiling(made.average_repeats()).images == 12
+        assert split_half(made, splits=2).images == 8  # four are shown once
+
     @pytest.mark.parametrize("repeats", [3, np.arange(37) % 3 + 1], ids=["3", "unequal"])
     def test_what_does_not_vary_has_no_ceiling(self, repeats: Any) -> None:
         """In float64, of which means are rounded: what is left of a constant then looks like a signal."""

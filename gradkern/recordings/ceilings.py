@@ -13,12 +13,14 @@ from gradkern.recordings.recording import Recording
 class Ceiling:
     """The highest Pearson correlation r [v] with responses, in the mean; NaN where none is known.
 
-    `formula` says how it was found, `repeats` how many presentations a row is the mean of, `unknown` counts the NaN.
+    `formula` says how it was found, `repeats` how many presentations a row is the mean of, `images` how many images
+    there are, `unknown` counts the NaN.
     """
 
     r: NDArray[np.float64]
     formula: str
     repeats: str
+    images: int
 
     @property
     def r2(self) -> NDArray[np.float64]:
@@ -44,7 +46,8 @@ def noise_ceiling(recording: Recording) -> Ceiling:
     squared = np.asarray(recording.ncsnr, dtype=np.float64) ** 2
     with np.errstate(divide="ignore"):
         r = 1 / np.sqrt(1 + np.mean(1 / recording.repeats) / squared)  # so that no signal has 0, and no noise 1
-    return Ceiling(r, "r^2 = ncsnr^2 / (ncsnr^2 + mean(1 / repeats))", _counts(recording.repeats))
+    formula = "r^2 = ncsnr^2 / (ncsnr^2 + mean(1 / repeats))"
+    return Ceiling(r, formula, _counts(recording.repeats), len(np.unique(recording.image_ids)))
 
 
 def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
@@ -103,7 +106,7 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     with np.errstate(invalid="ignore"):
         r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
     repeated = counts[counts > 1]
-    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated))
+    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated), len(repeated))
 
 
 def _repeated(op: str, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -76,9 +76,9 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
 def _words(ceiling: Ceiling, which: str) -> str:
     known = ceiling.r[~np.isnan(ceiling.r)]
     if not len(known):
-        return f"unknown at all {len(ceiling.r)} targets ({ceiling.formula})"
+        return f"unknown at all {len(ceiling.r)} targets; {ceiling.images} images ({ceiling.formula})"
     low, middle, high = np.quantile(known, [0.05, 0.5, 0.95])
     return (
         f"r = {middle:.2f} in the median, 5 % to 95 %: {low:.2f} to {high:.2f}, {which}; "
-        f"unknown at {ceiling.unknown} targets ({ceiling.formula})"
+        f"{ceiling.images} images; unknown at {ceiling.unknown} targets ({ceiling.formula})"
     )
