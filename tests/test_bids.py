@@ -74,13 +74,21 @@ def test_hemispheres_are_found_as_pairs(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_more_than_one_is_named(tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"sub-08_\[ses-\*_\]task-images_.*events.tsv is missing"):
+    there = "which has events of the subjects 07 and the tasks images, rest"
+    with pytest.raises(
+        FileNotFoundError, match=rf"sub-08_\[ses-\*_\]task-images_.*events.tsv is missing in .*, {there}"
+    ):
         load_bids(tmp_path, "08", "images", "stim_file", space=SPACE)
     with pytest.raises(FileNotFoundError, match=r"_space-T1w_.*desc-preproc_bold.nii.gz"):
         load_bids(tmp_path, "07", "images", "stim_file", space="T1w")
     done = tmp_path / "derivatives/fmriprep/sub-07/ses-late/func"
     start = done / f"sub-07_ses-late_task-images_run-2_space-{SPACE}_res-2"
-    Path(f"{start}_desc-preproc_bold.json").write_text(json.dumps({"StartTime": 0.0}))
+    sidecar = Path(f"{start}_desc-preproc_bold.json")
+    for text in ("{", "[]", json.dumps({"StartTime": None})):
+        sidecar.write_text(text)
+        with pytest.raises(ValueError, match=r"load_bids: .*bold.json must be JSON with a number as StartTime"):
+            load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
+    sidecar.write_text(json.dumps({"StartTime": 0.0}))
     with pytest.raises(ValueError, match=r"must have one StartTime, got \[0.0, 0.9\]"):
         load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
     twice = done / f"sub-07_ses-late_task-images_run-2_space-{SPACE}_res-1_desc-preproc_bold.nii.gz"

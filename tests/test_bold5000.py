@@ -92,7 +92,7 @@ def test_regions(made: Made, home: str) -> None:
     assert found.targets["RHRSC"].tolist() == [False, False, True]
     assert found.roi("RHLOC").labels == ("0-3-1",)
     put(made.folder / home / "sub-CSI4_mask-RHOPA.nii.gz", np.ones((9, 9, 9), np.uint8))
-    with pytest.raises(ValueError, match=r"mask-RHOPA.nii.gz must be a volume on the grid of the targets, got \[9, 9"):
+    with pytest.raises(ValueError, match=r"mask-RHOPA.nii.gz must be \[3, 4, 2\] as the responses are, got \[9, 9"):
         load_bold5000(made.folder, 4)
 
 
@@ -104,6 +104,12 @@ def test_images_are_found_by_name(made: Made) -> None:
     found = load_bold5000(made.folder, 4)
     for name, number in zip(made.names, found.image_ids, strict=True):
         assert abs(int(found.images[int(number)][0, 0, 0]) - 60 * NAMES.index(name)) < 3
+    Image.new("RGB", (4, 4)).save(home / "COCO" / NAMES[3])
+    with pytest.raises(
+        ValueError, match=r"load_bold5000: bakery2.jpg must lie in one folder of .*, got COCO and Scene"
+    ):
+        load_bold5000(made.folder, 4)
+    (home / "COCO" / NAMES[3]).unlink()
     (home / "Scene" / NAMES[3]).unlink()
     with pytest.raises(FileNotFoundError, match=r"bakery2.jpg is missing in .*bold5000.org"):
         load_bold5000(made.folder, 4)
@@ -130,6 +136,10 @@ TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
     "cut gzip": (
         lambda made: made.file(3).write_bytes(made.file(3).read_bytes()[:-20]),
         "ses-03.nii.gz cannot be read.*cut short",
+    ),
+    "a region on a larger grid": (
+        lambda made: put(made.folder / "sub-CSI4/sub-CSI4_mask-LHPPA.nii.gz", np.ones((9, 9, 9), np.uint8)),
+        r"LHPPA.nii.gz must be \[3, 4, 2\] as the responses are, got \[9, 9, 9\]",
     ),
     "a volume for a series": (
         lambda made: put(made.file(2), np.ones(GRID, np.float32)),

@@ -1,6 +1,7 @@
 """`gradkern data check`: what is printed of a recording."""
 
 import inspect
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from gradkern.recordings.nsd import load_nsd
+from gradkern.recordings.saved import save_recording
 from gradkern.study.check import KINDS
 from gradkern.study.cli import main
 from tests import test_bids, test_bold5000, test_glmsingle, test_laion_fmri, test_nsd_spaces
@@ -31,7 +34,8 @@ def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["rois"] == "2, early to ventral"
     (tmp_path / BETAS.format("fsaverage") / "lh.ncsnr.mgh").unlink()
     found = dict(printed(capsys, "nsd", str(tmp_path), "--subject", "2"))
-    assert "from repeats, at 16 of 16 targets" in found["noise ceiling"]
+    assert "from repeats, at 16 of 16 targets; " in found["noise ceiling"]
+    assert f"; {found['images'].partition(';')[0]} images; " in found["noise ceiling"]
     made.log(subject=3)
     assert main(["data", "check", "nsd", str(tmp_path), "--subject", "2"]) == 2
     assert "another subject's" in capsys.readouterr().err
@@ -125,6 +129,18 @@ class TestEveryLayout:
         made.write()
         lines = printed(capsys, "glmsingle", str(tmp_path), "--allow-pickle")
         assert any(name == "odd" and "were they stored as integers, x 300?" in value for name, value in lines)
+
+    def test_a_saved_mean_says_of_how_many(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        made = Made(tmp_path)
+        ids = np.arange(2 * 750) // 3
+        brain = load_nsd(made.folder, 2)
+        brain = replace(brain, presentations=brain.presentations.assign(image=ids), images=None)
+        save_recording(brain.average_repeats(), tmp_path / "mean.h5")
+        found = dict(printed(capsys, "saved", str(tmp_path / "mean.h5")))
+        assert "of the mean over 3 of them" in found["noise ceiling"]
+        save_recording(replace(brain, ncsnr=None).average_repeats(), tmp_path / "unknown.h5")
+        found = dict(printed(capsys, "saved", str(tmp_path / "unknown.h5")))
+        assert found["noise ceiling"] == "not known: repeats were averaged, and the recording has no ncsnr"
 
     def test_options_of_other_readers_are_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for words, message in (

@@ -86,7 +86,10 @@ def test_ceilings_are_of_the_rows_that_are_scored() -> None:
     averaged = held_out_scores({"x": features()}, brain.average_repeats())
     assert averaged.noise_ceiling.isnull().all()
     assert "not known" in averaged.attrs["ceiling"]
-    assert ceiling_of(recording(ncsnr=np.ones(V))).r.tolist() == [np.sqrt(0.5)] * V
+    np.testing.assert_allclose(ceiling_of(recording(ncsnr=np.ones(V))).r, np.sqrt(0.5))
+    silent = held_out_scores({"x": features()}, recording(ncsnr=np.array([1, 1, 0, np.nan])))
+    assert silent.noise_ceiling.values[2] == 0
+    assert silent.r_normalised.isnull().values.tolist() == [[False, False, True, True]]
 
 
 @pytest.mark.parametrize("by", ["image", "concept", "session", "published", "zero-shot"])

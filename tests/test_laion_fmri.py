@@ -163,7 +163,27 @@ TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
     ),
     "a ceiling of another grid": (
         lambda m: m.put(f"{START}desc-Noiseceiling12rep_statmap.nii.gz", np.zeros((2, 2, 2), np.float32)),
-        r"must be a volume on the grid of the betas, got \[2, 2, 2\]",
+        r"must be .* as the betas are, got \[2, 2, 2\]",
+    ),
+    "a region on a larger grid": (
+        lambda m: m.put(
+            "derivatives/rois/sub-03/early/sub-03_space-T1w_res-1pt8_label-V1_mask.nii.gz", np.ones((9, 9, 9), np.uint8)
+        ),
+        r"label-V1_mask.nii.gz must be .* as the responses are, got \[9, 9, 9\]",
+    ),
+    "cut stimuli": (
+        lambda m: (
+            m.stimuli(),
+            (path := m.folder / "stimuli/task-images_stimuli.h5").write_bytes(path.read_bytes()[:-100]),
+        ),
+        "task-images_stimuli.h5 cannot be read as HDF5.*cut short",
+    ),
+    "an image listed twice": (
+        lambda m: (
+            m.stimuli(),
+            (path := m.folder / "stimuli/task-images_metadata.csv").write_text(path.read_text() + f"{NAMES[0]},,,,\n"),
+        ),
+        "must name each image once, in 'image_name', got 'shared_12rep_LAION_cluster_0_i0.jpg' again",
     ),
 }
 

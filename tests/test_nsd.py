@@ -209,6 +209,25 @@ def reversed_axes(made: Made) -> None:
         file["betas"] = np.ones((*GRID, TRIALS), np.int16)
 
 
+def swapped_axes(made: Made) -> None:
+    for number in (1, 2):
+        with h5py.File(made.folder / BETAS.format("func1pt8mm") / f"betas_session{number:02d}.hdf5", "w") as file:
+            file["betas"] = np.ones((TRIALS, *GRID), np.int16)
+
+
+def cut_hdf5(name: str, values: Callable[[Made], dict[str, Any]]) -> Callable[[Made], None]:
+    def plant(made: Made) -> None:
+        path = made.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w", userblock_size=512) as file:
+            for key, each in values(made).items():
+                file[key] = np.asarray(each)
+        head = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" if name == DESIGN else b""
+        path.write_bytes(head + path.read_bytes()[len(head) : -100])
+
+    return plant
+
+
 def bad_log(made: Made) -> None:
     made.log(subject=3)
 
@@ -216,6 +235,11 @@ def bad_log(made: Made) -> None:
 def short_log(made: Made) -> None:
     made.log()
     (made.folder / LOG).write_text("\n".join((made.folder / LOG).read_text().splitlines()[:-10]))
+
+
+def empty_log(made: Made) -> None:
+    made.log()
+    (made.folder / LOG).write_text("")
 
 
 def corrupt_gzip(made: Made) -> None:
@@ -246,7 +270,7 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
     "cut .mgh": (
         cut(f"{SURFACE}/rh.betas_session02.mgh", 20_000),
         "fsaverage",
-        "rh.betas_session02.mgh is cut short: 20000 bytes, 24284 expected",
+        r"rh.betas_session02.mgh is cut short: 20000 bytes, 24284 expected of shape \[8, 1, 1, 750\]",
     ),
     "a session of another length": (
         rewrite(f"{SURFACE}/lh.betas_session01.mgh", lambda made: np.ones((V, 1, 1, 700))),
@@ -277,7 +301,34 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
     "noise of another space": (
         rewrite(f"{VOLUME}/ncsnr.nii.gz", lambda made: np.ones((9, 9, 9), np.float32)),
         "func1pt8mm",
-        "ncsnr.nii.gz must hold 24 values, got 729",
+        r"ncsnr.nii.gz must be \[2, 3, 4\] as the responses are, got \[9, 9, 9\]",
+    ),
+    "all axes but that of the trials reversed": (
+        swapped_axes,
+        "func1pt8mm",
+        r"must be \[4, 3, 2\] as the responses are, got \[2, 3, 4\]",
+    ),
+    "labels that are not labels": (
+        rewrite("nsddata/freesurfer/fsaverage/label/lh.streams.mgz", lambda made: np.full((V, 1, 1), 0.5)),
+        "fsaverage",
+        "lh.streams.mgz must hold whole numbers, got 0.5",
+    ),
+    "cut design of version 7.3": (
+        cut_hdf5(DESIGN, lambda made: made.design()),
+        "fsaverage",
+        "nsd_expdesign.mat cannot be read as HDF5.*cut short",
+    ),
+    "cut stimuli": (
+        cut_hdf5(
+            "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", lambda made: {"imgBrick": np.zeros((99, 9, 9, 3), np.uint8)}
+        ),
+        "fsaverage",
+        "nsd_stimuli.hdf5 cannot be read as HDF5.*cut short",
+    ),
+    "an empty log": (
+        empty_log,
+        "fsaverage",
+        "responses.tsv cannot be read as a table: No columns",
     ),
     "labels without names": (
         lambda made: (
@@ -295,7 +346,7 @@ def test_traps_yield_no_recording(made: Made, trap: str) -> None:
     plant(made)
     with pytest.raises(ValueError, match=message) as caught:
         load_nsd(made.folder, 2, space=space, atlas="streams")
-    assert str(caught.value).startswith("load_nsd: ")
+    assert str(caught.value).startswith(("load_nsd: ", "HDF5Images: "))
 
 
 @pytest.mark.parametrize(

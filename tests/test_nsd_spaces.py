@@ -250,7 +250,5 @@ class TestTimeSeries:
         with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz or .* is missing"):
             load_nsd_timeseries(made.folder, 3)
         put(made.folder, "nsddata/ppdata/subj02/func1pt8mm/roi/other.nii.gz", np.ones((1, 1, 1), np.int32))
-        with pytest.raises(
-            ValueError, match=r"other.nii.gz must be a volume on the grid of the time series, got \[1, 1, 1"
-        ):
+        with pytest.raises(ValueError, match=r"other.nii.gz must be \[2, 3, 4\] as the responses are, got \[1, 1, 1"):
             load_nsd_timeseries(made.folder, 2, atlas="other")

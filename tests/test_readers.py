@@ -80,6 +80,20 @@ def test_things_fmri(things: ThingsFMRI) -> None:
     assert estimate_ncsnr(found).shape == (6,)
 
 
+def test_images_of_things_fmri_are_found_by_concept(things: ThingsFMRI, tmp_path: Path) -> None:
+    for number, row in things.trials.iterrows():
+        (tmp_path / "images" / row["concept"]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number).save(tmp_path / "images" / row["concept"] / row["stimulus"])
+    found = load_things_fmri(things.folder, 2, images=tmp_path / "images")
+    last = {row["stimulus"]: number for number, row in things.trials.iterrows()}
+    for number in (0, 20, 33):
+        shown = things.trials["stimulus"][number]
+        assert abs(int(found.images[found.image_ids[number]].mean()) - last[shown]) <= 1  # .jpg
+    (tmp_path / "images/thing7/thing7_01b.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"load_things_fmri: thing7/thing7_01b.jpg is missing in .*osf"):
+        load_things_fmri(things.folder, 2, images=tmp_path / "images")
+
+
 def changed(**tables: Callable[[ThingsFMRI], Any]) -> Callable[[ThingsFMRI], None]:
     def plant(things: ThingsFMRI) -> None:
         for name, change in tables.items():
@@ -101,6 +115,10 @@ TRAPS: dict[str, tuple[Callable[[ThingsFMRI], None], str]] = {
     "fractions for percent": (
         changed(voxels=lambda t: t.voxels.assign(nc_singletrial=[0, 10, 20, 50, 80, 120])),
         "nc_singletrial must be percent, 0 to 100, got 0 to 120",
+    ),
+    "an empty table": (
+        lambda t: (t.folder / f"{t.start}VoxelMetadata.csv").write_text("") and None,
+        "VoxelMetadata.csv cannot be read as a table: No columns",
     ),
     "no table": (
         lambda t: (t.folder / f"{t.start}ResponseData.h5").write_bytes(b"no") and None,
@@ -229,3 +247,12 @@ def test_an_eeg_file_of_something_else_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "sub-04/preprocessed_eeg_training.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"must hold a dict of .* got ndarray"):
         load_things_eeg2(tmp_path, 4, allow_pickle=True)
+
+
+def test_a_cut_pickle_is_named(tmp_path: Path) -> None:
+    eeg(tmp_path)
+    path = tmp_path / "sub-04/preprocessed_eeg_training.npy"
+    for content in (path.read_bytes()[:-50], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"load_things_eeg2: .*training.npy cannot be read: .*cut short"):
+            load_things_eeg2(tmp_path, 4, allow_pickle=True)

@@ -52,6 +52,17 @@ ERRORS = [
     ({"targets": LABELS[:3]}, "targets must be 5 different labels, got 2"),
     ({"targets": pd.DataFrame({"name": range(V)})}, "targets must be 5 different labels, got no column 'label'"),
     ({"ncsnr": np.zeros(3)}, r"ncsnr must be \[5\], got \[3\]"),
+    ({"ncsnr": np.full(V, -0.5)}, "ncsnr must not be negative, got -0.5"),
+    ({"presentations": ROWS.assign(repeats=0)}, "'repeats' of presentations must be at least 1, got 0"),
+    ({"image_names": tuple("abcdefg")}, "images must be those of image_names, in their order: 7, got 6"),
+    (
+        {"responses": np.zeros((0, V)), "presentations": ROWS[:0]},
+        r"responses must have presentations and targets, got \[0, 5\]",
+    ),
+    (
+        {"responses": np.zeros((N, 0)), "targets": pd.DataFrame({"label": []}), "ncsnr": None},
+        r"responses must have presentations and targets, got \[12, 0\]",
+    ),
 ]
 
 
@@ -103,6 +114,36 @@ class TestLazy:
         start = data.draw(st.integers(0, expected.shape[1]))
         stop = data.draw(st.integers(start, expected.shape[1]))
         np.testing.assert_allclose(made.responses[:, start:stop], expected[:, start:stop], atol=1e-6)
+
+    def test_what_is_read_does_not_change_what_is_stored(self) -> None:
+        values, noise = np.ones((N, V), np.float32), np.ones(V)
+        rows, targets = ROWS.copy(), recording().targets.copy()
+        made = recording(responses=values, ncsnr=noise, presentations=rows, targets=targets)
+        copy = np.array(made.responses)
+        copy[:] = 7
+        with pytest.raises(ValueError, match="read-only"):
+            made.responses[:, :2][:] = 7
+        with pytest.raises(ValueError, match="read-only"):
+            next(made.blocks())[1][:] = 7
+        rows.loc[:, "image"], targets.loc[:, "roi"], noise[:] = 5, "none", 7
+        np.testing.assert_array_equal(np.asarray(made.responses), 1)
+        assert made.ncsnr is not None
+        np.testing.assert_array_equal(made.ncsnr, 1)
+        assert made.image_ids.tolist() == ROWS["image"].tolist()
+        assert made.targets["roi"].iloc[0] == "V1"
+
+    @pytest.mark.parametrize("unknown", [np.nan, None])
+    def test_presentations_of_no_session_cannot_be_z_scored(self, unknown: Any) -> None:
+        rows = ROWS.assign(session=pd.Series([1.0, unknown] * 6))
+        with pytest.raises(ValueError, match="standardise must know every 'session', got none for 6 presentations"):
+            recording(presentations=rows).standardise()
+
+    def test_bytes_in_the_other_order_are_turned(self) -> None:
+        values = np.random.default_rng(0).standard_normal((N, V))
+        made = recording(responses=values.astype(">f8"))
+        assert made.responses.dtype.isnative
+        assert made.responses[:, 1:3].dtype.isnative
+        np.testing.assert_array_equal(np.asarray(made.responses), values)
 
     def test_hemispheres_lie_side_by_side(self) -> None:
         left, right = np.arange(6.0).reshape(2, 3), 10 + np.arange(4.0).reshape(2, 2)
@@ -271,6 +312,26 @@ class TestCeilings:
             assert 0.3 < ceiling.unknown / 400 < 0.7
             assert np.isnan(ceiling.r).sum() == ceiling.unknown
             assert ((ceiling.r >= 0) | np.isnan(ceiling.r)).all()
+
+    def test_it_says_of_how_many_images_it_is(self) -> None:
+        made, _ = noisy(12, np.arange(12) % 3 + 1, [1.0])
+        assert noise_ceiling(made).images == noise_ceiling(made.average_repeats()).images == 12
+        assert split_half(made, splits=2).images == 8  # four are shown once
+
+    @pytest.mark.parametrize("repeats", [3, np.arange(37) % 3 + 1], ids=["3", "unequal"])
+    def test_what_does_not_vary_has_no_ceiling(self, repeats: Any) -> None:
+        """In float64, of which means are rounded: what is left of a constant then looks like a signal."""
+        made, _ = noisy(37, repeats, [1.0] * 50)
+        constants = np.random.default_rng(0).standard_normal(50)
+        flat = replace(made, responses=np.tile(constants, (len(made.image_ids), 1)))
+        assert np.isnan(estimate_ncsnr(flat)).all()
+        assert np.isnan(split_half(flat, splits=3).r).all()
+
+    def test_without_noise_the_ceiling_is_one_and_without_signal_zero(self) -> None:
+        made, signal = noisy(37, 2, [1.0, 1.0])
+        clean = replace(made, responses=np.round(signal)[made.image_ids])
+        np.testing.assert_allclose(noise_ceiling(replace(clean, ncsnr=estimate_ncsnr(clean))).r, 1)
+        np.testing.assert_array_equal(noise_ceiling(replace(made, ncsnr=np.array([np.inf, 0.0]))).r, [1, 0])
 
     def test_a_split_of_two_presentations_is_their_correlation(self) -> None:
         made, _ = noisy(50, 2, [1.0, 0.5])

@@ -73,6 +73,15 @@ class TestFiles:
                 FileRows([part])
         assert isinstance(as_responses(whole), FileRows)
 
+    def test_what_was_changed_in_memory_alone_is_not_looked_for_in_the_file(self, tmp_path: Path) -> None:
+        written(tmp_path / "a", noise(20, 30))
+        private = np.memmap(tmp_path / "a", np.float32, "c", 0, (20, 30))
+        private *= 2
+        np.testing.assert_array_equal(as_responses(private)[:, :5], 2 * noise(20, 30)[:, :5])
+        shared = np.memmap(tmp_path / "a", np.float32, "r+", 0, (20, 30))
+        shared *= 3  # which the file has too
+        np.testing.assert_array_equal(as_responses(shared)[:, :5], 3 * noise(20, 30)[:, :5])
+
     def test_files_must_be_alike(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="FileRows: maps must be alike"):
             FileRows([written(tmp_path / "a", noise(4, 3)), written(tmp_path / "b", noise(4, 5))])
@@ -88,6 +97,14 @@ class TestFiles:
             assert isinstance(as_responses(file["chunked"]), Whole)
             for name in file:
                 np.testing.assert_array_equal(as_responses(file[name])[:, 3:9], values[:, 3:9])
+
+    @pytest.mark.parametrize("of", [FileRows, lambda maps: FileColumns(maps[0])])
+    def test_a_file_that_took_its_place_is_not_read(self, tmp_path: Path, of: Any) -> None:
+        responses = of([written(tmp_path / "a", noise(100, 100))])
+        written(tmp_path / "b", 2 * noise(100, 100))
+        (tmp_path / "b").replace(tmp_path / "a")
+        with pytest.raises(OSError, match=r"a was replaced while it was open: 40000 bytes before, 40000 now; load it"):
+            responses[:, 90:]
 
     @pytest.mark.parametrize("of", [FileRows, lambda maps: FileColumns(maps[0])])
     def test_a_file_cut_while_it_is_open(self, tmp_path: Path, of: Any) -> None:
@@ -173,6 +190,16 @@ class TestSaved:
         save_recording(known(), tmp_path / "brain.h5", overwrite=True)
         with pytest.raises(FileNotFoundError, match="save_recording: path must lie in a folder that exists"):
             save_recording(known(), tmp_path / "none" / "brain.h5")
+
+    def test_a_recording_can_be_saved_over_the_file_it_is_read_from(self, tmp_path: Path) -> None:
+        path = tmp_path / "r.h5"
+        save_recording(known(), path)
+        old = load_recording(path)
+        expected = np.asarray(old.standardise().responses)
+        save_recording(old.standardise(), path, overwrite=True)
+        np.testing.assert_array_equal(np.asarray(load_recording(path).responses), expected)
+        with pytest.raises(OSError, match="was replaced while it was open"):
+            np.asarray(old.responses)
 
     def test_bad_files_are_named(self, tmp_path: Path) -> None:
         path = tmp_path / "brain.h5"

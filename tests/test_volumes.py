@@ -238,6 +238,8 @@ class TestBold:
             load_bold([run], "picture", mask=mask, subject="s")
         with pytest.raises(ValueError, match="got 4 outside and none inside"):
             load_bold([run], "stim_file", mask=mask, subject="s", delay=100)
+        with pytest.raises(ValueError, match="says that a volume takes 0 s; give repetition_time"):
+            load_bold([run], "stim_file", mask=mask, subject="s", repetition_time=0)
         with pytest.raises(ValueError, match="runs must be given, and a session for each, got 1 runs"):
             load_bold([run], "stim_file", mask=mask, subject="s", sessions=[1, 2])
         with pytest.raises(ValueError, match="mask must be given for volumes"):
@@ -245,6 +247,28 @@ class TestBold:
         run[1].write_text("onset\tstim_file\nlater\ta.png\n")
         with pytest.raises(ValueError, match="must be numbers, in s"):
             load_bold([run], "stim_file", mask=mask, subject="s")
+        run[1].write_text("onset\tstim_file\n")
+        with pytest.raises(ValueError, match=r"run_events.tsv must have a row for every event, got only column names"):
+            load_bold([run], "stim_file", mask=mask, subject="s")
+        run[1].write_text("")
+        with pytest.raises(ValueError, match=r"load_bold: .*run_events.tsv cannot be read as a table: No columns"):
+            load_bold([run], "stim_file", mask=mask, subject="s")
+
+    def test_files_of_one_name_in_several_folders_keep_their_hashes(self, tmp_path: Path, mask: Path) -> None:
+        for session in ("one", "two"):
+            (tmp_path / session).mkdir()
+        runs = [self.make(tmp_path / session) for session in ("one", "two")]
+        found = load_bold(runs, "stim_file", mask=mask, subject="s")
+        names = {f"{session}/{name}" for session in ("one", "two") for name in ("run.nii.gz", "run_events.tsv")}
+        assert set(found.provenance["files"]) == names
+
+    def test_numbers_beside_empty_cells_are_numbers(self, tmp_path: Path, mask: Path) -> None:
+        """Which pandas reads as floats: as words, "10.0" would come before "2.0"."""
+        run = self.make(tmp_path)
+        run[1].write_text("onset\tnumber\n2\t10\n9.5\tn/a\n20\t2\n31\t10\n")
+        found = load_bold([run], "number", mask=mask, subject="s")
+        assert found.image_ids.tolist() == [10, 2, 10]
+        assert found.image_names is None
 
 
 class TestSurfaces:
@@ -301,6 +325,16 @@ class TestSurfaces:
         runs = [(pair, self.table(tmp_path)), ((pair[0], fewer), self.table(tmp_path))]
         with pytest.raises(ValueError, match="must have 7 targets as run 1 has, got 6"):
             load_bold(runs, "stim_file", subject="s")
+
+    def test_a_medial_wall_of_nan_is_left_out(self, tmp_path: Path) -> None:
+        left, right = self.series(0, 4), self.series(1, 3)
+        left[:, 2] = np.nan
+        pair = (self.gifti(tmp_path / "l.func.gii", left), self.gifti(tmp_path / "r.func.gii", right))
+        found = load_bold([(pair, self.table(tmp_path))], "stim_file", subject="s")
+        kept = np.delete(np.concatenate([left, right], 1), 2, axis=1)
+        np.testing.assert_allclose(np.asarray(found.responses), self.expected(kept), atol=1e-4)
+        assert found.labels == ("left.0", "left.1", "left.3", "right.0", "right.1", "right.2")
+        assert [each.count for each in found.excluded] == [1]
 
     def test_grayordinates_of_cifti(self, tmp_path: Path) -> None:
         from nibabel import cifti2

@@ -74,7 +74,7 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     -------
     Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
         highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
-        noise_ceiling and its square. Of pairs, "feature" has coordinates "kind" and "layer"; of targets all columns of
+        noise_ceiling and its square, NaN where that is 0. Of pairs, "feature" has coordinates "kind" and "layer"; of targets all columns of
         their table. `attrs` hold the provenance.
 
     Raises
@@ -112,8 +112,9 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
         coords={**named, **_targets(recording), "fold": range(len(splits))},
     )
     result["noise_ceiling"] = ("target", ceiling.r)
-    result["r_normalised"] = result.r.mean("fold", skipna=False) / result.noise_ceiling
-    result["r2_normalised"] = result.r2.mean("fold", skipna=False) / result.noise_ceiling**2
+    reachable = result.noise_ceiling.where(result.noise_ceiling > 0)
+    result["r_normalised"] = result.r.mean("fold", skipna=False) / reachable
+    result["r2_normalised"] = result.r2.mean("fold", skipna=False) / reachable**2
     result.attrs = _provenance(recording, how, splits, ceiling, odd)
     return result
 
@@ -125,7 +126,8 @@ def ceiling_of(recording: Recording) -> Ceiling:
     if (recording.repeats == 1).all() and len(np.unique(recording.image_ids)) < len(recording.image_ids):
         return noise_ceiling(replace(recording, ncsnr=estimate_ncsnr(recording)))
     unknown = np.full(len(recording.targets), np.nan)
-    return Ceiling(unknown, "not known: neither ncsnr nor single presentations of an image shown twice", "not known")
+    why = "not known: neither ncsnr nor single presentations of an image shown twice"
+    return Ceiling(unknown, why, "not known", len(np.unique(recording.image_ids)))
 
 
 def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -169,7 +171,7 @@ def _provenance(
         "units": recording.units,
         "space": recording.space,
         "presentations": len(recording.presentations),
-        "images": len(np.unique(recording.image_ids)),
+        "images": ceiling.images,
         "repeats": ceiling.repeats,
         "ceiling": f"{ceiling.formula}; unknown at {ceiling.unknown} of {len(ceiling.r)} targets",
         "held_out": asdict(how),

@@ -145,7 +145,10 @@ def _eeg(op: str, path: Path, allow_pickle: bool) -> tuple[NDArray[Any], list[st
             f"{op}: {path} is a pickle, which can run any code when it is read; say allow_pickle=True if you trust "
             "where it is from"
         )
-    found = np.load(path, allow_pickle=True)
+    try:
+        found = np.load(path, allow_pickle=True)
+    except Exception as error:
+        raise ValueError(f"{op}: {path} cannot be read: {error} (is it cut short?)") from error
     content = found.item() if getattr(found, "shape", None) == () else found  # some are bare pickles of the dict
     wanted = ("preprocessed_eeg_data", "ch_names", "times")
     if not isinstance(content, dict) or any(name not in content for name in wanted):

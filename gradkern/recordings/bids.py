@@ -11,6 +11,7 @@ from gradkern.recordings.volumes import load_bold
 
 _SOURCE = "the data set (events) or a run of fMRIPrep or DeepPrep (derivatives)"
 _MASKS = (("_desc-preproc_bold.nii.gz", "_desc-brain_mask.nii.gz"), ("_preproc.nii.gz", "_brainmask.nii.gz"))
+_LABELS = re.compile(r"sub-([^_]+)_.*?task-([^_]+)_")
 _SESSION = re.compile(r"_ses-([^_]+)_")
 
 
@@ -52,10 +53,13 @@ def load_bids(
     data = Folder(op, folder, _SOURCE)
     events = sorted((data.root / f"sub-{subject}").glob(f"**/func/*_task-{task}_*events.tsv"))
     if not events:
-        data.file(f"sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv")
+        raise FileNotFoundError(
+            f"{op}: sub-{subject}/[ses-*/]func/sub-{subject}_[ses-*_]task-{task}_[run-*_]events.tsv is missing in "
+            f"{data.root}, which has {_there(data.root)}; get it from {_SOURCE}"
+        )
     home = data.root / derivatives / f"sub-{subject}"
     found = [_preprocessed(op, home, path, space) for path in events]
-    starts = {_start_time(each) for each in found}
+    starts = {_start_time(op, each) for each in found}
     if len(starts) > 1:
         raise ValueError(f"{op}: runs must have one StartTime, got {sorted(starts)}")
     if mask is None and not isinstance(found[0], tuple) and not found[0].name.endswith(".dtseries.nii"):
@@ -97,15 +101,27 @@ def _preprocessed(op: str, home: Path, events: Path, space: str) -> Path | tuple
     )
 
 
+def _there(root: Path) -> str:
+    """Subjects and tasks of a data set, in words."""
+    names = [match for path in root.glob("sub-*/**/func/*_events.tsv") if (match := _LABELS.match(path.name))]
+    subjects, tasks = (", ".join(sorted({match.group(i) for match in names})) or "none" for i in (1, 2))
+    return f"events of the subjects {subjects} and the tasks {tasks}"
+
+
 def _subject(events: Path) -> Path:
     return next(parent for parent in events.parents if parent.name.startswith("sub-"))
 
 
-def _start_time(found: Path | tuple[Path, Path]) -> float:
+def _start_time(op: str, found: Path | tuple[Path, Path]) -> float:
     """In s; 0 where it is not said, as where slices were not corrected."""
     path = found[0] if isinstance(found, tuple) else found
     sidecar = path.with_name(path.name.partition(".")[0] + ".json")
-    return float(json.loads(sidecar.read_text()).get("StartTime", 0.0)) if sidecar.is_file() else 0.0
+    if not sidecar.is_file():
+        return 0.0
+    try:
+        return float(json.loads(sidecar.read_text()).get("StartTime", 0.0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{op}: {sidecar} must be JSON with a number as StartTime: {error}") from error
 
 
 def _mask(op: str, path: Path) -> Path:

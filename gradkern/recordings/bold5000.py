@@ -89,7 +89,7 @@ def load_bold5000(
     outside = _outside(op, used[0], inside)
     return replace(
         found,
-        targets=in_regions(op, found.targets, regions) if regions else found.targets,
+        targets=in_regions(op, found.targets, regions, inside.shape) if regions else found.targets,
         subject=name,
         space="T1w",
         images=_source(data, found.image_names or ()),
@@ -144,8 +144,13 @@ def _source(data: Folder, names: Sequence[str]) -> FileImages | None:
     """The images by name, if the stimuli are there; they lie in folders of the collections that they are from."""
     if not (home := data.root / _IMAGES).is_dir():
         return None
-    found = {path.name: path for path in home.glob("*/*")}
+    found: dict[str, list[Path]] = {}
+    for path in sorted(home.glob("*/*")):
+        found.setdefault(path.name, []).append(path)
     for name in names:
         if name not in found:
             raise FileNotFoundError(f"{data.op}: {name} is missing in {home}/*; get it from https://bold5000.org")
-    return FileImages([found[name] for name in names])
+        if len(found[name]) > 1:
+            folders = " and ".join(path.parent.name for path in found[name])
+            raise ValueError(f"{data.op}: {name} must lie in one folder of {home}, got {folders}")
+    return FileImages([found[name][0] for name in names])

@@ -13,12 +13,14 @@ from gradkern.recordings.recording import Recording
 class Ceiling:
     """The highest Pearson correlation r [v] with responses, in the mean; NaN where none is known.
 
-    `formula` says how it was found, `repeats` how many presentations a row is the mean of, `unknown` counts the NaN.
+    `formula` says how it was found, `repeats` how many presentations a row is the mean of, `images` how many images
+    there are, `unknown` counts the NaN.
     """
 
     r: NDArray[np.float64]
     formula: str
     repeats: str
+    images: int
 
     @property
     def r2(self) -> NDArray[np.float64]:
@@ -42,15 +44,18 @@ def noise_ceiling(recording: Recording) -> Ceiling:
     if recording.ncsnr is None:
         raise ValueError("noise_ceiling: the recording must have ncsnr, got none; estimate_ncsnr finds it from repeats")
     squared = np.asarray(recording.ncsnr, dtype=np.float64) ** 2
-    r = np.sqrt(squared / (squared + np.mean(1 / recording.repeats)))
-    return Ceiling(r, "r^2 = ncsnr^2 / (ncsnr^2 + mean(1 / repeats))", _counts(recording.repeats))
+    with np.errstate(divide="ignore"):
+        r = 1 / np.sqrt(1 + np.mean(1 / recording.repeats) / squared)  # so that no signal has 0, and no noise 1
+    formula = "r^2 = ncsnr^2 / (ncsnr^2 + mean(1 / repeats))"
+    return Ceiling(r, formula, _counts(recording.repeats), len(np.unique(recording.image_ids)))
 
 
 def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
     """Standard deviation of the signal over that of the noise, [v], from repeated images.
 
     The noise variance is that within images, pooled; the signal variance what is left of the variance of all
-    presentations (both ddof 1). NaN where nothing is left, or a response is NaN. After Hebart et al. (2023), eLife 12.
+    presentations (both ddof 1). NaN where nothing is left, nothing varies, or a response is NaN. After Hebart et al.
+    (2023), eLife 12.
 
     Raises
     ------
@@ -66,8 +71,8 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
         values -= values.mean(0)
         total = (values**2).sum(0) / (len(values) - 1)
         means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
-        noise = ((values**2).sum(0) - (counts[:, None] * means**2).sum(0)) / freedom
-        signal = np.where(total > noise, total - noise, np.nan)
+        noise = np.maximum((values**2).sum(0) - (counts[:, None] * means**2).sum(0), 0) / freedom
+        signal = np.where((total > noise) & (np.ptp(block, axis=0) > 0), total - noise, np.nan)
         with np.errstate(divide="ignore"):
             result[columns] = np.sqrt(signal / noise)
     return result
@@ -78,7 +83,7 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     halves of their presentations, in the mean over splits.
 
     Images shown once are left out. An image shown an odd number of times leaves one out of each split, at random.
-    NaN where h is not positive.
+    NaN where h is not positive, or nothing varies.
 
     Raises
     ------
@@ -96,11 +101,12 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
         total = np.zeros(values.shape[1])
         for first, second in halves:
             total += _correlation(first @ values, second @ values)
-        result[columns] = total / splits
+        flat = np.ptp(block[counts[groups] > 1], axis=0) == 0  # of rounding errors r can be 1
+        result[columns] = np.where(flat, np.nan, total / splits)
     with np.errstate(invalid="ignore"):
         r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
     repeated = counts[counts > 1]
-    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated))
+    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated), len(repeated))
 
 
 def _repeated(op: str, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

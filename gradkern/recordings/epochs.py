@@ -104,7 +104,12 @@ def _open(op: str, path: Path) -> Any:
     try:
         return mne.read_epochs(path, proj=False, preload=False, verbose="error")
     except Exception as error:
-        raise ValueError(f"{op}: {path} cannot be read as epochs: {error}") from error
+        why = f"{type(error).__name__} {error}".strip()  # some of mne's say nothing
+        parts = ", ".join(each.name for each in continued(path)) or "none"
+        raise ValueError(
+            f"{op}: {path} cannot be read as epochs: {why} (is it cut short, or one of the files it goes on in? "
+            f"There: {parts})"
+        ) from error
 
 
 def _metadata(op: str, epochs: Any, image: str, where: str) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 _MIB = 2**20
@@ -73,14 +74,34 @@ def read_mat(op: str, path: Path, names: Iterable[str]) -> dict[str, NDArray[Any
     try:
         found = loadmat(path, variable_names=wanted)
     except NotImplementedError:  # version 7.3
-        with h5py.File(path) as file:
-            found = {name: np.asarray(file[name]).T for name in wanted if name in file}
+        try:
+            with h5py.File(path) as file:
+                found = {name: np.asarray(file[name]).T for name in wanted if name in file}
+        except OSError as error:
+            raise ValueError(f"{op}: {path} cannot be read as HDF5: {error} (is it cut short?)") from error
     except Exception as error:
         raise ValueError(f"{op}: {path} cannot be read as a MATLAB file: {error}") from error
     for name in wanted:
         if name not in found:
             raise ValueError(f"{op}: {path} must hold {name!r}, got {sorted(k for k in found if k[0] != '_')}")
     return {name: np.asarray(found[name]) for name in wanted}
+
+
+def read_table(op: str, path: Path, columns: Iterable[str], separator: str = ",") -> pd.DataFrame:
+    """A table of text that has these columns.
+
+    Raises
+    ------
+    ValueError : no such table, or a column is missing
+    """
+    try:
+        table = pd.read_csv(path, sep=separator)
+    except ValueError as error:  # pandas' own are such too
+        raise ValueError(f"{op}: {path} cannot be read as a table: {error}") from error
+    for name in columns:
+        if name not in table:
+            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    return table
 
 
 def map_mgh(op: str, path: Path) -> NDArray[Any]:
@@ -97,10 +118,11 @@ def map_mgh(op: str, path: Path) -> NDArray[Any]:
         shape, dtype, start = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     except Exception as error:
         raise ValueError(f"{op}: {path} cannot be read as an MGH file: {error}") from error
+    shape = tuple(map(int, shape))
     vertices, frames = int(np.prod(shape[:3])), int(np.prod(shape[3:]))
     wanted, found = start + vertices * frames * dtype.itemsize, path.stat().st_size
     if found < wanted:
-        raise ValueError(f"{op}: {path} is cut short: {found} bytes, {wanted} expected of shape {tuple(shape)}")
+        raise ValueError(f"{op}: {path} is cut short: {found} bytes, {wanted} expected of shape {list(shape)}")
     return np.memmap(path, dtype.newbyteorder(">"), "r", start, (frames, vertices))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import Folder, read_volume
+from gradkern.recordings.files import Folder, read_table, read_volume
 from gradkern.recordings.nifti import in_regions, open_volumes
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.series import voxel_table, voxels
@@ -35,10 +35,13 @@ class EncodedImages:
     def __init__(self, op: str, path: Path, name: str = "images") -> None:
         import h5py
 
-        with h5py.File(path) as file:
-            if name not in file or file[name].ndim != 1:
-                raise ValueError(f"{op}: {path} must hold {name!r}, one file's bytes an image, got {sorted(file)}")
-            self.count = len(file[name])
+        try:
+            with h5py.File(path) as file:
+                if name not in file or file[name].ndim != 1:
+                    raise ValueError(f"{op}: {path} must hold {name!r}, one file's bytes an image, got {sorted(file)}")
+                self.count = len(file[name])
+        except OSError as error:
+            raise ValueError(f"{op}: {path} cannot be read as HDF5: {error} (is it cut short?)") from error
         self.path, self.name = path, name
 
     def __len__(self) -> int:
@@ -116,12 +119,12 @@ def load_laion_fmri(
     return replace(
         found,
         presentations=presentations,
-        targets=in_regions(op, found.targets, regions) if regions else found.targets,
+        targets=in_regions(op, found.targets, regions, inside.shape) if regions else found.targets,
         subject=name,
         space="T1w",
         images=images,
         image_names=names,
-        ncsnr=_ncsnr(data, f"{start}desc-Noiseceiling{_REPEATS}rep_statmap.nii.gz", found.targets),
+        ncsnr=_ncsnr(data, f"{start}desc-Noiseceiling{_REPEATS}rep_statmap.nii.gz", found.targets, inside.shape),
         history=(f"TYPED betas of sessions {', '.join(map(str, chosen))}",),
         provenance={
             "dataset": "LAION-fMRI",
@@ -155,10 +158,7 @@ def _fitted(op: str, path: Path) -> tuple[NDArray[np.bool_], pd.DataFrame]:
 
 def _trials(op: str, path: Path) -> pd.DataFrame:
     """A row a volume, in their order."""
-    table = pd.read_csv(path, sep="\t")
-    for name in _COLUMNS:
-        if name not in table:
-            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    table = read_table(op, path, _COLUMNS, "\t")
     if table["beta_index"].tolist() != list(range(len(table))):
         raise ValueError(
             f"{op}: beta_index of {path} must count from 0 in steps of 1, got {table['beta_index'].iloc[0]}..."
@@ -172,9 +172,10 @@ def _trials(op: str, path: Path) -> pd.DataFrame:
 
 def _listed(op: str, path: Path, labels: pd.Series) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """All images by row, and those of the trials."""
-    table = pd.read_csv(path)
-    if "image_name" not in table or not table["image_name"].is_unique:
-        raise ValueError(f"{op}: {path} must name each image once, in 'image_name', got {list(table.columns)}")
+    table = read_table(op, path, ("image_name",))
+    if not table["image_name"].is_unique:
+        twice = table["image_name"][table["image_name"].duplicated()].iloc[0]
+        raise ValueError(f"{op}: {path} must name each image once, in 'image_name', got {twice!r} again")
     ids = pd.Index(table["image_name"]).get_indexer(labels)
     if (ids < 0).any():
         raise ValueError(f"{op}: {path} must list every image shown, got no {labels[ids < 0].iloc[0]!r}")
@@ -192,14 +193,14 @@ def _regions(data: Folder, name: str) -> dict[str, Path]:
     return found
 
 
-def _ncsnr(data: Folder, path: str, targets: pd.DataFrame) -> NDArray[np.float64] | None:
+def _ncsnr(data: Folder, path: str, targets: pd.DataFrame, grid: tuple[int, ...]) -> NDArray[np.float64] | None:
     """From percent of the variance of the mean over 12 presentations."""
     if not data.has(path):
         return None
     values, _ = read_volume(data.op, data.file(path))
     i, j, k = targets[["i", "j", "k"]].to_numpy().T
-    if values.ndim != 3 or any(a <= b for a, b in zip(values.shape, (i.max(), j.max(), k.max()), strict=True)):
-        raise ValueError(f"{data.op}: {path} must be a volume on the grid of the betas, got {list(values.shape)}")
+    if values.shape != grid:
+        raise ValueError(f"{data.op}: {path} must be {list(grid)} as the betas are, got {list(values.shape)}")
     share = values[i, j, k].astype(np.float64) / 100
     if np.nanmax(share) >= 1 or np.nanmin(share) < 0:
         raise ValueError(

@@ -124,22 +124,19 @@ def with_data(responses: Responses) -> NDArray[np.bool_]:
     return found
 
 
-def in_regions(op: str, targets: pd.DataFrame, masks: Mapping[str, Path]) -> pd.DataFrame:
+def in_regions(op: str, targets: pd.DataFrame, masks: Mapping[str, Path], grid: tuple[int, ...]) -> pd.DataFrame:
     """The targets, with a column of bool for every region's mask, and "roi", the first region a voxel is in, or "".
 
     Raises
     ------
-    ValueError : a mask of another grid than the targets' "i", "j", "k" lie in, or one with none of them
+    ValueError : a mask of another grid than that which the targets' "i", "j", "k" lie in
     """
     place = tuple(targets[["i", "j", "k"]].to_numpy().T)
-    least = tuple(int(axis.max()) + 1 for axis in place)
     found = targets.assign(roi="")
-    shapes = set()
     for name, path in masks.items():
         values, _ = read_volume(op, path)
-        shapes.add(values.shape)
-        if len(shapes) > 1 or values.ndim != 3 or any(a < b for a, b in zip(values.shape, least, strict=True)):
-            raise ValueError(f"{op}: {path} must be a volume on the grid of the targets, got {list(values.shape)}")
+        if values.shape != grid:
+            raise ValueError(f"{op}: {path} must be {list(grid)} as the responses are, got {list(values.shape)}")
         found[name] = values[place] != 0
         found.loc[found[name] & (found["roi"] == ""), "roi"] = name
     return found

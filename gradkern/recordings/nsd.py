@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_volume
+from gradkern.recordings.files import Folder, map_mgh, read_ctab, read_mat, read_table, read_volume
 from gradkern.recordings.hdf5 import Trials
 from gradkern.recordings.nifti import open_volumes, volume_shape
 from gradkern.recordings.recording import Excluded, Recording
@@ -123,7 +123,7 @@ def choose_sessions(
         names = {number: _named(parts, patterns, number) for number in range(1, most + 1)}
         found = [number for number, each in names.items() if any(map(data.has, each))]
         if not found:
-            data.file(*names[1])  # says that it is missing
+            data.file(*names[1][:2])  # says that it is missing
         return np.array(found)
     chosen = np.asarray(sessions)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu" or len(set(chosen.tolist())) < len(chosen):
@@ -169,10 +169,7 @@ def read_design(data: Folder, subject: int, sessions: NDArray[np.int64]) -> pd.D
 
 def _check_behaviour(op: str, path: Path, sessions: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
     """The images that the subject saw by the log, against those of the design."""
-    table = pd.read_csv(path, sep="\t")
-    for name in ("SESSION", "73KID"):
-        if name not in table:
-            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    table = read_table(op, path, ("SESSION", "73KID"), "\t")
     logged = table[table["SESSION"].isin(sessions.tolist())]["73KID"].to_numpy() - 1
     if len(logged) != len(ids):
         raise ValueError(f"{op}: {path} lists {len(logged)} trials of these sessions, {len(ids)} expected")
@@ -205,11 +202,11 @@ def _surface(
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
         if atlas is not None:
             label = f"nsddata/freesurfer/{space}/label/"
-            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", vertices.shape)
         tables.append(table)
         noise = f"{parts}/{side}.ncsnr.mgh"
         if data.has(noise):
-            ncsnr.append(_fits(data.op, data.file(noise), len(vertices)))
+            ncsnr.append(_fits(data.op, data.file(noise), vertices.shape))
     both = np.concatenate(ncsnr) if len(ncsnr) == len(_HEMISPHERES) else None
     return Beside(hemispheres), pd.concat(tables), both, np.concatenate(kept), "float32"
 
@@ -231,16 +228,20 @@ def _measured(trials: Any) -> NDArray[np.bool_]:
     return measured
 
 
-def _fits(op: str, path: Path, count: int) -> NDArray[Any]:
-    values = read_volume(op, path)[0].ravel(order="F")
-    if len(values) != count:
-        raise ValueError(f"{op}: {path} must hold {count} values, got {len(values)}")
-    return values
+def _fits(op: str, path: Path, grid: tuple[int, ...]) -> NDArray[Any]:
+    """Values of a volume [x, y, z], x fastest, or of vertices [v], which lie in files of more axes."""
+    values = read_volume(op, path)[0]
+    if values.size != np.prod(grid) or (len(grid) > 1 and values.shape != grid):
+        raise ValueError(f"{op}: {path} must be {list(grid)} as the responses are, got {list(values.shape)}")
+    return values.ravel(order="F")
 
 
-def read_regions(data: Folder, labels: str, names: str, count: int) -> list[str]:
-    """The region of every target; "" where it has none."""
-    numbers = _fits(data.op, data.file(labels), count).astype(int)
+def read_regions(data: Folder, labels: str, names: str, grid: tuple[int, ...]) -> list[str]:
+    """The region of every target, [v] or of a volume, x fastest; "" where it has none."""
+    stored = _fits(data.op, data.file(labels), grid)
+    if (stored != np.round(stored)).any():  # NaN too
+        raise ValueError(f"{data.op}: {labels} must hold whole numbers, got {stored[stored != np.round(stored)][0]:g}")
+    numbers = stored.astype(int)
     known = read_ctab(data.op, data.file(names))
     for number in np.unique(numbers[numbers > 0]).tolist():
         if number not in known:
@@ -287,10 +288,10 @@ def _native_surface(data: Folder, parts: str, subject: int, sessions: NDArray[np
         table = pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
         if atlas is not None:
             label = f"nsddata/freesurfer/subj{subject:02d}/label/"
-            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", len(vertices))
+            table["roi"] = read_regions(data, f"{label}{side}.{atlas}.mgz", f"{label}{atlas}.mgz.ctab", vertices.shape)
         tables.append(table)
         if data.has(noise := f"{parts}/{side}.ncsnr.mgh"):
-            ncsnr.append(_fits(data.op, data.file(noise), len(vertices)))
+            ncsnr.append(_fits(data.op, data.file(noise), vertices.shape))
     both = np.concatenate(ncsnr) if len(ncsnr) == len(_HEMISPHERES) else None
     return Beside(hemispheres), pd.concat(tables), both, np.concatenate(kept), " and ".join(sorted(how))
 
@@ -331,12 +332,12 @@ def _volume(
     if atlas is not None:
         names = f"nsddata/freesurfer/subj{subject:02d}/label/{atlas}.mgz.ctab"
         table["roi"] = read_regions(
-            data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, len(table)
+            data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi/{atlas}.nii.gz", names, (x, y, z)
         )
     noise, ncsnr = f"{parts}/ncsnr.nii.gz", None
     if data.has(noise):
         path = data.file(noise)
-        ncsnr = _fits(data.op, path, len(table))
+        ncsnr = _fits(data.op, path, (x, y, z))
         affine = read_volume(data.op, path)[1]
         table[["x", "y", "z"]] = table[["i", "j", "k"]].to_numpy() @ affine[:3, :3].T + affine[:3, 3]
     responses, how = _in_percent(data, [part for part, _, _ in found])

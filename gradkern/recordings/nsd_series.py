@@ -77,7 +77,7 @@ def load_nsd_timeseries(
         presentations=found.presentations.assign(
             split=np.where(np.isin(found.image_ids, tested), "test", "train"),
         ),
-        targets=found.targets if atlas is None else _with_regions(data, found.targets, (name, space, atlas)),
+        targets=found.targets if atlas is None else _with_regions(data, found.targets, inside, (name, space, atlas)),
         subject=name,
         space=space,
         images=HDF5Images(data.file(stimuli), "imgBrick") if data.has(stimuli) else None,
@@ -144,13 +144,11 @@ def _check_design(op: str, runs: Sequence[Run], design: pd.DataFrame) -> None:
             )
 
 
-def _with_regions(data: Folder, targets: pd.DataFrame, which: tuple[str, str, str]) -> pd.DataFrame:
+def _with_regions(data: Folder, targets: pd.DataFrame, mask: Any, which: tuple[str, str, str]) -> pd.DataFrame:
     name, space, atlas = which
     labels = f"nsddata/ppdata/{name}/{space}/roi/{atlas}.nii.gz"
-    grid = read_volume(data.op, data.file(labels))[0].shape
+    grid = read_volume(data.op, Path(mask))[0].shape
     i, j, k = targets[["i", "j", "k"]].to_numpy().T
-    if len(grid) != 3 or any(int(axis.max()) >= size for axis, size in zip((i, j, k), grid, strict=True)):
-        raise ValueError(f"{data.op}: {labels} must be a volume on the grid of the time series, got {list(grid)}")
-    every = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", int(np.prod(grid)))
+    every = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", grid)
     place: NDArray[np.int64] = np.ravel_multi_index((i, j, k), grid, order="F")
     return targets.assign(roi=[every[at] for at in place.tolist()])

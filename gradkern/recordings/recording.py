@@ -56,7 +56,8 @@ class Recording:
 
     Raises
     ------
-    ValueError : shapes that do not fit together, labels twice, ids that point outside the images, onsets that are words
+    ValueError : shapes that do not fit together, nothing in them, labels twice, ids that point outside the images,
+        names of other images, onsets that are words
     """
 
     responses: Responses
@@ -78,17 +79,32 @@ class Recording:
         shape, dtype = tuple(self.responses.shape), self.responses.dtype
         if len(shape) != 2 or dtype.kind != "f":
             raise ValueError(f"Recording: responses must be float [presentations, targets], got {dtype} {list(shape)}")
+        if not all(shape):
+            raise ValueError(f"Recording: responses must have presentations and targets, got {list(shape)}")
         n, v = shape
         if "label" not in self.targets or len(self.targets) != v or not self.targets["label"].is_unique:
             different = self.targets["label"].nunique() if "label" in self.targets else "no column 'label'"
             raise ValueError(f"Recording: targets must be {v} different labels, got {different}")
         object.__setattr__(self, "targets", self.targets.reset_index(drop=True))
         self._check_presentations(n)
-        if self.ncsnr is not None and np.shape(self.ncsnr) != (v,):
-            raise ValueError(f"Recording: ncsnr must be [{v}], got {list(np.shape(self.ncsnr))}")
+        if self.ncsnr is not None:
+            self._check_ncsnr(v)
         for source in (self.images, self.image_names):
             if source is not None:
                 self.check_images(len(source))
+        if self.images is not None and self.image_names is not None and len(self.images) != len(self.image_names):
+            raise ValueError(
+                f"Recording: images must be those of image_names, in their order: {len(self.image_names)}, "
+                f"got {len(self.images)}"
+            )
+
+    def _check_ncsnr(self, v: int) -> None:
+        ncsnr = np.array(self.ncsnr, dtype=np.float64)  # the caller keeps the array that was given
+        if ncsnr.shape != (v,):
+            raise ValueError(f"Recording: ncsnr must be [{v}], got {list(ncsnr.shape)}")
+        if (ncsnr < 0).any():
+            raise ValueError(f"Recording: ncsnr must not be negative, got {np.nanmin(ncsnr):g}")
+        object.__setattr__(self, "ncsnr", ncsnr)
 
     def _check_presentations(self, n: int) -> None:
         table = self.presentations.reset_index(drop=True)
@@ -100,6 +116,8 @@ class Recording:
         for name in ("image", "repeats"):
             if table[name].dtype.kind not in "iu":
                 raise ValueError(f"Recording: {name!r} of presentations must be whole numbers, got {table[name].dtype}")
+        if (table["repeats"] < 1).any():
+            raise ValueError(f"Recording: 'repeats' of presentations must be at least 1, got {table['repeats'].min()}")
         # before any presentation is left out: what is left out was shown all the same
         if "until_next" not in table and {"onset", "run"} <= set(table) and "time" in self.targets:
             if table["onset"].dtype.kind not in "iuf":
@@ -194,6 +212,10 @@ class Recording:
         sessions = self._column("session", self.presentations)
         if (self.repeats > 1).any():
             raise ValueError("Recording: standardise must come before repeats are averaged")
+        if (unknown := pd.isna(sessions)).any():
+            raise ValueError(
+                f"Recording: standardise must know every 'session', got none for {unknown.sum()} presentations"
+            )
         return replace(
             self,
             responses=Standardised(self.responses, sessions),

@@ -55,21 +55,22 @@ class Responses:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         block: NDArray[Any] = np.asarray(self.columns(slice(0, self.shape[1])), dtype=dtype)
-        return block.copy() if copy else block  # a block of what is in memory is a view of it
+        return block.copy() if copy and not block.flags.writeable else block  # the rest was made for the caller
 
 
 @dataclass(frozen=True)
 class Whole(Responses):
-    """What is stored, as it is."""
+    """What is stored, as it is, in the machine's byte order; blocks share its memory and cannot be written to."""
 
     values: Stored
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.values.shape))
-        object.__setattr__(self, "dtype", np.dtype(self.values.dtype))
+        object.__setattr__(self, "dtype", np.dtype(self.values.dtype).newbyteorder("="))
 
     def columns(self, which: slice) -> NDArray[Any]:
-        block: NDArray[Any] = np.asarray(self.values[:, which])
+        block: NDArray[Any] = np.asarray(self.values[:, which], dtype=self.dtype).view()
+        block.flags.writeable = False
         return block
 
 

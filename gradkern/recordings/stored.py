@@ -28,6 +28,10 @@ class FileRows(Responses):
     Parameters
     ----------
     maps : [n_i, v] each, as `numpy.memmap` made them: not a part or another shape of such a map
+
+    Raises
+    ------
+    OSError : at reading, a file that is no longer the one that was mapped
     """
 
     def __init__(self, maps: Sequence[NDArray[Any]]) -> None:
@@ -37,6 +41,7 @@ class FileRows(Responses):
         if len({(each.shape[1], each.dtype) for each in maps}) != 1:
             raise ValueError(f"FileRows: maps must be alike, got {[(m.shape, str(m.dtype)) for m in maps]}")
         self.maps = tuple(maps)
+        self.known = tuple(_identity(_path(each).stat()) for each in maps)
         self.shape = (sum(len(each) for each in maps), maps[0].shape[1])
         self.dtype = maps[0].dtype.newbyteorder("=")
 
@@ -55,7 +60,7 @@ class FileRows(Responses):
             for first in range(0, len(part), rows)
         ]
         with ExitStack() as stack, ThreadPoolExecutor(_READERS, "gradkern-read") as pool:
-            files = [_open(stack, each, random=True) for each in self.maps]
+            files = [_open(stack, *each, random=True) for each in zip(self.maps, self.known, strict=True)]
             for done in [pool.submit(self._read, files, *job, which.start) for job in jobs]:
                 done.result()
         return result
@@ -90,7 +95,7 @@ class FileColumns(Responses):
         step, size = max(1, _BYTES // flat.itemsize), flat.itemsize
         start = _offset(self.map) + which.start * self.shape[0] * size
         with ExitStack() as stack, ThreadPoolExecutor(_READERS // 4, "gradkern-read") as pool:
-            file = _open(stack, self.map, random=False)
+            file = _open(stack, self.map, self._rows.known[0], random=False)
             pieces = [(file, start + first * size, flat[first : first + step]) for first in range(0, len(flat), step)]
             for done in [pool.submit(_fill, [piece], self.map) for piece in pieces]:
                 done.result()
@@ -101,6 +106,7 @@ def is_whole_map(values: Any) -> bool:
     """Whether values are all of a memory map, so that they lie in its file as they lie in memory."""
     return (
         isinstance(values, np.memmap)
+        and values.mode != "c"  # what is written to such a map is not in the file
         and isinstance(values.base, mmap.mmap)
         and values.ndim == 2
         and bool(values.flags.c_contiguous)
@@ -127,10 +133,22 @@ def _offset(map_: NDArray[Any]) -> int:
     return offset
 
 
-def _open(stack: ExitStack, map_: NDArray[Any], random: bool) -> int:
-    path: Path = map_.filename  # type: ignore[attr-defined]
-    file = os.open(path, os.O_RDONLY)
+def _path(map_: NDArray[Any]) -> Path:
+    return Path(map_.filename)  # type: ignore[attr-defined]
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    """The map keeps a replaced file's inode, so that no other file gets it."""
+    return found.st_ino, found.st_size
+
+
+def _open(stack: ExitStack, map_: NDArray[Any], known: tuple[int, int], random: bool) -> int:
+    file = os.open(_path(map_), os.O_RDONLY)
     stack.callback(os.close, file)
+    number, size = _identity(os.fstat(file))
+    if (number, size) != known:
+        how = "cut short" if number == known[0] and size < known[1] else "replaced"
+        raise OSError(f"{_path(map_)} was {how} while it was open: {known[1]} bytes before, {size} now; load it again")
     if random and hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # or more is read than asked for
     return file
@@ -142,5 +160,5 @@ def _fill(pieces: Iterable[_Piece], map_: NDArray[Any]) -> None:
         while len(view):
             count = os.preadv(file, [view], begin)
             if not count:
-                raise OSError(f"{map_.filename} was cut short while it was open: no byte {begin}")  # type: ignore[attr-defined]
+                raise OSError(f"{_path(map_)} was cut short while it was open: no byte {begin}")
             view, begin = view[count:], begin + count

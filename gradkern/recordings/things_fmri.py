@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import Folder
+from gradkern.recordings.files import Folder, read_table
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.responses import Responses
+from gradkern.recordings.sources import things_images
 
 SUBJECTS = (1, 2, 3)
 _SOURCE = "https://doi.org/10.25452/figshare.plus.c.6161151 (betas_csv)"
@@ -56,13 +56,14 @@ def _only(names: list[str]) -> str:
     return names[0]
 
 
-def load_things_fmri(folder: Any, subject: int) -> Recording:
+def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Recording:
     """Betas of every trial, read when they are needed.
 
     Parameters
     ----------
     folder : holds `betas_csv`
     subject : 1 to 3
+    images : folder of the THINGS images, one folder a concept; by default the recording has names only
 
     Returns
     -------
@@ -80,10 +81,8 @@ def load_things_fmri(folder: Any, subject: int) -> Recording:
     data = Folder(op, folder, _SOURCE)
     start = f"betas_csv/sub-{subject:02d}_"
     responses = Table(op, data.file(f"{start}ResponseData.h5"))
-    voxels = _table(op, data.file(f"{start}VoxelMetadata.csv"), ("voxel_id", *_VOXELS, "nc_singletrial"))
-    trials = _table(
-        op, data.file(f"{start}StimulusMetadata.csv"), ("trial_type", "session", "run", "stimulus", "concept")
-    )
+    voxels = read_table(op, data.file(f"{start}VoxelMetadata.csv"), ("voxel_id", *_VOXELS, "nc_singletrial"))
+    trials = read_table(op, data.file(f"{start}StimulusMetadata.csv"), _TRIALS)
     for name, table, found in (("StimulusMetadata", trials, 0), ("VoxelMetadata", voxels, 1)):
         if len(table) != responses.shape[found]:
             raise ValueError(
@@ -94,6 +93,7 @@ def load_things_fmri(folder: Any, subject: int) -> Recording:
     if unknown:
         raise ValueError(f"{op}: trial_type must be train or test, got {sorted(map(str, unknown))}")
     names, ids = np.unique(trials["stimulus"].astype(str), return_inverse=True)
+    concepts = trials["concept"].astype(str).to_numpy()[np.unique(ids, return_index=True)[1]]
     share = voxels["nc_singletrial"].to_numpy(dtype=np.float64) / 100
     if np.nanmax(share) >= 1 or np.nanmin(share) < 0:
         raise ValueError(
@@ -107,6 +107,7 @@ def load_things_fmri(folder: Any, subject: int) -> Recording:
         subject=f"sub-{subject:02d}",
         units="beta of GLMsingle",
         space="T1w",
+        images=None if images is None else things_images(op, images, names.tolist(), concepts.tolist()),
         image_names=tuple(map(str, names)),
         ncsnr=np.sqrt(share / (1 - share)),
         history=(f"betas of {len(trials)} trials",),
@@ -117,11 +118,3 @@ def load_things_fmri(folder: Any, subject: int) -> Recording:
             "files": data.hashes(),
         },
     )
-
-
-def _table(op: str, path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    for name in columns:
-        if name not in table:
-            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
-    return table

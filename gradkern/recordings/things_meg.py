@@ -15,7 +15,7 @@ import pandas as pd
 from gradkern.recordings.epochs import load_epochs
 from gradkern.recordings.files import Folder
 from gradkern.recordings.recording import Recording
-from gradkern.recordings.sources import FileImages
+from gradkern.recordings.sources import things_images
 
 PARTICIPANTS = (1, 2, 3, 4)
 EPOCHS = "preprocessed_P{}-epo.fif"
@@ -69,7 +69,7 @@ def load_things_meg(folder: Any, participant: int, *, images: Any = None) -> Rec
     rows = found.presentations.assign(
         image=ids, concept=concepts[ids], split=found.presentations["trial_type"].map(_SPLITS)
     )
-    source = None if images is None else _images(op, images, names, concepts)
+    source = None if images is None else things_images(op, images, names, concepts.tolist())
     said = () if "onset" in every.provenance else ("onsets of the optical sensor",)
     return replace(
         found,
@@ -101,10 +101,3 @@ def _concept(op: str, name: str) -> str:
     if found is None:
         raise ValueError(f"{op}: image_path must end as in aardvark_01b.jpg, got {name!r}")
     return found.group(1)
-
-
-def _images(op: str, folder: Any, names: list[str], concepts: np.ndarray) -> FileImages:
-    """Of every name the file of that name in its concept's folder."""
-    data = Folder(op, folder, "https://osf.io/jum2f (the password is on that page)")
-    files = [PurePosixPath(name.replace("\\", "/")).name for name in names]
-    return FileImages([data.file(f"{concept}/{file}") for concept, file in zip(concepts, files, strict=True)])

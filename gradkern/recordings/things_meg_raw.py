@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import Folder, fingerprint
+from gradkern.recordings.files import Folder, fingerprint, read_table
 from gradkern.recordings.making import Making
 from gradkern.recordings.raw_meg import Epoching, epoch_raw, save_epochs
 from gradkern.recordings.things_meg import EPOCHS, PARTICIPANTS, SOURCE
@@ -92,11 +92,9 @@ def epoch_things_meg(
 def _runs(data: Folder, participant: int, sessions: Sequence[int] | None) -> list[_Run]:
     """All that are wanted, by session and run; none is read before all are known to be there."""
     path = data.file(f"sourcedata/sample_attributes_P{participant}.csv")
-    table = pd.read_csv(path)
-    for name in ("trial_type", "session_nr", "run_nr", "image_path"):
-        if name not in table:
-            raise ValueError(f"{_OP}: {path} must have the column {name!r}, got {list(table.columns)}")
-        if name.endswith("_nr") and table[name].dtype.kind not in "iu":
+    table = read_table(_OP, path, ("trial_type", "session_nr", "run_nr", "image_path"))
+    for name in ("session_nr", "run_nr"):
+        if table[name].dtype.kind not in "iu":
             raise ValueError(f"{_OP}: {name!r} in {path} must be whole numbers, got {table[name].dtype}")
     known = table["session_nr"].unique().tolist()
     wanted = known if sessions is None else list(sessions)
@@ -158,7 +156,7 @@ def _raw(run: _Run) -> Any:
 
 def _optical(run: _Run) -> NDArray[np.int64]:
     """Onsets by the optical sensor, as the authors wrote them down."""
-    table = pd.read_csv(run.events, sep="\t")
+    table = read_table(_OP, run.events, (), "\t")
     if "sample" not in table:
         raise ValueError(
             f"{_OP}: {run.events} must have the column 'sample', got {list(table.columns)} (the first version of the "

@@ -1,5 +1,6 @@
 """fMRI files as recordings: a volume a presentation (betas), or a time series sampled some seconds after each onset."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.files import fingerprint
+from gradkern.recordings.files import fingerprint, read_table
 from gradkern.recordings.nifti import open_volumes, with_data
 from gradkern.recordings.recording import Excluded, Recording
 from gradkern.recordings.responses import ChosenTargets, Responses, Stacked, Whole
@@ -152,7 +153,7 @@ def sample_runs(
         targets = found if targets is None else targets
         if series.shape[1] != len(targets):
             raise ValueError(f"{op}: {paths[0]} must have {len(targets)} targets as run 1 has, got {series.shape[1]}")
-        step = repetition_time or header_step
+        step = header_step if repetition_time is None else repetition_time
         if step is None or not _SHORTEST < step < 60:
             raise ValueError(f"{op}: {paths[0]} says that a volume takes {step} s; give repetition_time in s")
         at = (run.presentations["onset"].to_numpy() + delay - start_time) / step
@@ -203,29 +204,38 @@ def _recording(
         image_names=None if names is None else tuple(map(str, names)),
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
         history=history,
-        provenance={"files": {path.name: fingerprint(path) for path in files}},
+        provenance={"files": _hashes(files)},
     )
 
 
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Fingerprints by the paths inside the folder that all are in: names alone may be the same in several sessions."""
+    paths = list(dict.fromkeys(path.absolute() for path in files))
+    home = os.path.commonpath([path.parent for path in paths])
+    return {path.relative_to(home).as_posix(): fingerprint(path) for path in paths}
+
+
 def _events(op: str, path: Path, image: str) -> pd.DataFrame:
-    table = pd.read_csv(path, sep="\t")
-    for name in ("onset", image):
-        if name not in table:
-            raise ValueError(f"{op}: {path} must have the column {name!r}, got {list(table.columns)}")
+    table = read_table(op, path, ("onset", image), "\t")
+    if not len(table):
+        raise ValueError(f"{op}: {path} must have a row for every event, got only column names")
     shown = table[table[image].notna() & (table[image].astype(str) != "n/a")]
     if shown["onset"].dtype.kind not in "iuf" or not np.isfinite(shown["onset"]).all():
         raise ValueError(f"{op}: onsets in {path} must be numbers, in s")
-    return pd.DataFrame({"name": shown[image].to_numpy(), "onset": shown["onset"].to_numpy(dtype=np.float64)})
+    names = shown[image].to_numpy()
+    if names.dtype.kind == "f" and (names == np.round(names)).all():
+        names = names.astype(np.int64)  # numbers beside empty cells, which pandas reads as floats
+    return pd.DataFrame({"name": names, "onset": shown["onset"].to_numpy(dtype=np.float64)})
 
 
 def _percent(series: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Percent of the mean over the run, about its linear trend; NaN where the mean is not positive."""
+    """Percent of the mean over the run, about its linear trend; NaN where the mean is not positive, or not known."""
     from scipy.signal import detrend
 
     mean = series.mean(0, dtype=np.float64)
-    flat: NDArray[Any] = detrend(series.astype(np.float64), axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent: NDArray[np.float32] = np.where(mean > 0, 100 * flat / mean, np.nan).astype(np.float32)
+    known = np.isfinite(mean) & (mean > 0)  # medial walls are NaN
+    percent = np.full(series.shape, np.nan, np.float32)
+    percent[:, known] = 100 * detrend(series[:, known].astype(np.float64), axis=0) / mean[known]
     return percent
 
 

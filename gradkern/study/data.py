@@ -59,7 +59,11 @@ def _source(recording: Recording) -> str:
 
 def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     if recording.ncsnr is not None:
-        return _words(noise_ceiling(recording), "of a presentation")
+        ceiling = noise_ceiling(recording)
+        single = "of a presentation"
+        return _words(ceiling, single if ceiling.repeats == "1" else f"of the mean over {ceiling.repeats} of them")
+    if (recording.repeats > 1).any():
+        return "not known: repeats were averaged, and the recording has no ncsnr"
     if counts.max() < 2:
         return "not known: no image was shown twice, and the data set gives no ncsnr"
     v = len(recording.targets)
@@ -72,9 +76,9 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
 def _words(ceiling: Ceiling, which: str) -> str:
     known = ceiling.r[~np.isnan(ceiling.r)]
     if not len(known):
-        return f"unknown at all {len(ceiling.r)} targets ({ceiling.formula})"
+        return f"unknown at all {len(ceiling.r)} targets; {ceiling.images} images ({ceiling.formula})"
     low, middle, high = np.quantile(known, [0.05, 0.5, 0.95])
     return (
         f"r = {middle:.2f} in the median, 5 % to 95 %: {low:.2f} to {high:.2f}, {which}; "
-        f"unknown at {ceiling.unknown} targets ({ceiling.formula})"
+        f"{ceiling.images} images; unknown at {ceiling.unknown} targets ({ceiling.formula})"
     )
