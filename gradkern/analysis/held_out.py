@@ -74,8 +74,8 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     -------
     Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
         highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
-        noise_ceiling and its square, NaN where that is 0. Of pairs, "feature" has coordinates "kind" and "layer"; of targets all columns of
-        their table. `attrs` hold the provenance.
+        noise_ceiling and its square, NaN where that is 0. Of pairs, "feature" has coordinates "kind" and "layer"; of
+        targets all columns of their table. `attrs` hold the provenance.
 
     Raises
     ------
