@@ -1,5 +1,6 @@
 """Permutation tests of encoding scores within a subject: is there any relation between the features and a target?"""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,7 @@ from gradkern.encoding.ridge import DEFAULT_ALPHAS
 from gradkern.encoding.solve import Choice, make_choice, selection_folds
 
 _BY_TARGET = ("r", "reached", "total", "squares")
-_TARGETS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+_TARGETS_AT_ONCE = {"cpu": 4096, "cuda": 16384}  # at most
 # a null score counts as reached if rounding alone keeps it under the observed one
 _ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
 
@@ -248,16 +249,18 @@ def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> Permutatio
     every = torch.from_numpy(np.vstack([np.arange(n), asked.orders.rows])).to(device)
     shares = _shares(asked.pools, v).to(device)
     null = np.empty((count, v), dtype=np.float32) if asked.keep else None
-    slack, step = _ROUNDING[asked.placement.dtype], _TARGETS_AT_ONCE[device.type]
+    slack = _ROUNDING[asked.placement.dtype]
 
     def tested(columns: slice) -> _Block:
         with torch.no_grad():  # is of a thread
             score = of_block(columns, _standardised(op, asked, columns))
             return _test_block(columns, score, every, shares[columns], slack, null)
 
+    # small products gain little from a second core; equal blocks of targets do
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    step = math.ceil(v / (cores * math.ceil(v / (cores * _TARGETS_AT_ONCE[device.type]))))
     columns = [slice(start, min(start + step, v)) for start in range(0, v, step)]
-    # small products gain little from a second core; blocks of targets do
-    blocks = on_all_cores(tested, columns) if device.type == "cpu" else [tested(each) for each in columns]
+    blocks = on_all_cores(tested, columns, cores)
     r, reached, total, squares = (torch.cat([getattr(block, name) for block in blocks]) for name in _BY_TARGET)
     largest = torch.stack([block.largest for block in blocks]).amax(0)
     pooled = torch.stack([block.pooled for block in blocks]).sum(0)
