@@ -96,11 +96,50 @@ def across_and_self(rows: list[dict[str, Any]], name: str) -> str:
     return f"{median(e[0] for e in errors):.4f}, {median(e[1] for e in errors):.4f}{left_out}"
 
 
+def power(run: dict[str, Any]) -> Iterator[str]:
+    """A row for each test: its rates in the four organisations, then along the curves."""
+    base = {key: run["base"][key] for key in ("images", "subjects", "ceiling")}
+    found = {(row["organisation"], *(row[key] for key in base), row["test"]): row for row in run["rows"]}
+    tests = list(dict.fromkeys(row["test"] for row in run["rows"]))
+    brains = [brain for brain in dict.fromkeys(key[:-1] for key in found) if brain[1:] == tuple(base.values())]
+    points = [brain for brain in dict.fromkeys(key[:-1] for key in found) if brain not in brains]
+    made = f"{run['brains']} brains by {run['made']}"
+    yield f"{made}; {', '.join(f'{key} {value}' for key, value in base.items())} unless said otherwise"
+    yield ""
+    yield f"| test | level | {' | '.join(name for name, *_ in brains)} |"
+    yield "|---|---|" + "---|" * len(brains)
+    for test in tests:
+        cells = [power_cell(found[*brain, test]) for brain in brains]
+        yield f"| {test} | {found[*brains[0], test]['level']:g} | {' | '.join(cells)} |"
+    yield ""
+    names = [
+        ", ".join(
+            f"{key} {value}" for (key, usual), value in zip(base.items(), brain[1:], strict=True) if value != usual
+        )
+        for brain in points
+    ]
+    yield f"| {points[0][0] if points else 'no'} brains of other sizes | {' | '.join(names)} |"
+    yield "|---|" + "---|" * len(points)
+    yield from (f"| {test} | {' | '.join(power_cell(found[*brain, test]) for brain in points)} |" for test in tests)
+
+
+def power_cell(row: dict[str, Any]) -> str:
+    """Rate, interval and runs; in brackets where nothing is wanted, bold where it is not as wanted."""
+    refused = f", {row['refused']} refused" if row["refused"] else ""
+    text = f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    if row["as wanted"] is False:
+        text = f"**{text}**"
+    return f"{f'({text})' if row['claim'] == 'inherited' else text} of {row['runs']}{refused}"
+
+
+KINDS = {"accuracy": accuracy, "power": power}
+
+
 def section(path: Path) -> str:
     """A recorded file's head and table."""
     run = json.loads(path.read_text())
     head = f"`{path.name}`: {run['device']}, torch {run['torch']}, commit {run['commit']}"
-    return "\n".join([head, "", *(accuracy if run["op"] == "accuracy" else timing)(run)])
+    return "\n".join([head, "", *KINDS.get(run["op"], timing)(run)])
 
 
 def main() -> None:

@@ -1,0 +1,155 @@
+"""How often each test found something in simulated brains, and what should have come out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+_BRAINS = ("none", "forward", "forward-then-backward", "gradient-misplaced")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A test's `level`, and in which of the organisations what it tests for is `there`.
+
+    Where it is `inherited`, gradients have it from the activations that they are functions of, and nothing is wanted.
+    """
+
+    level: float
+    there: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
+
+    def wanted(self, organisation: str) -> str:
+        """ "power" where there is something to find, "level" where not, "inherited" where gradients are read off."""
+        if organisation in self.there:
+            return "power"
+        return "inherited" if organisation in self.inherited else "level"
+
+
+def _claims() -> dict[str, Claim]:
+    signal, backward, late = _BRAINS[1:], _BRAINS[2:3], _BRAINS[2:]
+    claims = {}
+    for kind in ("activation", "gradient"):
+        # of gradients, r is above 0 wherever activations are: they are functions of them
+        for name in (
+            "r, one subject",
+            "r, all subjects",
+            "r, largest of all vertices",
+            "r, FDR of vertices",
+            "r, Fisher over subjects",
+            "r, count of subjects",
+            "r, signs of subjects",
+            "r, clusters in MEG",
+        ):
+            claims[f"{kind}: {name}"] = Claim(0.05, signal)
+        own = signal if kind == "activation" else backward
+        inherited = tuple(name for name in signal if name not in own)
+        claims[f"{kind}: spatial order"] = Claim(0.025, own, inherited)
+        claims[f"{kind}: order in time"] = Claim(0.025, own)
+        claims[f"{kind}: order in time, images alone"] = Claim(0.025, own)
+    claims["difference: order in time"] = Claim(0.025, backward)
+    for kind, there in (("gradient", late), ("activation", signal)):
+        other = "activations" if kind == "gradient" else "gradients"
+        for name in ("one subject", "all subjects", "largest of all vertices", "unique variance, signs of subjects"):
+            claims[f"{kind} beyond {other}: {name}"] = Claim(0.05, there)
+    claims["gradient beyond activations: in MEG, all subjects"] = Claim(0.05, late)
+    return claims
+
+
+CLAIMS = _claims()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the tests found in one simulated brain.
+
+    Attributes
+    ----------
+    organisation, images, subjects, ceiling, seed : of the brain
+    found : test -> whether it found what it tests for, at its level
+    values : a number a test -> what was measured
+    refused : test -> why it could not be made; it found nothing then
+    """
+
+    organisation: str
+    images: int
+    subjects: int
+    ceiling: float
+    seed: int
+    found: Mapping[str, bool]
+    values: Mapping[str, float]
+    refused: Mapping[str, str]
+
+
+def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact (Clopper & Pearson 1934) interval of a chance, from k of n.
+
+    Raises
+    ------
+    ValueError : k not in 0..n, no n, confidence not between 0 and 1
+
+    Examples
+    --------
+    >>> binomial_interval(0, 200)[1] < 0.02
+    True
+    """
+    from scipy.stats import beta
+
+    if not 0 <= k <= n or n < 1:
+        raise ValueError(f"binomial_interval: k must lie in 0..n with n at least 1, got {k} of {n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"binomial_interval: confidence must lie between 0 and 1, got {confidence}")
+    outer = (1 - confidence) / 2
+    low = 0.0 if k == 0 else float(beta.ppf(outer, k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(1 - outer, k + 1, n - k))
+    return low, high
+
+
+def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """How often each test found something, by the brains' organisation, images, subjects and ceiling.
+
+    Returns
+    -------
+    DataFrame : "organisation", "images", "subjects", "ceiling", "test", "runs", "found", "refused" (counts), "rate",
+        "low", "high" (95 %, exact binomial), "level", "claim" (see `Claim.wanted`) and "as wanted": of "level", that
+        the interval does not lie above the level; of "power", that it does not lie under 0.8; else None
+
+    Raises
+    ------
+    ValueError : no outcomes, unknown tests, brains with different tests, one brain twice
+    """
+    if not outcomes:
+        raise ValueError("rates: outcomes must be at least one, got none")
+    unknown = sorted({test for each in outcomes for test in each.found} - set(CLAIMS))
+    if unknown or len({frozenset(each.found) for each in outcomes}) > 1:
+        raise ValueError(f"rates: outcomes must have the same tests, of CLAIMS, got {unknown or 'different ones'}")
+    keys = [(each.organisation, each.images, each.subjects, each.ceiling) for each in outcomes]
+    brains = [(*key, each.seed) for key, each in zip(keys, outcomes, strict=True)]
+    if len(set(brains)) < len(brains):
+        raise ValueError(f"rates: outcomes must be of different brains, got {len(brains) - len(set(brains))} twice")
+    rows = []
+    for key in dict.fromkeys(keys):
+        here = [each for each, of in zip(outcomes, keys, strict=True) if of == key]
+        rows += [_row(key, test, here) for test in CLAIMS if test in here[0].found]
+    return pd.DataFrame(rows)
+
+
+def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    claim, runs = CLAIMS[test], len(outcomes)
+    wanted, found = claim.wanted(key[0]), int(np.sum([each.found[test] for each in outcomes]))
+    low, high = binomial_interval(found, runs)
+    as_wanted = {"level": low <= claim.level, "power": high >= 0.8, "inherited": None}[wanted]
+    return {
+        **dict(zip(("organisation", "images", "subjects", "ceiling"), key, strict=True)),
+        "test": test,
+        "runs": runs,
+        "found": found,
+        "refused": sum(test in each.refused for each in outcomes),
+        "rate": found / runs,
+        "low": low,
+        "high": high,
+        "level": claim.level,
+        "claim": wanted,
+        "as wanted": as_wanted,
+    }
