@@ -29,10 +29,10 @@ from gradkern.recordings.simulation import ORGANISATIONS, Brain
 
 HOW = How()
 BASE = Brain(
-    subjects=5, repeats=1, ceiling=0.5, vertices=200, silent=20, times=tuple(0.025 * step for step in range(19))
+    subjects=5, repeats=1, ceiling=0.5, vertices=120, silent=10, times=tuple(0.03 * step for step in range(15))
 )
 IMAGES = 300
-CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 500), "subjects": (3, 8)}
+CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 500), "subjects": (2, 8)}
 KEPT = RESULTS / "power.jsonl"
 
 Setting = tuple[str, int, int, float]  # organisation, images, subjects, ceiling
@@ -121,7 +121,7 @@ def record(outcomes: list[Outcome], now: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200, help="seeds of each organisation")
-    parser.add_argument("--curve-runs", type=int, default=40, help="seeds of each point of the curves")
+    parser.add_argument("--curve-runs", type=int, default=10, help="seeds of each point of the curves")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()

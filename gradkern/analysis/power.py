@@ -53,7 +53,7 @@ class How:
     every : only one in so many vertices goes into joint fits, which take longest
     """
 
-    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-3, 4, 11))
+    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-2, 4, 7))
     folds: int = 5
     permutations: int = 99
     bootstraps: int = 100

@@ -31,7 +31,9 @@ def _claims() -> dict[str, Claim]:
     signal, backward, late = _BRAINS[1:], _BRAINS[2:3], _BRAINS[2:]
     claims = {}
     for kind in ("activation", "gradient"):
-        # of gradients, r is above 0 wherever activations are: they are functions of them
+        own = signal if kind == "activation" else backward
+        # gradients predict what is made of activations: they are functions of them
+        there, inherited = (signal, ()) if kind == "activation" else (late, signal[:1])
         for name in (
             "r, one subject",
             "r, all subjects",
@@ -42,10 +44,8 @@ def _claims() -> dict[str, Claim]:
             "r, signs of subjects",
             "r, clusters in MEG",
         ):
-            claims[f"{kind}: {name}"] = Claim(0.05, signal)
-        own = signal if kind == "activation" else backward
-        inherited = tuple(name for name in signal if name not in own)
-        claims[f"{kind}: spatial order"] = Claim(0.025, own, inherited)
+            claims[f"{kind}: {name}"] = Claim(0.05, there, inherited)
+        claims[f"{kind}: spatial order"] = Claim(0.025, own, tuple(name for name in signal if name not in own))
         claims[f"{kind}: order in time"] = Claim(0.025, own)
         claims[f"{kind}: order in time, images alone"] = Claim(0.025, own)
     claims["difference: order in time"] = Claim(0.025, backward)
