@@ -86,6 +86,11 @@ def toy_features(images: int, *, layers: int = 6, width: int = 24, classes: int 
     Raises
     ------
     ValueError : fewer than 3 layers, 2 classes or images
+
+    Examples
+    --------
+    >>> toy_features(50)["gradient"][0].shape
+    (50, 24)
     """
     import torch
 
@@ -131,12 +136,6 @@ def study_once(brain: Brain, features: Any, how: How | None = None, seed: int = 
     Raises
     ------
     ValueError : features that lack a kind; fewer than 3 layers; what the tests refuse for other reasons
-
-    Examples
-    --------
-    >>> brain = Brain("none", subjects=2, repeats=1, vertices=60, silent=10, times=(0.0, 0.1, 0.2))
-    >>> study_once(brain, toy_features(80, layers=3, width=6), How(permutations=19, bootstraps=20)).organisation
-    'none'
     """
     how = how or How()
     layers = _layers(features)
