@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.analysis.encode import correlation
+from gradkern.encoding.folds import resolve_folds
+from gradkern.encoding.scores import cross_val_predict
 
 _BYTES_AT_ONCE = 256 * 2**20
 _LEAST_IMAGES = 10  # of a fold: a resampling leaves so many out altogether in one case of 20,000
@@ -156,6 +158,17 @@ def score_blocks(
 def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, folds: Any = None) -> Scores:
     """The same of all targets at once, which takes 8 b l v bytes; see `score_blocks`."""
     return joined([scores for _, scores in score_blocks(predictions, responses, resampling, folds)])
+
+
+def layer_scores(layers: Sequence[Any], Y: Any, alphas: Any, folds: int, resampling: Resampling) -> Scores:
+    """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target by GCV in every training part."""
+    parts = resolve_folds("layer_scores", folds, len(Y), None).folds
+    held_out = np.empty(len(Y), dtype=np.int64)
+    for number, part in enumerate(parts):
+        held_out[part.test] = number
+    cv = [(part.train, part.test) for part in parts]
+    predictions = [np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection="gcv")) for X in layers]
+    return resampled_scores(np.stack(predictions), Y, resampling, held_out)
 
 
 def _parts(folds: Any, n: int) -> list[Any]:

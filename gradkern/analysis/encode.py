@@ -1,5 +1,6 @@
 """How well features predict a recording: held-out correlations with their uncertainty, in named arrays."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,14 @@ class HeldOut:
     fold: np.ndarray
 
 
+def check_first(op: str, recording: Recording) -> tuple[str, ...]:
+    """What `Recording.check` finds odd, which is warned of, before anything is computed."""
+    odd = recording.check()
+    for line in odd:
+        warnings.warn(f"{op}: {line}", stacklevel=3)
+    return odd
+
+
 def predict(X: Any, recording: Recording, how: Evaluation) -> HeldOut:
     """Predict a recording from features.
 
@@ -77,6 +86,7 @@ def predict(X: Any, recording: Recording, how: Evaluation) -> HeldOut:
         selection="kfold", which alone keeps an image's presentations together when alpha is chosen
     """
     recording.check_images(len(X))
+    check_first("encode", recording)
     rows = unit_scale(X)[recording.image_ids]
     repeated = len(np.unique(recording.image_ids)) < len(rows)
     if repeated and how.selection != "kfold":

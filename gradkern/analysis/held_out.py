@@ -1,7 +1,6 @@
 """Held-out scores of whole studies: every feature space, fold and target, streamed, in named arrays."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
+from gradkern.analysis.encode import check_first
 from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings.recording import Recording
@@ -89,9 +89,7 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
         if len(X.shape) != 2:
             raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
-    odd = recording.check()
-    for line in odd:
-        warnings.warn(f"held_out_scores: {line}", stacklevel=2)
+    odd = check_first("held_out_scores", recording)
     splits, groups = how.splits(recording), how.groups(recording)
     named = _named(features)
     found: dict[str, Any] = {}

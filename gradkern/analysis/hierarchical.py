@@ -11,7 +11,7 @@ Statistic = Callable[[NDArray[Any]], float]
 
 
 @dataclass(frozen=True)
-class Interval:
+class SubjectInterval:
     """A mean over subjects, with its interval at `level`: `percentile` and `bca`, [low, high] each.
 
     `subjects` there were, with so many `images` each; `resampled` is the bootstrap distribution [resamples].
@@ -35,7 +35,7 @@ def hierarchical_bootstrap(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int,
-) -> Interval:
+) -> SubjectInterval:
     """The mean over subjects of a statistic over images, with intervals from resampling subjects and then images.
 
     Percentiles, and BCa (Efron 1987) with the acceleration of leaving out one subject at a time. Resampled
@@ -93,7 +93,7 @@ def hierarchical_bootstrap(
     corrected = np.quantile(resampled, _bca(op, estimate, resampled, each, level))
     how = "shared" if shared_images else "own"
     test = f"bootstrap of {len(subjects)} subjects and their {how} images, {resamples} resamples"
-    return Interval(
+    return SubjectInterval(
         test=test,
         estimate=estimate,
         percentile=(float(plain[0]), float(plain[1])),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Scores, resample_images, resampled_scores
+from gradkern.analysis.bootstrap import Scores, layer_scores, resample_images
 from gradkern.analysis.clusters import cluster_test
 from gradkern.analysis.encode import unit_scale
 from gradkern.analysis.inference import combine, fdr, sign_flip
@@ -23,9 +23,8 @@ from gradkern.analysis.prevalence import prevalence
 from gradkern.analysis.rates import Outcome
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
-from gradkern.encoding.folds import resolve_folds
 from gradkern.encoding.partition import variance_partition
-from gradkern.encoding.scores import cross_val_predict, cross_val_score
+from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.simulation import Brain, simulate_brain
 from gradkern.vision.features import Features
@@ -337,22 +336,12 @@ def _clusters(study: _Study, kind: str, Y: NDArray[np.float64], here: Any) -> No
 def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> Courses:
     """One subject's scores of every layer over time, in the mean over sensors, resampled over images."""
     how = study.how
-    splits = [(fold.train, fold.test) for fold in resolve_folds("study_once", how.folds, len(Y), None).folds]
-    numbers = np.empty(len(Y), dtype=np.int64)
-    for number, (_, test) in enumerate(splits):
-        numbers[test] = number
     # of the same images in all subjects
     resampling = resample_images(np.arange(len(Y)), how.bootstraps, study.seed)
     curves: dict[str, Scores] = {}
     times = np.unique(here["time"])
     for kind in _KINDS:
-        predictions = np.stack(
-            [
-                np.asarray(cross_val_predict(layer, Y, how.alphas, cv=splits, selection="gcv"))
-                for layer in study.layers[kind]
-            ]
-        )
-        scores = resampled_scores(predictions, Y, resampling, numbers)
+        scores = layer_scores(study.layers[kind], Y, how.alphas, how.folds, resampling)
         curves[kind], times = time_courses(scores, here["sensor"], here["time"])
     count = len(study.layers["activation"])
     names = tuple(f"layer {number}" for number in range(count))

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Scores, draw_subjects, interval, resample_images, resampled_scores
-from gradkern.analysis.encode import unit_scale
+from gradkern.analysis.bootstrap import Floats, Scores, draw_subjects, interval, layer_scores, resample_images
+from gradkern.analysis.encode import check_first, unit_scale
 from gradkern.analysis.held_out import ceiling_of
 from gradkern.analysis.hierarchy import Mapped, SpatialVariant, spatial_score
 from gradkern.analysis.inference import combine
@@ -25,8 +25,6 @@ from gradkern.analysis.order import Courses, one_sided, order_test
 from gradkern.analysis.permutation import PermutationTest, permutation_test
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
-from gradkern.encoding.folds import resolve_folds
-from gradkern.encoding.scores import cross_val_predict
 from gradkern.recordings.recording import Recording
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
@@ -216,6 +214,7 @@ class _Judge:
 
     def _subject(self, recording: Recording, some: bool) -> _Subject:
         """Courses need every sensor at every time; of fMRI's targets those with a place, or some of them."""
+        check_first("verdict", recording)
         if some and self.study.axis in recording.targets:
             placed = recording.targets[self.study.axis].notna().to_numpy()
             recording = recording.select_targets(placed, f"with a {self.study.axis}")
@@ -253,20 +252,9 @@ class _Judge:
         """Of every layer, resampled over images, the same of all subjects."""
         key = id(one), kind
         if key not in self._scores:
-            n = len(one.Y)
-            folds = resolve_folds("verdict", self.how.folds, n, None).folds
-            number = np.empty(n, dtype=np.int64)
-            for place, fold in enumerate(folds):
-                number[fold.test] = place
-            splits = [(fold.train, fold.test) for fold in folds]
-            predictions = np.stack(
-                [
-                    np.asarray(cross_val_predict(X[one.rows], one.Y, self.how.alphas, cv=splits, selection="gcv"))
-                    for X in self.features[kind]
-                ]
-            )
             resampling = resample_images(one.rows, self.how.bootstraps, self.how.seed)
-            self._scores[key] = resampled_scores(predictions, one.Y, resampling, number)
+            layers = [X[one.rows] for X in self.features[kind]]
+            self._scores[key] = layer_scores(layers, one.Y, self.how.alphas, self.how.folds, resampling)
         return self._scores[key]
 
     def predicts(self, of: Sequence[_Subject]) -> _Row:
@@ -329,18 +317,15 @@ class _Judge:
 
     def later(self) -> _Row:
         """Mean over layers of the gradients' latency minus the activations', s."""
-        each = [self._later(self._courses(one)) for one in self.meg]
-        value, images = each[0][0] if len(each) == 1 else float(np.mean([v for v, _ in each])), each[0][1]
-        subjects, widened = None, 1.0
-        if len(each) > 1:
-            drawn = draw_subjects(len(each), self.how.bootstraps, self.how.seed)
-            images = np.array([np.mean([each[s][1][i] for s in some]) for i, some in enumerate(drawn)])
-            subjects = len(each)
-        over = interval(value, images, "images and subjects" if subjects else "images", subjects=subjects)
-        widened = over.widened
-        p = one_sided(value, images, 1, widened)
-        smallest = 1 / (2 * (1 + self.how.bootstraps))
-        return _Row(value, p, over.low, over.high, smallest, self._ceiling(self.meg), "activations' latencies")
+        values, resampled = zip(*(self._later(self._courses(one)) for one in self.meg), strict=True)
+        value, over, s = float(np.mean(values)), "images", len(values)
+        at = resampled[0]
+        if s > 1:
+            drawn = draw_subjects(s, self.how.bootstraps, self.how.seed)
+            at, over = np.stack(resampled)[drawn, np.arange(len(drawn))[:, None]].mean(1), "images and subjects"
+        found = interval(value, at, over, subjects=s if s > 1 else None)
+        p, smallest = one_sided(value, at, 1, found.widened), 1 / (2 * (1 + self.how.bootstraps))
+        return _Row(value, p, found.low, found.high, smallest, self._ceiling(self.meg), "activations' latencies")
 
     def _later(self, courses: Courses) -> tuple[float, Floats]:
         latencies = []

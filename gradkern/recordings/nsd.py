@@ -105,14 +105,19 @@ def load_nsd(
         ncsnr=None if ncsnr is None else ncsnr[kept],
         excluded=(Excluded("targets", left, "without data in some session"),) if left else (),
         history=(f"{BETAS[betas]} of sessions {ranges(chosen)}, stored as {stored}",),
-        provenance={
-            "dataset": "Natural Scenes Dataset",
-            "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
-            "licence": "NSD Data Access Agreement; not to be passed on",
-            "sessions": chosen.tolist(),
-            "files": data.hashes(),
-        },
+        provenance=provenance(data, chosen),
     )
+
+
+def provenance(data: Folder, sessions: NDArray[np.int64]) -> dict[str, Any]:
+    """Of what was read of these sessions."""
+    return {
+        "dataset": "Natural Scenes Dataset",
+        "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
+        "licence": "NSD Data Access Agreement; not to be passed on",
+        "sessions": sessions.tolist(),
+        "files": data.hashes(),
+    }
 
 
 def choose_sessions(

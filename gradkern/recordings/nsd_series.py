@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from gradkern.recordings.files import Folder, read_volume
 from gradkern.recordings.nifti import volume_shape
-from gradkern.recordings.nsd import IMAGES, SESSIONS, SOURCE, choose_sessions, ranges, read_design, read_regions
+from gradkern.recordings.nsd import (
+    IMAGES,
+    SESSIONS,
+    SOURCE,
+    choose_sessions,
+    provenance,
+    ranges,
+    read_design,
+    read_regions,
+)
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.sources import HDF5Images
 from gradkern.recordings.volumes import Run, sample_runs
@@ -82,13 +91,7 @@ def load_nsd_timeseries(
         space=space,
         images=HDF5Images(data.file(stimuli), "imgBrick") if data.has(stimuli) else None,
         history=(f"{len(runs)} runs of sessions {ranges(chosen)}, {delay:g} s after onset",),
-        provenance={
-            "dataset": "Natural Scenes Dataset",
-            "citation": "Allen et al. (2022), Nature Neuroscience 25, 116-126",
-            "licence": "NSD Data Access Agreement; not to be passed on",
-            "sessions": chosen.tolist(),
-            "files": data.hashes(),
-        },
+        provenance=provenance(data, chosen),
     )
 
 
