@@ -31,8 +31,9 @@ HOW = How()
 BASE = Brain(
     subjects=5, repeats=1, ceiling=0.5, vertices=120, silent=10, times=tuple(0.03 * step for step in range(15))
 )
-IMAGES = 300
-CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 500), "subjects": (2, 8)}
+IMAGES = 500  # NSD has 515 that all its subjects saw three times
+CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
+WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
 KEPT = RESULTS / "power.jsonl"
 
 Setting = tuple[str, int, int, float]  # organisation, images, subjects, ceiling
@@ -47,7 +48,7 @@ def settings() -> tuple[list[Setting], list[Setting]]:
     """The four organisations, and the points of the curves beside them."""
     organisation = "forward-then-backward"
     base: dict[str, Any] = {"images": IMAGES, "subjects": BASE.subjects, "ceiling": BASE.ceiling}
-    points = [{**base, axis: value} for axis, values in CURVES.items() for value in values]
+    points = [{**base, axis: value} for axis, values in CURVES.items() for value in values] + [WEAK_AND_MANY]
     curves = [(organisation, point["images"], point["subjects"], point["ceiling"]) for point in points]
     return [(each, IMAGES, BASE.subjects, BASE.ceiling) for each in ORGANISATIONS], curves
 

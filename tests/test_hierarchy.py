@@ -185,7 +185,7 @@ def test_an_interval_over_subjects_is_the_wider() -> None:
     found = of(subjects, preference=Preference("centre of mass"))
     assert not found.over_images.contains_zero
     assert found.over_both.contains_zero
-    assert found.over_both.widened == pytest.approx(4.303 / 1.96 * np.sqrt(1.5), rel=1e-3)
+    assert found.over_both.freedom == 2
     assert "3 subjects" in found.over_both.over
 
 

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from gradkern.analysis import bootstrap
 from gradkern.analysis.bootstrap import (
     Scores,
-    few_subjects,
-    half_width,
-    interval,
     joined,
     leave_out_images,
     resample_images,
     resampled_scores,
     score_blocks,
 )
+from gradkern.analysis.intervals import half_width, interval
 from gradkern.analysis.layers import Preference, best_layers, preferred_depth
 
 DEPTH = np.linspace(0, 1, 4)
@@ -171,21 +169,6 @@ def test_intervals_of_preferred_depth_hold_the_truth() -> None:
     assert 0.93 <= inside.mean() <= 0.965
 
 
-def test_few_subjects_widen_the_interval_to_that_of_student() -> None:
-    """The mean of 4 subjects: bootstrapped alone its interval holds the truth in 8 of 10 cases, widened in 95 %."""
-    random = np.random.default_rng(0)
-    inside = {None: 0, 4: 0}
-    for _ in range(400):
-        values = random.standard_normal(4)
-        drawn = values[random.integers(0, 4, (400, 4))].mean(1)
-        for subjects in inside:
-            inside[subjects] += interval(values.mean(), drawn, "subjects", subjects=subjects).contains_zero
-    assert inside[None] < 0.88 * 400
-    assert 0.92 * 400 <= inside[4] <= 0.985 * 400
-    assert few_subjects(4) == pytest.approx(3.1824 / 1.95996 * np.sqrt(4 / 3), rel=1e-4)
-    assert few_subjects(1000) == pytest.approx(1, abs=0.003)
-
-
 def test_an_interval_says_what_it_could_not_use() -> None:
     found = interval(0.5, [0.4, 0.7, np.nan, 0.6] * 10, "images")
     assert found.undefined == 10
@@ -217,7 +200,6 @@ GOOD = Scores(np.zeros((3, 2)), np.zeros((5, 3, 2)), 10)
         (lambda: Preference("mode"), "by must be one of .*, got 'mode'"),
         (lambda: Preference("softmax", 0.0), "temperature must be positive, got 0"),
         (lambda: half_width(0, [0, 1], confidence=95), "confidence must lie between 0 and 1, got 95"),
-        (lambda: few_subjects(1), "subjects must be at least 2, got 1"),
         (lambda: joined([]), "at least one result, got none"),
         (lambda: joined([GOOD, Scores(GOOD.r, GOOD.resampled, 11)]), r"the same images, got \[10, 11\]"),
     ],

@@ -64,7 +64,7 @@ class TestForward:
     def test_every_row_says_of_what_it_is(self, forward: pd.DataFrame) -> None:
         tested = forward[forward["conclusion"] != NOT_TESTED]
         assert tested[["subjects", "images", "targets"]].gt(0).all(axis=None)
-        assert (tested["p"] >= tested["smallest p"] - 1e-12).all()
+        assert (tested["p"] >= tested["smallest p"].fillna(0) - 1e-12).all()
         assert tested["ceiling"].between(0, 1).all()
         assert tested["against"].str.len().gt(0).all()
         assert forward["power"].eq("not known").all()

@@ -1,4 +1,4 @@
-"""Scores of held-out predictions, resampled over images, and intervals from resamplings.
+"""Scores of held-out predictions, resampled over images.
 
 Predictions stay as they are: a resampling says how often each image counts. Shapes: b resamplings, l layers, n rows,
 v targets, s subjects.
@@ -17,7 +17,6 @@ from gradkern.encoding.scores import cross_val_predict
 
 _BYTES_AT_ONCE = 256 * 2**20
 _LEAST_IMAGES = 10  # of a fold: a resampling leaves so many out altogether in one case of 20,000
-_MOST_UNDEFINED = 0.05  # of resamplings; an interval from what happens to be defined would not be one
 
 Floats = NDArray[np.float64]
 
@@ -217,100 +216,3 @@ def joined(parts: Sequence[_Result]) -> _Result:
         else:
             whole[each.name] = values[0]
     return type(parts[0])(**whole)
-
-
-def half_width(estimate: Any, resampled: Any, confidence: float = 0.95) -> Floats:
-    """Half of the symmetric bootstrap interval about an estimate: the `confidence` quantile of |resampled - estimate|.
-
-    Symmetric, because a resampling adds noise once more: preferred depths and latencies, and correlations of them, are
-    drawn to the middle a second time, and a percentile interval then lies off its estimate. (Held against simulated
-    courses: percentile intervals of correlations near 1 held the truth in none of 300 cases, these in 0.85 and more.
-    Of correlations over 6 or 20 points without order, 95 % intervals of this kind held 0 in 90 %; of slopes and
-    differences in 93 % and more.)
-
-    Parameters
-    ----------
-    estimate : [...]
-    resampled : [b, ...]; NaN where a resampling gave no value
-
-    Returns
-    -------
-    [...] : NaN where more than 5 % of the resamplings gave no value
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"half_width: confidence must lie between 0 and 1, got {confidence}")
-    distance = np.abs(np.asarray(resampled, dtype=np.float64) - estimate)
-    missing = np.isnan(distance)
-    known = missing.mean(0) <= _MOST_UNDEFINED
-    width: Floats = np.full(distance.shape[1:], np.nan)
-    if missing.any():
-        width[known] = np.nanquantile(distance[:, known], confidence, axis=0)
-    else:
-        width[...] = np.quantile(distance, confidence, axis=0)
-    return width
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Of 95 %: `low` and `high`, NaN where more than 5 % of the resamplings gave no value.
-
-    `over` says what was resampled, `undefined` how many of the `resamplings` gave no value, `bias` is the mean of the
-    others minus the estimate. `widened` is the factor for few subjects (1 over images alone).
-    """
-
-    low: float
-    high: float
-    over: str
-    resamplings: int
-    undefined: int
-    bias: float
-    widened: float = 1.0
-
-    @property
-    def known(self) -> bool:
-        return not (np.isnan(self.low) or np.isnan(self.high))
-
-    @property
-    def contains_zero(self) -> bool:
-        """False of an interval that is not known."""
-        return self.low <= 0 <= self.high
-
-
-def interval(
-    estimate: float, resampled: Any, over: str, *, subjects: int | None = None, bound: float = np.inf
-) -> Interval:
-    """Symmetric 95 % bootstrap interval of one number (see `half_width`) from its resamplings [b].
-
-    Parameters
-    ----------
-    subjects : how many were drawn anew as well: the bootstrap of s subjects takes their variance for (s - 1) / s of
-        what it is, and knows no t distribution, so that the interval is widened by t(s - 1) / z sqrt(s / (s - 1))
-    bound : what the number cannot exceed in size: 1 of a correlation
-    """
-    values = np.asarray(resampled, dtype=np.float64)
-    undefined = int(np.isnan(values).sum())
-    factor = few_subjects(subjects) if subjects is not None else 1.0
-    width = factor * float(half_width(estimate, values))
-    bias = float(np.nanmean(values) - estimate) if undefined < len(values) else float("nan")
-    low, high = np.clip([estimate - width, estimate + width], -bound, bound).tolist()
-    return Interval(low, high, over, len(values), undefined, bias, factor)
-
-
-def few_subjects(subjects: int) -> float:
-    """How much wider than its bootstrap a 95 % interval over so many subjects must be.
-
-    Raises
-    ------
-    ValueError : fewer than 2 subjects, of whom nothing follows for others
-    """
-    from scipy import stats
-
-    if subjects < 2:
-        raise ValueError(f"few_subjects: subjects must be at least 2, got {subjects}")
-    return float(stats.t.ppf(0.975, subjects - 1) / stats.norm.ppf(0.975) * np.sqrt(subjects / (subjects - 1)))
-
-
-def draw_subjects(subjects: int, bootstraps: int, seed: int = 0) -> NDArray[np.int64]:
-    """Which subjects a resampling consists of, [b, s], drawn with replacement."""
-    drawn: NDArray[np.int64] = np.random.default_rng(seed).integers(0, subjects, (bootstraps, subjects))
-    return drawn

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Interval, Scores, draw_subjects, interval
+from gradkern.analysis.bootstrap import Floats, Scores
+from gradkern.analysis.intervals import Interval, cross, crossed_interval, interval
 from gradkern.analysis.layers import Preference, best_layers, checked_depth
 from gradkern.recordings.recording import Excluded
 
@@ -108,7 +109,7 @@ class SpatialScore:
     Attributes
     ----------
     over_images : interval, the subjects as they are
-    over_both : images and subjects drawn anew; None of one subject
+    over_both : for other images and subjects (`crossed_interval`); None of one subject
     each : [s], every subject alone; NaN where it has no correlation of its own
     points : how many points a correlation has: of each subject, or of the one correlation
     excluded : targets left out and why, all subjects together
@@ -154,13 +155,11 @@ def spatial_score(
             f"vary, got {points} points"
         )
     images, b = mapped[0].scores.images, len(mapped[0].scores.resampled)
-    again = [statistic.of(everyone, i + 1) for i in range(b)]
-    over_images, over_both = interval(value, again, f"{images} images", bound=1), None
+    drawn = cross(statistic.of, len(mapped), b, seed)
+    over_images, over_both = interval(value, drawn.images, f"{images} images", bound=1), None
     if len(mapped) > 1:
-        drawn = draw_subjects(len(mapped), b, seed)
-        again = [statistic.of(some, i + 1) for i, some in enumerate(drawn)]
         over = f"{images} images and {len(mapped)} subjects"
-        over_both = interval(value, again, over, subjects=len(mapped), bound=1)
+        over_both = crossed_interval(value, drawn, len(mapped), over, bound=1)
     each = np.array([statistic.of([i], 0) for i in everyone])
     lost = sum(len(depths) for depths, _ in clouds) - sum(points)
     excluded = _excluded(mapped, tables, lost)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Interval, Scores, interval
+from gradkern.analysis.bootstrap import Floats, Scores
 from gradkern.analysis.hierarchy import CORRELATIONS, correlate
+from gradkern.analysis.intervals import Interval, interval
 from gradkern.analysis.layers import checked_depth
 from gradkern.recordings.recording import Excluded
 
@@ -115,6 +116,10 @@ def quiet_curves(r: Any, resampled: Any) -> NDArray[np.bool_]:
     top, noise = (np.take_along_axis(each, peak, -1)[..., 0] for each in (values, error))
     quiet: NDArray[np.bool_] = ~(top > _HEARD * noise)
     return quiet
+
+
+class TooFewLatencies(ValueError):
+    """Fewer than 3 layers have a latency: there is no order to speak of."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +240,8 @@ def temporal_score(
 
     Raises
     ------
-    ValueError : fewer than 3 layers with a latency, or the same latency at all; a window with fewer than 3 samples;
-        curves of a jackknife
+    TooFewLatencies : fewer than 3 layers with a latency, or the same latency at all
+    ValueError : a window with fewer than 3 samples; curves of a jackknife
     """
     if correlation not in CORRELATIONS:
         raise ValueError(f"temporal_score: correlation must be one of {CORRELATIONS}, got {correlation!r}")
@@ -248,7 +253,7 @@ def temporal_score(
     found = np.where(quiet, np.nan, measured)
     value, defined = correlate(found, at, correlation), int((~np.isnan(found)).sum())
     if np.isnan(value):
-        raise ValueError(
+        raise TooFewLatencies(
             f"temporal_score: at least 3 layers must have latencies, and not all the same, got {found.tolist()}"
         )
     again = [correlate(np.where(quiet, np.nan, each), at, correlation) for each in latency.of(curves.resampled, times)]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Scores, half_width
+from gradkern.analysis.bootstrap import Floats, Scores
+from gradkern.analysis.intervals import half_width
 from gradkern.recordings.recording import Excluded
 
 BY = ("best layer", "centre of mass", "softmax")

@@ -3,7 +3,8 @@
 Fixed before any data were seen. Statistic: the slope of latency on relative depth, s for the whole depth of the model;
 beside it the correlation. Direction under backpropagation: activations above 0 (a forward sweep), gradients below 0
 (a backward sweep), their difference above 0. Verdict: by the 95 % interval of the slope, over images and subjects
-where there are several of these. The correlation decides nothing: its size says how straight an order is, not how long.
+where there are several of these. Latencies are those of the mean curves of all subjects, whose own are often too noisy
+to have any. The correlation decides nothing: its size says how straight an order is, not how long.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.analysis.bootstrap import Floats, Interval, Scores, draw_subjects, interval
+from gradkern.analysis.bootstrap import Floats, Scores
 from gradkern.analysis.hierarchy import correlate
-from gradkern.analysis.latency import Latency, flat_curves, quiet_curves, without_latency
+from gradkern.analysis.intervals import Crossed, Interval, cross, crossed_interval, interval, one_sided
+from gradkern.analysis.latency import Latency, TooFewLatencies, flat_curves, quiet_curves, without_latency
 from gradkern.analysis.layers import checked_depth
 from gradkern.recordings.recording import Excluded
 
@@ -22,7 +24,7 @@ PREDICTED = "as backpropagation predicts"
 OPPOSITE = "opposite"
 NO_ORDER = "no order found (interval contains 0)"
 UNDECIDED = "not decided (too many resamplings without latencies)"
-SUBJECTS = ("mean of subjects", "subjects averaged first")
+SUBJECTS = ("subjects averaged first", "mean of subjects")
 _EXPECTED = {"activation": 1, "gradient": -1, "difference": 1}
 _LEAST_LAYERS = 3
 
@@ -79,9 +81,8 @@ class Order:
     Attributes
     ----------
     over_images : interval, subjects as they are
-    over_both : images and subjects drawn anew; None of one subject, who says nothing of others
-    p : one-sided, in the expected direction: share of the resamplings that lie as far from the estimate as 0 does, or
-        farther, on that side; its least value is 1 / (2 (resamplings + 1))
+    over_both : for other images and subjects (`crossed_interval`); None of one subject, who says nothing of others
+    p : one-sided, in the expected direction, see `one_sided`; of one subject its least is 1 / (2 (resamplings + 1))
     verdict : "as backpropagation predicts", "opposite" or "no order found (interval contains 0)", from `over_both`
         where there is one
     """
@@ -99,13 +100,16 @@ class OrderTest:
     """Slopes (s for the whole depth) and correlations of latency on depth, of activations, gradients and their
     difference, activations minus gradients.
 
-    `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where there is none or
-    where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling as well;
-    `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects together.
+    What has fewer than 3 layers with a latency has no slope: `refused` says why, by "activation", "gradient" and
+    "difference". `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where
+    there is none or where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling
+    as well; `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects
+    together.
     """
 
     slope: dict[str, Order]
     correlation: dict[str, Order]
+    refused: dict[str, str]
     latency: Floats
     flat: Any
     subjects: tuple[str, ...]
@@ -123,36 +127,39 @@ def order_test(
     ----------
     courses : one a subject; those who saw the same images resampled alike (by one `resample_images`)
     latency : estimator and window
-    subjects : "mean of subjects" (of their slopes) or "subjects averaged first" (latencies of the mean curves)
+    subjects : "subjects averaged first" (latencies of the mean curves) or "mean of subjects" (of their slopes)
     seed : of the resampling of subjects
 
     Raises
     ------
+    TooFewLatencies : fewer than 3 layers with a latency, both for activations and for gradients
     ValueError : subjects with different layers, depths, times or resamplings, or one twice; a window with fewer than 3
-        samples; fewer than 3 layers with a latency in a subject (or the mean)
+        samples
     """
     _check(courses, subjects)
     latency = latency or Latency()
     latencies = _Latencies(courses, latency, subjects)
     everyone = np.arange(len(courses))
     found = latencies.of(everyone, 0)
-    _check_latencies(found, courses, subjects)
+    refused = _without_order(found, courses, subjects)
+    if {"activation", "gradient"} <= set(refused):
+        raise TooFewLatencies(f"order_test: {refused['activation']}; {refused['gradient']}")
     b, images = len(courses[0].activations.resampled), courses[0].activations.images
-    drawn = draw_subjects(len(courses), b, seed)
     depth = np.asarray(courses[0].depth, dtype=np.float64)
-    at_images = [_statistics(latencies.of(everyone, i + 1), depth) for i in range(b)]
-    at_both = [_statistics(latencies.of(some, i + 1), depth) for i, some in enumerate(drawn)]
-    value, over_images, over_both = _statistics(found, depth), np.array(at_images), np.array(at_both)
+    drawn = cross(lambda some, i: _statistics(latencies.of(some, i), depth), len(courses), b, seed)
+    value = _statistics(found, depth)
     tables: dict[str, dict[str, Order]] = {}
     for i, name in enumerate(("slope", "correlation")):
         tables[name] = {}
         for j, (kind, expected) in enumerate(_EXPECTED.items()):
-            bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
-            numbers = (float(value[i, j]), over_images[:, i, j], over_both[:, i, j])
-            tables[name][kind] = _order(*numbers, expected, bound, (images, len(courses)))
+            if kind not in refused:
+                bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
+                size = (images, len(courses))
+                tables[name][kind] = _order(float(value[i, j]), drawn.of(i, j), expected, bound, size)
     return OrderTest(
         slope=tables["slope"],
         correlation=tables["correlation"],
+        refused=refused,
         latency=found,
         flat=latencies.flat,
         subjects=tuple(one.subject for one in courses),
@@ -180,26 +187,14 @@ def _statistics(latencies: Floats, depth: Floats) -> Floats:
     return statistics
 
 
-def _order(value: float, images: Floats, both: Floats, expected: int, bound: float, drawn: tuple[int, int]) -> Order:
-    n, subjects = drawn
-    over_images = interval(value, images, f"{n} images", bound=bound)
-    over_both = None
+def _order(value: float, drawn: Crossed, expected: int, bound: float, size: tuple[int, int]) -> Order:
+    n, subjects = size
+    over_images, over_both = interval(value, drawn.images, f"{n} images", bound=bound), None
     if subjects > 1:
-        over_both = interval(value, both, f"{n} images and {subjects} subjects", subjects=subjects, bound=bound)
+        over_both = crossed_interval(value, drawn, subjects, f"{n} images and {subjects} subjects", bound=bound)
     decides = over_both or over_images
-    p = one_sided(value, both if subjects > 1 else images, expected, decides.widened)
+    p = one_sided(value, decides, drawn.images, expected)
     return Order(value, expected, over_images, over_both, p, verdict(decides, expected))
-
-
-def one_sided(value: float, resampled: Any, expected: int, widened: float = 1.0) -> float:
-    """p of a statistic in the expected direction, by the same symmetric bootstrap as its interval; NaN where that
-    interval is not known."""
-    distance = np.abs(np.asarray(resampled, dtype=np.float64) - value) * widened
-    if np.isnan(value) or np.isnan(distance).mean() > 0.05:
-        return float("nan")
-    distance = distance[~np.isnan(distance)]
-    two_sided = (1 + int((distance >= abs(value)).sum())) / (1 + len(distance))
-    return two_sided / 2 if value * expected > 0 else 1 - two_sided / 2
 
 
 def verdict(found: Interval, expected: int) -> str:
@@ -215,7 +210,7 @@ class _Latencies:
     """Latencies [s, 2, l] of activations and gradients for any choice of subjects and any resampling (0: none)."""
 
     def __init__(self, courses: Sequence[Courses], latency: Latency, subjects: str) -> None:
-        self._averaged, self._latency, self._times = subjects == SUBJECTS[1], latency, courses[0].times
+        self._averaged, self._latency, self._times = subjects == SUBJECTS[0], latency, courses[0].times
         self._curves = [
             np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in (one.activations, one.gradients)], 1)
             for one in courses
@@ -265,13 +260,16 @@ def _check(courses: Sequence[Courses], subjects: str) -> None:
             raise ValueError(f"order_test: subjects must have the same resamplings and images, got {made}")
 
 
-def _check_latencies(latencies: Floats, courses: Sequence[Courses], subjects: str) -> None:
-    """No statistic of fewer than 3 layers."""
-    known = (~np.isnan(latencies)).sum(-1)
-    if (known < _LEAST_LAYERS).any():
-        number, kind = (int(i) for i in np.argwhere(known < _LEAST_LAYERS)[0])
-        who = "the mean of subjects" if subjects == SUBJECTS[1] else repr(courses[number].subject)
-        raise ValueError(
-            f"order_test: at least {_LEAST_LAYERS} layers must have a latency, got {known[number, kind]} for "
-            f"{('activations', 'gradients')[kind]} of {who}"
-        )
+def _without_order(latencies: Floats, courses: Sequence[Courses], subjects: str) -> dict[str, str]:
+    """Why there is no statistic: fewer than 3 layers."""
+    known, refused = (~np.isnan(latencies)).sum(-1), {}
+    for j, kind in enumerate(("activation", "gradient")):
+        fewest = int(known[:, j].argmin())
+        if known[fewest, j] < _LEAST_LAYERS:
+            who = "the mean of subjects" if subjects == SUBJECTS[0] else repr(courses[fewest].subject)
+            refused[kind] = (
+                f"at least {_LEAST_LAYERS} layers must have a latency, got {known[fewest, j]} for {kind}s of {who}"
+            )
+    if refused:
+        refused["difference"] = next(iter(refused.values()))
+    return refused

@@ -15,10 +15,10 @@ from gradkern.analysis.bootstrap import Scores, layer_scores, resample_images
 from gradkern.analysis.clusters import cluster_test
 from gradkern.analysis.encode import unit_scale
 from gradkern.analysis.inference import combine, fdr, sign_flip
-from gradkern.analysis.latency import temporal_score, time_courses
+from gradkern.analysis.latency import TooFewLatencies, temporal_score, time_courses
 from gradkern.analysis.layers import Preference
 from gradkern.analysis.order import PREDICTED, Courses, order_test
-from gradkern.analysis.permutation import PermutationTest, permutation_test
+from gradkern.analysis.permutation import PermutationTest, Pool, permutation_test
 from gradkern.analysis.prevalence import prevalence
 from gradkern.analysis.rates import Outcome
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
@@ -32,6 +32,7 @@ from gradkern.vision.features import Features
 _KINDS = ("activation", "gradient")
 _LEVEL = 0.05
 _LEAST_PLACES = 20  # of a map whose variogram can be matched
+_HIGH, _LATE = 0.5, 0.2  # depth above which a vertex is high, s after which a time is late
 # of gradients and activations in joint fits: a penalty each
 _RATIOS = np.array([[0.02, 0.98], [0.1, 0.9], [0.3, 0.7], [0.7, 0.3]])
 
@@ -48,7 +49,8 @@ class How:
     folds : of images
     permutations : of every permutation test and null map
     bootstraps : of images, for orders in time
-    regions : of the MEG, the sensors whose name has one of these letters in third place (O occipital, P parietal)
+    regions : of the MEG, the sensors whose name has one of these letters in third place (O occipital, P parietal, T
+        temporal)
     every : only one in so many vertices goes into joint fits, which take longest
     """
 
@@ -56,7 +58,7 @@ class How:
     folds: int = 5
     permutations: int = 99
     bootstraps: int = 100
-    regions: str = "O"
+    regions: str = "OT"
     every: int = 4
 
     def __post_init__(self) -> None:
@@ -188,11 +190,12 @@ def _vertices(study: _Study, fmri: Sequence[Recording]) -> None:
     together, v = np.hstack(each), int(visual.sum())
     pools = {f"{number}": np.arange(number * v, (number + 1) * v) for number in range(len(each))}
     pools["all"] = np.arange(together.shape[1])
+    high = np.flatnonzero(np.tile(fmri[0].targets["depth"].to_numpy()[visual] > _HIGH, len(each)))
     for kind in _KINDS:
         test = _permuted(study, study.middle(kind), together, pools)
         _raw(study, kind, test, len(each), v)
         _spatial_order(study, kind, each, fmri[0].targets[visual].reset_index(drop=True))
-    _beyond(study, together, pools)
+    _beyond(study, together, pools | ({"high": high} if len(high) else {}))
     every = study.how.every
     _unique(study, together[:, ::every], np.repeat(np.arange(len(each)), v)[::every])
 
@@ -281,6 +284,14 @@ def _beyond(study: _Study, together: NDArray[np.float64], pools: Mapping[str, An
         study.note(f"{name}: one subject", test.pools["0"].r, test.pools["0"].p <= _LEVEL)
         study.note(f"{name}: all subjects", test.pools["all"].r, test.pools["all"].p <= _LEVEL)
         study.note(f"{name}: largest of all vertices", test.r.max(), test.p_max.min() <= _LEVEL)
+        _note_pool(study, f"{name}: high areas, all subjects", test.pools.get("high"), f"no depth above {_HIGH}")
+
+
+def _note_pool(study: _Study, test: str, pool: Pool | None, why: str) -> None:
+    if pool is None:
+        study.refuse(test, why)
+    else:
+        study.note(test, pool.r, pool.p <= _LEVEL)
 
 
 def _beyond_test(study: _Study, kind: str, Y: NDArray[np.float64], pools: Mapping[str, Any]) -> PermutationTest:
@@ -311,8 +322,12 @@ def _sensors(study: _Study, meg: Sequence[Recording]) -> None:
     each = [_responses(one)[:, chosen] for one in meg]
     for kind in _KINDS:
         _clusters(study, kind, each[0], here)
-    beyond = _beyond_test(study, "gradient", np.hstack(each), {"all": np.arange(len(each) * len(here))}).pools["all"]
-    study.note("gradient beyond activations: in MEG, all subjects", beyond.r, beyond.p <= _LEVEL)
+    late = np.flatnonzero(np.tile(here["time"].to_numpy() > _LATE, len(each)))
+    pools = {"in MEG": np.arange(len(each) * len(here))} | ({"late in MEG": late} if len(late) else {})
+    beyond = _beyond_test(study, "gradient", np.hstack(each), pools)
+    for name in ("in MEG", "late in MEG"):
+        test = f"gradient beyond activations: {name}, all subjects"
+        _note_pool(study, test, beyond.pools.get(name), f"no time after {_LATE} s")
     _orders(study, [_courses(study, Y, here, one.subject) for Y, one in zip(each, meg, strict=True)])
 
 
@@ -350,30 +365,22 @@ def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> 
 
 def _orders(study: _Study, courses: Sequence[Courses]) -> None:
     """Orders in time: over images and subjects by the order test, and over images alone."""
-    names = {kind: f"{kind}: order in time" for kind in (*_KINDS, "difference")}
     try:
         found = order_test(courses, seed=study.seed)
-    except ValueError as error:
-        _expected(error, "must have a latency")
-        for name in names.values():
-            study.refuse(name, str(error))
-    else:
-        for kind, name in names.items():
-            study.note(name, found.slope[kind].value, found.slope[kind].verdict == PREDICTED)
+        slopes, refused = found.slope, found.refused
+    except TooFewLatencies as error:
+        slopes, refused = {}, dict.fromkeys((*_KINDS, "difference"), str(error))
+    for kind, order in slopes.items():
+        study.note(f"{kind}: order in time", order.value, order.verdict == PREDICTED)
+    for kind, why in refused.items():
+        study.refuse(f"{kind}: order in time", why)
     for kind, sign in (("activation", 1), ("gradient", -1)):
         each = [getattr(one, f"{kind}s") for one in courses]
         r, resampled = (np.mean([getattr(one, name) for one in each], axis=0) for name in ("r", "resampled"))
         name = f"{kind}: order in time, images alone"
         try:
             score = temporal_score(replace(each[0], r=r, resampled=resampled), courses[0].times, courses[0].depth)
-        except ValueError as error:
-            _expected(error, "must have latencies")
+        except TooFewLatencies as error:
             study.refuse(name, str(error))
         else:
             study.note(name, score.value, (score.interval.low if sign > 0 else -score.interval.high) > 0)
-
-
-def _expected(error: ValueError, why: str) -> None:
-    """Data may have too few latencies; any other error is one."""
-    if why not in str(error):
-        raise error

@@ -51,9 +51,16 @@ def _claims() -> dict[str, Claim]:
     claims["difference: order in time"] = Claim(0.025, backward)
     for kind, there in (("gradient", late), ("activation", signal)):
         other = "activations" if kind == "gradient" else "gradients"
-        for name in ("one subject", "all subjects", "largest of all vertices", "unique variance, signs of subjects"):
+        for name in (
+            "one subject",
+            "all subjects",
+            "high areas, all subjects",
+            "largest of all vertices",
+            "unique variance, signs of subjects",
+        ):
             claims[f"{kind} beyond {other}: {name}"] = Claim(0.05, there)
-    claims["gradient beyond activations: in MEG, all subjects"] = Claim(0.05, late)
+    for name in ("in MEG", "late in MEG"):
+        claims[f"gradient beyond activations: {name}, all subjects"] = Claim(0.05, late)
     return claims
 
 

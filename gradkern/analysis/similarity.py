@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.analysis.bootstrap import Floats, Interval, interval, resample_images
+from gradkern.analysis.bootstrap import Floats, resample_images
+from gradkern.analysis.intervals import Interval, interval
 from gradkern.recordings.recording import Excluded
 
 DISTANCES = ("correlation", "euclidean", "cosine")

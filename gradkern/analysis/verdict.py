@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Scores, draw_subjects, interval, layer_scores, resample_images
+from gradkern.analysis.bootstrap import Floats, Scores, layer_scores, resample_images
 from gradkern.analysis.encode import check_first, unit_scale
 from gradkern.analysis.held_out import ceiling_of
 from gradkern.analysis.hierarchy import Mapped, SpatialVariant, spatial_score
 from gradkern.analysis.inference import combine
+from gradkern.analysis.intervals import cross, crossed_interval, interval, one_sided, over_subjects
 from gradkern.analysis.latency import Latency, quiet_curves, time_courses
 from gradkern.analysis.layers import Preference, checked_depth
-from gradkern.analysis.order import Courses, one_sided, order_test
+from gradkern.analysis.order import Courses, order_test
 from gradkern.analysis.permutation import PermutationTest, permutation_test
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
@@ -317,17 +318,20 @@ class _Judge:
 
     def later(self) -> _Row:
         """Mean over layers of the gradients' latency minus the activations', s."""
-        values, resampled = zip(*(self._later(self._courses(one)) for one in self.meg), strict=True)
-        value, over, s = float(np.mean(values)), "images", len(values)
-        at = resampled[0]
-        if s > 1:
-            drawn = draw_subjects(s, self.how.bootstraps, self.how.seed)
-            at, over = np.stack(resampled)[drawn, np.arange(len(drawn))[:, None]].mean(1), "images and subjects"
-        found = interval(value, at, over, subjects=s if s > 1 else None)
-        p, smallest = one_sided(value, at, 1, found.widened), 1 / (2 * (1 + self.how.bootstraps))
-        return _Row(value, p, found.low, found.high, smallest, self._ceiling(self.meg), "activations' latencies")
+        each = np.stack([self._later(self._courses(one)) for one in self.meg])
+        value, s = float(each[:, 0].mean()), len(each)
+        drawn = cross(lambda some, i: each[some, i].mean(), s, self.how.bootstraps, self.how.seed)
+        found = crossed_interval(value, drawn, s, "images and subjects") if s > 1 else interval(value, drawn.images, "")
+        p = one_sided(value, found, drawn.images, 1)
+        ceiling = self._ceiling(self.meg)
+        return _Row(value, p, found.low, found.high, self._least(s), ceiling, "activations' latencies")
 
-    def _later(self, courses: Courses) -> tuple[float, Floats]:
+    def _least(self, subjects: int) -> float:
+        """The smallest p over images; over subjects it has none."""
+        return 1 / (2 * (1 + self.how.bootstraps)) if subjects == 1 else np.nan
+
+    def _later(self, courses: Courses) -> Floats:
+        """Of the images as they are, and resampled, [1 + b]."""
         latencies = []
         for kind in (courses.gradients, courses.activations):
             curves = np.concatenate([kind.r[None], kind.resampled])
@@ -337,16 +341,18 @@ class _Judge:
         layers = np.isfinite(difference[0])
         if not layers.any():
             raise ValueError(f"no layer of {courses.subject} has both latencies: a curve must rise above its noise")
-        difference = difference[:, layers].mean(1)
-        return float(difference[0]), difference[1:]
+        mean: Floats = difference[:, layers].mean(1)
+        return mean
 
     def in_time(self) -> _Row:
         found = order_test([self._courses(one) for one in self.meg], self.how.latency, seed=self.how.seed)
+        if "gradient" in found.refused:
+            raise ValueError(found.refused["gradient"])
         slope = found.slope["gradient"]
-        over, smallest = slope.over_both or slope.over_images, 1 / (2 * (1 + self.how.bootstraps))
+        over, least = slope.over_both or slope.over_images, self._least(len(self.meg))
         right = over.known and over.high < 0
         ceiling = self._ceiling(self.meg)
-        return _Row(slope.value, slope.p, over.low, over.high, smallest, ceiling, "no order (slope 0)", right)
+        return _Row(slope.value, slope.p, over.low, over.high, least, ceiling, "no order (slope 0)", right)
 
     def _courses(self, one: _Subject) -> Courses:
         for name in ("sensor", "time"):
@@ -366,8 +372,7 @@ class _Judge:
         if len(p) > 1:
             joined = combine(p, smallest_p=smallest)
             together, smallest = float(joined.p[0]), float(joined.smallest_p or np.nan)
-            drawn = draw_subjects(len(p), self.how.bootstraps, self.how.seed)
-            over = interval(values.mean(), values[drawn].mean(1), "subjects", subjects=len(p), bound=1)
+            over = over_subjects(values, bound=1)
             low, high = over.low, over.high
         return _Row(float(values.mean()), together, low, high, smallest, self._ceiling(of), against)
 
