@@ -15,6 +15,7 @@ from gradkern.recordings.simulation import Brain
 LAYERS, IMAGES, WIDTH = 4, 200, 8
 HOW = Judging(permutations=59, bootstraps=60, targets=150, places=150)
 DEPTH = np.linspace(0, 1, LAYERS)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def layers(seed: int) -> list[np.ndarray]:
@@ -39,7 +40,7 @@ def study(organisation: str, features: Mapping[str, Any] = FEATURES, **brain: An
 
 
 @pytest.fixture(scope="module")
-def forward() -> pd.DataFrame:
+def forward(one_thread: None) -> pd.DataFrame:
     control = {
         "gradient/random-cotangent": [np.random.default_rng(i).standard_normal((IMAGES, 12)) for i in range(LAYERS)]
     }

@@ -3,10 +3,15 @@
 Every row has an estimate with its 95 % interval, a p of a null of its own with the smallest it could be, how many
 subjects, images and targets it is of, their noise ceiling, what it was held against, and how often the same test finds
 the same thing in simulated brains. A claim that the data cannot carry has a row that says why, and no number.
+
+Gradients residualised on activations have no row. A ridge leaves some of the activations in what it leaves of the
+gradients, and its errors in held-out images are activations again, so that what is left predicts responses that are
+made of activations alone. "Beyond activations" is the same question with a test that holds: all axes of the activations
+are taken out of gradients and responses alike (`unique.beyond_test`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,22 +19,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Scores, draw_subjects, interval, layer_scores, resample_images
+from gradkern.analysis.bootstrap import (
+    Floats,
+    Resampling,
+    Scores,
+    draw_subjects,
+    interval,
+    layer_scores,
+    resample_images,
+)
+from gradkern.analysis.comparison import more_test
+from gradkern.analysis.controls import effective_rank, image_permuted, unit_length
 from gradkern.analysis.encode import check_first, unit_scale
 from gradkern.analysis.held_out import ceiling_of
-from gradkern.analysis.hierarchy import Mapped, SpatialVariant, spatial_score
+from gradkern.analysis.hierarchy import Mapped, SpatialVariant, correlate, spatial_score
 from gradkern.analysis.inference import combine
-from gradkern.analysis.latency import Latency, quiet_curves, time_courses
-from gradkern.analysis.layers import Preference, checked_depth
-from gradkern.analysis.order import Courses, one_sided, order_test
+from gradkern.analysis.judging import IMAGE_PERMUTED, KINDS, Judging, Study
+from gradkern.analysis.latency import quiet_curves, time_courses
+from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
+from gradkern.analysis.order import Courses, one_sided, order_test, slope
 from gradkern.analysis.permutation import PermutationTest, permutation_test
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
 from gradkern.recordings.recording import Recording
 
+__all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Judging", "Study", "verdict"]
+
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
 _LEVEL = 0.05
-_KINDS = ("activation", "gradient")
+_ALL_LAYERS, _SAME_LAYER, _NUISANCES = "activations of all layers", "activations of the same layer", "nuisances"
 _TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
     "gradients predict fMRI": "gradient: r, Fisher over subjects",
@@ -39,87 +57,6 @@ _TESTS = {  # whose power in simulated brains is a claim's
     "gradients have the spatial order of backpropagation": "gradient: spatial order",
     "gradients have the temporal order of backpropagation": "gradient: order in time",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """What a verdict is of.
-
-    Parameters
-    ----------
-    features : kind -> of every layer, shallow to deep, [images, d]; "activation" and "gradient"; any other kind is a
-        control that gradients are held against
-    depth : [l], relative depth of the layers in [0, 1]
-    fmri, meg : a recording a subject, a row an image; row i of the features is image i of the recordings
-    axis : the column of the fMRI's targets that says how high in the hierarchy a target is, such as "distance" (to V1)
-
-    Raises
-    ------
-    ValueError : fewer than 3 layers, depths all the same, kinds with other layers or images, an image in several rows,
-        no recording, a subject twice
-    """
-
-    features: Mapping[str, Sequence[Any]]
-    depth: Any
-    fmri: Sequence[Recording] = ()
-    meg: Sequence[Recording] = ()
-    axis: str = "distance"
-
-    def __post_init__(self) -> None:
-        missing = [kind for kind in _KINDS if kind not in self.features]
-        if missing:
-            raise ValueError(f"Study: features must have the kinds {_KINDS}, got none of {missing[0]!r}")
-        layers = len(self.features["activation"])
-        if layers < 3:
-            raise ValueError(f"Study: layers must be at least 3 to have an order, got {layers}")
-        checked_depth("Study", self.depth, layers)
-        sizes = {kind: [len(layer) for layer in each] for kind, each in self.features.items()}
-        if any(each != sizes["activation"] or len(set(each)) > 1 for each in sizes.values()):
-            raise ValueError(f"Study: all kinds must have the same layers and images, got images {sizes}")
-        if not self.fmri and not self.meg:
-            raise ValueError("Study: fmri or meg must have a recording, got none")
-        for name, recordings in (("fmri", self.fmri), ("meg", self.meg)):
-            subjects = [one.subject for one in recordings]
-            if len(set(subjects)) < len(subjects):
-                raise ValueError(f"Study: {name} must have a recording a subject, got {subjects}")
-            for one in recordings:
-                one.check_images(sizes["activation"][0])
-                if len(np.unique(one.image_ids)) < len(one.image_ids):
-                    raise ValueError(f"Study: {name} must have a row an image, got repeats: average_repeats() them")
-
-    @property
-    def controls(self) -> tuple[str, ...]:
-        return tuple(kind for kind in self.features if kind not in _KINDS)
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How the claims are tested.
-
-    Parameters
-    ----------
-    alphas : penalties, for features of unit size
-    folds : of images
-    permutations, bootstraps : of every test, of every interval
-    layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
-    targets : at most so many of each recording's targets, drawn at random, are scored
-    places : at most so many places of a map go into its spatial null
-    axes : see `unique.beyond_test`
-    latency, preference : how curves become latencies, and scores over layers depths
-    seed : of everything drawn
-    """
-
-    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-3, 4, 11))
-    folds: int = 5
-    permutations: int = 1000
-    bootstraps: int = 500
-    layer: int | None = None
-    targets: int = 2000
-    places: int = 400
-    axes: int | None = None
-    latency: Latency = field(default_factory=lambda: Latency("centre of mass"))
-    preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +101,7 @@ def _told(
     try:
         if not of:
             raise ValueError("the study has no such recordings")
-        row = test()
+        row = _carried(test())
     except ValueError as error:
         why = str(error)
     supported = row.p <= _LEVEL if row.supported is None else row.supported
@@ -181,6 +118,20 @@ def _told(
         "power": _power(power, _TESTS.get(claim), of, row.ceiling),
         "why": why,
     }
+
+
+def _carried(row: _Row) -> _Row:
+    """The row, of a test that could have said something.
+
+    Raises
+    ------
+    ValueError : no p, or one that could not reach the level whatever the data were: nothing found is no finding then
+    """
+    if np.isnan(row.p):
+        raise ValueError("the test has no p: more than 5 % of the resamplings gave no value")
+    if row.smallest_p > _LEVEL:
+        raise ValueError(f"p could not go under {row.smallest_p:.3g}, so that a level of {_LEVEL} cannot be reached")
+    return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,17 +158,22 @@ class _Judge:
         self.features = {kind: [unit_scale(layer) for layer in each] for kind, each in study.features.items()}
         layers = len(self.features["activation"])
         self.layer = layers // 2 if how.layer is None else how.layer
+        G = self.features["gradient"][self.layer]
+        self._control = {IMAGE_PERMUTED: image_permuted(G, how.seed)}
+        self._control |= {kind: self.features[kind][self.layer] for kind in study.controls}
         self.fmri = [self._subject(one, some=True) for one in study.fmri]
         self.meg = [self._subject(one, some=False) for one in study.meg]
         self._raw: dict[tuple[int, str], PermutationTest] = {}
         self._scores: dict[tuple[int, str], Scores] = {}
+        self._rows: dict[str, _Row] = {}
 
     def _subject(self, recording: Recording, some: bool) -> _Subject:
         """Courses need every sensor at every time; of fMRI's targets those with a place, or some of them."""
         check_first("verdict", recording)
         if some and self.study.axis in recording.targets:
             placed = recording.targets[self.study.axis].notna().to_numpy()
-            recording = recording.select_targets(placed, f"with a {self.study.axis}")
+            if placed.any():  # else claims that need no place are of all targets; `_axis` refuses the others
+                recording = recording.select_targets(placed, f"with a {self.study.axis}")
         v = len(recording.targets)
         if some and v > self.how.targets:
             drawn = np.random.default_rng(self.how.seed).choice(v, self.how.targets, replace=False)
@@ -227,14 +183,32 @@ class _Judge:
     def claims(self) -> Iterator[tuple[str, Sequence[_Subject], Callable[[], _Row]]]:
         yield "activations map the hierarchy", self.fmri, partial(self.spatial, "activation")
         for name, of in (("fMRI", self.fmri), ("MEG", self.meg)):
-            yield f"gradients predict {name}", of, partial(self.predicts, of)
-            yield f"gradients predict {name} beyond activations", of, partial(self.beyond, of, "activation")
-            for control in self.study.controls:
-                yield f"gradients predict {name} beyond {control}", of, partial(self.beyond, of, control)
+            G = self.features["gradient"][self.layer]
+            predict = f"gradients predict {name}"
+            yield predict, of, partial(self.predicts, of)
+            yield f"{predict} beyond activations", of, partial(self.beyond, of, _ALL_LAYERS, G)
+            yield f"{predict} beyond activations of the same layer", of, partial(self.beyond, of, _SAME_LAYER, G)
+            unit = f"gradients of unit norm predict {name} beyond activations"
+            yield unit, of, partial(self.beyond, of, _ALL_LAYERS, unit_length(G))
+            yield f"{predict} beyond nuisances", of, partial(self.beyond, of, _NUISANCES, G)
+            for control in self._control:
+                yield f"{predict} beyond {control}", of, partial(self.beyond, of, control, G)
+                yield f"{predict} more than {control}", of, partial(self.more, of, control)
         yield "gradients predict higher areas more", self.fmri, self.higher
         yield "gradients predict later than activations", self.meg, self.later
-        yield "gradients have the spatial order of backpropagation", self.fmri, partial(self.spatial, "gradient")
-        yield "gradients have the temporal order of backpropagation", self.meg, self.in_time
+        for where, of, test, other in (
+            ("spatial", self.fmri, partial(self.spatial, "gradient"), self._other_places),
+            ("temporal", self.meg, self.in_time, self._other_times),
+        ):
+            claim = f"gradients have the {where} order of backpropagation"
+            yield claim, of, partial(self._once, where, test)
+            moved = partial(self._in_another_order, partial(self._once, where, test), other)
+            yield f"{claim} more than with layers in another order", of, moved
+
+    def _once(self, name: str, test: Callable[[], _Row]) -> _Row:
+        if name not in self._rows:
+            self._rows[name] = test()
+        return self._rows[name]
 
     def raw(self, one: _Subject, kind: str) -> PermutationTest:
         key = id(one), kind
@@ -252,26 +226,66 @@ class _Judge:
         """Of every layer, resampled over images, the same of all subjects."""
         key = id(one), kind
         if key not in self._scores:
-            resampling = resample_images(one.rows, self.how.bootstraps, self.how.seed)
-            layers = [X[one.rows] for X in self.features[kind]]
-            self._scores[key] = layer_scores(layers, one.Y, self.how.alphas, self.how.folds, resampling)
+            self._scores[key] = self._scored(one, self.features[kind])
         return self._scores[key]
+
+    def _scored(self, one: _Subject, layers: Sequence[Any]) -> Scores:
+        rows = [X[one.rows] for X in layers]
+        return layer_scores(rows, one.Y, self.how.alphas, self.how.folds, self._resampled(one))
+
+    def _resampled(self, one: _Subject) -> Resampling:
+        """Images of all subjects are drawn together: one that several saw counts alike in each of them."""
+        images = np.unique(np.concatenate([other.rows for other in (self.fmri if one in self.fmri else self.meg)]))
+        drawn = resample_images(images, self.how.bootstraps, self.how.seed)
+        return replace(drawn, counts=drawn.counts[:, np.searchsorted(images, one.rows)])
 
     def predicts(self, of: Sequence[_Subject]) -> _Row:
         tests = [self.raw(one, "gradient").pools["all"] for one in of]
         return self._over([test.r for test in tests], [test.p for test in tests], of, "images in random order")
 
-    def beyond(self, of: Sequence[_Subject], kind: str) -> _Row:
-        """What gradients of one layer tell beyond all layers of activations, or beyond the control of that layer."""
+    def beyond(self, of: Sequence[_Subject], what: str, G: Floats) -> _Row:
+        """What gradients of one layer tell beyond activations, nuisances, or the control of that layer."""
+        given, axes, against = self._given(what)
         tests = []
         for one in of:
-            layers = self.features[kind] if kind == "activation" else [self.features[kind][self.layer]]
-            X = self.features["gradient"][self.layer][one.rows].astype(np.float32)
-            given, Y = [layer[one.rows] for layer in layers], one.Y.astype(np.float32)
-            pools = {"all": np.arange(Y.shape[1])}
-            tests.append(beyond_test(X, given, Y, pools=pools, axes=self.how.axes, **self._sizes()).pools["all"])
-        against = "activations of all layers" if kind == "activation" else kind
+            X, Y = G[one.rows].astype(np.float32), one.Y.astype(np.float32)
+            beside, pools = [layer[one.rows] for layer in given], {"all": np.arange(Y.shape[1])}
+            tests.append(beyond_test(X, beside, Y, pools=pools, axes=axes, **self._sizes()).pools["all"])
         return self._over([test.r for test in tests], [test.p for test in tests], of, against)
+
+    def _given(self, what: str) -> tuple[list[Floats], int | None, str]:
+        """Matrices [images, d] that the gradients must add to, how many of their axes count, and all this in words."""
+        if what == _NUISANCES:
+            if self.study.nuisances is None:
+                raise ValueError("the study has no nuisances")
+            columns = np.asarray(self.study.nuisances, dtype=np.float64)
+            return list(columns.T[:, :, None]), None, f"{columns.shape[1]} nuisances"
+        named = {_ALL_LAYERS: self.features["activation"], _SAME_LAYER: self.features["activation"][self.layer :][:1]}
+        given = named[what] if what in named else [self._control[what]]
+        axes = self.how.axes if sum(layer.shape[1] for layer in given) > (self.how.axes or np.inf) else None
+        against = what if what in named else self._in_words(what)
+        return given, axes, against if axes is None else f"{against}, {axes} axes"
+
+    def more(self, of: Sequence[_Subject], control: str) -> _Row:
+        """By how much r of gradients is above that of the control of their layer."""
+        here, first, second = [self.layer], [], []
+        for one in of:
+            scores = self.scores(one, "gradient")
+            first.append(replace(scores, r=scores.r[here], resampled=scores.resampled[:, here]))
+            second.append(self._scored(one, [self._control[control]]))
+        found = more_test(first, second, self.how.folds, seed=self.how.seed)
+        over, ceiling = found.interval, self._ceiling(of)
+        return _Row(found.value, found.p, over.low, over.high, found.smallest_p, ceiling, self._in_words(control))
+
+    def _in_words(self, control: str) -> str:
+        """A control with what a difference may owe to its dimension, or with its seed."""
+        if control == IMAGE_PERMUTED:
+            return f"{control}, seed {self.how.seed}"
+        sizes = [
+            f"{X.shape[1]} columns of effective rank {effective_rank(X).participation:.1f}"
+            for X in (self._control[control], self.features["gradient"][self.layer])
+        ]
+        return f"{control} ({sizes[0]}; gradients {sizes[1]})"
 
     def spatial(self, kind: str) -> _Row:
         """The spatial score with its interval; p by maps of the same smoothness."""
@@ -294,11 +308,43 @@ class _Judge:
         return self._beside_smooth_maps(maps, axes)
 
     def _axis(self, one: _Subject) -> Floats:
-        for name in (self.study.axis, "x", "y", "z"):
-            if name not in one.targets:
-                raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
-        axis: Floats = one.targets[self.study.axis].to_numpy(dtype=np.float64)
+        who, name = one.recording.subject, self.study.axis
+        for column in (name, "x", "y", "z"):
+            if column not in one.targets:
+                raise ValueError(f"targets of {who} must have {column!r}, got {list(one.targets)}")
+        if one.targets[name].dtype.kind not in "biuf":
+            raise ValueError(f"{name!r} of the targets of {who} must be numbers, got {one.targets[name].dtype}")
+        axis: Floats = one.targets[name].to_numpy(dtype=np.float64)
+        known = axis[np.isfinite(axis)]
+        if not len(known) or np.ptp(known) == 0:
+            got = f"{known[0]:g} for all {len(known)}" if len(known) else f"none of {len(axis)}"
+            raise ValueError(f"{name!r} must be known and differ between the targets of {who}, got {got}")
         return axis
+
+    def _in_another_order(self, row: Callable[[], _Row], test: Callable[[], LayerOrderTest]) -> _Row:
+        """The row of an order, beside the layers' other orders instead of its own null."""
+        own, found = row(), test()
+        return replace(own, p=found.p, smallest_p=found.smallest_p, against=found.against, supported=None)
+
+    def _other_places(self) -> LayerOrderTest:
+        each = [(self.scores(one, "gradient").r, self._axis(one)) for one in self.fmri]
+
+        def spatial(depth: Floats) -> float:
+            return float(np.mean([correlate(self.how.preference.depth_of(r, depth), axis) for r, axis in each]))
+
+        return layer_order_test(spatial, self.study.depth, permutations=self.how.permutations, seed=self.how.seed)
+
+    def _other_times(self) -> LayerOrderTest:
+        """Only layers whose latency is known change places."""
+        latencies = np.stack([self._latencies(self._courses(one), "gradients")[0] for one in self.meg])
+        known = np.isfinite(latencies).any(0)
+
+        def temporal(depth: Floats) -> float:
+            return float(np.mean([slope(each, depth) for each in latencies[:, known]]))
+
+        depth = np.asarray(self.study.depth, dtype=np.float64)[known]
+        how = self.how
+        return layer_order_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
 
     def _beside_smooth_maps(self, maps: Sequence[Floats], axes: Sequence[Floats]) -> _Row:
         """Correlation of maps with the axis, one-sided, beside maps of the same variogram."""
@@ -328,17 +374,19 @@ class _Judge:
         return _Row(value, p, found.low, found.high, smallest, self._ceiling(self.meg), "activations' latencies")
 
     def _later(self, courses: Courses) -> tuple[float, Floats]:
-        latencies = []
-        for kind in (courses.gradients, courses.activations):
-            curves = np.concatenate([kind.r[None], kind.resampled])
-            quiet = quiet_curves(*(self.how.latency.cut(each, courses.times)[0] for each in (kind.r, kind.resampled)))
-            latencies.append(np.where(quiet, np.nan, self.how.latency.of(curves, courses.times)))
-        difference = latencies[0] - latencies[1]
+        difference = self._latencies(courses, "gradients") - self._latencies(courses, "activations")
         layers = np.isfinite(difference[0])
         if not layers.any():
             raise ValueError(f"no layer of {courses.subject} has both latencies: a curve must rise above its noise")
         difference = difference[:, layers].mean(1)
         return float(difference[0]), difference[1:]
+
+    def _latencies(self, courses: Courses, kind: str) -> Floats:
+        """[1 + b, l], the first without resampling; NaN where there is none."""
+        scores, times = getattr(courses, kind), courses.times
+        curves = np.concatenate([scores.r[None], scores.resampled])
+        quiet = quiet_curves(*(self.how.latency.cut(each, times)[0] for each in (scores.r, scores.resampled)))
+        return np.where(quiet, np.nan, self.how.latency.of(curves, times))
 
     def in_time(self) -> _Row:
         found = order_test([self._courses(one) for one in self.meg], self.how.latency, seed=self.how.seed)
@@ -352,7 +400,7 @@ class _Judge:
         for name in ("sensor", "time"):
             if name not in one.targets:
                 raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
-        curves = [time_courses(self.scores(one, kind), one.targets["sensor"], one.targets["time"]) for kind in _KINDS]
+        curves = [time_courses(self.scores(one, kind), one.targets["sensor"], one.targets["time"]) for kind in KINDS]
         layers = tuple(f"layer {number}" for number in range(len(self.features["activation"])))
         (activations, times), (gradients, _) = curves
         return Courses(activations, gradients, times, layers, self.study.depth, one.recording.subject)
