@@ -5,9 +5,9 @@ subjects, images and targets it is of, their noise ceiling, what it was held aga
 the same thing in simulated brains. A claim that the data cannot carry has a row that says why, and no number.
 
 Gradients residualised on activations have no row. A ridge leaves some of the activations in what it leaves of the
-gradients, and its errors in held-out images are activations again, so that what is left predicts responses that are
-made of activations alone. "Beyond activations" is the same question with a test that holds: all axes of the activations
-are taken out of gradients and responses alike (`unique.beyond_test`).
+gradients, and its errors in held-out images are activations again: at a level of 5 % what was left predicted responses
+made of activations alone in 21 of 100 simulations. "Beyond activations" is the same question with a test that holds:
+all axes of the activations are taken out of gradients and responses alike (`unique.beyond_test`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
