@@ -36,7 +36,7 @@ def one_of(scores: Scores, layer: int) -> Scores:
     return Scores(scores.r[[layer]], scores.resampled[:, [layer]], scores.images)
 
 
-@pytest.mark.parametrize(("subjects", "runs"), [(1, 200), (4, 100)])
+@pytest.mark.parametrize(("subjects", "runs"), [(1, 200), (4, 60)])
 def test_of_the_same_information_neither_predicts_more(subjects: int, runs: int) -> None:
     """Resamplings as they are would say so in 13 % of the cases, and Fisher's combination of subjects in 14 to 22."""
     found = sum(compared(seed, subjects=subjects).p <= 0.05 for seed in range(runs))

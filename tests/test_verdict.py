@@ -145,7 +145,7 @@ def test_without_places_of_a_subject_there_is_no_order_in_space_and_the_rest_is_
 ) -> None:
     first, second = study("none").fmri
     there = Study(FEATURES, DEPTH, [first, replace(second, targets=change(second.targets))], axis="depth")
-    found = verdict(there, replace(HOW, permutations=19)).set_index("claim")
+    found = verdict(there, replace(HOW, permutations=19, bootstraps=20, targets=60)).set_index("claim")
     for claim in (
         "activations map the hierarchy",
         "gradients predict higher areas more",
@@ -175,6 +175,25 @@ def test_what_could_not_be_found_is_not_tested() -> None:
     assert [row["conclusion"] for row in orders][1] == NOT_TESTED
     assert "p could not go under 0.167" in orders[1]["why"]
     assert orders[0]["p"] > 0
+
+
+def test_what_is_held_beside_other_orders_is_the_statistic_of_the_order() -> None:
+    judge = _Judge(study("forward-then-backward", ceiling=0.95, repeats=4), HOW)
+    for row, test in ((judge.in_time(), judge._other_times()), (judge.spatial("gradient"), judge._other_places())):
+        assert test.value == pytest.approx(row.estimate)
+        assert len(test.null) == 24
+    times = judge._other_times()
+    assert times.p == (times.null <= times.value + 1e-12).mean() < 0.5
+
+
+def test_the_size_of_an_images_gradient_does_not_count_where_directions_are_asked_of() -> None:
+    sizes = np.random.default_rng(3).lognormal(size=(IMAGES, 1))
+    scaled = {"activation": ACTIVATIONS, "gradient": [sizes * G for G in GRADIENTS]}
+    both = replace(study("forward-then-backward"), meg=())
+    found = [verdict(replace(both, features=features), HOW).set_index("claim") for features in (FEATURES, scaled)]
+    for claim, same in (("gradients", False), ("gradients of unit norm", True)):
+        one, other = (each.loc[f"{claim} predict fMRI beyond activations", "estimate"] for each in found)
+        assert (abs(one - other) < 1e-3) == same
 
 
 def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
@@ -251,8 +270,9 @@ def changed(**changes: Any) -> Study:
         (lambda one: {"fmri": (one.fmri[0], one.fmri[0])}, "fmri must have a recording a subject"),
         (
             lambda one: {"features": FEATURES | {"gradient/image-permuted": GRADIENTS}},
-            "must not have 'gradient/image-permuted', which the verdict makes itself",
+            "must not have the kind 'gradient/image-permuted', which the verdict makes itself",
         ),
+        (lambda one: {"features": FEATURES | {"nuisances": GRADIENTS}}, "must not have the kind 'nuisances', which"),
         (lambda one: {"nuisances": np.ones((IMAGES - 1, 2))}, r"nuisances must be floating-point \[200, d\], got"),
         (lambda one: {"nuisances": np.ones((IMAGES, 0))}, r"nuisances must be floating-point \[200, d\], got"),
         (lambda one: {"nuisances": np.full((IMAGES, 2), np.nan)}, "nuisances must be finite, got 400 NaN or inf"),

@@ -12,6 +12,8 @@ from gradkern.recordings.recording import Recording
 
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
+ALL_LAYERS, SAME_LAYER, NUISANCES = "activations of all layers", "activations of the same layer", "nuisances"
+_MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES)  # what gradients are held against beside captured controls
 _LEAST_LAYERS = 3
 
 
@@ -57,8 +59,9 @@ class Study:
         for kind, each in self.features.items():
             for number, layer in enumerate(each):
                 _check_matrix(f"{kind!r} of layer {number}", layer, None)
-        if IMAGE_PERMUTED in self.features:
-            raise ValueError(f"Study: features must not have {IMAGE_PERMUTED!r}, which the verdict makes itself")
+        for kind in _MADE:
+            if kind in self.features:
+                raise ValueError(f"Study: features must not have the kind {kind!r}, which the verdict makes itself")
         if self.nuisances is not None:
             _check_matrix("nuisances", self.nuisances, sizes["activation"][0])
         if not self.fmri and not self.meg:

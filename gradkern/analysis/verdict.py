@@ -34,7 +34,7 @@ from gradkern.analysis.encode import check_first, unit_scale
 from gradkern.analysis.held_out import ceiling_of
 from gradkern.analysis.hierarchy import Mapped, SpatialVariant, correlate, spatial_score
 from gradkern.analysis.inference import combine
-from gradkern.analysis.judging import IMAGE_PERMUTED, KINDS, Judging, Study
+from gradkern.analysis.judging import ALL_LAYERS, IMAGE_PERMUTED, KINDS, NUISANCES, SAME_LAYER, Judging, Study
 from gradkern.analysis.latency import quiet_curves, time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import Courses, one_sided, order_test, slope
@@ -47,7 +47,6 @@ __all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Judging", "Study", "verdict"
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
 _LEVEL = 0.05
-_ALL_LAYERS, _SAME_LAYER, _NUISANCES = "activations of all layers", "activations of the same layer", "nuisances"
 _TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
     "gradients predict fMRI": "gradient: r, Fisher over subjects",
@@ -186,11 +185,11 @@ class _Judge:
             G = self.features["gradient"][self.layer]
             predict = f"gradients predict {name}"
             yield predict, of, partial(self.predicts, of)
-            yield f"{predict} beyond activations", of, partial(self.beyond, of, _ALL_LAYERS, G)
-            yield f"{predict} beyond activations of the same layer", of, partial(self.beyond, of, _SAME_LAYER, G)
+            yield f"{predict} beyond activations", of, partial(self.beyond, of, ALL_LAYERS, G)
+            yield f"{predict} beyond activations of the same layer", of, partial(self.beyond, of, SAME_LAYER, G)
             unit = f"gradients of unit norm predict {name} beyond activations"
-            yield unit, of, partial(self.beyond, of, _ALL_LAYERS, unit_length(G))
-            yield f"{predict} beyond nuisances", of, partial(self.beyond, of, _NUISANCES, G)
+            yield unit, of, partial(self.beyond, of, ALL_LAYERS, unit_length(G))
+            yield f"{predict} beyond nuisances", of, partial(self.beyond, of, NUISANCES, G)
             for control in self._control:
                 yield f"{predict} beyond {control}", of, partial(self.beyond, of, control, G)
                 yield f"{predict} more than {control}", of, partial(self.more, of, control)
@@ -255,12 +254,12 @@ class _Judge:
 
     def _given(self, what: str) -> tuple[list[Floats], int | None, str]:
         """Matrices [images, d] that the gradients must add to, how many of their axes count, and all this in words."""
-        if what == _NUISANCES:
+        if what == NUISANCES:
             if self.study.nuisances is None:
                 raise ValueError("the study has no nuisances")
             columns = np.asarray(self.study.nuisances, dtype=np.float64)
             return list(columns.T[:, :, None]), None, f"{columns.shape[1]} nuisances"
-        named = {_ALL_LAYERS: self.features["activation"], _SAME_LAYER: self.features["activation"][self.layer :][:1]}
+        named = {ALL_LAYERS: self.features["activation"], SAME_LAYER: self.features["activation"][self.layer :][:1]}
         given = named[what] if what in named else [self._control[what]]
         axes = self.how.axes if sum(layer.shape[1] for layer in given) > (self.how.axes or np.inf) else None
         against = what if what in named else self._in_words(what)
