@@ -1,5 +1,6 @@
 """The verdict of simulated studies: what was planted is said, and what the data cannot carry is not."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,13 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording, simulate_brain
-from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, verdict
+from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, _Judge, verdict
 from gradkern.recordings.simulation import Brain
 
 LAYERS, IMAGES, WIDTH = 4, 200, 8
 HOW = Judging(permutations=59, bootstraps=60, targets=150, places=150)
 DEPTH = np.linspace(0, 1, LAYERS)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def layers(seed: int) -> list[np.ndarray]:
@@ -39,7 +41,7 @@ def study(organisation: str, features: Mapping[str, Any] = FEATURES, **brain: An
 
 
 @pytest.fixture(scope="module")
-def forward() -> pd.DataFrame:
+def forward(one_thread: None) -> pd.DataFrame:
     control = {
         "gradient/random-cotangent": [np.random.default_rng(i).standard_normal((IMAGES, 12)) for i in range(LAYERS)]
     }
@@ -51,6 +53,40 @@ class TestForward:
         assert forward.loc["gradients predict fMRI", "conclusion"] == SUPPORTED
         assert forward.loc["gradients predict fMRI beyond activations", "conclusion"] == NOT_FOUND
         assert forward.loc["gradients predict fMRI beyond gradient/random-cotangent", "conclusion"] == SUPPORTED
+
+    def test_gradients_beat_those_of_other_images(self, forward: pd.DataFrame) -> None:
+        for claim in ("beyond", "more than"):
+            row = forward.loc[f"gradients predict fMRI {claim} gradient/image-permuted"]
+            assert row["conclusion"] == SUPPORTED
+            assert row["against"] == "gradient/image-permuted, seed 0"
+
+    def test_what_is_beyond_activations_is_asked_of_the_layer_alone_and_of_directions_alone(
+        self, forward: pd.DataFrame
+    ) -> None:
+        for claim in (
+            "gradients predict fMRI beyond activations of the same layer",
+            "gradients of unit norm predict fMRI beyond activations",
+        ):
+            assert forward.loc[claim, "conclusion"] == NOT_FOUND
+
+    def test_a_control_of_another_width_is_held_against_with_its_rank(self, forward: pd.DataFrame) -> None:
+        for claim in ("beyond", "more than"):
+            said = forward.loc[f"gradients predict fMRI {claim} gradient/random-cotangent", "against"]
+            assert "12 columns of effective rank 11.2; gradients 8 columns of effective rank 5.1" in said
+
+    def test_an_order_stands_beside_other_orders_of_the_layers(self, forward: pd.DataFrame) -> None:
+        order = forward.loc["gradients have the spatial order of backpropagation"]
+        other = forward.loc[
+            "gradients have the spatial order of backpropagation more than with layers in another order"
+        ]
+        assert (other["estimate"], other["low"]) == (order["estimate"], order["low"])
+        assert other["p"] == other["smallest p"] == 1 / 24
+        assert other["conclusion"] == SUPPORTED
+        assert other["against"].startswith("layers in another order (all 24 orders; 95 % of them from -0.")
+        late = forward.loc[
+            "gradients have the temporal order of backpropagation more than with layers in another order"
+        ]
+        assert late["conclusion"] == NOT_FOUND
 
     def test_activations_map_the_hierarchy(self, forward: pd.DataFrame) -> None:
         row = forward.loc["activations map the hierarchy"]
@@ -85,9 +121,122 @@ def test_what_the_data_cannot_carry_has_a_reason_and_no_number() -> None:
         assert row["conclusion"] == NOT_TESTED
         assert row["why"] == "the study has no such recordings"
         assert np.isnan([row["estimate"], row["p"], row["low"]]).all()
-    nowhere = [replace(one, targets=one.targets[["label", "depth"]]) for one in both.fmri]
-    row = verdict(replace(both, fmri=nowhere, meg=()), HOW).set_index("claim").loc["activations map the hierarchy"]
-    assert "must have 'x', got ['label', 'depth']" in row["why"]
+    row = alone.loc["gradients predict fMRI beyond nuisances"]
+    assert row["conclusion"] == NOT_TESTED
+    assert row["why"] == "the study has no nuisances"
+
+
+def without(column: str) -> Any:
+    return lambda targets: targets.drop(columns=column)
+
+
+NOWHERE = (
+    (without("x"), "targets of simulated 2 must have 'x', got"),
+    (without("depth"), "targets of simulated 2 must have 'depth', got"),
+    (lambda t: t.assign(depth=0.5), "'depth' must be known and differ .* of simulated 2, got 0.5 for all 60"),
+    (lambda t: t.assign(depth=np.nan), "'depth' must be known and differ .* of simulated 2, got none of 60"),
+    (lambda t: t.assign(depth="V1"), "'depth' of the targets of simulated 2 must be numbers, got"),
+)
+
+
+@pytest.mark.parametrize(("change", "message"), NOWHERE)
+def test_without_places_of_a_subject_there_is_no_order_in_space_and_the_rest_is_there(
+    change: Any, message: str
+) -> None:
+    first, second = study("none").fmri
+    there = Study(FEATURES, DEPTH, [first, replace(second, targets=change(second.targets))], axis="depth")
+    found = verdict(there, replace(HOW, permutations=19, bootstraps=20, targets=60)).set_index("claim")
+    for claim in (
+        "activations map the hierarchy",
+        "gradients predict higher areas more",
+        "gradients have the spatial order of backpropagation",
+        "gradients have the spatial order of backpropagation more than with layers in another order",
+    ):
+        assert found.loc[claim, "conclusion"] == NOT_TESTED
+        assert re.search(message, found.loc[claim, "why"])
+        assert np.isnan(found.loc[claim, ["estimate", "p", "smallest p"]].astype(float)).all()
+    assert found.loc["gradients predict fMRI", "conclusion"] != NOT_TESTED
+
+
+def test_a_region_without_a_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="Recording: no targets are left"):
+        study("none").fmri[0].select_targets(np.zeros(140, dtype=bool), "in V9")
+
+
+def test_what_could_not_be_found_is_not_tested() -> None:
+    both = study("none", subjects=1)
+    found = verdict(replace(both, meg=()), replace(HOW, permutations=18)).set_index("claim")
+    row = found.loc["gradients predict fMRI"]
+    assert row["conclusion"] == NOT_TESTED
+    assert row["why"] == "p could not go under 0.0526, so that a level of 0.05 cannot be reached"
+    three = {kind: each[:3] for kind, each in FEATURES.items()}
+    found = verdict(Study(three, DEPTH[:3], both.fmri, axis="depth"), HOW).set_index("claim")
+    orders = [row for claim, row in found.iterrows() if "spatial order" in claim]
+    assert [row["conclusion"] for row in orders][1] == NOT_TESTED
+    assert "p could not go under 0.167" in orders[1]["why"]
+    assert orders[0]["p"] > 0
+
+
+def test_what_is_held_beside_other_orders_is_the_statistic_of_the_order() -> None:
+    judge = _Judge(study("forward-then-backward", ceiling=0.95, repeats=4), HOW)
+    for row, test in ((judge.in_time(), judge._other_times()), (judge.spatial("gradient"), judge._other_places())):
+        assert test.value == pytest.approx(row.estimate)
+        assert len(test.null) == 24
+    times = judge._other_times()
+    assert times.p == (times.null <= times.value + 1e-12).mean() < 0.5
+
+
+def test_the_size_of_an_images_gradient_does_not_count_where_directions_are_asked_of() -> None:
+    sizes = np.random.default_rng(3).lognormal(size=(IMAGES, 1))
+    scaled = {"activation": ACTIVATIONS, "gradient": [sizes * G for G in GRADIENTS]}
+    both = replace(study("forward-then-backward"), meg=())
+    found = [verdict(replace(both, features=features), HOW).set_index("claim") for features in (FEATURES, scaled)]
+    for claim, same in (("gradients", False), ("gradients of unit norm", True)):
+        one, other = (each.loc[f"{claim} predict fMRI beyond activations", "estimate"] for each in found)
+        assert (abs(one - other) < 1e-3) == same
+
+
+def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
+    both = study("forward")
+    seen = np.arange(0, 150), np.arange(50, 200)
+    fmri = [one.select_presentations(rows, "seen") for one, rows in zip(both.fmri, seen, strict=True)]
+    apart = replace(both, fmri=fmri, meg=())
+    judge = _Judge(apart, HOW)
+    first, second = (judge._resampled(one).counts for one in judge.fmri)
+    np.testing.assert_array_equal(first[:, 50:], second[:, :100])
+    assert (first[:, :50] != second[:, 100:]).any()
+    found = verdict(apart, HOW).set_index("claim")
+    assert found.loc["activations map the hierarchy", "conclusion"] == SUPPORTED
+    assert found.loc["gradients predict fMRI more than gradient/image-permuted", "images"] == 150
+
+
+def test_activations_of_another_layer_are_told_from_those_of_the_same() -> None:
+    """Gradients with something of the first layer in them, which the brain responds to."""
+    mixed = [G + A for G, A in zip(GRADIENTS, [*ACTIVATIONS[1:], ACTIVATIONS[0]], strict=True)]
+    found = verdict(replace(study("forward", FEATURES | {"gradient": mixed}, ceiling=0.95), meg=()), HOW)
+    conclusions = found.set_index("claim")["conclusion"]
+    assert conclusions["gradients predict fMRI beyond activations of the same layer"] == SUPPORTED
+    assert conclusions["gradients predict fMRI beyond activations"] == NOT_FOUND
+
+
+def test_nuisances_are_taken_out_whatever_their_units() -> None:
+    """Those that hold all activations say what activations do; those that hold the gradients leave nothing to test."""
+    both = replace(study("forward"), meg=())
+    units = np.logspace(-9, 9, LAYERS * WIDTH)
+    found = verdict(replace(both, nuisances=np.column_stack(ACTIVATIONS) * units), HOW).set_index("claim")
+    row, same = (found.loc[f"gradients predict fMRI beyond {what}"] for what in ("nuisances", "activations"))
+    assert row["estimate"] == pytest.approx(same["estimate"], abs=0.02)
+    assert (row["conclusion"], row["against"]) == (NOT_FOUND, "32 nuisances")
+    found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), HOW).set_index("claim")
+    assert "X must hold something" in found.loc["gradients predict fMRI beyond nuisances", "why"]
+
+
+def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
+    found = verdict(replace(study("forward"), meg=()), replace(HOW, axes=10)).set_index("claim")
+    row = found.loc["gradients predict fMRI beyond activations"]
+    assert (row["against"], row["why"]) == ("activations of all layers, 10 axes", "")
+    row = found.loc["gradients predict fMRI beyond activations of the same layer"]
+    assert (row["against"], row["why"]) == ("activations of the same layer", "")
 
 
 def test_power_is_that_of_the_simulated_study_most_like_this_one(forward: pd.DataFrame) -> None:
@@ -119,6 +268,22 @@ def changed(**changes: Any) -> Study:
         (lambda one: {"features": FEATURES | {"c": FEATURES["gradient"][:3]}}, "the same layers and images"),
         (lambda one: {"fmri": (), "meg": ()}, "fmri or meg must have a recording, got none"),
         (lambda one: {"fmri": (one.fmri[0], one.fmri[0])}, "fmri must have a recording a subject"),
+        (
+            lambda one: {"features": FEATURES | {"gradient/image-permuted": GRADIENTS}},
+            "must not have the kind 'gradient/image-permuted', which the verdict makes itself",
+        ),
+        (lambda one: {"features": FEATURES | {"nuisances": GRADIENTS}}, "must not have the kind 'nuisances', which"),
+        (lambda one: {"nuisances": np.ones((IMAGES - 1, 2))}, r"nuisances must be floating-point \[200, d\], got"),
+        (lambda one: {"nuisances": np.ones((IMAGES, 0))}, r"nuisances must be floating-point \[200, d\], got"),
+        (lambda one: {"nuisances": np.full((IMAGES, 2), np.nan)}, "nuisances must be finite, got 400 NaN or inf"),
+        (
+            lambda one: {"features": FEATURES | {"c": [np.full((IMAGES, 2), np.inf)] * LAYERS}},
+            "'c' of layer 0 must be finite",
+        ),
+        (
+            lambda one: {"features": FEATURES | {"c": [np.ones((IMAGES, 2), dtype=int)] * LAYERS}},
+            r"'c' of layer 0 must be floating-point \[images, d\], got int64",
+        ),
         (
             lambda one: {"features": {k: [x[:50] for x in v] for k, v in FEATURES.items()}},
             r"image_ids must lie in 0\.\.49",

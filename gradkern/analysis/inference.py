@@ -219,8 +219,9 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
 
     Parameters
     ----------
-    p : [subjects] or [subjects, v], of independent subjects, over 0
-    method : "fisher" (the sum of log p; one strong subject suffices) or "stouffer" (the sum of z; many weak ones)
+    p : [subjects] or [subjects, v], over 0; of independent subjects, unless the method is "mean"
+    method : "fisher" (the sum of log p; one strong subject suffices), "stouffer" (the sum of z; many weak ones) or
+        "mean" (twice their mean, valid however the subjects depend on each other: Rüschendorf 1982; all must be small)
     smallest_p : that a subject's p could reach
 
     Raises
@@ -238,8 +239,8 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"combine: p must be [subjects] or [subjects, v] of 2 at least, got shape {np.shape(p)}")
-    if method not in ("fisher", "stouffer"):
-        raise ValueError(f"combine: method must be 'fisher' or 'stouffer', got {method!r}")
+    if method not in ("fisher", "stouffer", "mean"):
+        raise ValueError(f"combine: method must be 'fisher', 'stouffer' or 'mean', got {method!r}")
     _check_p("combine", values.ravel())
     if (values == 0).any():
         raise ValueError("combine: p must be over 0, got 0; count permutations as (1 + reached) / (1 + permutations)")
@@ -248,6 +249,8 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
     def together(each: NDArray[np.float64]) -> NDArray[np.float64]:
         if method == "fisher":
             found: NDArray[np.float64] = chi2.sf(-2 * np.log(each).sum(0), 2 * n)
+        elif method == "mean":
+            found = np.minimum(2 * each.mean(0), 1)
         else:
             found = norm.sf(norm.isf(each).sum(0) / np.sqrt(n))
         return found

@@ -101,7 +101,8 @@ class OrderTest:
     difference, activations minus gradients.
 
     What has fewer than 3 layers with a latency has no slope: `refused` says why, by "activation", "gradient" and
-    "difference". `latency` [s, 2, l] of each subject (or of the one mean) for activations and gradients, NaN where
+    "difference". `lag` is the mean over layers of the gradients' latency minus the activations', s, expected above 0;
+    None where no layer has both. `latency` [s, 2, l] of each subject (or of the one mean) for both, NaN where
     there is none or where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling
     as well; `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects
     together.
@@ -109,6 +110,7 @@ class OrderTest:
 
     slope: dict[str, Order]
     correlation: dict[str, Order]
+    lag: Order | None
     refused: dict[str, str]
     latency: Floats
     flat: Any
@@ -156,9 +158,11 @@ def order_test(
                 bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
                 size = (images, len(courses))
                 tables[name][kind] = _order(float(value[i, j]), drawn.of(i, j), expected, bound, size)
+    lag = float(value[2, 2])
     return OrderTest(
         slope=tables["slope"],
         correlation=tables["correlation"],
+        lag=None if np.isnan(lag) else _order(lag, drawn.of(2, 2), 1, np.inf, (images, len(courses))),
         refused=refused,
         latency=found,
         flat=latencies.flat,
@@ -180,10 +184,12 @@ def slope(latency: Any, depth: Any) -> float:
 
 
 def _statistics(latencies: Floats, depth: Floats) -> Floats:
-    """Of latencies [s, 2, l] the means over subjects [2, 3]: slope and correlation of activations, gradients and their
-    difference. A correlation of latencies that are all the same is not known."""
-    each = np.array([[[slope(y, depth), correlate(y, depth)] for y in one] for one in latencies]).mean(0).T
+    """Of latencies [s, 2, l] the means over subjects [3, 3]: slope and correlation of activations, gradients and their
+    difference, and last of all the gradients' lag. A correlation of latencies that are all the same is not known."""
+    each = np.array([[[slope(y, depth), correlate(y, depth), np.nan] for y in one] for one in latencies]).mean(0).T
     statistics: Floats = np.column_stack([each, each[:, 0] - each[:, 1]])
+    lags = [one[~np.isnan(one)] for one in latencies[:, 1] - latencies[:, 0]]
+    statistics[2, 2] = np.mean([one.mean() if len(one) else np.nan for one in lags])
     return statistics
 
 

@@ -26,6 +26,7 @@ from gradkern.analysis.permutation import PermutationTest, permutation_test
 from gradkern.encoding.partition import VariancePartition, variance_partition
 from gradkern.encoding.ridge import DEFAULT_ALPHAS
 
+_NOTHING = 1e-5  # of the features' size: what float32 leaves of features that the given ones hold
 _LEAST_ROWS = 20  # that must be left: of fewer, folds have no correlation worth the name
 
 
@@ -122,8 +123,8 @@ def beyond_test(
 
     Raises
     ------
-    ValueError : too few rows left; axes out of range; shapes that do not fit together, NaN or inf; what
-        `permutation_test` refuses
+    ValueError : too few rows left; features that the given ones hold whole; axes out of range; shapes that do not fit
+        together, NaN or inf; what `permutation_test` refuses
 
     Notes
     -----
@@ -140,8 +141,14 @@ def beyond_test(
     """
     features, beside, responses = _checked("beyond_test", X, given, Y)
     left = _complement("beyond_test", beside, axes)
+    own = left.T @ features
+    if np.linalg.norm(own) <= _NOTHING * np.linalg.norm(features - features.mean(0)):
+        raise ValueError(
+            "beyond_test: X must hold something that is no linear readout of the given features, got none of "
+            f"{features.shape[1]} columns"
+        )
     dtype = np.result_type(np.asarray(X), np.asarray(Y))  # what is permuted is of the callers' precision
-    within, seen = (values.astype(dtype) for values in (unit_scale(left.T @ features), left.T @ responses))
+    within, seen = (values.astype(dtype) for values in (unit_scale(own), left.T @ responses))
     return permutation_test(within, seen, alphas, cv=cv, permutations=permutations, seed=seed, pools=pools)
 
 
