@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from gradkern import Recording, capture
+from gradkern import Recording, capture, load_model
 from gradkern.analysis.controls import unit_length
 from gradkern.analysis.held_out import held_out_scores
 from gradkern.analysis.score_files import is_done, load_scores, save_scores
@@ -193,3 +193,15 @@ def test_missing_files_of_scores_are_named(tmp_path: Path) -> None:
         load_scores(tmp_path / "none.nc")
     with pytest.raises(FileNotFoundError, match="save_scores: path must lie in a folder that exists"):
         save_scores(xr.Dataset(), tmp_path / "no" / "s.nc", {})
+
+
+def test_a_loaded_model_tells_its_name_and_depths() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    model = load_model("efficientnet-lite0", "random")
+    images = torch.randn(2, 3, 32, 32)
+    found = capture(model, images, None, layers=["blocks.0", "blocks.15"], kinds=["activation"], progress=False)
+    spaces = list(join_captures([found]))
+    assert [str(space) for space in spaces] == [
+        f"efficientnet-lite0, untrained/none/activation/blocks.{number}" for number in (0, 15)
+    ]
+    assert [space.depth for space in spaces] == [0, 1]

@@ -91,12 +91,12 @@ class ModelSpec:
 
 
 def known_of(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
-    """What its features are to be called: "model", "weights" (None of a module without a spec) and "depth", by layer.
+    """What its features are to be called: "model", "weights" (None of a module without a ModelSpec), "depth" by layer.
 
     A layer that is neither a block nor a branch has no depth.
     """
-    spec: ModelSpec | None = getattr(model, "spec", None)
-    if spec is None:
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
         return {"model": type(model).__qualname__, "weights": None, "depth": {}}
     placed = {*spec.layers, *spec.branches}
     depth = {layer: spec.depth(layer) for layer in layers if layer in placed}
