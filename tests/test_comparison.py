@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from gradkern.analysis.bootstrap import Scores, few_subjects, layer_scores, resample_images
+from gradkern.analysis.bootstrap import Scores, layer_scores, resample_images
 from gradkern.analysis.comparison import MoreTest, more_test
 from gradkern.analysis.encode import unit_scale
 from gradkern.analysis.unique import beyond_test
@@ -86,7 +86,7 @@ def test_of_two_subjects_the_interval_is_wide_and_p_is_theirs() -> None:
     np.testing.assert_allclose(found.each, [(one.r - other.r).mean() for one, other in zip(*pairs, strict=True)])
     assert found.value == pytest.approx(found.each.mean())
     assert found.interval.over == "60 images and 2 subjects"
-    assert found.interval.widened == few_subjects(2)
+    assert found.interval.freedom == 1
     assert found.interval.contains_zero
     assert found.p < 0.01
 

@@ -1,7 +1,6 @@
-"""Scores of studies: what they are, that nothing leaks, and `gradkern encode`."""
+"""Scores of studies: what they are, and that nothing leaks."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,11 @@ import torch
 import xarray as xr
 from sklearn.model_selection import GroupKFold
 
-from gradkern import Recording, Sketch, capture
+from gradkern import Recording
 from gradkern.analysis import held_out
-from gradkern.analysis.controls import unit_length
 from gradkern.analysis.held_out import HoldOut, ceiling_of, held_out_scores
 from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.ceilings import estimate_ncsnr
-from gradkern.recordings.saved import save_recording
-from gradkern.study.cli import main
-from gradkern.vision.files import load_features
 
 IMAGES, REPEATS, V = 60, 2, 4
 
@@ -145,55 +140,3 @@ def test_what_is_odd_is_said_before_and_kept() -> None:
 def test_bad_input_is_named(spaces: dict[str, Any], how: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         held_out_scores(spaces, recording(), HoldOut(**how))
-
-
-@pytest.fixture
-def captured(tmp_path: Path) -> Path:
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(1))
-    images = torch.randn(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    capture(model, images, _square, layers=["0", "1"], sketch=Sketch(64), out=tmp_path / "features", progress=False)
-    return tmp_path / "features"
-
-
-def _square(output: Any, batch: Any) -> Any:
-    return output.square().sum(1)
-
-
-class TestCommand:
-    def test_a_capture_and_a_saved_recording_give_a_file_of_scores(
-        self, captured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        save_recording(recording(), tmp_path / "brain.h5")
-        arguments = ["encode", str(captured), str(tmp_path / "brain.h5"), "--output", str(tmp_path / "scores.nc")]
-        assert main([*arguments, "--roi", "V1"]) == 0
-        assert "mean held-out r over 2 targets" in capsys.readouterr().out
-        with xr.open_dataset(tmp_path / "scores.nc", engine="h5netcdf") as found:
-            loaded = load_features(captured)
-            spaces = {
-                key: value if key[0] == "activation" else unit_length(value.numpy()) for key, value in loaded.items()
-            }
-            expected = held_out_scores(spaces, recording().roi("V1"))
-            np.testing.assert_allclose(found.r, expected.r, atol=1e-6)
-            assert found.attrs["features_sketch_k"] == "64"
-            assert found.attrs["gradients"] == "of unit length"
-        assert main(arguments) == 2
-        assert "exists; name another --output" in capsys.readouterr().err
-        assert main([*arguments, "--overwrite", "--kinds", "weight_gradient"]) == 2
-        assert "--kinds must be some of activation, gradient, got 'weight_gradient'" in capsys.readouterr().err
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["brain.h5", "features", "scores.nc"]
-
-    def test_a_capture_that_is_missing_or_not_finished_is_refused(self, captured: Path, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=r"load_features: folder must hold capture\.json"):
-            load_features(tmp_path)
-        state = json.loads((captured / "capture.json").read_text())
-        (captured / "capture.json").write_text(json.dumps(state | {"done": 10}))
-        with pytest.raises(ValueError, match="must be finished, got 10 of 60 images"):
-            load_features(captured)
-
-
-def test_loaded_features_are_those_captured(captured: Path) -> None:
-    loaded = load_features(captured)
-    assert list(loaded) == [("activation", "0"), ("activation", "1"), ("gradient", "0"), ("gradient", "1")]
-    assert loaded.sketch == Sketch(64)
-    assert loaded.objective == "_square"
-    assert loaded.losses.shape == (IMAGES,)

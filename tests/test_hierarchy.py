@@ -1,5 +1,6 @@
 """The spatial score: every variant is what it says, finds what is planted, and counts what it leaves out."""
 
+import tracemalloc
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gradkern.analysis.bootstrap import Scores
+from gradkern.analysis import bootstrap
+from gradkern.analysis.bootstrap import Scores, ScoreStream, resample_images, resampled_scores
 from gradkern.analysis.hierarchy import (
     CORRELATIONS,
     POINTS,
@@ -206,6 +208,61 @@ def test_axes() -> None:
     origin = np.array([True, True, False, True, False])
     sides = ["left", "left", "left", "right", "right"]
     np.testing.assert_allclose(euclidean_axis(points, origin, sides), [1, 1, 4, 0, 5])
+
+
+def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple[Mapped, Mapped]:
+    """The same scores kept and streamed; of one target without a score, in folds, with places and regions."""
+    random = np.random.default_rng(seed)
+    signal = random.standard_normal((LAYERS, n, v))
+    wanted = np.linspace(0, 1, v)
+    mixed = np.exp(-((DEPTH[:, None] - wanted) ** 2) / 0.05)
+    responses = np.einsum("lnv,lv->nv", signal, mixed) + random.standard_normal((n, v))
+    responses[:, 11] = 3
+    resampling = resample_images(np.arange(n), bootstraps, 0)
+    axis = np.where(np.arange(v) == 3, np.nan, 60 * wanted)
+    regions = [f"area {i}" for i in np.arange(v) * 6 // v]
+    stream = ScoreStream(signal.astype(np.float32), responses, resampling, np.arange(n) % 2)
+    kept = resampled_scores(stream.predictions, responses, resampling, stream.folds)
+    return tuple(Mapped(scores, axis, regions, np.arange(v) != 5, "odd") for scores in (kept, stream))
+
+
+@pytest.mark.parametrize("variant", list(product(POINTS, SUBJECTS, BY)))
+def test_streamed_scores_give_what_kept_ones_give(variant: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    points, subjects, by = variant
+    chosen = SpatialVariant(points, subjects, Preference(by))
+    kept, streams = zip(*(streamed(seed) for seed in range(2)), strict=True)
+    whole = spatial_score(kept, DEPTH, chosen)
+    monkeypatch.setattr(bootstrap, "_BYTES_AT_ONCE", 8 * 4 * LAYERS * 91 * 7)
+    assert [columns.stop - columns.start for columns, _ in streams[0].scores.blocks()] == [7] * 8 + [4]
+    for given in (streams, kept):
+        found = spatial_score(given, DEPTH, chosen)
+        assert found.value == pytest.approx(whole.value, abs=1e-12)
+        assert found.over_both.low == pytest.approx(whole.over_both.low, abs=1e-12)
+        assert found.over_images.bias == pytest.approx(whole.over_images.bias, abs=1e-12)
+        assert (found.points, found.excluded) == (whole.points, whole.excluded)
+    np.testing.assert_allclose(streams[0].scores.r, kept[0].scores.r, atol=1e-12)
+    np.testing.assert_array_equal(streams[0].identified().keep, kept[0].identified().keep)
+
+
+@pytest.mark.parametrize("points", POINTS)
+def test_streamed_scores_are_never_held_as_a_whole(points: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, stream = streamed(0, v=2000, bootstraps=200)
+    monkeypatch.setattr(bootstrap, "_BYTES_AT_ONCE", 2**21)
+    b, layers, v = stream.scores.shape
+    tracemalloc.start()
+    of(stream, points)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # 4 times the depths at most: their parts, these side by side, of points, and a block
+    assert peak < 4 * 8 * b * v + 2**23 < 8 * b * layers * v + 2**23
+
+
+def test_all_variants_of_streamed_scores() -> None:
+    kept, stream = streamed(0)
+    preference = [Preference("best layer")]
+    names = [[each.variant for each in every_spatial_score([one, one], DEPTH, preference)] for one in (kept, stream)]
+    assert names[0] == names[1]
+    assert len(names[0]) == 18
 
 
 ONE = subject(0)

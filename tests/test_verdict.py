@@ -242,7 +242,7 @@ def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
 def test_power_is_that_of_the_simulated_study_most_like_this_one(forward: pd.DataFrame) -> None:
     rows = [
         {"organisation": "forward-then-backward", "images": images, "subjects": 2, "ceiling": ceiling, "rate": rate,
-         "test": "gradient: r, Fisher over subjects", "claim": "power", "found": int(20 * rate), "runs": 20}
+         "test": "gradient: r, all subjects", "claim": "power", "found": int(20 * rate), "runs": 20}
         for images, ceiling, rate in ((150, 0.8, 0.9), (2000, 0.8, 1.0), (150, 0.2, 0.3))
     ]  # fmt: skip
     both = replace(study("none"), meg=())

@@ -105,6 +105,20 @@ class Scores:
         if not (np.isfinite(self.r[:, known]).all() and np.isfinite(self.resampled[:, :, known]).all()):
             raise ValueError("Scores: r and resampled must be finite where a target has scores, got NaN or infinity")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """b, l, v."""
+        b, layers, v = np.shape(self.resampled)
+        return b, layers, v
+
+    def blocks(self) -> Iterator[tuple[slice, "Scores"]]:
+        """So many targets at a time as 256 MiB hold, without a copy."""
+        b, layers, v = self.shape
+        step = max(1, _BYTES_AT_ONCE // (8 * layers * (1 + b)))
+        for start in range(0, v, step):
+            columns = slice(start, min(start + step, v))
+            yield columns, replace(self, r=self.r[:, columns], resampled=self.resampled[:, :, columns])
+
     def over_ceiling(self, ceiling: Any) -> Self:
         """Divided by the noise ceiling [v], the highest r; a target without a positive one has no score."""
         highest = np.asarray(ceiling, dtype=np.float64)
@@ -152,6 +166,48 @@ def score_blocks(
         r = np.mean([correlation(y[part], yhat[:, part], weights[:, part]) for part in parts], axis=0)
         r[..., np.any([np.ptp(y[part], axis=0) == 0 for part in parts], axis=0)] = np.nan
         yield columns, Scores(r[:, 0], r[:, 1:].swapaxes(0, 1), resampling.images, resampling.kind)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreStream:
+    """The scores that `resampled_scores` gives, computed block by block whenever they are asked for, and never kept.
+
+    Of whole cortex `Scores` take 8 b l v bytes: 14 GB of 300,000 targets, 12 layers and 500 resamplings.
+
+    Parameters
+    ----------
+    predictions, responses, resampling, folds : as of `score_blocks`, which says what it refuses
+    """
+
+    predictions: Any
+    responses: Any
+    resampling: Resampling
+    folds: Any = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """b, l, v."""
+        layers, _, v = np.shape(self.predictions)
+        return len(self.resampling.counts), layers, v
+
+    @property
+    def images(self) -> int:
+        return self.resampling.images
+
+    @property
+    def kind(self) -> str:
+        return self.resampling.kind
+
+    @property
+    def r(self) -> Floats:
+        """[l, v] over all images; computed anew, as all else."""
+        alone = replace(self.resampling, counts=self.resampling.counts[:0])
+        parts = score_blocks(self.predictions, self.responses, alone, self.folds)
+        return np.concatenate([block.r for _, block in parts], axis=-1)
+
+    def blocks(self) -> Iterator[tuple[slice, Scores]]:
+        """So many targets at a time as 256 MiB hold."""
+        return score_blocks(self.predictions, self.responses, self.resampling, self.folds)
 
 
 def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, folds: Any = None) -> Scores:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 import gradkern
 from gradkern.analysis.encode import check_first
+from gradkern.analysis.spaces import AXES, named_spaces
 from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.splits import KINDS, folds, published
 
 PUBLISHED = ("published", "zero-shot")
+_TAKEN = {"feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"}
 _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 
 
@@ -66,32 +68,32 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
 
     Parameters
     ----------
-    features : names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d]; row i is image i of the
-        recording's image source
+    features : of `spaces.join_captures`; or names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d].
+        Row i is image i of the recording's image source
     recording : single presentations, or means over repeats (which is faster)
 
     Returns
     -------
     Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
         highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
-        noise_ceiling and its square, NaN where that is 0. Of pairs, "feature" has coordinates "kind" and "layer"; of
-        targets all columns of their table. `attrs` hold the provenance.
+        noise_ceiling and its square, NaN where that is 0. "feature" has coordinates "model", "objective", "kind",
+        "layer" and "depth", as far as the features' names tell them, so that `set_index(feature=[...])` selects by
+        them; of targets all columns of their table, called "target_NAME" where NAME is taken here. `attrs` hold the
+        provenance.
 
     Raises
     ------
-    ValueError : features of other images or sizes, not finite; folds that the recording does not allow; infinite
-        responses
+    ValueError : features of other images or sizes, not finite, two of one name; folds that the recording does not
+        allow; infinite responses
     """
     how = how or HoldOut()
-    if not features:
-        raise ValueError("held_out_scores: features must hold at least one feature space, got none")
+    named = named_spaces("held_out_scores", features)
     for name, X in features.items():
         if len(X.shape) != 2:
             raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
     odd = check_first("held_out_scores", recording)
     splits, groups = how.splits(recording), how.groups(recording)
-    named = _named(features)
     found: dict[str, Any] = {}
     for rows in _shares(dict(zip(named["feature"], features.values(), strict=True)), recording):
         found |= cross_val_score(
@@ -143,21 +145,17 @@ def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[dict[
     yield share
 
 
-def _named(features: Mapping[Any, Any]) -> dict[str, Any]:
-    if all(isinstance(name, tuple) and len(name) == 2 for name in features):
-        kinds, layers = zip(*features, strict=True)
-        joined = [f"{kind}/{layer}" for kind, layer in features]
-        return {"feature": joined, "kind": ("feature", list(kinds)), "layer": ("feature", list(layers))}
-    return {"feature": [str(name) for name in features]}
-
-
 def _targets(recording: Recording) -> dict[str, Any]:
     table = recording.targets
-    others = {str(name): ("target", table[name].to_numpy()) for name in table if name not in ("label", "target")}
-    words = {name for name, (_, values) in others.items() if values.dtype.kind not in "biuf"}
+    others = {str(name): table[name].to_numpy() for name in table if name not in ("label", "target")}
     return {"target": list(recording.labels)} | {
-        name: (where, values.astype(str) if name in words else values) for name, (where, values) in others.items()
+        f"target_{name}" if name in _TAKEN else name: ("target", values if _numbers(values) else values.astype(str))
+        for name, values in others.items()
     }
+
+
+def _numbers(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "biuf"
 
 
 def _provenance(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats, Scores
+from gradkern.analysis.bootstrap import Floats, Scores, ScoreStream
 from gradkern.analysis.intervals import Interval, cross, crossed_interval, interval
 from gradkern.analysis.layers import Preference, best_layers, checked_depth
 from gradkern.recordings.recording import Excluded
@@ -31,7 +31,8 @@ class Mapped:
 
     Parameters
     ----------
-    scores : r [l, v] and its resamplings; of subjects who saw the same images drawn by one `resample_images`
+    scores : r [l, v] and its resamplings; of subjects who saw the same images drawn by one `resample_images`. A
+        `ScoreStream` is never held as a whole, and computed anew for every spatial score
     axis : [v], place in the hierarchy: distance to V1 in mm, rank of the region, a map; NaN where none is known
     regions : [v], names; needed where points are regions
     keep : bool [v]; None: all
@@ -42,14 +43,14 @@ class Mapped:
     ValueError : shapes that do not fit together, scores of a jackknife
     """
 
-    scores: Scores
+    scores: Scores | ScoreStream
     axis: Any
     regions: Any = None
     keep: Any = None
     why: str = "not kept"
 
     def __post_init__(self) -> None:
-        v = self.scores.r.shape[1]
+        v = self.scores.shape[2]
         for name in ("axis", "regions", "keep"):
             given = getattr(self, name)
             if given is not None and np.shape(given) != (v,):
@@ -61,7 +62,7 @@ class Mapped:
 
     def identified(self) -> "Mapped":
         """Only targets whose best layer can be told from the second best."""
-        here = ~best_layers(self.scores).flat
+        here = ~np.concatenate([best_layers(block).flat for _, block in self.scores.blocks()])
         kept = here if self.keep is None else here & np.asarray(self.keep)
         why = "best layer not identified"
         return Mapped(self.scores, self.axis, self.regions, kept, why if self.keep is None else f"{self.why}, or {why}")
@@ -130,6 +131,9 @@ def spatial_score(
 ) -> SpatialScore:
     """Spatial score of one or several subjects in one variant.
 
+    Scores are gone through block by block of targets: 8 b v bytes of preferred depths are kept, or the means of
+    regions. Only "targets" with "subjects averaged first" need all scores at once, 8 b l v bytes a subject.
+
     Parameters
     ----------
     mapped : one a subject
@@ -154,7 +158,7 @@ def spatial_score(
             f"spatial_score: {variant.name!r} needs at least {_LEAST_POINTS} points whose place and preferred depth "
             f"vary, got {points} points"
         )
-    images, b = mapped[0].scores.images, len(mapped[0].scores.resampled)
+    images, b = mapped[0].scores.images, mapped[0].scores.shape[0]
     drawn = cross(statistic.of, len(mapped), b, seed)
     over_images, over_both = interval(value, drawn.images, f"{images} images", bound=1), None
     if len(mapped) > 1:
@@ -263,31 +267,51 @@ def _points(one: Mapped, depth: Any, variant: SpatialVariant) -> _Points:
     axis = np.asarray(one.axis, dtype=np.float64)
     kept = np.ones(len(axis), dtype=bool) if one.keep is None else np.asarray(one.keep)
     placed = kept & np.isfinite(axis)
-    values = np.concatenate([one.scores.r[None], one.scores.resampled])
-    if variant.depths_first:
-        values = variant.preference.depth_of(values, depth)
-    else:
-        checked_depth("spatial_score", depth, values.shape[1])
-    scored = placed & ~np.isnan(values[0] if variant.depths_first else values[0, 0])
+    if not variant.depths_first:
+        checked_depth("spatial_score", depth, one.scores.shape[1])
+    by_region = variant.points != "targets"
+    names, region = np.unique(np.asarray(one.regions).astype(str), return_inverse=True) if by_region else ((), axis)
+    scored, means, found = np.zeros(len(axis), dtype=bool), _Means(len(names)), []
+    for columns, block in one.scores.blocks():
+        values = np.concatenate([block.r[None], block.resampled])
+        if variant.depths_first:
+            values = variant.preference.depth_of(values, depth)
+        known = placed[columns] & ~np.isnan(values[0] if variant.depths_first else values[0, 0])
+        scored[columns] = known
+        if by_region:
+            means.add(values[..., known], region[columns][known])
+        else:
+            found.append(values[..., known])
     unknown, unscored = int((kept & ~placed).sum()), int((placed & ~scored).sum())
-    values, axis, names = values[..., scored], axis[scored], np.flatnonzero(scored).astype(str)
-    if variant.points != "targets":
-        names, group = np.unique(np.asarray(one.regions).astype(str)[scored], return_inverse=True)
-        share = (group == np.arange(len(names))[:, None]) / np.bincount(group, minlength=len(names))[:, None]
-        values, axis = _averaged(values, share), share @ axis
-    return _Points(values, axis, names, unknown, unscored)
+    if not by_region:
+        places = np.flatnonzero(scored).astype(str)
+        return _Points(np.concatenate(found, axis=-1), axis[scored], places, unknown, unscored)
+    number = np.bincount(region[scored], minlength=len(names))
+    full = number > 0
+    at = np.bincount(region[scored], axis[scored], minlength=len(names))[full] / number[full]
+    return _Points(means.values()[..., full], at, np.asarray(names)[full], unknown, unscored)
 
 
-def _averaged(values: Floats, share: Floats) -> Floats:
-    """Of values [..., v] the means of regions; of those that are known, where a resampling gives a target no depth."""
-    known = ~np.isnan(values)
-    if known.all():
-        averaged: Floats = values @ share.T
-        return averaged
-    mass = known @ share.T
-    result: Floats = np.full(mass.shape, np.nan)
-    np.divide(np.where(known, values, 0.0) @ share.T, mass, out=result, where=mass > 0)
-    return result
+class _Means:
+    """Means of targets in regions, block by block; of those that are known, where a resampling gives one no depth."""
+
+    def __init__(self, regions: int) -> None:
+        self.regions = np.arange(regions)
+        self.total: Any = 0.0
+        self.mass: Any = 0.0
+
+    def add(self, values: Floats, region: NDArray[np.int64]) -> None:
+        """Of values [..., w] of targets in these regions [w]."""
+        share = (region[:, None] == self.regions).astype(np.float64)
+        known = ~np.isnan(values)
+        self.total = self.total + np.where(known, values, 0.0) @ share
+        self.mass = self.mass + known @ share
+
+    def values(self) -> Floats:
+        """[..., regions], NaN where nothing is known."""
+        result: Floats = np.full(np.shape(self.total), np.nan)
+        np.divide(self.total, self.mass, out=result, where=self.mass > 0)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,7 +342,7 @@ class _Statistic:
 def _check_subjects(mapped: Sequence[Mapped], variant: SpatialVariant) -> None:
     if not mapped:
         raise ValueError("spatial_score: mapped must be at least one subject, got none")
-    made = {(one.scores.resampled.shape[:2], one.scores.images) for one in mapped}
+    made = {(one.scores.shape[:2], one.scores.images) for one in mapped}
     if len(made) > 1:
         raise ValueError(f"spatial_score: subjects must have the same resamplings, layers and images, got {made}")
     if variant.points != "targets" and any(one.regions is None for one in mapped):
@@ -338,7 +362,8 @@ def _check_same_points(tables: Sequence[_Points], variant: SpatialVariant) -> No
 
 def _whole(one: Mapped) -> Floats:
     """Places [v] of the targets that have all that a point needs, NaN of others."""
-    kept = ~np.isnan(one.scores.r[0]) if one.keep is None else ~np.isnan(one.scores.r[0]) & np.asarray(one.keep)
+    scored = ~np.isnan(one.scores.r[0])
+    kept = scored if one.keep is None else scored & np.asarray(one.keep)
     return np.where(kept, np.asarray(one.axis, dtype=np.float64), np.nan)
 
 

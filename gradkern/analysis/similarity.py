@@ -178,6 +178,28 @@ def linear_cka(X: Any, Y: Any, *, unbiased: bool = False) -> Similarity:
     return Similarity(value, len(one), "unbiased linear CKA" if unbiased else "linear CKA")
 
 
+def centred_products(X: Any) -> Floats:
+    """Products of all pairs of rows of X [n, d], without what a row has in common with all others, [n (n - 1) / 2].
+
+    The cosine of those of two matrices is `linear_cka(..., unbiased=True)`: the estimate of Song et al. (2012) is a
+    product of U-centred matrices (Szekely and Rizzo 2014, Annals of Statistics 42).
+
+    Raises
+    ------
+    ValueError : fewer than 4 rows, values that are not finite, rows that do not differ, or by equal amounts
+    """
+    values = _matrix("centred_products", "X", X)
+    n, gram = len(values), _gram(values)
+    size = np.vdot(gram, gram)
+    np.fill_diagonal(gram, 0)
+    rows = gram.sum(0)
+    gram += rows.sum() / ((n - 1) * (n - 2)) - (rows[:, None] + rows) / (n - 2)
+    products: Floats = gram[np.triu_indices(n, 1)]
+    if (np.ptp(values, axis=0) == 0).all() or products @ products <= 1e-12 * size:
+        raise ValueError("centred_products: rows of X must differ, by unequal amounts, got rows that do not")
+    return products
+
+
 def _gram(values: Floats) -> Floats:
     centred = values - values.mean(0)
     gram: Floats = centred @ centred.T

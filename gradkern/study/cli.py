@@ -1,4 +1,4 @@
-"""The command line: `gradkern demo`, `data`, `encode`, `doctor`, `models`, `layers`."""
+"""The command line: `gradkern demo`, `data`, `encode`, `similarity`, `doctor`, `models`, `layers`."""
 
 import argparse
 import importlib.util
@@ -11,6 +11,7 @@ import torch
 
 import gradkern
 from gradkern import ops
+from gradkern.study.arguments import add_encode, add_similarity
 from gradkern.study.check import add_arguments
 from gradkern.study.check import run as run_check
 
@@ -57,22 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     check = data.add_parser("check", help="what a recording holds, what is odd, and its noise ceiling")
     add_arguments(check)
     check.set_defaults(run=run_check)
-    encode = commands.add_parser("encode", help="held-out scores of captured features against a saved recording")
-    encode.add_argument("features", help="folder that capture(..., out=) wrote")
-    encode.add_argument("recording", help="file that save_recording wrote")
-    encode.add_argument("--output", type=Path, default=Path("scores.nc"), help="to write (default: %(default)s)")
-    encode.add_argument("--overwrite", action="store_true", help="replace the output")
-    encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
-    encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
-    encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
-    encode.add_argument("--kinds", nargs="+", help="of features (default: all)")
-    encode.add_argument("--layers", nargs="+", help="of the model (default: all)")
-    encode.add_argument("--roi", nargs="+", help="regions (default: all targets)")
-    encode.add_argument(
-        "--raw-gradients", action="store_true", help="do not bring each image's gradient to unit length"
-    )
-    encode.set_defaults(run=_encode)
+    add_encode(commands)
+    add_similarity(commands)
     doctor = commands.add_parser("doctor", help="what this installation can do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -86,12 +73,6 @@ def _demo(options: argparse.Namespace) -> int:
 
     run_demo(options.output, images=options.images, overwrite=options.overwrite)
     return 0
-
-
-def _encode(options: argparse.Namespace) -> int:
-    from gradkern.study.encode import run
-
-    return run(options)
 
 
 def _models(options: argparse.Namespace) -> int:

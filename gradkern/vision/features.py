@@ -24,8 +24,9 @@ class Features(Mapping[Key, Tensor]):
     sketch : the map that all of them share, or "raw"
     dtype : that the model computed in
     tokens : which tokens were taken; a tuple names the axis of tokens
-    facts : what the run found: the batch size, the greatest difference between an image alone and in a batch, which
-        attention kernel ran, the scale of the losses, parameters that were left out
+    facts : the model's name, its weights and the depths of its layers; of `load_features` the hashes of model and
+        images; and what the run found: the batch size, the greatest difference between an image alone and in a batch,
+        which attention kernel ran, the scale of the losses, parameters that were left out
     exact : True, the objective's formula itself; False, a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
     """
@@ -52,7 +53,7 @@ class Features(Mapping[Key, Tensor]):
         return len(self.arrays)
 
     def provenance(self) -> dict[str, Any]:
-        """How they were computed, besides the model and the images."""
+        """What they are of, and how they were computed."""
         stated = {"objective": self.objective, "exact": self.exact}
         return {**stated, **sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
 

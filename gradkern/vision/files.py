@@ -21,6 +21,8 @@ _STATE = "capture.json"
 def load_features(folder: Any) -> Features:
     """What `capture(..., out=folder)` wrote, mapped: nothing is read yet.
 
+    `facts` tells "objective_facts", "model_sha256" and "images_sha256" as well, by which captures are told apart.
+
     Raises
     ------
     FileNotFoundError : the folder holds no capture, or an array of it is missing
@@ -44,7 +46,8 @@ def load_features(folder: Any) -> Features:
     sketch = Sketch(*(asked[f"sketch_{name}"] for name in ("k", "seed", "nnz"))) if "sketch_k" in asked else "raw"
     tokens = asked["tokens"] if isinstance(asked["tokens"], str) else tuple(asked["tokens"])
     name, exact = str(about.get("name", "none")), about.get("exact", True)
-    return Features(arrays, losses, name, sketch, asked["dtype"], tokens, files.facts, exact, entropy)
+    told = {"objective_facts": about, "model_sha256": asked["model"], "images_sha256": asked["images"]["sha256"]}
+    return Features(arrays, losses, name, sketch, asked["dtype"], tokens, {**files.facts, **told}, exact, entropy)
 
 
 class Arrays:

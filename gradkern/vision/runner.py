@@ -18,6 +18,7 @@ from gradkern.vision.files import FeatureFiles
 from gradkern.vision.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.vision.images import image_batch, images_at
 from gradkern.vision.memory import Meter, choose_batch_size
+from gradkern.vision.spec import known_of
 from gradkern.vision.taps import Pass, Taps
 
 # An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
@@ -141,6 +142,7 @@ class Runner:
         self.batch_size = min(choose_batch_size(batch_size, meter.needed, batches.place), count)
         stop = min(self.batch_size, count)
         self.facts = {
+            **known_of(batches.model, self.taps.layers),
             "batch_size": self.batch_size,
             "bytes_per_image": meter.needed,
             "attention": "as the model has it",

@@ -1,6 +1,6 @@
 """What is known of a model, and what every loaded model is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,19 @@ class ModelSpec:
         resized = nn.functional.interpolate(planes[None], size=size, mode=self.interpolation, antialias=True)[0]
         top, left = ((length - side) // 2 for length in size)
         return resized[:, top : top + side, left : left + side].float()
+
+
+def known_of(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
+    """What its features are to be called: "model", "weights" (None of a module without a ModelSpec), "depth" by layer.
+
+    A layer that is neither a block nor a branch has no depth.
+    """
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        return {"model": type(model).__qualname__, "weights": None, "depth": {}}
+    placed = {*spec.layers, *spec.branches}
+    depth = {layer: spec.depth(layer) for layer in layers if layer in placed}
+    return {"model": spec.name, "weights": spec.weights, "depth": depth}
 
 
 def _planes(image: np.ndarray, number: int) -> Tensor:
