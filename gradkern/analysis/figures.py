@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 _COLOURS = {"activation": "#222222", "gradient": "#2a6fbb", "weight_gradient": "#d1731f"}
 _LABELS = {"activation": "activation", "gradient": "gradient", "weight_gradient": "weight gradient"}
@@ -169,4 +170,38 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         bottom.set_ylim(len(rows) - 0.5, -0.5)
         bottom.set_xticks([])
         bottom.spines["bottom"].set_visible(False)
+    return figure
+
+
+def verdict_estimates(table: pd.DataFrame) -> Figure:
+    """Every claim's estimate with its interval, correlations on the left and times on the right.
+
+    Parameters
+    ----------
+    table : of `verdict.verdict`; a claim without an estimate has its conclusion written in its place
+    """
+    colours = {"supported": _COLOURS["gradient"], "not found": "#888888", "not tested": "#bbbbbb"}
+    units = {"r": "r", "s": "s after onset, or s for the whole depth"}
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 0.34 * len(table) + 1.3), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.4, 1])
+        for panel, (unit, name) in zip(panels, units.items(), strict=True):
+            panel.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
+            panel.set_xlabel(f"{name}, 95 %")
+            for place, row in enumerate(table.to_dict("records")):
+                if row["units"] != unit:
+                    continue
+                colour = colours[row["conclusion"]]
+                if np.isnan(row["estimate"]):
+                    at = panel.get_yaxis_transform()
+                    panel.text(0.5, place, row["conclusion"], color="#888888", va="center", ha="center", transform=at)
+                    continue
+                panel.plot(row["estimate"], place, "o", color=colour, markersize=5)
+                panel.hlines(place, row["low"], row["high"], color=colour, linewidth=1.4)
+        panels[0].set_yticks(range(len(table)), list(table["claim"]))
+        panels[0].set_ylim(len(table) - 0.5, -0.5)
+        shown = [name for name in colours if name in set(table["conclusion"]) and name != "not tested"]
+        handles = [Line2D([], [], color=colours[name], marker="o", label=name) for name in shown]
+        if handles:
+            figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return figure

@@ -23,14 +23,16 @@ from gradkern.analysis.latency import Latency, quiet_curves, time_courses
 from gradkern.analysis.layers import Preference, checked_depth
 from gradkern.analysis.order import Courses, one_sided, order_test
 from gradkern.analysis.permutation import PermutationTest, permutation_test
+from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
 from gradkern.recordings.recording import Recording
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
-_LEVEL = 0.05
+UNKNOWN = "not known"  # power
+LEVEL = 0.05
 _KINDS = ("activation", "gradient")
-_TESTS = {  # whose power in simulated brains is a claim's
+TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
     "gradients predict fMRI": "gradient: r, Fisher over subjects",
     "gradients predict MEG": "gradient: r, clusters in MEG",
@@ -39,6 +41,7 @@ _TESTS = {  # whose power in simulated brains is a claim's
     "gradients have the spatial order of backpropagation": "gradient: spatial order",
     "gradients have the temporal order of backpropagation": "gradient: order in time",
 }
+_SECONDS = ("gradients predict later than activations", "gradients have the temporal order of backpropagation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,7 @@ class Judging:
     ----------
     alphas : penalties, for features of unit size
     folds : of images
+    selection : how alpha is chosen for each target inside a training part: "gcv", "kfold" or "loo"
     permutations, bootstraps : of every test, of every interval
     layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
     targets : at most so many of each recording's targets, drawn at random, are scored
@@ -111,6 +115,7 @@ class Judging:
 
     alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-3, 4, 11))
     folds: int = 5
+    selection: str = "gcv"
     permutations: int = 1000
     bootstraps: int = 500
     layer: int | None = None
@@ -141,24 +146,27 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
 
     Parameters
     ----------
-    power : of `rates.rates`: how often the same tests find what is there in simulated brains
+    power : of `rates.rates`: how often the same tests find what is there in simulated brains; None: those that come
+        with the package
 
     Returns
     -------
     DataFrame : "claim", "conclusion" ("supported": p is at most .05 in the direction of the claim; "not found"; "not
-        tested"), "estimate", "low", "high", "p", "smallest p", "subjects", "images", "targets", "ceiling", "against",
+        tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"), "smallest p", "subjects",
+        "images", "targets", "ceiling", "against",
         "power", "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
         raise ValueError(f"verdict: layer must be one of {len(study.features['activation'])}, got {how.layer}")
+    power = simulated_rates() if power is None else power
     judge = _Judge(study, how)
     rows = [_told(judge, claim, of, test, power) for claim, of, test in judge.claims()]
     return pd.DataFrame(rows)
 
 
 def _told(
-    judge: "_Judge", claim: str, of: Sequence["_Subject"], test: Callable[[], _Row], power: pd.DataFrame | None
+    judge: "_Judge", claim: str, of: Sequence["_Subject"], test: Callable[[], _Row], power: pd.DataFrame
 ) -> dict[str, Any]:
     why, row = "", _Row(np.nan, np.nan)
     try:
@@ -167,18 +175,19 @@ def _told(
         row = test()
     except ValueError as error:
         why = str(error)
-    supported = row.p <= _LEVEL if row.supported is None else row.supported
+    supported = row.p <= LEVEL if row.supported is None else row.supported
     return {
         "claim": claim,
         "conclusion": NOT_TESTED if why else SUPPORTED if supported else NOT_FOUND,
         **{name: getattr(row, name) for name in ("estimate", "low", "high", "p")},
+        "units": "s" if claim in _SECONDS else "r",
         "smallest p": row.smallest_p,
         "subjects": len(of),
         "images": min((len(one.Y) for one in of), default=0),
         "targets": sum(one.Y.shape[1] for one in of),
         "ceiling": row.ceiling,
         "against": row.against,
-        "power": _power(power, _TESTS.get(claim), of, row.ceiling),
+        "power": _power(power, TESTS.get(claim), of, row.ceiling),
         "why": why,
     }
 
@@ -246,7 +255,8 @@ class _Judge:
 
     def _sizes(self) -> dict[str, Any]:
         how = self.how
-        return {"alphas": how.alphas, "cv": how.folds, "permutations": how.permutations, "seed": how.seed}
+        shared = {"alphas": how.alphas, "cv": how.folds, "selection": how.selection}
+        return {**shared, "permutations": how.permutations, "seed": how.seed}
 
     def scores(self, one: _Subject, kind: str) -> Scores:
         """Of every layer, resampled over images, the same of all subjects."""
@@ -254,7 +264,8 @@ class _Judge:
         if key not in self._scores:
             resampling = resample_images(one.rows, self.how.bootstraps, self.how.seed)
             layers = [X[one.rows] for X in self.features[kind]]
-            self._scores[key] = layer_scores(layers, one.Y, self.how.alphas, self.how.folds, resampling)
+            how = self.how
+            self._scores[key] = layer_scores(layers, one.Y, how.alphas, how.folds, resampling, how.selection)
         return self._scores[key]
 
     def predicts(self, of: Sequence[_Subject]) -> _Row:
@@ -378,13 +389,13 @@ class _Judge:
         return float(known.mean()) if len(known) else np.nan
 
 
-def _power(power: pd.DataFrame | None, test: str | None, of: Sequence[_Subject], ceiling: float) -> str:
+def _power(power: pd.DataFrame, test: str | None, of: Sequence[_Subject], ceiling: float) -> str:
     """How often the test found what was there, in the simulated study most like this one."""
-    if power is None or test is None or not of:
-        return "not known"
+    if test is None or not of:
+        return UNKNOWN
     rows = power[(power["test"] == test) & (power["claim"] == "power")]
     if rows.empty:
-        return "not known"
+        return UNKNOWN
     here = {"images": len(of[0].Y), "subjects": len(of), "ceiling": ceiling}
     apart = sum(
         (np.log(rows[name] / value) ** 2 for name, value in here.items() if np.isfinite(value) and value > 0),

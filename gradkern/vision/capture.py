@@ -137,7 +137,7 @@ def capture(
         if start < count:
             runner.first(batch_size, uncovered)
         store = files or Arrays(count)
-        store.open(runner.shapes, runner.facts)
+        store.open(runner.shapes, {**runner.facts, **_depths(model, names)})
         with _progress(count, start, progress) as advance:
             while start < count:
                 stop = min(start + runner.batch_size, count)
@@ -171,6 +171,14 @@ def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, 
     if len(set(layers)) < len(layers):
         raise ValueError(f"capture: layers must not repeat a name, got {list(layers)}")
     return tuple(layers)
+
+
+def _depths(model: nn.Module, layers: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Relative depth of the layers that the model's spec knows: whoever reads the features has no model."""
+    spec = getattr(model, "spec", None)
+    if spec is None:
+        return {}
+    return {"depth": {layer: spec.depth(layer) for layer in layers if layer in (*spec.layers, *spec.branches)}}
 
 
 def _check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ class Features(Mapping[Key, Tensor]):
     dtype : that the model computed in
     tokens : which tokens were taken; a tuple names the axis of tokens
     facts : what the run found: the batch size, the greatest difference between an image alone and in a batch, which
-        attention kernel ran, the scale of the losses, parameters that were left out
+        attention kernel ran, the scale of the losses, parameters that were left out; `depth`; of files also
+        fingerprints of the model and the images
     exact : True, the objective's formula itself; False, a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
     """
@@ -50,6 +51,11 @@ class Features(Mapping[Key, Tensor]):
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+    @property
+    def depth(self) -> dict[str, float]:
+        """Relative depth in [0, 1] of each layer that the model's spec knows."""
+        return dict(self.facts.get("depth", {}))
 
     def provenance(self) -> dict[str, Any]:
         """How they were computed, besides the model and the images."""

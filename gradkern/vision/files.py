@@ -44,7 +44,9 @@ def load_features(folder: Any) -> Features:
     sketch = Sketch(*(asked[f"sketch_{name}"] for name in ("k", "seed", "nnz"))) if "sketch_k" in asked else "raw"
     tokens = asked["tokens"] if isinstance(asked["tokens"], str) else tuple(asked["tokens"])
     name, exact = str(about.get("name", "none")), about.get("exact", True)
-    return Features(arrays, losses, name, sketch, asked["dtype"], tokens, files.facts, exact, entropy)
+    # of what model and images: the files' names do not say
+    facts = {**files.facts, **{each: asked[each] for each in ("model", "images") if each in asked}}
+    return Features(arrays, losses, name, sketch, asked["dtype"], tokens, facts, exact, entropy)
 
 
 class Arrays:
