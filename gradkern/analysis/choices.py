@@ -23,6 +23,16 @@ from gradkern.recordings.stored import as_responses
 Change = Callable[[Study, Judging], tuple[Study, Judging]]
 
 _PLACE = ("x", "y", "z")
+_DATA = {  # that a choice is about; others are about both
+    "fmri": "fMRI",
+    "targets": "fMRI",
+    "fmri subjects": "fMRI",
+    "preference": "fMRI",
+    "meg": "MEG",
+    "meg subjects": "MEG",
+    "latency": "MEG",
+}
+_BY_PREFERENCE = ("activations map the hierarchy", "gradients have the spatial order of backpropagation")
 _READ = ("label", "hemisphere", "roi", *_PLACE, "sensor", "time")  # of targets, by the tests
 
 
@@ -206,7 +216,7 @@ def _penalties(how: Judging) -> dict[str, Change]:
     options: dict[str, Change] = {words[how.selection]: _as_it_is}
     options |= {words[other]: partial(_judged, selection=other) for other in ("gcv", "kfold") if other != how.selection}
     if len(how.alphas) > 1:
-        options[f"{middle:g} for all"] = partial(_judged, alphas=(middle,))
+        options[f"{middle:.3g} for all"] = partial(_judged, alphas=(middle,))
     return options
 
 
@@ -219,7 +229,9 @@ def verdict_multiverse(
 ) -> pd.DataFrame:
     """The verdict of a study under each of its `choices`.
 
-    A claim that only some runs can make (of a control that not all captures have) is "not tested" in the others.
+    A run has a row for a claim only if the claim can hang on all that was changed: those of fMRI are the same whatever
+    becomes of the MEG, and would survive by that. A claim that only some runs can make (of a control that not all
+    captures have) is "not tested" in the others.
 
     Parameters
     ----------
@@ -243,35 +255,56 @@ def verdict_multiverse(
     def judged(**changes: Change) -> pd.DataFrame:
         if base is not None and changes == as_it_is:
             return base
+        about = {_DATA.get(name) for name, change in changes.items() if change != as_it_is[name]}
+        if about >= {"fMRI", "MEG"}:
+            return judged(**as_it_is)  # no claim hangs on all of it
         changed, asked = study, how
         for change in changes.values():
             changed, asked = change(changed, asked)
+        # no claim of the other hangs on it
+        changed = replace(changed, meg=() if "fMRI" in about else changed.meg)
+        changed = replace(changed, fmri=() if "MEG" in about else changed.fmri)
         return verdict(changed, asked)
 
-    first = judged(**as_it_is)
-    claims = list(dict.fromkeys([*first["claim"], *_claims_elsewhere(made, as_it_is, judged)]))
+    known = _claims(made, as_it_is, judged)
 
     def estimates(**changes: Change) -> dict[str, Estimate]:
         rows = judged(**changes).set_index("claim")
-        return {claim: _estimate(rows.loc[claim]) if claim in rows.index else _ABSENT for claim in claims}
+        return {claim: _estimate(rows.loc[claim]) if claim in rows.index else _ABSENT for claim in known}
 
-    return multiverse(estimates, made, together=together)
+    table = multiverse(estimates, made, together=together)
+    first = {name: next(iter(options)) for name, options in made.items()}
+    kept = [
+        all(_touches(name, known[row["claim"]]) for name in made if row[name] != first[name])
+        for row in table.to_dict("records")
+    ]
+    return table[kept].reset_index(drop=True)
 
 
 _ABSENT = Estimate(np.nan, conclusion=NOT_TESTED, why="these features have no such control")
 
 
-def _claims_elsewhere(
+def _claims(
     made: Mapping[str, Mapping[str, Change]], as_it_is: Mapping[str, Change], judged: Callable[..., pd.DataFrame]
-) -> list[str]:
-    """Claims of other features, which may have other controls; what is judged here is not judged again."""
-    found: list[str] = []
+) -> dict[str, Mapping[str, Any]]:
+    """Claims with a row of a verdict: also those of other features, which may have other controls."""
+    found = {row["claim"]: row for row in judged(**as_it_is).to_dict("records")}
     for option in made.get("features", {}).values():
         try:
-            found += judged(**{**as_it_is, "features": option})["claim"]
+            table = judged(**{**as_it_is, "features": option})
         except ValueError:  # `multiverse` meets it again, and keeps its reason
             continue
+        found |= {row["claim"]: row for row in table.to_dict("records") if row["claim"] not in found}
     return found
+
+
+def _touches(choice: str, row: Mapping[str, Any]) -> bool:
+    """Whether a claim, by its row in a verdict, can hang on a choice."""
+    if choice == "preference":
+        return row["claim"] in _BY_PREFERENCE
+    if choice == "latency":
+        return bool(row["units"] == "s")
+    return _DATA.get(choice) in (None, row["data"])
 
 
 def _estimate(row: pd.Series) -> Estimate:

@@ -162,7 +162,8 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         top.plot(at[as_it_is], kept["value"].iloc[as_it_is], "o", color="#d1731f", markersize=7, fillstyle="none")
         top.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
         top.set_ylabel("estimate, 95 %")
-        top.set_title(f"{claim}: {len(kept)} analyses, {len(here) - len(kept)} refused; circled: as it is", loc="left")
+        without = f"{len(here) - len(kept)} refused or not tested"
+        top.set_title(f"{claim}\n{len(kept)} analyses, {without}; circled: as it is", loc="left")
         for place, (name, option) in enumerate(rows):
             chosen = at[(kept[name] == option).to_numpy()]
             bottom.plot(chosen, np.full(len(chosen), place), "s", color="#222222", markersize=3.5)

@@ -145,7 +145,7 @@ def simulated_rates() -> pd.DataFrame:
     ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
     """
     with files("gradkern.analysis").joinpath("power.csv").open(encoding="utf-8") as file:
-        table = pd.read_csv(file, float_precision="round_trip")
+        table = pd.read_csv(file)
     wanted = table["as wanted"].astype(object)  # a file has no None
     return table.assign(**{"as wanted": wanted.where(wanted.notna(), None)})
 

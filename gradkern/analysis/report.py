@@ -32,7 +32,7 @@ class Picture:
     def of(cls, name: str, caption: str, figure: Figure) -> "Picture":
         """Draw the figure, once: a second drawing may differ by a pixel."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": "gradkern"})
+        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": "gradkern"})
         return cls(name, caption, buffer.getvalue())
 
 
@@ -149,7 +149,7 @@ def power_table(rates: pd.DataFrame, tests: Sequence[str]) -> dict[str, Any]:
     ValueError : none of the tests is in the rates
     """
     sizes = ["images", "subjects", "ceiling"]
-    usual = rates.groupby(sizes)["organisation"].nunique().idxmax()
+    usual = list(rates.groupby(sizes)["organisation"].nunique().idxmax())
     here = rates[(rates[sizes] == usual).all(axis=1) & rates["test"].isin(tests)]
     if here.empty:
         raise ValueError(f"power_table: tests must be in the rates, got {list(tests)}")

@@ -151,10 +151,9 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
 
     Returns
     -------
-    DataFrame : "claim", "conclusion" ("supported": p is at most .05 in the direction of the claim; "not found"; "not
-        tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"), "smallest p", "subjects",
-        "images", "targets", "ceiling", "against",
-        "power", "why"
+    DataFrame : "claim", "data" ("fMRI" or "MEG"), "conclusion" ("supported": p is at most .05 in the direction of the
+        claim; "not found"; "not tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"),
+        "smallest p", "subjects", "images", "targets", "ceiling", "against", "power", "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
@@ -178,6 +177,7 @@ def _told(
     supported = row.p <= LEVEL if row.supported is None else row.supported
     return {
         "claim": claim,
+        "data": "fMRI" if of is judge.fmri else "MEG",
         "conclusion": NOT_TESTED if why else SUPPORTED if supported else NOT_FOUND,
         **{name: getattr(row, name) for name in ("estimate", "low", "high", "p")},
         "units": "s" if claim in _SECONDS else "r",

@@ -1,4 +1,4 @@
-"""The command line: `gradkern demo`, `data`, `encode`, `doctor`, `models`, `layers`."""
+"""The command line: `gradkern demo`, `data`, `encode`, `verdict`, `doctor`, `models`, `layers`."""
 
 import argparse
 import importlib.util
@@ -73,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "--raw-gradients", action="store_true", help="do not bring each image's gradient to unit length"
     )
     encode.set_defaults(run=_encode)
+    judged = commands.add_parser("verdict", help="the claims of a study, from captured features and saved recordings")
+    judged.add_argument("study", type=Path, help="a study file: captures, recordings, how they are judged")
+    judged.add_argument("--output", type=Path, default=Path("verdict"), help="folder to write (default: %(default)s)")
+    judged.add_argument("--overwrite", action="store_true", help="replace an earlier verdict in the folder")
+    judged.add_argument("--multiverse", action="store_true", help="again with each choice made otherwise")
+    judged.add_argument("--together", action="store_true", help="with --multiverse: every combination of choices")
+    judged.set_defaults(run=_verdict)
     doctor = commands.add_parser("doctor", help="what this installation can do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -90,6 +97,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _encode(options: argparse.Namespace) -> int:
     from gradkern.study.encode import run
+
+    return run(options)
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from gradkern.study.verdict import run
 
     return run(options)
 
