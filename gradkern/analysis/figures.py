@@ -150,7 +150,8 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         raise ValueError(f"specification_curve: claim must be one of {sorted(set(table['claim']))}, got {claim!r}")
     here = table[table["claim"] == claim]
     choices = list(table.columns[: table.columns.get_loc("changed")])
-    rows = [(name, option) for name in choices for option in dict.fromkeys(here[name])]
+    varied = [name for name in choices if here[name].nunique() > 1] or choices
+    rows = [(name, option) for name in varied for option in dict.fromkeys(here[name])]
     kept = here[here["value"].notna()].sort_values("value", kind="stable")
     at = np.arange(len(kept))
     with mpl.rc_context(_STYLE):
