@@ -208,8 +208,9 @@ class TestReport:
         assert set(power["test"]) == set(rows)
 
     def test_an_earlier_verdict_is_kept_unless_it_is_to_be_replaced(
-        self, home: Path, written: Path, tmp_path: Path, capsys: Any
+        self, home: Path, written: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("gradkern.study.verdict.read_study", lambda path: pytest.fail("work had begun"))
         study = str(home / "study.toml")
         assert main(["verdict", study, "--output", str(written)]) == 2
         assert "give --overwrite to replace it" in capsys.readouterr().err
