@@ -20,6 +20,7 @@ from gradkern.vision.fingerprint import fingerprint
 from gradkern.vision.images import check_images, image_batch
 from gradkern.vision.parameters import LayerGradients
 from gradkern.vision.runner import Batches, Runner
+from gradkern.vision.spec import ModelSpec
 from gradkern.vision.stated import facts_of
 from gradkern.vision.taps import KINDS, Taps
 from gradkern.vision.tokens import check_reduction
@@ -176,7 +177,7 @@ def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, 
 def _depths(model: nn.Module, layers: Sequence[str]) -> dict[str, dict[str, float]]:
     """Relative depth of the layers that the model's spec knows: whoever reads the features has no model."""
     spec = getattr(model, "spec", None)
-    if spec is None:
+    if not isinstance(spec, ModelSpec):  # another's may know less
         return {}
     return {"depth": {layer: spec.depth(layer) for layer in layers if layer in (*spec.layers, *spec.branches)}}
 
