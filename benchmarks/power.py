@@ -3,7 +3,8 @@
 Makes a brain of each organisation under so many seeds and every test on each (`gradkern.analysis.power.study_once`),
 then forward-then-backward brains of other ceilings, numbers of images and of subjects. Seeds go round all of these, so
 that a run that is cut short (--minutes) has as many of each. What ran is kept in results/power.jsonl, from which the
-same commit goes on; results/power.json holds the rates of what ran, and nothing else. Nothing is timed.
+same commit goes on; results/power.json holds the rates of what ran, and nothing else, and gradkern/analysis/power.csv
+the same rates for `gradkern.analysis.rates.simulated_rates`. Nothing is timed.
 """
 
 import argparse
@@ -16,11 +17,13 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
+import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
 from gradkern.analysis.power import How, study_once, toy_features
@@ -35,6 +38,7 @@ IMAGES = 500  # NSD has 515 that all its subjects saw three times
 CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
 WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
 KEPT = RESULTS / "power.jsonl"
+IN_PACKAGE = Path(gradkern.__file__).parent / "analysis" / "power.csv"
 
 Setting = tuple[str, int, int, float]  # organisation, images, subjects, ceiling
 
@@ -117,6 +121,7 @@ def record(outcomes: list[Outcome], now: str) -> None:
     brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
     made = datetime.now(UTC).isoformat(timespec="minutes")
     write("power", {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": asdict(HOW)}, rows)
+    rounded.to_csv(IN_PACKAGE, index=False)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Simulated studies: tests hold their level where there is nothing, and find what was planted where there is."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from scipy.stats import binom, binomtest
 
 from gradkern import Sketch
 from gradkern.analysis.power import How, study_once, toy_features
-from gradkern.analysis.rates import CLAIMS, Outcome, binomial_interval, rates
+from gradkern.analysis.rates import CLAIMS, Outcome, binomial_interval, rates, simulated_rates
 from gradkern.recordings.simulation import Brain
 from gradkern.vision.features import Features
 
@@ -144,6 +146,11 @@ def test_rates_say_whether_a_test_does_as_is_wanted() -> None:
     assert (backward.loc[order, "claim"], backward.loc[order, "as wanted"]) == ("power", False)
     assert backward.loc[order, "ceiling"] == 0.7
     assert (none.loc[r, "low"], none.loc[r, "high"]) == binomial_interval(10, 40)
+
+
+def test_the_package_has_the_rates_that_were_recorded() -> None:
+    recorded = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "power.json").read_text())["rows"]
+    assert simulated_rates().to_dict("records") == recorded
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording, simulate_brain
+from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, _Judge, verdict
 from gradkern.recordings.simulation import Brain
 
@@ -45,7 +46,7 @@ def forward(one_thread: None) -> pd.DataFrame:
     control = {
         "gradient/random-cotangent": [np.random.default_rng(i).standard_normal((IMAGES, 12)) for i in range(LAYERS)]
     }
-    return verdict(study("forward", FEATURES | control), HOW).set_index("claim")
+    return verdict(study("forward", FEATURES | control), HOW, simulated_rates().iloc[:0]).set_index("claim")
 
 
 class TestForward:
@@ -208,6 +209,24 @@ def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
     found = verdict(apart, HOW).set_index("claim")
     assert found.loc["activations map the hierarchy", "conclusion"] == SUPPORTED
     assert found.loc["gradients predict fMRI more than gradient/image-permuted", "images"] == 150
+
+
+def test_subjects_who_saw_the_same_images_are_one_test() -> None:
+    """Two copies of a subject are as much evidence as one: Fisher's p would be smaller."""
+    made = study("none")
+    one = made.fmri[0]
+    claim = "gradients predict fMRI"
+    alone, twice = (
+        verdict(replace(made, fmri=some, meg=()), HOW).set_index("claim").loc[claim]
+        for some in ([one], [one, replace(one, subject="a copy")])
+    )
+    assert twice["p"] == alone["p"]
+    assert twice["estimate"] == pytest.approx(alone["estimate"])
+    assert (twice["subjects"], twice["low"], twice["high"]) == (
+        2,
+        pytest.approx(twice["estimate"]),
+        pytest.approx(twice["estimate"]),
+    )
 
 
 def test_activations_of_another_layer_are_told_from_those_of_the_same() -> None:

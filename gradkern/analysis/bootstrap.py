@@ -215,14 +215,16 @@ def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, f
     return joined([scores for _, scores in score_blocks(predictions, responses, resampling, folds)])
 
 
-def layer_scores(layers: Sequence[Any], Y: Any, alphas: Any, folds: int, resampling: Resampling) -> Scores:
-    """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target by GCV in every training part."""
+def layer_scores(
+    layers: Sequence[Any], Y: Any, alphas: Any, folds: int, resampling: Resampling, selection: str = "gcv"
+) -> Scores:
+    """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target chosen in every training part."""
     parts = resolve_folds("layer_scores", folds, len(Y), None).folds
     held_out = np.empty(len(Y), dtype=np.int64)
     for number, part in enumerate(parts):
         held_out[part.test] = number
     cv = [(part.train, part.test) for part in parts]
-    predictions = [np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection="gcv")) for X in layers]
+    predictions = [np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection=selection)) for X in layers]
     return resampled_scores(np.stack(predictions), Y, resampling, held_out)
 
 

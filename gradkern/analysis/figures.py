@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 _COLOURS = {"activation": "#222222", "gradient": "#2a6fbb", "weight_gradient": "#d1731f"}
 _LABELS = {"activation": "activation", "gradient": "gradient", "weight_gradient": "weight gradient"}
@@ -149,7 +150,8 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         raise ValueError(f"specification_curve: claim must be one of {sorted(set(table['claim']))}, got {claim!r}")
     here = table[table["claim"] == claim]
     choices = list(table.columns[: table.columns.get_loc("changed")])
-    rows = [(name, option) for name in choices for option in dict.fromkeys(here[name])]
+    varied = [name for name in choices if here[name].nunique() > 1] or choices
+    rows = [(name, option) for name in varied for option in dict.fromkeys(here[name])]
     kept = here[here["value"].notna()].sort_values("value", kind="stable")
     at = np.arange(len(kept))
     with mpl.rc_context(_STYLE):
@@ -161,7 +163,8 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         top.plot(at[as_it_is], kept["value"].iloc[as_it_is], "o", color="#d1731f", markersize=7, fillstyle="none")
         top.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
         top.set_ylabel("estimate, 95 %")
-        top.set_title(f"{claim}: {len(kept)} analyses, {len(here) - len(kept)} refused; circled: as it is", loc="left")
+        without = f"{len(here) - len(kept)} refused or not tested"
+        top.set_title(f"{claim}\n{len(kept)} analyses, {without}; circled: as it is", loc="left")
         for place, (name, option) in enumerate(rows):
             chosen = at[(kept[name] == option).to_numpy()]
             bottom.plot(chosen, np.full(len(chosen), place), "s", color="#222222", markersize=3.5)
@@ -169,4 +172,38 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         bottom.set_ylim(len(rows) - 0.5, -0.5)
         bottom.set_xticks([])
         bottom.spines["bottom"].set_visible(False)
+    return figure
+
+
+def verdict_estimates(table: pd.DataFrame) -> Figure:
+    """Every claim's estimate with its interval, correlations on the left and times on the right.
+
+    Parameters
+    ----------
+    table : of `verdict.verdict`; a claim without an estimate has its conclusion written in its place
+    """
+    colours = {"supported": _COLOURS["gradient"], "not found": "#888888", "not tested": "#bbbbbb"}
+    units = {"r": "r", "s": "s after onset, or s for the whole depth"}
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 0.34 * len(table) + 1.3), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.4, 1])
+        for panel, (unit, name) in zip(panels, units.items(), strict=True):
+            panel.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
+            panel.set_xlabel(f"{name}, 95 %")
+            for place, row in enumerate(table.to_dict("records")):
+                if row["units"] != unit:
+                    continue
+                colour = colours[row["conclusion"]]
+                if np.isnan(row["estimate"]):
+                    at = panel.get_yaxis_transform()
+                    panel.text(0.5, place, row["conclusion"], color="#888888", va="center", ha="center", transform=at)
+                    continue
+                panel.plot(row["estimate"], place, "o", color=colour, markersize=5)
+                panel.hlines(place, row["low"], row["high"], color=colour, linewidth=1.4)
+        panels[0].set_yticks(range(len(table)), list(table["claim"]))
+        panels[0].set_ylim(len(table) - 0.5, -0.5)
+        shown = [name for name in colours if name in set(table["conclusion"]) and name != "not tested"]
+        handles = [Line2D([], [], color=colours[name], marker="o", label=name) for name in shown]
+        if handles:
+            figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return figure

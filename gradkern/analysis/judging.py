@@ -88,6 +88,7 @@ class Judging:
     ----------
     alphas : penalties, for features of unit size
     folds : of images
+    selection : how alpha is chosen for each target inside a training part: "gcv", "kfold" or "loo"
     permutations, bootstraps : of every test, of every interval
     layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
     targets : at most so many of each recording's targets, drawn at random, are scored
@@ -99,6 +100,7 @@ class Judging:
 
     alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-3, 4, 11))
     folds: int = 5
+    selection: str = "gcv"
     permutations: int = 1000
     bootstraps: int = 500
     layer: int | None = None

@@ -17,13 +17,14 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its 95 % interval, and what was concluded, in words; NaN where there is none."""
+    """A number, its 95 % interval, and what was concluded, in words; NaN where there is none, and `why`."""
 
     value: float
     low: float = np.nan
     high: float = np.nan
     p: float = np.nan
     conclusion: str = ""
+    why: str = ""
 
 
 def multiverse(
@@ -43,8 +44,8 @@ def multiverse(
     Returns
     -------
     DataFrame : a row a run and claim: a column a choice with the option's name; "changed", the choices that are not as
-        they were; "claim", "value", "low", "high", "p", "conclusion", and "why": where an analysis refuses (ValueError)
-        its claims are NaN, their conclusion "refused" and this the reason
+        they were; "claim", "value", "low", "high", "p", "conclusion", and "why": the estimate's; where an analysis
+        refuses (ValueError) its claims are NaN, their conclusion "refused" and this the reason
 
     Raises
     ------
@@ -73,7 +74,7 @@ def multiverse(
         changed = ", ".join(name for name in choices if made[name] != base[name])
         for claim in claims:
             one = found.get(claim, Estimate(np.nan, conclusion=REFUSED))
-            rows.append({**made, "changed": changed, "claim": claim, **vars(one), "why": why})
+            rows.append({**made, "changed": changed, "claim": claim, **vars(one), "why": why or one.why})
     return pd.DataFrame(rows)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,20 @@ def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         here = [each for each, of in zip(outcomes, keys, strict=True) if of == key]
         rows += [_row(key, test, here) for test in CLAIMS if test in here[0].found]
     return pd.DataFrame(rows)
+
+
+def simulated_rates() -> pd.DataFrame:
+    """`rates` of the simulated brains that come with the package: those of docs/power.md.
+
+    Examples
+    --------
+    >>> sorted(set(simulated_rates()["organisation"]))
+    ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
+    """
+    with files("gradkern.analysis").joinpath("power.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    wanted = table["as wanted"].astype(object)  # a file has no None
+    return table.assign(**{"as wanted": wanted.where(wanted.notna(), None)})
 
 
 def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome]) -> dict[str, object]:

@@ -105,6 +105,7 @@ def beyond_test(
     axes: int | None = None,
     permutations: int = 1000,
     seed: int,
+    selection: str = "gcv",
     pools: Mapping[str, Any] | None = None,
 ) -> PermutationTest:
     """Test whether features tell anything of the responses that no linear readout of the given ones does.
@@ -117,7 +118,7 @@ def beyond_test(
     Parameters
     ----------
     X, given, Y : as of `unique_variance`
-    alphas, cv, permutations, seed, pools : as of `permutation_test`; "images" are rows of Q'Y here
+    alphas, cv, permutations, seed, selection, pools : as of `permutation_test`; "images" are rows of Q'Y here
     axes : remove only so many principal axes of the given features, those of the largest variance; the null is then
         that nothing but these matters. None: all of them, which must leave at least 20 of the n rows
 
@@ -149,7 +150,9 @@ def beyond_test(
         )
     dtype = np.result_type(np.asarray(X), np.asarray(Y))  # what is permuted is of the callers' precision
     within, seen = (values.astype(dtype) for values in (unit_scale(own), left.T @ responses))
-    return permutation_test(within, seen, alphas, cv=cv, permutations=permutations, seed=seed, pools=pools)
+    return permutation_test(
+        within, seen, alphas, cv=cv, permutations=permutations, seed=seed, selection=selection, pools=pools
+    )
 
 
 def _complement(op: str, given: NDArray[np.float64], axes: int | None) -> NDArray[np.float64]:

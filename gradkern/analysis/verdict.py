@@ -32,6 +32,7 @@ from gradkern.analysis.latency import time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
 from gradkern.analysis.permutation import PermutationTest, permutation_test
+from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
 from gradkern.recordings.recording import Recording
@@ -39,8 +40,9 @@ from gradkern.recordings.recording import Recording
 __all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Judging", "Study", "verdict"]
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
-_LEVEL = 0.05
-_TESTS = {  # whose power in simulated brains is a claim's
+UNKNOWN = "not known"  # power
+LEVEL = 0.05
+TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
     "gradients predict fMRI": "gradient: r, all subjects",
     "gradients predict MEG": "gradient: r, clusters in MEG",
@@ -49,6 +51,7 @@ _TESTS = {  # whose power in simulated brains is a claim's
     "gradients have the spatial order of backpropagation": "gradient: spatial order",
     "gradients have the temporal order of backpropagation": "gradient: order in time",
 }
+_SECONDS = ("gradients predict later than activations", "gradients have the temporal order of backpropagation")
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,26 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
 
     Parameters
     ----------
-    power : of `rates.rates`: how often the same tests find what is there in simulated brains
+    power : of `rates.rates`: how often the same tests find what is there in simulated brains; None: those that come
+        with the package
 
     Returns
     -------
-    DataFrame : "claim", "conclusion" ("supported": p is at most .05 in the direction of the claim; "not found"; "not
-        tested"), "estimate", "low", "high", "p", "smallest p", "subjects", "images", "targets", "ceiling", "against",
-        "power", "why"
+    DataFrame : "claim", "data" ("fMRI" or "MEG"), "conclusion" ("supported": p is at most .05 in the direction of the
+        claim; "not found"; "not tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"),
+        "smallest p", "subjects", "images", "targets", "ceiling", "against", "power", "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
         raise ValueError(f"verdict: layer must be one of {len(study.features['activation'])}, got {how.layer}")
+    power = simulated_rates() if power is None else power
     judge = _Judge(study, how)
     rows = [_told(judge, claim, of, test, power) for claim, of, test in judge.claims()]
     return pd.DataFrame(rows)
 
 
 def _told(
-    judge: "_Judge", claim: str, of: Sequence["_Subject"], test: Callable[[], _Row], power: pd.DataFrame | None
+    judge: "_Judge", claim: str, of: Sequence["_Subject"], test: Callable[[], _Row], power: pd.DataFrame
 ) -> dict[str, Any]:
     why, row = "", _Row(np.nan, np.nan)
     try:
@@ -96,18 +101,20 @@ def _told(
         row = _carried(test())
     except ValueError as error:
         why = str(error)
-    supported = row.p <= _LEVEL if row.supported is None else row.supported
+    supported = row.p <= LEVEL if row.supported is None else row.supported
     return {
         "claim": claim,
+        "data": "fMRI" if of is judge.fmri else "MEG",
         "conclusion": NOT_TESTED if why else SUPPORTED if supported else NOT_FOUND,
         **{name: getattr(row, name) for name in ("estimate", "low", "high", "p")},
+        "units": "s" if claim.startswith(_SECONDS) else "r",
         "smallest p": row.smallest_p,
         "subjects": len(of),
         "images": min((len(one.Y) for one in of), default=0),
         "targets": sum(one.Y.shape[1] for one in of),
         "ceiling": row.ceiling,
         "against": row.against,
-        "power": _power(power, _TESTS.get(claim), of, row.ceiling),
+        "power": _power(power, TESTS.get(claim), of, row.ceiling),
         "why": why,
     }
 
@@ -121,8 +128,8 @@ def _carried(row: _Row) -> _Row:
     """
     if np.isnan(row.p):
         raise ValueError("the test has no p: more than 5 % of the resamplings gave no value")
-    if row.smallest_p > _LEVEL:
-        raise ValueError(f"p could not go under {row.smallest_p:.3g}, so that a level of {_LEVEL} cannot be reached")
+    if row.smallest_p > LEVEL:
+        raise ValueError(f"p could not go under {row.smallest_p:.3g}, so that a level of {LEVEL} cannot be reached")
     return row
 
 
@@ -223,7 +230,8 @@ class _Judge:
 
     def _sizes(self) -> dict[str, Any]:
         how = self.how
-        return {"alphas": how.alphas, "cv": how.folds, "permutations": how.permutations, "seed": how.seed}
+        shared = {"alphas": how.alphas, "cv": how.folds, "selection": how.selection}
+        return {**shared, "permutations": how.permutations, "seed": how.seed}
 
     def scores(self, one: _Subject, kind: str) -> Scores:
         """Of every layer, resampled over images, the same of all subjects."""
@@ -233,8 +241,8 @@ class _Judge:
         return self._scores[key]
 
     def _scored(self, one: _Subject, layers: Sequence[Any]) -> Scores:
-        rows = [X[one.rows] for X in layers]
-        return layer_scores(rows, one.Y, self.how.alphas, self.how.folds, self._resampled(one))
+        rows, how = [X[one.rows] for X in layers], self.how
+        return layer_scores(rows, one.Y, how.alphas, how.folds, self._resampled(one), how.selection)
 
     def _resampled(self, one: _Subject) -> Resampling:
         """Images of all subjects are drawn together: one that several saw counts alike in each of them."""
@@ -448,13 +456,13 @@ class _Judge:
         return float(known.mean()) if len(known) else np.nan
 
 
-def _power(power: pd.DataFrame | None, test: str | None, of: Sequence[_Subject], ceiling: float) -> str:
+def _power(power: pd.DataFrame, test: str | None, of: Sequence[_Subject], ceiling: float) -> str:
     """How often the test found what was there, in the simulated study most like this one."""
-    if power is None or test is None or not of:
-        return "not known"
+    if test is None or not of:
+        return UNKNOWN
     rows = power[(power["test"] == test) & (power["claim"] == "power")]
     if rows.empty:
-        return "not known"
+        return UNKNOWN
     here = {"images": len(of[0].Y), "subjects": len(of), "ceiling": ceiling}
     apart = sum(
         (np.log(rows[name] / value) ** 2 for name, value in here.items() if np.isfinite(value) and value > 0),

@@ -183,3 +183,17 @@ class Averaged(Responses):
         block = self.base.columns(which)[self.order]
         sums: NDArray[Any] = np.add.reduceat(block, self.starts, axis=0, dtype=np.float64)
         return (sums / self.counts[:, None]).astype(self.dtype)
+
+
+class Mean(Responses):
+    """The mean of parts of the same presentations and targets: of subjects."""
+
+    def __init__(self, parts: Sequence[Responses]) -> None:
+        self.parts = tuple(parts)
+        self.shape = parts[0].shape
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+
+    def columns(self, which: slice) -> NDArray[Any]:
+        total = np.sum([part.columns(which) for part in self.parts], axis=0, dtype=np.float64)
+        mean: NDArray[Any] = (total / len(self.parts)).astype(self.dtype)
+        return mean

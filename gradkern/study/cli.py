@@ -1,4 +1,4 @@
-"""The command line: `gradkern demo`, `data`, `encode`, `similarity`, `doctor`, `models`, `layers`."""
+"""The command line: `gradkern demo`, `data`, `encode`, `similarity`, `verdict`, `doctor`, `models`, `layers`."""
 
 import argparse
 import importlib.util
@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=run_check)
     add_encode(commands)
     add_similarity(commands)
+    judged = commands.add_parser("verdict", help="the claims of a study, from captured features and saved recordings")
+    judged.add_argument("study", type=Path, help="a study file: captures, recordings, how they are judged")
+    judged.add_argument("--output", type=Path, default=Path("verdict"), help="folder to write (default: %(default)s)")
+    judged.add_argument("--overwrite", action="store_true", help="replace an earlier verdict in the folder")
+    judged.add_argument("--multiverse", action="store_true", help="again with each choice made otherwise")
+    judged.add_argument("--together", action="store_true", help="with --multiverse: every combination of choices")
+    judged.set_defaults(run=_verdict)
     doctor = commands.add_parser("doctor", help="what this installation can do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -73,6 +80,12 @@ def _demo(options: argparse.Namespace) -> int:
 
     run_demo(options.output, images=options.images, overwrite=options.overwrite)
     return 0
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from gradkern.study.verdict import run
+
+    return run(options)
 
 
 def _models(options: argparse.Namespace) -> int:

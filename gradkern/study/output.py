@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MARK = "scores.nc"  # every output folder has it
+MARK = "scores.nc"  # by which an output folder is known to be one
 
 
-def check_free(folder: Path, overwrite: bool) -> None:
+def check_free(folder: Path, overwrite: bool, mark: str = MARK) -> None:
     """Refuse a folder that exists, unless it is to be overwritten.
+
+    Parameters
+    ----------
+    mark : a file that every such result has: a folder without it is none
 
     Raises
     ------
@@ -21,9 +25,9 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise NotADirectoryError(f"output: {folder} is a file, wanted a folder")
     if folder.exists() and not overwrite:
         raise FileExistsError(f"output: {folder} exists; name another folder, or give --overwrite to replace it")
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    if folder.exists() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise FileExistsError(
-            f"output: {folder} holds no {MARK}, so it is no result of gradkern and is not overwritten"
+            f"output: {folder} holds no {mark}, so it is no result of gradkern and is not overwritten"
         )
     parent = folder.resolve().parent
     if not parent.is_dir():
@@ -31,18 +35,18 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def written_whole(folder: Path, overwrite: bool) -> Iterator[Path]:
+def written_whole(folder: Path, overwrite: bool, mark: str = MARK) -> Iterator[Path]:
     """A folder to write into, which takes the name `folder` only if all went well.
 
     What was there before is kept until then, and removed last.
     """
-    check_free(folder, overwrite)
+    check_free(folder, overwrite, mark)
     target = folder.resolve()
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     aside.chmod(0o755)
     try:
         yield aside
-        check_free(folder, overwrite)
+        check_free(folder, overwrite, mark)
         if target.exists():
             old = aside.with_name(aside.name + "-old")
             target.rename(old)

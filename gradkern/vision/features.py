@@ -52,6 +52,11 @@ class Features(Mapping[Key, Tensor]):
     def __len__(self) -> int:
         return len(self.arrays)
 
+    @property
+    def depth(self) -> dict[str, float]:
+        """Relative depth in [0, 1] of each layer that the model's spec knows."""
+        return dict(self.facts.get("depth", {}))
+
     def provenance(self) -> dict[str, Any]:
         """What they are of, and how they were computed."""
         stated = {"objective": self.objective, "exact": self.exact}
