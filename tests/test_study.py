@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkern import Sketch, capture, load_model, objectives, simulate_brain
-from gradkern.analysis.controls import unit_length
+from gradkern.analysis.controls import nuisances, unit_length
 from gradkern.analysis.verdict import Judging, Study, verdict
 from gradkern.recordings.saved import load_recording, save_recording
 from gradkern.recordings.simulation import Brain
@@ -130,7 +130,8 @@ def test_the_numbers_are_those_of_the_functions(home: Path, written: Path) -> No
         [load_recording(home / f"{part}-{number}.h5").average_repeats() for number in range(2)]
         for part in ("fmri", "meg")
     )
-    expected = verdict(Study(features, [0, 1 / 3, 2 / 3, 1], fmri, meg, "depth"), HOW)
+    hard = nuisances(captured).values
+    expected = verdict(Study(features, [0, 1 / 3, 2 / 3, 1], fmri, meg, "depth", hard), HOW)
     found = read(written / "verdict.csv")
     numbers = ["estimate", "low", "high", "p", "smallest p", "subjects", "images", "targets", "ceiling"]
     pd.testing.assert_frame_equal(found[numbers], expected[numbers], check_dtype=False, rtol=1e-9)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording, simulate_brain
+from gradkern.analysis.controls import unit_length
+from gradkern.analysis.judging import EVERYTHING
 from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, _Judge, verdict
 from gradkern.recordings.simulation import Brain
@@ -125,6 +127,8 @@ def test_what_the_data_cannot_carry_has_a_reason_and_no_number() -> None:
     row = alone.loc["gradients predict fMRI beyond nuisances"]
     assert row["conclusion"] == NOT_TESTED
     assert row["why"] == "the study has no nuisances"
+    row = alone.loc[f"gradients predict fMRI beyond {EVERYTHING}"]
+    assert row["why"] == "the study has neither nuisances nor captured controls"
 
 
 def without(column: str) -> Any:
@@ -246,8 +250,31 @@ def test_nuisances_are_taken_out_whatever_their_units() -> None:
     row, same = (found.loc[f"gradients predict fMRI beyond {what}"] for what in ("nuisances", "activations"))
     assert row["estimate"] == pytest.approx(same["estimate"], abs=0.02)
     assert (row["conclusion"], row["against"]) == (NOT_FOUND, "32 nuisances")
+    # these are the activations again
+    assert found.loc[f"gradients predict fMRI beyond {EVERYTHING}", "p"] == pytest.approx(same["p"], abs=0.02)
     found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), HOW).set_index("claim")
     assert "X must hold something" in found.loc["gradients predict fMRI beyond nuisances", "why"]
+
+
+@pytest.mark.parametrize(("organisation", "conclusion"), [("forward", NOT_FOUND), ("gradient-misplaced", SUPPORTED)])
+def test_beyond_everything_only_gradients_that_the_brain_has_are_found(organisation: str, conclusion: str) -> None:
+    """The control is another view of the gradients and predicts as they do; in a forward brain too, alone."""
+    both = replace(study(organisation), meg=())
+    random = np.random.default_rng(7)
+    view = [G + random.standard_normal(G.shape) for G in GRADIENTS]
+    hard = random.standard_normal((IMAGES, 2))
+    made = replace(both, features=FEATURES | {"gradient/view": view}, nuisances=hard)
+    row = verdict(made, HOW).set_index("claim").loc[f"gradients predict fMRI beyond {EVERYTHING}"]
+    assert (row["conclusion"], row["against"]) == (conclusion, EVERYTHING)
+
+
+def test_gradients_of_one_norm_have_no_row_of_unit_norm() -> None:
+    both = replace(study("none"), meg=())
+    unit = [unit_length(G) for G in GRADIENTS]
+    row = "gradients of unit norm predict fMRI beyond activations"
+    assert [
+        row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), HOW)["claim"]) for G in (unit, GRADIENTS)
+    ] == [False, True]
 
 
 def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
@@ -320,3 +347,8 @@ def test_repeats_must_be_averaged_first() -> None:
     twice: Recording = one.fmri[0].select_presentations(np.repeat(np.arange(IMAGES), 2), "twice")
     with pytest.raises(ValueError, match="fmri must have a row an image, got repeats"):
         replace(one, fmri=(twice,))
+
+
+def test_a_way_to_choose_alpha_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Judging: selection must be one of .* got 'aic'"):
+        Judging(selection="aic")

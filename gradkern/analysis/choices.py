@@ -38,10 +38,12 @@ _READ = ("label", "hemisphere", "roi", *_PLACE, "sensor", "time")  # of targets,
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """Features of one capture: kind -> of every layer, shallow to deep, [images, d]; and their depth [l]."""
+    """Features of one capture: kind -> of every layer, shallow to deep, [images, d]; their depth [l]; and `nuisances`
+    [images, m], see `Study`."""
 
     kinds: Mapping[str, Sequence[Any]]
     depth: Any
+    nuisances: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class Alternatives:
         """The first of each."""
         features = next(iter(self.features.values()))
         fmri, meg = (next(iter(each.values()), ()) for each in (self.fmri, self.meg))
-        return Study(features.kinds, features.depth, fmri, meg, self.axis)
+        return Study(features.kinds, features.depth, fmri, meg, self.axis, features.nuisances)
 
 
 def region_means(recording: Recording, axis: str) -> Recording:
@@ -189,7 +191,7 @@ def _as_it_is(study: Study, how: Judging) -> tuple[Study, Judging]:
 
 
 def _features(features: FeatureSet, study: Study, how: Judging) -> tuple[Study, Judging]:
-    return replace(study, features=features.kinds, depth=features.depth), how
+    return replace(study, features=features.kinds, depth=features.depth, nuisances=features.nuisances), how
 
 
 def _recordings(modality: str, recordings: Sequence[Recording], study: Study, how: Judging) -> tuple[Study, Judging]:

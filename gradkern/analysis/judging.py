@@ -13,7 +13,10 @@ from gradkern.recordings.recording import Recording
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
 ALL_LAYERS, SAME_LAYER, NUISANCES = "activations of all layers", "activations of the same layer", "nuisances"
-_MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES)  # what gradients are held against beside captured controls
+EVERYTHING = "activations of all layers, nuisances and captured controls"
+# what gradients are held against beside captured controls
+_MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES, EVERYTHING)
+SELECTIONS = ("gcv", "kfold", "loo")
 _LEAST_LAYERS = 3
 
 
@@ -88,7 +91,7 @@ class Judging:
     ----------
     alphas : penalties, for features of unit size
     folds : of images
-    selection : how alpha is chosen for each target inside a training part: "gcv", "kfold" or "loo"
+    selection : how alpha is chosen for each target inside a training part, one of SELECTIONS
     permutations, bootstraps : of every test, of every interval
     layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
     targets : at most so many of each recording's targets, drawn at random, are scored
@@ -107,9 +110,13 @@ class Judging:
     targets: int = 2000
     places: int = 400
     axes: int | None = None
-    latency: Latency = field(default_factory=lambda: Latency("centre of mass"))
+    latency: Latency = field(default_factory=Latency)
     preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"Judging: selection must be one of {SELECTIONS}, got {self.selection!r}")
 
 
 def _check_matrix(name: str, given: Any, images: int | None) -> None:

@@ -27,7 +27,16 @@ from gradkern.analysis.held_out import ceiling_of
 from gradkern.analysis.hierarchy import Mapped, SpatialVariant, correlate, spatial_score
 from gradkern.analysis.inference import combine
 from gradkern.analysis.intervals import over_subjects
-from gradkern.analysis.judging import ALL_LAYERS, IMAGE_PERMUTED, KINDS, NUISANCES, SAME_LAYER, Judging, Study
+from gradkern.analysis.judging import (
+    ALL_LAYERS,
+    EVERYTHING,
+    IMAGE_PERMUTED,
+    KINDS,
+    NUISANCES,
+    SAME_LAYER,
+    Judging,
+    Study,
+)
 from gradkern.analysis.latency import time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
@@ -206,9 +215,11 @@ class _Judge:
             yield predict, of, partial(self.predicts, of)
             yield f"{predict} beyond activations", of, partial(self.beyond, of, ALL_LAYERS, G)
             yield f"{predict} beyond activations of the same layer", of, partial(self.beyond, of, SAME_LAYER, G)
-            unit = f"gradients of unit norm predict {name} beyond activations"
-            yield unit, of, partial(self.beyond, of, ALL_LAYERS, unit_length(G))
+            unit, size = f"gradients of unit norm predict {name} beyond activations", np.linalg.norm(G, axis=1)
+            if np.ptp(size) > 1e-6 * size.max():  # else they are the same
+                yield unit, of, partial(self.beyond, of, ALL_LAYERS, unit_length(G))
             yield f"{predict} beyond nuisances", of, partial(self.beyond, of, NUISANCES, G)
+            yield f"{predict} beyond {EVERYTHING}", of, partial(self.beyond, of, EVERYTHING, G)
             for control in self._control:
                 yield f"{predict} beyond {control}", of, partial(self.beyond, of, control, G)
                 yield f"{predict} more than {control}", of, partial(self.more, of, control)
@@ -287,12 +298,21 @@ class _Judge:
 
     def _given(self, what: str) -> tuple[list[Floats], int | None, str]:
         """Matrices [images, d] that the gradients must add to, how many of their axes count, and all this in words."""
+        activations = self.features["activation"]
+        # columns one by one: their units differ
+        nuisances = [] if self.study.nuisances is None else list(np.asarray(self.study.nuisances).T[:, :, None])
         if what == NUISANCES:
-            if self.study.nuisances is None:
+            if not nuisances:
                 raise ValueError("the study has no nuisances")
-            columns = np.asarray(self.study.nuisances, dtype=np.float64)
-            return list(columns.T[:, :, None]), None, f"{columns.shape[1]} nuisances"
-        named = {ALL_LAYERS: self.features["activation"], SAME_LAYER: self.features["activation"][self.layer :][:1]}
+            return nuisances, None, f"{len(nuisances)} nuisances"
+        captured = [self._control[kind] for kind in self.study.controls]
+        if what == EVERYTHING and not nuisances and not captured:
+            raise ValueError("the study has neither nuisances nor captured controls")
+        named = {
+            ALL_LAYERS: activations,
+            SAME_LAYER: [activations[self.layer]],
+            EVERYTHING: [*activations, *nuisances, *captured],
+        }
         given = named[what] if what in named else [self._control[what]]
         axes = self.how.axes if sum(layer.shape[1] for layer in given) > (self.how.axes or np.inf) else None
         against = what if what in named else self._in_words(what)

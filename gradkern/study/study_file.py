@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from gradkern.analysis.choices import Alternatives, FeatureSet
-from gradkern.analysis.controls import unit_length
+from gradkern.analysis.controls import nuisances, unit_length
+from gradkern.analysis.judging import SELECTIONS, Judging
 from gradkern.analysis.latency import ESTIMATORS, Latency
 from gradkern.analysis.layers import BY, Preference
-from gradkern.analysis.verdict import Judging
 from gradkern.recordings.ceilings import estimate_ncsnr
 from gradkern.recordings.files import fingerprint
 from gradkern.recordings.recording import Recording
@@ -35,7 +35,7 @@ from gradkern.vision.files import load_features
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
 _LEAST = {"folds": 2, "permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
-_WORDS = {"selection": ("gcv", "kfold", "loo"), "preference": BY, "latency": tuple(ESTIMATORS)}
+_WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
 _JUDGING = (*_LEAST, *_WORDS, "alphas", "layer", "window")
 _CONTROL = "gradient/"  # what the kinds of `gradkern.vision.controls` begin with
 
@@ -146,8 +146,11 @@ class _Reader:
 
     def capture(self, key: str, value: Any) -> FeatureSet:
         entry = {"folder": value} if isinstance(value, str) else value
-        self.typed(key, entry, dict, "a folder, or a table with folder and token")
-        self.known(key, entry, ("folder", "token"))
+        self.typed(key, entry, dict, "a folder, or a table with folder, token and raw")
+        self.known(key, entry, ("folder", "token", "raw"))
+        raw = entry.get("raw", False)
+        if not isinstance(raw, bool):
+            raise self.error(f"{key}.raw", "true or false", repr(raw))
         folder = self.typed(f"{key}.folder", entry.get("folder"), str, "a folder that capture(..., out=) wrote")
         place = self.place(key, folder)
         captured: Features = self.attempt(key, lambda: load_features(place))
@@ -162,11 +165,18 @@ class _Reader:
             if kind not in used:
                 self.notes.append(f"{key}: {kind} is no control of gradients and was not used")
         # a mapping from file to memory is read here: unit length needs every number
-        made = {kind: [_scaled(kind, take(captured[kind, layer].numpy())) for layer in layers] for kind in used}
+        made = {kind: [_scaled(kind, take(captured[kind, layer].numpy()), raw) for layer in layers] for kind in used}
         self.names = self.names or layers
         self.facts[key] = folder
         self.facts |= {f"{key}.{name}": str(fact) for name, fact in captured.provenance().items()}
-        return FeatureSet(made, depth)
+        return FeatureSet(made, depth, self.nuisances(key, captured))
+
+    def nuisances(self, key: str, captured: Features) -> Any:
+        try:
+            return nuisances(captured).values
+        except ValueError as error:
+            self.notes.append(f"{key}: no nuisances: {error}")
+            return None
 
     def token(self, key: str, captured: Features, token: Any) -> Callable[[Any], Any]:
         several = captured.tokens if isinstance(captured.tokens, tuple) else ()
@@ -274,5 +284,5 @@ class _Reader:
         return Latency(given.get("latency", usual.estimator), window)
 
 
-def _scaled(kind: str, values: Any) -> Any:
-    return values if kind == "activation" else unit_length(values)
+def _scaled(kind: str, values: Any, raw: bool) -> Any:
+    return values if raw or kind == "activation" else unit_length(values)
