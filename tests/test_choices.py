@@ -100,7 +100,7 @@ def test_choices_change_what_they_say_and_nothing_else() -> None:
     assert alpha in how.alphas
 
 
-ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01, "power": "not known"}
+ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01, "power": np.nan}
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01,
         ({"conclusion": "not tested", "why": "no MEG"}, "Not tested: no MEG."),
         ({"conclusion": "supported"}, "Supported, held against x."),
         ({"smallest p": 0.2}, "Not found, and it could not be: no p of so little data is under 0.2."),
-        ({}, "Not found; how often this test finds it where it is there is not known."),
-        ({"power": "0.90 (9 of 10)"}, "finds it in 90% .* would likely have been found"),
-        ({"power": "0.30 (3 of 10)"}, "finds it in 30% .* this says little"),
+        ({}, "Not found; how often this test finds it where it is there, in a study no larger, is not known."),
+        ({"power": 0.9, "simulated": "9 of 10 such"}, "found it in 9 of 10 such: .* would likely have been found"),
+        ({"power": 0.3, "simulated": "3 of 10 such"}, "found it in 3 of 10 such: this says little"),
     ],
 )
 def test_a_null_result_is_told_with_what_it_is_worth(changes: dict[str, Any], words: str) -> None:

@@ -106,7 +106,7 @@ class TestForward:
         assert (tested["p"] >= tested["smallest p"].fillna(0) - 1e-12).all()
         assert tested["ceiling"].between(0, 1).all()
         assert tested["against"].str.len().gt(0).all()
-        assert forward["power"].eq("not known").all()
+        assert forward["power"].isna().all()
 
 
 def test_a_planted_backward_sweep_is_found_beyond_activations() -> None:
@@ -285,17 +285,23 @@ def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
     assert (row["against"], row["why"]) == ("activations of the same layer", "")
 
 
-def test_power_is_that_of_the_simulated_study_most_like_this_one(forward: pd.DataFrame) -> None:
+def test_power_is_that_of_the_nearest_simulated_study_that_is_no_larger() -> None:
     rows = [
-        {"organisation": "forward-then-backward", "images": images, "subjects": 2, "ceiling": ceiling, "rate": rate,
-         "test": "gradient: r, all subjects", "claim": "power", "found": int(20 * rate), "runs": 20}
-        for images, ceiling, rate in ((150, 0.8, 0.9), (2000, 0.8, 1.0), (150, 0.2, 0.3))
+        {"organisation": "forward-then-backward", "images": images, "subjects": subjects, "ceiling": ceiling,
+         "rate": rate, "test": "gradient: r, all subjects", "claim": claim, "found": int(20 * rate), "runs": 20}
+        for images, subjects, ceiling, rate, claim in (
+            (150, 2, 0.7, 0.9, "power"), (210, 2, 0.7, 1.0, "power"), (200, 2, 0.85, 1.0, "power"),
+            (200, 3, 0.7, 1.0, "power"), (150, 2, 0.2, 0.3, "power"), (190, 2, 0.78, 0.05, "level"))
     ]  # fmt: skip
     both = replace(study("none"), meg=())
     found = verdict(both, HOW, pd.DataFrame(rows)).set_index("claim")
-    said = found.loc["gradients predict fMRI", "power"]
-    assert said == ("0.90 (18 of 20 simulated: forward-then-backward, 150 images, 2 subjects, ceiling 0.8)")
-    assert found.loc["gradients predict higher areas more", "power"] == "not known"
+    row = found.loc["gradients predict fMRI"]
+    assert row["power"] == 0.9
+    assert row["simulated"] == "18 of 20 forward-then-backward brains, 150 images, 2 subjects, ceiling 0.7"
+    assert np.isnan(found.loc["gradients predict higher areas more", "power"])
+    larger = verdict(both, HOW, pd.DataFrame(rows[1:4])).set_index("claim").loc["gradients predict fMRI"]
+    assert np.isnan(larger["power"])
+    assert larger["simulated"] == ""
 
 
 def changed(**changes: Any) -> Study:

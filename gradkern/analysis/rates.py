@@ -175,3 +175,28 @@ def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome
         "claim": wanted,
         "as wanted": as_wanted,
     }
+
+
+def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling: float) -> tuple[float, str]:
+    """How often a test found what was there in the simulated studies that are nearest to one of such a size and larger
+    in nothing, and which these were.
+
+    The power in the study is then no less, if the effect is as strong; NaN where all simulated studies are larger.
+
+    Parameters
+    ----------
+    table : of `rates`
+    ceiling : mean of the targets, or for MEG that of the best sensor at its best time; NaN: not known
+    """
+    rows = table[(table["test"] == test) & (table["claim"] == "power")]
+    here = {"images": images, "subjects": subjects, "ceiling": ceiling}
+    for name, value in here.items():
+        rows = rows[rows[name] <= value]
+    if rows.empty:
+        return float("nan"), ""
+    apart = sum((np.log(rows[name] / value) ** 2 for name, value in here.items()), start=pd.Series(0.0, rows.index))
+    like = rows.loc[apart.idxmin()]
+    return float(like["rate"]), (
+        f"{like['found']} of {like['runs']} {like['organisation']} brains, {like['images']} images, "
+        f"{like['subjects']} subjects, ceiling {like['ceiling']:g}"
+    )

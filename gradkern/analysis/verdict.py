@@ -41,7 +41,7 @@ from gradkern.analysis.latency import time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
 from gradkern.analysis.permutation import PermutationTest, permutation_test
-from gradkern.analysis.rates import simulated_rates
+from gradkern.analysis.rates import power_of, simulated_rates
 from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
 from gradkern.recordings.recording import Recording
@@ -49,7 +49,6 @@ from gradkern.recordings.recording import Recording
 __all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Judging", "Study", "verdict"]
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
-UNKNOWN = "not known"  # power
 LEVEL = 0.05
 TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
@@ -89,7 +88,8 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
     -------
     DataFrame : "claim", "data" ("fMRI" or "MEG"), "conclusion" ("supported": p is at most .05 in the direction of the
         claim; "not found"; "not tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"),
-        "smallest p", "subjects", "images", "targets", "ceiling", "against", "power", "why"
+        "smallest p", "subjects", "images", "targets", "ceiling", "against", "power" and "simulated" (how often the test
+        found what was there in simulated studies, and in which), "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
@@ -111,6 +111,9 @@ def _told(
     except ValueError as error:
         why = str(error)
     supported = row.p <= LEVEL if row.supported is None else row.supported
+    known, like = np.nan, ""
+    if claim in TESTS and not why:
+        known, like = power_of(power, TESTS[claim], judge.images(of), len(of), judge.best_ceiling(of))
     return {
         "claim": claim,
         "data": "fMRI" if of is judge.fmri else "MEG",
@@ -119,11 +122,12 @@ def _told(
         "units": "s" if claim.startswith(_SECONDS) else "r",
         "smallest p": row.smallest_p,
         "subjects": len(of),
-        "images": min((len(one.Y) for one in of), default=0),
+        "images": judge.images(of),
         "targets": sum(one.Y.shape[1] for one in of),
         "ceiling": row.ceiling,
         "against": row.against,
-        "power": _power(power, TESTS.get(claim), of, row.ceiling),
+        "power": known,
+        "simulated": like,
         "why": why,
     }
 
@@ -214,6 +218,8 @@ class _Judge:
             predict = f"gradients predict {name}"
             yield predict, of, partial(self.predicts, of)
             yield f"{predict} beyond activations", of, partial(self.beyond, of, ALL_LAYERS, G)
+            if not of:
+                continue
             yield f"{predict} beyond activations of the same layer", of, partial(self.beyond, of, SAME_LAYER, G)
             unit, size = f"gradients of unit norm predict {name} beyond activations", np.linalg.norm(G, axis=1)
             if np.ptp(size) > 1e-6 * size.max():  # else they are the same
@@ -231,6 +237,8 @@ class _Judge:
         ):
             claim = f"gradients have the {where} order of backpropagation"
             yield claim, of, partial(self._once, where, test)
+            if not of:
+                continue
             moved = partial(self._in_another_order, partial(self._once, where, test), other)
             yield f"{claim} more than with layers in another order", of, moved
 
@@ -469,27 +477,18 @@ class _Judge:
             low, high = over.low, over.high
         return _Row(float(values.mean()), together, low, high, smallest, self._ceiling(of), against)
 
+    def images(self, of: Sequence[_Subject]) -> int:
+        return min((len(one.Y) for one in of), default=0)
+
+    def best_ceiling(self, of: Sequence[_Subject]) -> float:
+        """What simulated studies are made by: of all targets that respond, or of the best sensor at its best time."""
+        if of is not self.meg:
+            return self._ceiling(of)
+        best = [np.nanmax(one.ceiling(), initial=0) for one in of]
+        return float(np.mean(best)) if min(best) > 0 else np.nan
+
     def _ceiling(self, of: Sequence[_Subject]) -> float:
         """Mean over targets and subjects; NaN where it is not known."""
         known = np.concatenate([one.ceiling() for one in of])
         known = known[np.isfinite(known)]
         return float(known.mean()) if len(known) else np.nan
-
-
-def _power(power: pd.DataFrame, test: str | None, of: Sequence[_Subject], ceiling: float) -> str:
-    """How often the test found what was there, in the simulated study most like this one."""
-    if test is None or not of:
-        return UNKNOWN
-    rows = power[(power["test"] == test) & (power["claim"] == "power")]
-    if rows.empty:
-        return UNKNOWN
-    here = {"images": len(of[0].Y), "subjects": len(of), "ceiling": ceiling}
-    apart = sum(
-        (np.log(rows[name] / value) ** 2 for name, value in here.items() if np.isfinite(value) and value > 0),
-        start=pd.Series(0.0, rows.index),
-    )
-    like = rows.loc[apart.idxmin()]
-    return (
-        f"{like['rate']:.2f} ({like['found']} of {like['runs']} simulated: {like['organisation']}, {like['images']} "
-        f"images, {like['subjects']} subjects, ceiling {like['ceiling']:g})"
-    )
