@@ -145,9 +145,9 @@ class TestEncode:
         self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(1))
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(1), torch.nn.Tanh())
         images = torch.randn(IMAGES, 3, 8, 8)
-        capture(model, images, None, layers=["1"], kinds=["activation"], out=tmp_path / "c", progress=False)
+        capture(model, images, None, layers=["1", "2"], kinds=["activation"], out=tmp_path / "c", progress=False)
         loaded = [str(tmp_path / "c"), str(folders / "square")]
         call = ["encode", "--features", *loaded, "--recordings", str(folders / "s1.h5"), "--models", "x", "y"]
         state = json.loads((folders / "square" / "capture.json").read_text())
@@ -155,6 +155,9 @@ class TestEncode:
         both = ["--kinds", "gradient", "--layers", "1", "--output", str(tmp_path / "o")]
         assert main([*call, *both, "--folds", "2"]) == 0
         assert load_scores(tmp_path / "o")["s1"].feature.values.tolist() == ["y/_square/gradient/1"]
+        assert main([*call, "--kinds", "gradient", "--layers", "2", "--output", str(tmp_path / "none")]) == 2
+        assert "no features are of kinds ['gradient'] and layers ['2'] at once" in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()
 
 
 def test_a_capture_that_is_missing_or_not_finished_is_refused(folders: Path, tmp_path: Path) -> None:
