@@ -4,7 +4,6 @@ import platform
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-import gradkern
 from gradkern import Sketch, objectives, ops
 from gradkern.analysis import figures
 from gradkern.analysis.controls import unit_length
@@ -25,7 +23,7 @@ from gradkern.analysis.layerwise import layerwise_scores
 from gradkern.analysis.report import Picture, best_layers, write_report
 from gradkern.recordings.kay2017 import load_kay2017
 from gradkern.recordings.recording import Recording
-from gradkern.study.output import check_free, written_whole
+from gradkern.study.output import check_free, made_by, written_whole
 from gradkern.vision.capture import capture
 from gradkern.vision.features import Features
 from gradkern.vision.models import LoadedModel, load_model
@@ -130,11 +128,7 @@ def _tracked(features: Iterable[tuple[str, Any]], console: Console) -> Iterable[
 def _facts(model: LoadedModel, recording: Recording, features: Features, how: Evaluation) -> dict[str, Any]:
     spec = model.spec
     return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "gradkern": gradkern.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
+        **made_by(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {ops.current_isa()}",
         "model": spec.name,
         "weights": spec.weights,
@@ -147,7 +141,7 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "noise_variance": recording.provenance["noise"],
         "images_used": len(recording.responses),
         "units": recording.units,
-        **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact")},
+        **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact", "depth")},
         "sketch_error": SKETCH.k**-0.5,
         **how.provenance(),
     }

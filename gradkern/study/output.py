@@ -1,12 +1,30 @@
 """Output folders that are either whole or not there."""
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import torch
+
+import gradkern
+
 MARK = "scores.nc"  # by which an output folder is known to be one
+
+
+def made_by() -> dict[str, str]:
+    """When, and with which versions."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gradkern": gradkern.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def check_free(folder: Path, overwrite: bool, mark: str = MARK) -> None:

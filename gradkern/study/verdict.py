@@ -1,25 +1,21 @@
 """`gradkern verdict`: the claims of a study from files, under other choices, as tables, figures and a report."""
 
 import argparse
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-import gradkern
 from gradkern.analysis import figures
 from gradkern.analysis.choices import choices, verdict_multiverse
 from gradkern.analysis.multiverse import survival
 from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.report import Picture, write_verdict
 from gradkern.analysis.verdict import TESTS, verdict
-from gradkern.study.output import check_free, written_whole
+from gradkern.study.output import check_free, made_by, written_whole
 from gradkern.study.study_file import StudyFile, read_study
 
 MARK = "verdict.csv"
@@ -78,11 +74,7 @@ def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
 
 def _facts(study: StudyFile) -> dict[str, str]:
     return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "gradkern": gradkern.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
+        **made_by(),
         **study.facts,
         "axis": study.alternatives.axis,
         "depth": ", ".join(f"{depth:g}" for depth in next(iter(study.alternatives.features.values())).depth),
