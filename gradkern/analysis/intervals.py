@@ -119,9 +119,9 @@ def crossed_interval(estimate: float, drawn: Crossed, subjects: int, over: str, 
     """95 % interval for other images and other subjects, where every subject saw the images.
 
     The bootstrap of both takes what is left of an image in a subject, noise above all, for three times its variance.
-    With variances V over images and over subjects, the latter times s / (s - 1), as s subjects are few, that of the
-    statistic is 2 (V_images + V_subjects) - V_both, never under the larger of the two nor over V_both (Schütt et al.
-    2023, eLife 12:e82566). Student's t of s - 1 degrees.
+    With variances V of the three, that of the statistic is 2 (V_images + V_subjects) - V_both where subjects are many
+    (Schütt et al. 2023, eLife 12:e82566); of s subjects, with f = s / (s - 1), (1 + f) V_images + 2 f V_subjects -
+    f V_both, never under V_images or f V_subjects nor over f V_both. Student's t of s - 1 degrees.
 
     Raises
     ------
@@ -138,7 +138,8 @@ def crossed_interval(estimate: float, drawn: Crossed, subjects: int, over: str, 
         few = subjects / (subjects - 1)
         images, alone, both = (float(np.nanvar(each, ddof=1)) for each in parts)
         alone, both = few * alone, few * both
-        error = float(np.sqrt(min(max(2 * (images + alone) - both, images, alone), max(both, images, alone))))
+        crossed = (1 + few) * images + 2 * alone - both
+        error = float(np.sqrt(min(max(crossed, images, alone), max(both, images, alone))))
     low, high = _around(estimate, float(stats.t.ppf(0.975, subjects - 1)) * error, bound)
     return Interval(low, high, over, len(parts[2]), undefined, bias, error, subjects - 1)
 
