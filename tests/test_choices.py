@@ -50,6 +50,27 @@ def test_regions_are_means_of_their_targets_by_hemisphere() -> None:
     np.testing.assert_array_equal(found.image_ids, one.image_ids)
 
 
+def test_targets_without_a_hemisphere_belong_to_no_region() -> None:
+    one = recording(targets=TARGETS.assign(hemisphere=["left", None, "right", "left", "left", "left"]))
+    found, Y = region_means(one, "distance"), np.asarray(one.responses)
+    assert found.labels == ("left V1", "right V1", "left V4")
+    np.testing.assert_allclose(found.responses[:, 0], Y[:, 0], rtol=1e-6)
+    assert found.excluded[-1].count == 3
+
+
+def test_a_named_layer_is_that_of_the_nearest_depth_in_other_features() -> None:
+    three, five = ([RANDOM.standard_normal((3, 4)) for _ in range(n)] for n in (3, 5))
+    first, other = (
+        FeatureSet({"activation": layers, "gradient": layers}, np.linspace(0, 1, len(layers)))
+        for layers in (three, five)
+    )
+    made = Alternatives({"a": first, "b": other}, {"betas": [recording("1")]}, {})
+    change = choices(made, Judging())["features"]["b"]
+    assert change(made.study(), Judging(layer=2))[1].layer == 4
+    assert change(made.study(), Judging(layer=1))[1].layer == 2
+    assert change(made.study(), Judging())[1].layer is None
+
+
 def test_subjects_are_averaged_image_by_image() -> None:
     one, other = recording("1"), recording("2", images=(0, 1, 2))
     found = subject_mean([one, other], "distance")
@@ -108,7 +129,6 @@ ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01,
     [
         ({"conclusion": "not tested", "why": "no MEG"}, "Not tested: no MEG."),
         ({"conclusion": "supported"}, "Supported, held against x."),
-        ({"smallest p": 0.2}, "Not found, and it could not be: no p of so little data is under 0.2."),
         ({}, "Not found; how often this test finds it where it is there, in a study no larger, is not known."),
         ({"power": 0.9, "simulated": "9 of 10 such"}, "found it in 9 of 10 such: .* would likely have been found"),
         ({"power": 0.3, "simulated": "3 of 10 such"}, "found it in 3 of 10 such: this says little"),

@@ -205,7 +205,9 @@ def test_similarity_of_all_subjects_in_one_file_with_best_layers_beside(
         assert found.channels.values.tolist() == [[3, 1], [3, 1]]
         assert found.attrs["distance"] == "euclidean"
     assert main(call) == 0
-    assert "kept" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "kept" in again
+    assert again.splitlines()[1:] == said.splitlines()  # best layers are told of what was kept as well
     assert main([*call, "--seed", "3"]) == 2
     assert "(--overwrite replaces it): how.seed: 0, now 3\n" in capsys.readouterr().err
     assert main([*call, "--seed", "3", "--overwrite", "--by", "time"]) == 2

@@ -49,6 +49,14 @@ def test_survival_counts_the_same_conclusion() -> None:
     assert (found["value"], found["lowest"], found["highest"]) == (5.5, -5.5, 5.5)
     assert (found["same conclusion"], found["runs"], found["refused"]) == (2, 3, 1)
 
+    def told(points: int) -> dict[str, Estimate]:
+        number = Estimate(1.0, conclusion="order") if points > 0 else Estimate(np.nan, conclusion="not tested")
+        return {"space": number}
+
+    # what could not be tested contradicts nothing
+    row = survival(multiverse(told, {"points": CHOICES["points"]})).loc[0]
+    assert (row["same conclusion"], row["runs"], row["refused"]) == (1, 1, 1)
+
 
 @pytest.mark.parametrize("choices", [{}, {"delay": {}}])
 def test_choices_without_options_are_refused(choices: dict[str, Any]) -> None:

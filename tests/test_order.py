@@ -159,6 +159,18 @@ def test_layers_without_a_latency_are_counted_and_3_are_the_least() -> None:
     assert found.slope["gradient"].value == pytest.approx(stats.linregress(DEPTH[2:], known).slope)
 
 
+def test_layers_of_one_depth_have_no_order() -> None:
+    one = subject(0, noise=0.001)
+    quiet = one.gradients.r.copy()
+    quiet[3:] = -0.1
+    made = replace(one, gradients=replace(one.gradients, r=quiet), depth=np.array([0.2, 0.2, 0.2, 0.5, 0.8, 1]))
+    found = order_test([made], Latency("peak"))
+    assert (
+        found.refused["gradient"]
+        == "layers with a latency must differ in depth, got 0.2 for all gradients of the mean of subjects"
+    )
+
+
 @pytest.mark.parametrize(
     ("subjects", "who"), [("subjects averaged first", "the mean of subjects"), ("mean of subjects", "'s0'")]
 )

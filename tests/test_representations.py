@@ -1,5 +1,7 @@
 """RSA and CKA of a study: scores are those of `analysis.similarity`, p keeps its level, regions and times are apart."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,15 @@ def test_a_region_that_a_subject_lacks_is_nan_there() -> None:
     assert found.rsa.isnull().any("feature").values.tolist() == [[False] * 3, [False, True, False]]
     assert found.channels.values.tolist() == [[10, 10, 8], [10, 0, 8]]
     assert found.rsa_ceiling.isnull().values.tolist() == [[False, True, False]] * 2
+
+
+@pytest.mark.parametrize("outside", [None, np.nan])
+def test_targets_of_no_region_are_left_out_however_that_is_written(outside: Any) -> None:
+    one = fmri("s1")
+    roi = one.targets["roi"].replace("", outside)
+    found = similarity_scores(FEATURES, replace(one, targets=one.targets.assign(roi=roi)), Alike(permutations=19))
+    assert found.roi.values.tolist() == ["V1", "V4", "none"]
+    assert json.loads(found.attrs["outside"]) == {"s1": 1}
 
 
 @here

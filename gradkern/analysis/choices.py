@@ -74,8 +74,8 @@ class Alternatives:
 def region_means(recording: Recording, axis: str) -> Recording:
     """One target a region, and hemisphere where that is told: the mean response of its targets.
 
-    Places and the axis are means too. Targets outside all regions, or without the axis, are left out; a region's ncsnr
-    is not known.
+    Places and the axis are means too. Targets outside all regions, or without hemisphere or axis, are left out; a
+    region's ncsnr is not known.
 
     Raises
     ------
@@ -85,6 +85,8 @@ def region_means(recording: Recording, axis: str) -> Recording:
         raise ValueError(f"region_means: targets of {recording.subject} must have 'roi', got {list(recording.targets)}")
     table = recording.targets
     inside = table["roi"].notna() & table["roi"].astype(str).ne("")
+    if "hemisphere" in table:
+        inside &= table["hemisphere"].notna()
     if axis in table:
         inside &= table[axis].notna()
     if not inside.any():
@@ -191,6 +193,9 @@ def _as_it_is(study: Study, how: Judging) -> tuple[Study, Judging]:
 
 
 def _features(features: FeatureSet, study: Study, how: Judging) -> tuple[Study, Judging]:
+    if how.layer is not None:  # that of the nearest depth
+        at = np.asarray(study.depth)[how.layer]
+        how = replace(how, layer=int(np.abs(np.asarray(features.depth) - at).argmin()))
     return replace(study, features=features.kinds, depth=features.depth, nuisances=features.nuisances), how
 
 
@@ -283,7 +288,11 @@ def verdict_multiverse(
     return table[kept].reset_index(drop=True)
 
 
-_ABSENT = Estimate(np.nan, conclusion=NOT_TESTED, why="these features have no such control")
+_ABSENT = Estimate(
+    np.nan,
+    conclusion=NOT_TESTED,
+    why="these features have no such test: their capture lacks the control, or their gradients are all of one length",
+)
 
 
 def _claims(

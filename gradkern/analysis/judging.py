@@ -17,6 +17,7 @@ EVERYTHING = "activations of all layers, nuisances and captured controls"
 # what gradients are held against beside captured controls
 _MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES, EVERYTHING)
 SELECTIONS = ("gcv", "kfold", "loo")
+LEAST = {"folds": 2, "permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
 _LEAST_LAYERS = 3
 
 
@@ -36,9 +37,9 @@ class Study:
 
     Raises
     ------
-    ValueError : fewer than 3 layers, depths all the same, kinds with other layers or images, a kind that the verdict
-        makes itself, features or nuisances that are not floating-point matrices or not finite, an image in several
-        rows, no recording, a subject twice
+    ValueError : fewer than 3 layers, depths all the same or not rising in [0, 1], kinds with other layers or images, a
+        kind that the verdict makes itself, features or nuisances that are not floating-point matrices or not finite,
+        activations or gradients that do not vary, an image in several rows, no recording, a subject twice
     """
 
     features: Mapping[str, Sequence[Any]]
@@ -55,13 +56,17 @@ class Study:
         layers = len(self.features["activation"])
         if layers < _LEAST_LAYERS:
             raise ValueError(f"Study: layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
-        checked_depth("Study", self.depth, layers)
+        at = checked_depth("Study", self.depth, layers)
+        if (np.diff(at) < 0).any() or at[0] < 0 or at[-1] > 1:
+            raise ValueError(f"Study: depth must rise from shallow to deep in [0, 1], got {at.tolist()}")
         sizes = {kind: [len(layer) for layer in each] for kind, each in self.features.items()}
         if any(each != sizes["activation"] or len(set(each)) > 1 for each in sizes.values()):
             raise ValueError(f"Study: all kinds must have the same layers and images, got images {sizes}")
         for kind, each in self.features.items():
             for number, layer in enumerate(each):
                 _check_matrix(f"{kind!r} of layer {number}", layer, None)
+                if kind in KINDS and not np.ptp(layer, axis=0).any():
+                    raise ValueError(f"Study: {kind!r} of layer {number} must vary, got the same row for every image")
         for kind in _MADE:
             if kind in self.features:
                 raise ValueError(f"Study: features must not have the kind {kind!r}, which the verdict makes itself")
@@ -117,6 +122,10 @@ class Judging:
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
             raise ValueError(f"Judging: selection must be one of {SELECTIONS}, got {self.selection!r}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"Judging: {name} must be at least {least}, got {value}")
 
 
 def _check_matrix(name: str, given: Any, images: int | None) -> None:

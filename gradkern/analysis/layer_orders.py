@@ -3,7 +3,7 @@
 Scores stay as they are, and the layers' depths change places. Under the null that depth says nothing of a layer, every
 order is as likely as the model's own. Layers that are neighbours are alike, so the null is false of many a model whose
 layers have no order in the brain: latencies that walked at random from layer to layer, of 12 layers, were found ordered
-in 23 % of the cases at a level of 5 %. The test is a control that an order must survive, and decides nothing alone.
+in 32 % of 2,000 cases at a level of 5 %. The test is a control that an order must survive, and decides nothing alone.
 """
 
 from collections import Counter

@@ -99,11 +99,11 @@ def _run(
 
 
 def survival(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim: its `value` and conclusion as the analysis is, the range over all runs, and how many runs
-    conclude the same, of those that were not refused."""
+    """A row a claim: its `value` and conclusion as the analysis is, the range over all runs, how many runs conclude the
+    same, of those that have a number, and how many were "refused" or have none."""
     rows = []
     for claim, runs in table.groupby("claim", sort=False):
-        first, kept = runs.iloc[0], runs[runs["conclusion"] != REFUSED]
+        first, kept = runs.iloc[0], runs[runs["value"].notna()]
         rows.append(
             {
                 "claim": claim,

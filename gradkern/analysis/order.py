@@ -267,15 +267,18 @@ def _check(courses: Sequence[Courses], subjects: str) -> None:
 
 
 def _without_order(latencies: Floats, courses: Sequence[Courses], subjects: str) -> dict[str, str]:
-    """Why there is no statistic: fewer than 3 layers."""
-    known, refused = (~np.isnan(latencies)).sum(-1), {}
+    """Why there is no statistic: fewer than 3 layers, or all of them at one depth."""
+    depth, refused = np.asarray(courses[0].depth, dtype=np.float64), {}
     for j, kind in enumerate(("activation", "gradient")):
-        fewest = int(known[:, j].argmin())
-        if known[fewest, j] < _LEAST_LAYERS:
-            who = "the mean of subjects" if subjects == SUBJECTS[0] else repr(courses[fewest].subject)
-            refused[kind] = (
-                f"at least {_LEAST_LAYERS} layers must have a latency, got {known[fewest, j]} for {kind}s of {who}"
-            )
+        for number, one in enumerate(latencies[:, j]):
+            who = "the mean of subjects" if subjects == SUBJECTS[0] else repr(courses[number].subject)
+            known = depth[~np.isnan(one)]
+            if len(known) < _LEAST_LAYERS:
+                refused[kind] = (
+                    f"at least {_LEAST_LAYERS} layers must have a latency, got {len(known)} for {kind}s of {who}"
+                )
+            elif np.ptp(known) == 0:
+                refused[kind] = f"layers with a latency must differ in depth, got {known[0]:g} for all {kind}s of {who}"
     if refused:
         refused["difference"] = next(iter(refused.values()))
     return refused

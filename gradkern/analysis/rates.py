@@ -181,7 +181,7 @@ def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome
 
 def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling: float) -> tuple[float, str]:
     """How often a test found what was there in the simulated studies that are nearest to one of such a size and larger
-    in nothing, and which these were.
+    in nothing, and which these were; of several organisations that where it found least.
 
     The power in the study is then no less, if the effect is as strong; NaN where all simulated studies are larger.
 
@@ -197,7 +197,8 @@ def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling
     if rows.empty:
         return float("nan"), ""
     apart = sum((np.log(rows[name] / value) ** 2 for name, value in here.items()), start=pd.Series(0.0, rows.index))
-    like = rows.loc[apart.idxmin()]
+    nearest = rows[apart == apart.min()]
+    like = nearest.loc[nearest["rate"].idxmin()]
     return float(like["rate"]), (
         f"{like['found']} of {like['runs']} {like['organisation']} brains, {like['images']} images, "
         f"{like['subjects']} subjects, ceiling {like['ceiling']:g}"

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from gradkern.analysis.layerwise import GRADIENT_KINDS
 from gradkern.analysis.rates import simulated_rates
-from gradkern.analysis.verdict import LEVEL, NOT_TESTED, SUPPORTED, TESTS
+from gradkern.analysis.verdict import NOT_TESTED, SUPPORTED, TESTS
 
 _ENOUGH = 0.8  # power, at which finding nothing says something
 
@@ -127,8 +127,6 @@ def in_words(row: Mapping[str, Any]) -> str:
         return f"Not tested: {row['why']}."
     if row["conclusion"] == SUPPORTED:
         return f"Supported, held against {row['against']}."
-    if row["smallest p"] > LEVEL:
-        return f"Not found, and it could not be: no p of so little data is under {row['smallest p']:.2g}."
     if np.isnan(row["power"]):
         return "Not found; how often this test finds it where it is there, in a study no larger, is not known."
     worth = "as strong as there, it would likely have been found" if row["power"] >= _ENOUGH else "this says little"

@@ -195,8 +195,9 @@ def _parts(subjects: Sequence[Recording], by: str | None) -> _Parts:
     places, outside = [], []
     for one in subjects:
         labels = one.targets[by].to_numpy() if by != "all" else np.full(len(one.targets), "all")
-        found = {label: np.flatnonzero(labels == label) for label in pd.unique(labels)}
-        outside.append(len(found.pop("", ())))
+        known_labels = [label for label in pd.unique(labels) if not pd.isna(label) and label != ""]
+        found = {label: np.flatnonzero(labels == label) for label in known_labels}
+        outside.append(len(labels) - sum(map(len, found.values())))
         places.append(found)
     every = list(dict.fromkeys(label for found in places for label in found))
     if not every:

@@ -10,6 +10,7 @@ made of activations alone in 21 of 100 simulations. "Beyond activations" is the 
 all axes of the activations are taken out of gradients and responses alike (`unique.beyond_test`).
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,10 +40,10 @@ from gradkern.analysis.judging import (
 )
 from gradkern.analysis.latency import time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
+from gradkern.analysis.maps import SubjectMap, beside_smooth_maps
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
 from gradkern.analysis.permutation import PermutationTest, permutation_test
 from gradkern.analysis.rates import power_of, simulated_rates
-from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
 from gradkern.analysis.unique import beyond_test
 from gradkern.recordings.recording import Recording
 
@@ -74,6 +75,7 @@ class _Row:
     ceiling: float = np.nan
     against: str = ""
     supported: bool | None = None  # None: by p
+    as_one: bool = True  # all subjects in one test, as in the simulated studies
 
 
 def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -87,9 +89,9 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
     Returns
     -------
     DataFrame : "claim", "data" ("fMRI" or "MEG"), "conclusion" ("supported": p is at most .05 in the direction of the
-        claim; "not found"; "not tested"), "estimate", "low", "high", "p", "units" (of the estimate: "r" or "s"),
-        "smallest p", "subjects", "images", "targets", "ceiling", "against", "power" and "simulated" (how often the test
-        found what was there in simulated studies, and in which), "why"
+        claim, or for claims in seconds .025, by their interval; "not found"; "not tested"), "estimate", "low", "high",
+        "p", "units" (of the estimate: "r" or "s"), "smallest p", "subjects", "images", "targets", "ceiling", "against",
+        "power" and "simulated" (how often the test found what was there in simulated studies, and in which), "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
@@ -112,7 +114,7 @@ def _told(
         why = str(error)
     supported = row.p <= LEVEL if row.supported is None else row.supported
     known, like = np.nan, ""
-    if claim in TESTS and not why:
+    if claim in TESTS and not why and row.as_one:
         known, like = power_of(power, TESTS[claim], judge.images(of), len(of), judge.best_ceiling(of))
     return {
         "claim": claim,
@@ -162,25 +164,6 @@ class _Subject:
         return ceiling_of(self.recording).r
 
 
-@dataclass(frozen=True, eq=False)
-class _Map:
-    """Values [v] of one subject at places `points` [v, 3] that lie on an axis [v]."""
-
-    points: Floats
-    axis: Floats
-    values: Floats
-
-    def same_places(self, other: "_Map") -> bool:
-        return np.array_equal(self.points, other.points) and np.array_equal(self.axis, other.axis)
-
-    def known(self, most: int, seed: int) -> "_Map":
-        """Of what is finite, at most so many drawn at random."""
-        chosen = np.flatnonzero(np.isfinite(self.values) & np.isfinite(self.axis))
-        if len(chosen) > most:
-            chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
-        return _Map(self.points[chosen], self.axis[chosen], self.values[chosen])
-
-
 class _Judge:
     """All tests of one study; what several of them need is computed once."""
 
@@ -196,7 +179,7 @@ class _Judge:
         self.meg = [self._subject(one, some=False) for one in study.meg]
         self._orders: OrderTest | None = None
         self._scores: dict[tuple[int, str], Scores] = {}
-        self._rows: dict[str, _Row] = {}
+        self._scored_places: dict[str, _Row] = {}
 
     def _subject(self, recording: Recording, some: bool) -> _Subject:
         """Courses need every sensor at every time; of fMRI's targets those with a place, or some of them."""
@@ -209,7 +192,13 @@ class _Judge:
         if some and v > self.how.targets:
             drawn = np.random.default_rng(self.how.seed).choice(v, self.how.targets, replace=False)
             recording = recording.select_targets(np.sort(drawn), "drawn at random")
-        return _Subject(recording, np.asarray(recording.responses, dtype=np.float64), recording.image_ids)
+        Y, rows = np.asarray(recording.responses, dtype=np.float64), recording.image_ids
+        dead = np.ptp(Y, axis=0) == 0
+        if some and dead.any() and not dead.all():
+            recording, Y = recording.select_targets(~dead, "that vary"), Y[:, ~dead]
+            warnings.warn(f"verdict: {dead.sum()} targets of {recording.subject} do not vary, left out", stacklevel=4)
+        by_image = np.argsort(rows)  # so that subjects who saw the same have the same rows
+        return _Subject(recording, Y[by_image], rows[by_image])
 
     def claims(self) -> Iterator[tuple[str, Sequence[_Subject], Callable[[], _Row]]]:
         yield "activations map the hierarchy", self.fmri, partial(self.spatial, "activation")
@@ -231,21 +220,22 @@ class _Judge:
                 yield f"{predict} more than {control}", of, partial(self.more, of, control)
         yield "gradients predict higher areas more", self.fmri, self.higher
         yield "gradients predict later than activations", self.meg, self.later
-        for where, of, test, other in (
-            ("spatial", self.fmri, partial(self.spatial, "gradient"), self._other_places),
-            ("temporal", self.meg, self.in_time, self._other_times),
+        for where, of, test, own, other in (
+            (
+                "spatial",
+                self.fmri,
+                partial(self.spatial, "gradient"),
+                partial(self._placed, "gradient"),
+                self._other_places,
+            ),
+            ("temporal", self.meg, self.in_time, self.in_time, self._other_times),
         ):
             claim = f"gradients have the {where} order of backpropagation"
-            yield claim, of, partial(self._once, where, test)
+            yield claim, of, test
             if not of:
                 continue
-            moved = partial(self._in_another_order, partial(self._once, where, test), other)
+            moved = partial(self._in_another_order, own, other)
             yield f"{claim} more than with layers in another order", of, moved
-
-    def _once(self, name: str, test: Callable[[], _Row]) -> _Row:
-        if name not in self._rows:
-            self._rows[name] = test()
-        return self._rows[name]
 
     def _sizes(self) -> dict[str, Any]:
         how = self.how
@@ -348,24 +338,32 @@ class _Judge:
         return f"{control} ({sizes[0]}; gradients {sizes[1]})"
 
     def spatial(self, kind: str) -> _Row:
-        """The spatial score with its interval; p by maps of the same smoothness."""
-        axes = [self._axis(one) for one in self.fmri]
-        mapped = [Mapped(self.scores(one, kind), axis) for one, axis in zip(self.fmri, axes, strict=True)]
-        found = spatial_score(mapped, self.study.depth, SpatialVariant(preference=self.how.preference))
-        depths = [self.how.preference.depth_of(each.scores.r, self.study.depth) for each in mapped]
-        row = self._beside_smooth_maps(depths, axes)
-        over = found.over_both or found.over_images
-        return replace(row, estimate=found.value, low=over.low, high=over.high)
+        """The spatial score with its interval; p of the preferred depths by maps of the same smoothness."""
+        own, axes = self._placed(kind), [self._axis(one) for one in self.fmri]
+        depths = [self.how.preference.depth_of(self.scores(one, kind).r, self.study.depth) for one in self.fmri]
+        row = self._beside_smooth_maps(depths, axes, "maps of the same variogram")
+        return replace(row, estimate=own.estimate, low=own.low, high=own.high)
+
+    def _placed(self, kind: str) -> _Row:
+        """The spatial score with its interval, no p."""
+        if kind not in self._scored_places:
+            mapped = [Mapped(self.scores(one, kind), self._axis(one)) for one in self.fmri]
+            found = spatial_score(mapped, self.study.depth, SpatialVariant(preference=self.how.preference))
+            over = found.over_both or found.over_images
+            self._scored_places[kind] = _Row(found.value, np.nan, over.low, over.high, ceiling=self._ceiling(self.fmri))
+        return self._scored_places[kind]
 
     def higher(self) -> _Row:
-        """Is r of gradients, as a share of the ceiling where that is known, larger where the axis is?"""
-        axes, maps = [], []
+        """Is r of gradients larger where the axis is? As a share of the ceiling, if that is known in all subjects."""
+        maps, ceilings = [self.scores(one, "gradient").r[self.layer] for one in self.fmri], []
         for one in self.fmri:
-            r, ceiling = self.scores(one, "gradient").r[self.layer], one.ceiling()
-            known = np.isfinite(ceiling) & (ceiling > 0)
-            maps.append(np.where(known, r / np.where(known, ceiling, 1), np.nan) if known.any() else r)
-            axes.append(self._axis(one))
-        return self._beside_smooth_maps(maps, axes)
+            ceiling = one.ceiling()
+            ceilings.append(np.where(np.isfinite(ceiling) & (ceiling > 0), ceiling, np.nan))
+        against = "maps of the same variogram; r as it is"
+        if all(np.isfinite(ceiling).any() for ceiling in ceilings):
+            maps = [r / ceiling for r, ceiling in zip(maps, ceilings, strict=True)]
+            against = "maps of the same variogram; r as a share of its ceiling"
+        return self._beside_smooth_maps(maps, [self._axis(one) for one in self.fmri], against)
 
     def _axis(self, one: _Subject) -> Floats:
         who, name = one.recording.subject, self.study.axis
@@ -383,8 +381,8 @@ class _Judge:
 
     def _in_another_order(self, row: Callable[[], _Row], test: Callable[[], LayerOrderTest]) -> _Row:
         """The row of an order, beside the layers' other orders instead of its own null."""
-        own, found = row(), test()
-        return replace(own, p=found.p, smallest_p=found.smallest_p, against=found.against, supported=None)
+        found = test()
+        return replace(row(), p=found.p, smallest_p=found.smallest_p, against=found.against, supported=None)
 
     def _other_places(self) -> LayerOrderTest:
         each = [(self.scores(one, "gradient").r, self._axis(one)) for one in self.fmri]
@@ -406,38 +404,28 @@ class _Judge:
         how = self.how
         return layer_order_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
 
-    def _beside_smooth_maps(self, maps: Sequence[Floats], axes: Sequence[Floats]) -> _Row:
-        """Correlation of maps with the axis, one-sided, beside maps of the same variogram: of the mean map where all
-        subjects have the same places, else of each."""
-        each = [
-            _Map(one.targets[["x", "y", "z"]].to_numpy(dtype=np.float64), axis, values)
-            for one, axis, values in zip(self.fmri, axes, maps, strict=True)
-        ]
-        same = all(one.same_places(each[0]) for one in each)
-        tested = [replace(each[0], values=np.mean(maps, axis=0))] if same else each
-        p = []
-        for one in tested:
-            one = one.known(self.how.places, self.how.seed)
-            apart = np.linalg.norm(one.points[:, None] - one.points, axis=2)
-            null = variogram_maps(one.values, apart, permutations=self.how.permutations, seed=self.how.seed)
-            test = map_correlation(one.values, one.axis, null)
-            p.append(test.p / 2 if test.r > 0 else 1 - test.p / 2)
+    def _beside_smooth_maps(self, maps: Sequence[Floats], axes: Sequence[Floats], against: str) -> _Row:
+        places = [one.targets[["x", "y", "z"]].to_numpy(dtype=np.float64) for one in self.fmri]
+        names = [one.recording.subject for one in self.fmri]
+        each = [SubjectMap(*of) for of in zip(names, places, axes, maps, strict=True)]
+        how = self.how
+        p = beside_smooth_maps(each, places=how.places, permutations=how.permutations, seed=how.seed)
         r = [correlate(one.values, one.axis) for one in each]
-        return self._over(r, p, self.fmri, "maps of the same variogram", halves=True)
+        return self._over(r, p, self.fmri, against, halves=True)
 
     def later(self) -> _Row:
         """Mean over layers of the gradients' latency minus the activations', s."""
         lag = self._order_test().lag
         if lag is None:
             raise ValueError("no layer has both latencies: a curve must rise above its noise")
-        return self._of_order(lag, "activations' latencies", supported=None)
+        return self._of_order(lag, "activations' latencies")
 
     def in_time(self) -> _Row:
         found = self._order_test()
         if "gradient" in found.refused:
             raise ValueError(found.refused["gradient"])
         slope = found.slope["gradient"]
-        return self._of_order(slope, "no order (slope 0)", supported=slope.verdict == PREDICTED)
+        return self._of_order(slope, "no order (slope 0)")
 
     def _order_test(self) -> OrderTest:
         if self._orders is None:
@@ -445,11 +433,13 @@ class _Judge:
             self._orders = order_test(courses, self.how.latency, seed=self.how.seed)
         return self._orders
 
-    def _of_order(self, found: Order, against: str, *, supported: bool | None) -> _Row:
+    def _of_order(self, found: Order, against: str) -> _Row:
+        """Decided by the interval: p at most .025."""
         over, smallest = found.over_both or found.over_images, np.nan
         if over.freedom is None:
             smallest = 1 / (2 * (1 + self.how.bootstraps))
-        return _Row(found.value, found.p, over.low, over.high, smallest, self._ceiling(self.meg), against, supported)
+        right, ceiling = found.verdict == PREDICTED, self._ceiling(self.meg)
+        return _Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right)
 
     def _courses(self, one: _Subject) -> Courses:
         for name in ("sensor", "time"):
@@ -475,7 +465,8 @@ class _Judge:
         if len(values) > 1:
             over = over_subjects(values, bound=1)
             low, high = over.low, over.high
-        return _Row(float(values.mean()), together, low, high, smallest, self._ceiling(of), against)
+        ceiling = self._ceiling(of)
+        return _Row(float(values.mean()), together, low, high, smallest, ceiling, against, as_one=len(p) == 1)
 
     def images(self, of: Sequence[_Subject]) -> int:
         return min((len(one.Y) for one in of), default=0)

@@ -24,9 +24,10 @@ def run(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
     if not options.overwrite and is_done(options.output, stated):
         print(f"kept {options.output}, which was made from the same")
-        return 0
-    similar = similarity_scores(spaces, recordings, how)
-    save_scores(similar, options.output, stated)
+        (similar,) = (group.to_dataset() for group in [load_scores(options.output)])
+    else:
+        similar = similarity_scores(spaces, recordings, how)
+        save_scores(similar, options.output, stated)
     if encoded is not None:
         table = best_layers_by_measure(similar, [group.to_dataset() for group in encoded.children.values()])
         print(table.to_string(index=False))

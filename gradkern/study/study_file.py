@@ -23,7 +23,7 @@ import numpy as np
 
 from gradkern.analysis.choices import Alternatives, FeatureSet
 from gradkern.analysis.controls import nuisances, unit_length
-from gradkern.analysis.judging import SELECTIONS, Judging
+from gradkern.analysis.judging import LEAST, SELECTIONS, Judging
 from gradkern.analysis.latency import ESTIMATORS, Latency
 from gradkern.analysis.layers import BY, Preference
 from gradkern.recordings.ceilings import estimate_ncsnr
@@ -34,9 +34,8 @@ from gradkern.vision.features import Features
 from gradkern.vision.files import load_features
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
-_LEAST = {"folds": 2, "permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
 _WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
-_JUDGING = (*_LEAST, *_WORDS, "alphas", "layer", "window")
+_JUDGING = (*LEAST, *_WORDS, "alphas", "layer", "window")
 _CONTROL = "gradient/"  # what the kinds of `gradkern.vision.controls` begin with
 
 
@@ -248,7 +247,7 @@ class _Reader:
         given = self.typed("judging", self.given.get("judging", {}), dict, "a table")
         self.known("judging", given, _JUDGING)
         changes: dict[str, Any] = {}
-        for name, least in _LEAST.items():
+        for name, least in LEAST.items():
             if name in given:
                 value = self.typed(f"judging.{name}", given[name], int, f"a whole number of at least {least}")
                 if value < least:
