@@ -183,13 +183,12 @@ def verdict_estimates(table: pd.DataFrame) -> Figure:
     table : of `verdict.verdict`; a claim without an estimate has its conclusion written in its place
     """
     colours = {"supported": _COLOURS["gradient"], "not found": "#888888", "not tested": "#bbbbbb"}
-    units = {"r": "r", "s": "s after onset, or s for the whole depth"}
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 0.34 * len(table) + 1.3), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.4, 1])
-        for panel, (unit, name) in zip(panels, units.items(), strict=True):
+        for panel, unit in zip(panels, ("r", "s"), strict=True):
             panel.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
-            panel.set_xlabel(f"{name}, 95 %")
+            panel.set_xlabel(f"{unit}, 95 %")
             for place, row in enumerate(table.to_dict("records")):
                 if row["units"] != unit:
                     continue
