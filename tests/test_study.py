@@ -205,7 +205,7 @@ class TestReport:
         table = page[page.index("<th>test</th>") :]
         table = table[: table.index("</table>")]
         rows = re.findall(r"<tr><td>([^<]+)</td>", table)
-        assert len(rows) == 7
+        assert len(rows) == 6
         assert set(power["test"]) == set(rows)
 
     def test_an_earlier_verdict_is_kept_unless_it_is_to_be_replaced(

@@ -320,13 +320,10 @@ def _sensors(study: _Study, meg: Sequence[Recording]) -> None:
     chosen = targets["sensor"].str[2].isin(list(study.how.regions)).to_numpy()
     here = targets[chosen].reset_index(drop=True)
     each = [_responses(one)[:, chosen] for one in meg]
-    everything = {"in MEG": np.arange(len(each) * len(here))}
     for kind in _KINDS:
         _clusters(study, kind, each[0], here)
-        pool = _permuted(study, study.middle(kind), np.hstack(each), everything).pools["in MEG"]
-        study.note(f"{kind}: r, in MEG, all subjects", pool.r, pool.p <= _LEVEL)
     late = np.flatnonzero(np.tile(here["time"].to_numpy() > _LATE, len(each)))
-    pools = everything | ({"late in MEG": late} if len(late) else {})
+    pools = {"in MEG": np.arange(len(each) * len(here))} | ({"late in MEG": late} if len(late) else {})
     beyond = _beyond_test(study, "gradient", np.hstack(each), pools)
     for name in ("in MEG", "late in MEG"):
         test = f"gradient beyond activations: {name}, all subjects"

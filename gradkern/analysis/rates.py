@@ -44,7 +44,6 @@ def _claims() -> dict[str, Claim]:
             "r, count of subjects",
             "r, signs of subjects",
             "r, clusters in MEG",
-            "r, in MEG, all subjects",
         ):
             claims[f"{kind}: {name}"] = Claim(0.05, there, inherited)
         claims[f"{kind}: spatial order"] = Claim(0.025, own, tuple(name for name in signal if name not in own))

@@ -54,7 +54,6 @@ LEVEL = 0.05
 TESTS = {  # whose power in simulated brains is a claim's
     "activations map the hierarchy": "activation: spatial order",
     "gradients predict fMRI": "gradient: r, all subjects",
-    "gradients predict MEG": "gradient: r, in MEG, all subjects",
     "gradients predict fMRI beyond activations": "gradient beyond activations: all subjects",
     "gradients predict MEG beyond activations": "gradient beyond activations: in MEG, all subjects",
     "gradients have the spatial order of backpropagation": "gradient: spatial order",
