@@ -142,8 +142,8 @@ def test_the_table_of_power_holds_the_rates() -> None:
     rates, test = simulated_rates(), "gradient beyond activations: all subjects"
     table = power_table(rates, [test, "gradient: r, Fisher over subjects", test])
     assert [row["test"] for row in table["rows"]] == [test, "gradient: r, Fisher over subjects"]
-    assert table["size"] == "300 images, 5 subjects, a noise ceiling of 0.5"
-    here = rates[(rates["images"] == 300) & (rates["subjects"] == 5) & (rates["ceiling"] == 0.5)]
+    assert table["size"] == "500 images, 5 subjects, a noise ceiling of 0.5"
+    here = rates[(rates["images"] == 500) & (rates["subjects"] == 5) & (rates["ceiling"] == 0.5)]
     first = here[here["test"] == test].set_index("organisation").loc[table["organisations"]]
     assert table["brains"] == first["runs"].sum()
     for cell, (_, row) in zip(table["rows"][0]["cells"], first.iterrows(), strict=True):
