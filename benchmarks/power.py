@@ -1,17 +1,17 @@
 """How often every test finds something in simulated brains, with and without it: python -m benchmarks.power
 
 Makes a brain of each organisation under so many seeds and every test on each (`gradkern.analysis.power.study_once`),
-then forward-then-backward brains of other ceilings, numbers of images and of subjects. Seeds go round all of these, so
-that a run that is cut short (--minutes) has as many of each. What ran is kept in results/power.jsonl, from which the
-same commit goes on; results/power.json holds the rates of what ran, and nothing else, and gradkern/analysis/power.csv
-the same rates for `gradkern.analysis.rates.simulated_rates`. Nothing is timed.
+or with --verdict its verdict (`gradkern.analysis.simulated_verdict.judge_once`), then forward-then-backward brains of
+other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
+(--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
+results/power.json holds the rates of what ran, and nothing else, and gradkern/analysis/power.csv the same rates for
+`gradkern.analysis.rates.simulated_rates`; of verdicts, all three are called power-verdict. Nothing is timed.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -26,8 +26,11 @@ from threadpoolctl import threadpool_limits
 import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
-from gradkern.analysis.power import How, study_once, toy_features
+from gradkern.analysis.power import How, study_once
 from gradkern.analysis.rates import Outcome, rates
+from gradkern.analysis.simulated_verdict import HOW as JUDGING
+from gradkern.analysis.simulated_verdict import judge_once
+from gradkern.analysis.toy import toy_features
 from gradkern.recordings.simulation import ORGANISATIONS, Brain
 
 HOW = How()
@@ -37,8 +40,9 @@ BASE = Brain(
 IMAGES = 500  # NSD has 515 that all its subjects saw three times
 CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
 WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
-KEPT = RESULTS / "power.jsonl"
-IN_PACKAGE = Path(gradkern.__file__).parent / "analysis" / "power.csv"
+IN_PACKAGE = Path(gradkern.__file__).parent / "analysis"
+
+TESTS, VERDICT = "power", "power-verdict"
 
 Setting = tuple[str, int, int, float]  # organisation, images, subjects, ceiling
 
@@ -62,9 +66,11 @@ def single_threaded() -> None:
     threadpool_limits(1)
 
 
-def one(setting: Setting, seed: int) -> Outcome:
+def one(name: str, setting: Setting, seed: int) -> Outcome:
     organisation, images, subjects, ceiling = setting
     brain = replace(BASE, organisation=organisation, subjects=subjects, ceiling=ceiling)
+    if name == VERDICT:
+        return judge_once(brain, features(images), JUDGING, seed)
     return study_once(brain, features(images), HOW, seed)
 
 
@@ -72,22 +78,24 @@ def setting_of(outcome: Outcome) -> Setting:
     return (outcome.organisation, outcome.images, outcome.subjects, outcome.ceiling)
 
 
-def wanted(runs: int, curve_runs: int) -> Iterator[tuple[Setting, int]]:
-    """All brains, seed by seed; the curves' are spread evenly over the others."""
+def wanted(runs: int, planted_runs: int, curve_runs: int) -> list[tuple[Setting, int]]:
+    """All brains, in an order that is through with the same share of each setting's seeds at any time."""
     main, curves = settings()
-    for seed in range(max(runs, curve_runs)):
-        yield from ((setting, seed) for setting in main if seed < runs)
-        yield from ((setting, seed) for setting in curves if seed < curve_runs)
+    seeds = {setting: runs if setting[0] == "none" else planted_runs for setting in main}
+    seeds |= dict.fromkeys(curves, curve_runs)
+    brains = [(seed / count, setting, seed) for setting, count in seeds.items() for seed in range(count)]
+    return [(setting, seed) for _, setting, seed in sorted(brains, key=lambda each: each[0])]
 
 
-def kept(now: str) -> list[Outcome]:
+def kept(name: str, now: str) -> list[Outcome]:
     """What the same commit ran before."""
-    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    path = RESULTS / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
     rows = [json.loads(line) for line in lines]
     return [Outcome(**row["outcome"]) for row in rows if row["commit"] == now]
 
 
-def run(todo: list[tuple[Setting, int]], processes: int, minutes: float, now: str) -> list[Outcome]:
+def run(name: str, todo: list[tuple[Setting, int]], processes: int, minutes: float, now: str) -> list[Outcome]:
     """Make what is left to do, until it is done or the time is up."""
     outcomes: list[Outcome] = []
     stop = time.monotonic() + 60 * minutes
@@ -95,14 +103,14 @@ def run(todo: list[tuple[Setting, int]], processes: int, minutes: float, now: st
     pool = ProcessPoolExecutor(
         processes, get_context("spawn"), single_threaded
     )  # torch's threads do not survive a fork
-    with pool, KEPT.open("a") as file:
+    with pool, (RESULTS / f"{name}.jsonl").open("a") as file:
         running: set[Future[Outcome]] = set()
         while True:
             while len(running) < processes and time.monotonic() < stop:
                 following = next(waiting, None)
                 if following is None:
                     break
-                running.add(pool.submit(one, *following))
+                running.add(pool.submit(one, name, *following))
             if not running:
                 return outcomes
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -113,33 +121,36 @@ def run(todo: list[tuple[Setting, int]], processes: int, minutes: float, now: st
                 print(f"{len(outcomes)} of {len(todo)}", file=sys.stderr, flush=True)
 
 
-def record(outcomes: list[Outcome], now: str) -> None:
+def record(name: str, outcomes: list[Outcome], now: str) -> None:
     table = rates(outcomes)
     rounded = table.round({"rate": 4, "low": 4, "high": 4})
     rows = json.loads(rounded.to_json(orient="records"))
     head = {"op": "power", "device": device_name("cpu"), "commit": now, "brains": len(outcomes)}
     brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    write("power", {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": asdict(HOW)}, rows)
-    rounded.to_csv(IN_PACKAGE, index=False)
+    how = asdict(JUDGING if name == VERDICT else HOW)
+    write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": how}, rows)
+    rounded.to_csv(IN_PACKAGE / f"{name}.csv", index=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200, help="seeds of each organisation")
+    parser.add_argument("--verdict", action="store_true", help="of verdicts, instead of tests")
+    parser.add_argument("--runs", type=int, default=200, help="seeds of the organisation 'none'")
+    parser.add_argument("--planted-runs", type=int, default=200, help="seeds of each other organisation")
     parser.add_argument("--curve-runs", type=int, default=10, help="seeds of each point of the curves")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    now = commit()
-    before = kept(now)
+    now, name = commit(), VERDICT if asked.verdict else TESTS
+    before = kept(name, now)
     have = {(setting_of(each), each.seed) for each in before}
-    todo = [each for each in wanted(asked.runs, asked.curve_runs) if each not in have]
-    outcomes = before + run(todo, asked.processes, asked.minutes, now)
+    todo = [each for each in wanted(asked.runs, asked.planted_runs, asked.curve_runs) if each not in have]
+    outcomes = before + run(name, todo, asked.processes, asked.minutes, now)
     if not outcomes:
         raise SystemExit("power: nothing ran")
-    record(outcomes, now)
-    print(section(RESULTS / "power.json"))
+    record(name, outcomes, now)
+    print(section(RESULTS / f"{name}.json"))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ import pytest
 
 from gradkern import Recording, simulate_brain
 from gradkern.analysis.controls import unit_length
+from gradkern.analysis.evidence import Evidence
+from gradkern.analysis.in_space import InSpace
+from gradkern.analysis.in_time import InTime
 from gradkern.analysis.judging import EVERYTHING
 from gradkern.analysis.rates import simulated_rates
-from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, _Judge, verdict
+from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, verdict
 from gradkern.recordings.simulation import Brain
 
 LAYERS, IMAGES, WIDTH = 4, 200, 8
@@ -179,11 +182,12 @@ def test_what_could_not_be_found_is_not_tested() -> None:
 
 
 def test_what_is_held_beside_other_orders_is_the_statistic_of_the_order() -> None:
-    judge = _Judge(study("forward-then-backward", ceiling=0.95, repeats=4), HOW)
-    for row, test in ((judge.in_time(), judge._other_times()), (judge.spatial("gradient"), judge._other_places())):
+    evidence = Evidence(study("forward-then-backward", ceiling=0.95, repeats=4), HOW)
+    space, time = InSpace(evidence), InTime(evidence)
+    for row, test in ((time.order(), time.in_another_order()), (space.order("gradient"), space.in_another_order())):
         assert test.value == pytest.approx(row.estimate)
         assert len(test.null) == 24
-    times = judge._other_times()
+    times = time.in_another_order()
     assert times.p == (times.null <= times.value + 1e-12).mean() < 0.5
 
 
@@ -202,8 +206,8 @@ def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
     seen = np.arange(0, 150), np.arange(50, 200)
     fmri = [one.select_presentations(rows, "seen") for one, rows in zip(both.fmri, seen, strict=True)]
     apart = replace(both, fmri=fmri, meg=())
-    judge = _Judge(apart, HOW)
-    first, second = (judge._resampled(one).counts for one in judge.fmri)
+    evidence = Evidence(apart, HOW)
+    first, second = (evidence.resampled(one).counts for one in evidence.fmri)
     np.testing.assert_array_equal(first[:, 50:], second[:, :100])
     assert (first[:, :50] != second[:, 100:]).any()
     found = verdict(apart, HOW).set_index("claim")
@@ -284,7 +288,7 @@ def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
 def test_power_is_that_of_the_nearest_simulated_study_that_is_no_larger() -> None:
     rows = [
         {"organisation": "forward-then-backward", "images": images, "subjects": subjects, "ceiling": ceiling,
-         "rate": rate, "test": "gradient: r, all subjects", "claim": claim, "found": int(20 * rate), "runs": 20}
+         "rate": rate, "test": "gradients predict fMRI", "claim": claim, "found": int(20 * rate), "runs": 20}
         for images, subjects, ceiling, rate, claim in (
             (150, 2, 0.7, 0.9, "power"), (210, 2, 0.7, 1.0, "power"), (200, 2, 0.85, 1.0, "power"),
             (200, 3, 0.7, 1.0, "power"), (150, 2, 0.2, 0.3, "power"), (190, 2, 0.78, 0.05, "level"))
@@ -394,8 +398,8 @@ def test_subjects_with_places_of_their_own_have_no_power_of_studies_tested_as_on
     moved = both.fmri[1].targets.assign(x=both.fmri[1].targets["x"] + 1)
     small = {"organisation": "forward", "images": 100, "subjects": 2, "ceiling": 0.1}
     found = {"rate": 1.0, "claim": "power", "found": 20, "runs": 20}
-    tests = ("activation: spatial order", "gradient: r, all subjects")
-    rates = pd.DataFrame([{**small, **found, "test": test} for test in tests])
+    claims = ("activations map the hierarchy", "gradients predict fMRI")
+    rates = pd.DataFrame([{**small, **found, "test": claim} for claim in claims])
     same, apart = (
         verdict(replace(both, fmri=fmri), HOW, rates).set_index("claim")
         for fmri in (both.fmri, (both.fmri[0], replace(both.fmri[1], targets=moved)))

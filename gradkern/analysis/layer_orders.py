@@ -19,6 +19,7 @@ from gradkern.analysis.bootstrap import Floats
 from gradkern.analysis.layers import checked_depth
 
 _LEAST_LAYERS = 3
+_FEW = 720  # orders, of 6 layers: all are tried, which takes no time
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def layer_order_test(
 ) -> LayerOrderTest:
     """Hold a statistic against its values when the layers' depths change places.
 
-    All orders are tried where there are at most 1 + `permutations`; of more, so many are drawn.
+    All orders are tried where there are at most 720 (6 layers) or 1 + `permutations`; of more, so many are drawn.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def layer_order_test(
         raise ValueError(f"{op}: permutations must be at least 1, got {permutations}")
     at = checked_depth(op, depth, layers)
     count = factorial(layers)
-    if count <= 1 + permutations:
+    if count <= max(_FEW, 1 + permutations):
         orders, what = np.array(list(all_orders(range(layers)))), f"all {count} orders"
     else:
         generator = np.random.default_rng(seed)

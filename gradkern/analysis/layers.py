@@ -145,6 +145,16 @@ class Preference:
         return preferred
 
 
+def predicted(r: Any, images: int) -> NDArray[np.bool_]:
+    """Targets [v] that any layer predicts: the highest of their scores r [l, v] is above two standard errors of a
+    correlation of nothing, 2 / sqrt(images).
+
+    Others have no layer to prefer; where many of them lie far out, as outside visual cortex, they hide any order.
+    """
+    best: NDArray[np.bool_] = np.nan_to_num(np.asarray(r, dtype=np.float64)).max(0) > 2 / np.sqrt(images)
+    return best
+
+
 @dataclass(frozen=True, eq=False)
 class PreferredDepth:
     """Preferred `depth` [v] of every target and half of its interval, `half_width` [v].

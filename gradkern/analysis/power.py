@@ -68,58 +68,6 @@ class How:
             raise ValueError(f"How: every must be at least 1, got {self.every}")
 
 
-def toy_features(images: int, *, layers: int = 6, width: int = 24, classes: int = 10, seed: int = 0) -> Layers:
-    """Activations of a residual stack of random weights, and the gradients at its layers of the cross-entropy with the
-    class that it thinks most likely itself.
-
-    The gradients are nonlinear functions of the activations, and nearly alike in neighbouring layers, as in a real
-    network. Layer l adds W_l tanh(V_l x) to x.
-
-    Parameters
-    ----------
-    images, layers, width, classes : sizes
-    seed : of weights and images
-
-    Returns
-    -------
-    "activation" and "gradient" : of each layer's output, [images, width]
-
-    Raises
-    ------
-    ValueError : fewer than 3 layers, 2 classes or images
-
-    Examples
-    --------
-    >>> toy_features(50)["gradient"][0].shape
-    (50, 24)
-    """
-    import torch
-
-    if layers < 3 or classes < 2 or images < 2:
-        raise ValueError(
-            "toy_features: layers must be at least 3, classes and images at least 2, got "
-            f"{layers}, {classes} and {images}"
-        )
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    x = draw(images, width) * torch.arange(1, width + 1) ** -0.25
-    outputs: list[torch.Tensor] = []
-    for _ in range(layers):
-        inside, outside = draw(width, 2 * width) * (4 / width) ** 0.5, draw(2 * width, width) * (1 / width) ** 0.5
-        x = (x if outputs else x.requires_grad_()) + torch.tanh(x @ inside) @ outside
-        outputs.append(x)
-    logits = x @ draw(width, classes) * (4 / width / layers) ** 0.5
-    loss = torch.nn.functional.cross_entropy(logits, logits.argmax(1), reduction="sum")
-    gradients = torch.autograd.grad(loss, outputs)
-    return {
-        "activation": [each.detach().numpy() for each in outputs],
-        "gradient": [each.numpy() for each in gradients],
-    }
-
-
 def study_once(brain: Brain, features: Any, how: How | None = None, seed: int = 0) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and make every test of `rates.CLAIMS` on it.
 

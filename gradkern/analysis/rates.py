@@ -7,6 +7,10 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from gradkern.analysis.judging import EVERYTHING, IMAGE_PERMUTED
+from gradkern.vision.controls import CONTROLS
+from gradkern.vision.untrained import UNTRAINED
+
 _BRAINS = ("none", "forward", "forward-then-backward", "gradient-misplaced")
 
 
@@ -66,7 +70,36 @@ def _claims() -> dict[str, Claim]:
     return claims
 
 
-CLAIMS = _claims()
+def _verdict_claims() -> dict[str, Claim]:
+    signal, forward, backward, late = _BRAINS[1:], _BRAINS[1:2], _BRAINS[2:3], _BRAINS[2:]
+    raw, beyond = Claim(0.05, late, forward), Claim(0.05, late)
+    claims = {"activations map the hierarchy": Claim(0.05, signal)}
+    for name in ("fMRI", "MEG"):
+        predict = f"gradients predict {name}"
+        claims |= {
+            predict: raw,
+            f"{predict} beyond activations": beyond,
+            # those of other layers are in it
+            f"{predict} beyond activations of the same layer": raw,
+            f"gradients of unit norm predict {name} beyond activations": beyond,
+            f"{predict} beyond nuisances": raw,
+            f"{predict} beyond {EVERYTHING}": beyond,
+        }
+        for control in (IMAGE_PERMUTED, *CONTROLS, UNTRAINED):
+            claims |= {f"{predict} {held} {control}": raw for held in ("beyond", "more than")}
+    # planted in high areas alone
+    claims["gradients predict higher areas more"] = Claim(0.05, _BRAINS[3:], _BRAINS[1:3])
+    claims["gradients predict later than activations"] = Claim(0.025, late, forward)
+    others = tuple(name for name in signal if name not in backward)
+    for where, level, inherited in (("spatial", 0.05, others), ("temporal", 0.025, ())):
+        order = f"gradients have the {where} order of backpropagation"
+        claims[order] = Claim(level, backward, inherited)
+        # neighbouring layers are alike, so that orders come by chance (`layer_orders`)
+        claims[f"{order} more than with layers in another order"] = Claim(0.05, backward, others)
+    return claims
+
+
+CLAIMS, VERDICT = _claims(), _verdict_claims()  # by the tests of `power.study_once`, and the rows of `verdict.verdict`
 
 
 @dataclass(frozen=True)
@@ -130,9 +163,12 @@ def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """
     if not outcomes:
         raise ValueError("rates: outcomes must be at least one, got none")
-    unknown = sorted({test for each in outcomes for test in each.found} - set(CLAIMS))
+    known = CLAIMS | VERDICT
+    unknown = sorted({test for each in outcomes for test in each.found} - set(known))
     if unknown or len({frozenset(each.found) for each in outcomes}) > 1:
-        raise ValueError(f"rates: outcomes must have the same tests, of CLAIMS, got {unknown or 'different ones'}")
+        raise ValueError(
+            f"rates: outcomes must have the same tests, of CLAIMS or VERDICT, got {unknown or 'different ones'}"
+        )
     keys = [(each.organisation, each.images, each.subjects, each.ceiling) for each in outcomes]
     brains = [(*key, each.seed) for key, each in zip(keys, outcomes, strict=True)]
     if len(set(brains)) < len(brains):
@@ -140,26 +176,29 @@ def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     rows = []
     for key in dict.fromkeys(keys):
         here = [each for each, of in zip(outcomes, keys, strict=True) if of == key]
-        rows += [_row(key, test, here) for test in CLAIMS if test in here[0].found]
+        rows += [_row(key, test, here) for test in known if test in here[0].found]
     return pd.DataFrame(rows)
 
 
 def simulated_rates() -> pd.DataFrame:
-    """`rates` of the simulated brains that come with the package: those of docs/power.md.
+    """`rates` of the simulated brains that come with the package, of tests and of verdicts: those of docs/power.md.
 
     Examples
     --------
     >>> sorted(set(simulated_rates()["organisation"]))
     ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
     """
-    with files("gradkern.analysis").joinpath("power.csv").open(encoding="utf-8") as file:
-        table = pd.read_csv(file)
+    tables = []
+    for name in ("power.csv", "power-verdict.csv"):
+        with files("gradkern.analysis").joinpath(name).open(encoding="utf-8") as file:
+            tables.append(pd.read_csv(file))
+    table = pd.concat(tables, ignore_index=True)
     wanted = table["as wanted"].astype(object)  # a file has no None
     return table.assign(**{"as wanted": wanted.where(wanted.notna(), None)})
 
 
 def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
-    claim, runs = CLAIMS[test], len(outcomes)
+    claim, runs = (CLAIMS | VERDICT)[test], len(outcomes)
     wanted, found = claim.wanted(key[0]), int(np.sum([each.found[test] for each in outcomes]))
     low, high = binomial_interval(found, runs)
     as_wanted = {"level": low <= claim.level, "power": high >= 0.8, "inherited": None}[wanted]
@@ -189,6 +228,8 @@ def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling
     table : of `rates`
     ceiling : mean of the targets, or for MEG that of the best sensor at its best time; NaN: not known
     """
+    if table.empty:
+        return float("nan"), ""
     rows = table[(table["test"] == test) & (table["claim"] == "power")]
     here = {"images": images, "subjects": subjects, "ceiling": ceiling}
     for name, value in here.items():

@@ -14,8 +14,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from gradkern.analysis.layerwise import GRADIENT_KINDS
-from gradkern.analysis.rates import simulated_rates
-from gradkern.analysis.verdict import NOT_TESTED, SUPPORTED, TESTS
+from gradkern.analysis.rates import VERDICT, simulated_rates
+from gradkern.analysis.verdict import NOT_TESTED, SUPPORTED
 
 _ENOUGH = 0.8  # power, at which finding nothing says something
 
@@ -86,7 +86,7 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
         best=best_layers(scores),
         comparisons=comparisons,
         layers=scores.sizes["layer"],
-        power=power_table(simulated_rates(), list(TESTS.values())),
+        power=power_table(simulated_rates(), [claim for claim in VERDICT if "gradient/" not in claim]),
     )
 
 
@@ -103,12 +103,11 @@ def write_verdict(
     Parameters
     ----------
     table : of `verdict.verdict`
-    power : of `rates.rates`; the tests of the claims are shown
+    power : of `rates.rates`; the claims of the table are shown
     facts : provenance, printed as a table at the end
     notes : what was left out and what was done to the data, in words
     survived : of `multiverse.survival`
     """
-    tests = [TESTS[claim] for claim in table["claim"] if claim in TESTS]
     rows = [(row, in_words(row)) for row in table.to_dict("records")]
     return _page(
         "verdict.html.j2",
@@ -117,7 +116,7 @@ def write_verdict(
         rows=rows,
         notes=notes,
         survived=None if survived is None else survived.to_dict("records"),
-        power=power_table(power, tests),
+        power=power_table(power, list(table["claim"])),
     )
 
 

@@ -32,11 +32,14 @@ from gradkern.recordings.recording import Recording
 from gradkern.recordings.saved import load_recording
 from gradkern.vision.features import Features
 from gradkern.vision.files import load_features
+from gradkern.vision.untrained import UNTRAINED
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
 _WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
 _JUDGING = (*LEAST, *_WORDS, "alphas", "layer", "window")
 _CONTROL = "gradient/"  # what the kinds of `gradkern.vision.controls` begin with
+# of gradients that are compared
+_SAME = ("model", "objective", "tokens", "sketch", "sketch_k", "sketch_seed", "sketch_nnz", "dtype")
 
 
 @dataclass
@@ -145,14 +148,12 @@ class _Reader:
 
     def capture(self, key: str, value: Any) -> FeatureSet:
         entry = {"folder": value} if isinstance(value, str) else value
-        self.typed(key, entry, dict, "a folder, or a table with folder, token and raw")
-        self.known(key, entry, ("folder", "token", "raw"))
+        self.typed(key, entry, dict, "a folder, or a table with folder, token, raw and untrained")
+        self.known(key, entry, ("folder", "token", "raw", "untrained"))
         raw = entry.get("raw", False)
         if not isinstance(raw, bool):
             raise self.error(f"{key}.raw", "true or false", repr(raw))
-        folder = self.typed(f"{key}.folder", entry.get("folder"), str, "a folder that capture(..., out=) wrote")
-        place = self.place(key, folder)
-        captured: Features = self.attempt(key, lambda: load_features(place))
+        captured = self.loaded(key, f"{key}.folder", entry.get("folder"))
         take = self.token(key, captured, entry.get("token"))
         kinds = list(dict.fromkeys(kind for kind, _ in captured))
         for kind in ("activation", "gradient"):
@@ -165,10 +166,36 @@ class _Reader:
                 self.notes.append(f"{key}: {kind} is no control of gradients and was not used")
         # a mapping from file to memory is read here: unit length needs every number
         made = {kind: [_scaled(kind, take(captured[kind, layer].numpy()), raw) for layer in layers] for kind in used}
+        if "untrained" in entry:
+            other = self.untrained(f"{key}.untrained", entry["untrained"], captured, layers)
+            made[UNTRAINED] = [_scaled(UNTRAINED, take(other["gradient", layer].numpy()), raw) for layer in layers]
         self.names = self.names or layers
+        return FeatureSet(made, depth, self.nuisances(key, captured))
+
+    def loaded(self, key: str, named: str, folder: Any) -> Features:
+        """The capture in a folder, which `named` is the key of; its provenance goes into the facts."""
+        self.typed(named, folder, str, "a folder that capture(..., out=) wrote")
+        place = self.place(key, folder)
+        captured: Features = self.attempt(key, lambda: load_features(place))
         self.facts[key] = folder
         self.facts |= {f"{key}.{name}": str(fact) for name, fact in captured.provenance().items()}
-        return FeatureSet(made, depth, self.nuisances(key, captured))
+        return captured
+
+    def untrained(self, key: str, folder: Any, trained: Features, layers: Sequence[str]) -> Features:
+        """The capture of the model before training, made as the other one was."""
+        captured = self.loaded(key, key, folder)
+        for name in _SAME:
+            one, other = trained.provenance().get(name), captured.provenance().get(name)
+            if one != other:
+                raise self.error(key, f"a capture with the {name} {one!r}", repr(other))
+        if trained.facts["images_sha256"] != captured.facts["images_sha256"]:
+            raise self.error(key, "a capture of the same images", "others")
+        if trained.facts["model_sha256"] == captured.facts["model_sha256"]:
+            raise self.error(key, "a capture of the model with other weights", "one of the same")
+        for layer in layers:
+            if ("gradient", layer) not in captured:
+                raise self.error(key, f"a capture with gradients at {', '.join(layers)}", f"none at {layer!r}")
+        return captured
 
     def nuisances(self, key: str, captured: Features) -> Any:
         try:

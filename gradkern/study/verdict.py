@@ -14,7 +14,7 @@ from gradkern.analysis.choices import choices, verdict_multiverse
 from gradkern.analysis.multiverse import survival
 from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.report import Picture, write_verdict
-from gradkern.analysis.verdict import TESTS, verdict
+from gradkern.analysis.verdict import verdict
 from gradkern.study.output import check_free, made_by, written_whole
 from gradkern.study.study_file import StudyFile, read_study
 
@@ -45,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     rates = simulated_rates()
-    tests = [TESTS[claim] for claim in table["claim"] if claim in TESTS]
-    return rates[rates["test"].isin(tests)]
+    return rates[rates["test"].isin(table["claim"])]
 
 
 def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame]) -> None:

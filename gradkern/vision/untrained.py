@@ -13,6 +13,8 @@ from gradkern.vision import dino
 from gradkern.vision.spec import ModelSpec
 from gradkern.vision.stated import check_seed
 
+UNTRAINED = "gradient/untrained"  # what its gradients are called beside those of the trained model
+
 
 def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a model whose parameters are drawn anew, by the architecture's own initialiser, from a seed.

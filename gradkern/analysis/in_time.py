@@ -1,0 +1,67 @@
+"""A verdict's claims of time: do gradients predict MEG later than activations, and deep layers before shallow ones?"""
+
+import numpy as np
+
+from gradkern.analysis.bootstrap import Floats
+from gradkern.analysis.evidence import Evidence, Row, Subject
+from gradkern.analysis.judging import KINDS
+from gradkern.analysis.latency import time_courses
+from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
+from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
+
+
+class InTime:
+    """Tests of the latencies of every layer's curve over time; decided by intervals, at .025."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence, self.how = evidence, evidence.how
+        self._found: OrderTest | None = None
+
+    def later(self) -> Row:
+        """Mean over layers of the gradients' latency minus the activations', s."""
+        lag = self._tested().lag
+        if lag is None:
+            raise ValueError("no layer has both latencies: a curve must rise above its noise")
+        return self._row(lag, "activations' latencies")
+
+    def order(self) -> Row:
+        """Slope of the gradients' latency on depth, s."""
+        found = self._tested()
+        if "gradient" in found.refused:
+            raise ValueError(found.refused["gradient"])
+        return self._row(found.slope["gradient"], "no order (slope 0)")
+
+    def in_another_order(self) -> LayerOrderTest:
+        """The gradients' slope beside that of layers in another order; only those with a latency change places."""
+        latencies = self._tested().latency[:, 1]
+        known = np.isfinite(latencies).any(0)
+
+        def temporal(depth: Floats) -> float:
+            return float(np.mean([slope(each, depth) for each in latencies[:, known]]))
+
+        depth = np.asarray(self.evidence.study.depth, dtype=np.float64)[known]
+        how = self.how
+        return layer_order_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
+
+    def _tested(self) -> OrderTest:
+        if self._found is None:
+            courses = [self._courses(one) for one in self.evidence.meg]
+            self._found = order_test(courses, self.how.latency, seed=self.how.seed)
+        return self._found
+
+    def _row(self, found: Order, against: str) -> Row:
+        over, smallest = found.over_both or found.over_images, np.nan
+        if over.freedom is None:
+            smallest = 1 / (2 * (1 + self.how.bootstraps))
+        right, ceiling = found.verdict == PREDICTED, self.evidence.ceiling(self.evidence.meg)
+        return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right)
+
+    def _courses(self, one: Subject) -> Courses:
+        for name in ("sensor", "time"):
+            if name not in one.targets:
+                raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
+        sensors, times = one.targets["sensor"], one.targets["time"]
+        curves = [time_courses(self.evidence.scores(one, kind), sensors, times) for kind in KINDS]
+        layers = tuple(f"layer {number}" for number in range(len(self.evidence.features["activation"])))
+        (activations, at), (gradients, _) = curves
+        return Courses(activations, gradients, at, layers, self.evidence.study.depth, one.recording.subject)

@@ -1,0 +1,60 @@
+"""The verdict of a simulated study: many of them tell how often each claim is supported, true or not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from gradkern.analysis.controls import nuisances
+from gradkern.analysis.judging import Judging, Study
+from gradkern.analysis.rates import Outcome
+from gradkern.analysis.verdict import NOT_TESTED, SUPPORTED, verdict
+from gradkern.recordings.simulation import Brain, simulate_brain
+from gradkern.vision.features import Features
+
+# with more permutations power is higher, and levels are the same
+HOW = Judging(alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=39, bootstraps=100)
+
+
+def judge_once(
+    brain: Brain, features: Features, how: Judging | None = None, seed: int = 0, *, regions: str = "OT", every: int = 2
+) -> Outcome:
+    """Simulate a brain, fMRI and MEG of all its subjects, and give its verdict.
+
+    Parameters
+    ----------
+    brain : what to simulate; its seed is replaced. Each image is shown once.
+    features : of a capture; gradients are planted and judged as they are, not brought to unit length
+    how : how claims are tested; its seed is replaced
+    seed : of the brain, and of all permutations and resamplings
+    regions : of the MEG, the sensors whose name has one of these letters in third place (O occipital, P parietal, T
+        temporal)
+    every : of these, one in so many; neighbours are alike
+
+    Returns
+    -------
+    Outcome : whether each claim is supported, its estimate, and why it was not tested
+
+    Raises
+    ------
+    ValueError : several repeats, no sensors there, what `Study` refuses
+    """
+    if brain.repeats != 1:
+        raise ValueError(f"judge_once: brain.repeats must be 1, got {brain.repeats}")
+    names = [layer for kind, layer in features if kind == "activation"]
+    kinds = dict.fromkeys(kind for kind, _ in features if kind in ("activation", "gradient") or "gradient/" in kind)
+    layers = {kind: [features[kind, layer].double().numpy() for layer in names] for kind in kinds}
+    fmri, meg = simulate_brain(layers, replace(brain, seed=seed))
+    sensors = [name for name in meg[0].targets["sensor"].unique() if name[2] in regions][::every]
+    here = meg[0].targets["sensor"].isin(sensors).to_numpy()
+    meg = [one.select_targets(here, f"one in {every} over {regions}") for one in meg]
+    depth = np.linspace(0, 1, len(names))  # as the simulation has it
+    study = Study(layers, depth, fmri, meg, nuisances=nuisances(features).values)
+    table = verdict(study, replace(how or HOW, seed=seed), pd.DataFrame()).set_index("claim")
+    tested = table[table["conclusion"] != NOT_TESTED]
+    return Outcome(
+        brain.organisation, len(layers["activation"][0]), brain.subjects, brain.ceiling, seed,
+        found={str(claim): bool(said == SUPPORTED) for claim, said in table["conclusion"].items()},
+        values={str(claim): float(value) for claim, value in tested["estimate"].items()},
+        refused={str(claim): str(why) for claim, why in table["why"].items() if why},
+    )  # fmt: skip
