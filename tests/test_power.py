@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binom, binomtest
 
-from gradkern import Sketch
-from gradkern.analysis.power import How, study_once, toy_features
+from gradkern.analysis.power import How, study_once
 from gradkern.analysis.rates import CLAIMS, Outcome, binomial_interval, rates, simulated_rates
+from gradkern.analysis.toy import toy_features
 from gradkern.recordings.simulation import Brain
+from gradkern.vision.controls import CONTROLS
 from gradkern.vision.features import Features
+from gradkern.vision.untrained import UNTRAINED
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HOW = How(permutations=39, bootstraps=60, every=8)
@@ -32,6 +33,11 @@ def outcomes(one_thread: None) -> dict[str, list[Outcome]]:
         name: [study_once(replace(BRAIN, organisation=name), FEATURES, HOW, seed) for seed in range(runs)]
         for name, runs in RUNS.items()
     }
+
+
+def by_kind(captured: Features) -> dict[str, list[np.ndarray]]:
+    kinds = dict.fromkeys(kind for kind, _ in captured)
+    return {kind: [x.double().numpy() for (each, _), x in captured.items() if each == kind] for kind in kinds}
 
 
 def counts(outcomes: list[Outcome]) -> dict[str, int]:
@@ -80,19 +86,12 @@ def test_misplaced_gradients_are_found_without_an_order(outcomes) -> None:
 
 def test_a_study_can_be_repeated_and_takes_captured_features() -> None:
     brain = replace(BRAIN, organisation="forward-then-backward", subjects=2, vertices=60, times=(0.0, 0.1, 0.2))
-    few = toy_features(80, layers=3, width=6)
+    captured = toy_features(80, layers=3, width=6)
     how = How(permutations=19, bootstraps=20)
-    captured = Features(
-        {(kind, f"block {i}"): torch.from_numpy(x) for kind, layers in few.items() for i, x in enumerate(layers)},
-        torch.zeros(80),
-        "cross-entropy",
-        Sketch(64),
-        "float64",
-    )
-    first, again, other = (study_once(brain, few, how, seed) for seed in (3, 3, 4))
+    first, again, other = (study_once(brain, captured, how, seed) for seed in (3, 3, 4))
     assert first == again
     assert first.values != other.values
-    assert study_once(brain, captured, how, 3) == first
+    assert study_once(brain, by_kind(captured), how, 3) == first
     # two subjects cannot be significant by their signs: that is said
     assert "cannot reach" in first.refused["gradient: r, signs of subjects"]
     # nor is there a late time
@@ -101,19 +100,21 @@ def test_a_study_can_be_repeated_and_takes_captured_features() -> None:
 
 
 def test_toy_gradients_are_those_of_the_loss_and_alike_in_neighbouring_layers() -> None:
-    made = toy_features(300)
+    made = by_kind(toy_features(300))
     assert {kind: [x.shape for x in layers] for kind, layers in made.items()} == {
-        kind: [(300, 24)] * 6 for kind in ("activation", "gradient")
+        kind: [(300, 24)] * 6 for kind in ("activation", "gradient", *CONTROLS, UNTRAINED)
     }
     gradients = made["gradient"]
     alike = [np.corrcoef(gradients[0].ravel(), x.ravel())[0, 1] for x in gradients]
     assert alike[1] > 0.5
     assert alike == sorted(alike, reverse=True)
-    # an image's gradient depends on that image alone
-    last = made["activation"][-1]
-    assert not np.allclose(last[:5], toy_features(300, seed=1)["activation"][-1][:5])
+    last, other = made["activation"][-1], by_kind(toy_features(300, seed=1))["activation"][-1]
+    assert not np.allclose(last, other)
     # at the last layer it lies in the readout's space, of one dimension fewer than there are classes
-    assert np.linalg.matrix_rank(gradients[-1]) == 9
+    assert np.linalg.matrix_rank(gradients[-1], tol=1e-5) == 9
+    # controls are of the same size and say something else
+    for control in (*CONTROLS, UNTRAINED):
+        assert abs(np.corrcoef(gradients[2].ravel(), made[control][2].ravel())[0, 1]) < 0.9, control
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 200), (10, 200), (199, 200), (200, 200)])
@@ -149,8 +150,9 @@ def test_rates_say_whether_a_test_does_as_is_wanted() -> None:
 
 
 def test_the_package_has_the_rates_that_were_recorded() -> None:
-    recorded = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "power.json").read_text())["rows"]
-    assert simulated_rates().to_dict("records") == recorded
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    recorded = [json.loads((results / name).read_text())["rows"] for name in ("power.json", "power-verdict.json")]
+    assert simulated_rates().to_dict("records") == recorded[0] + recorded[1]
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
@@ -158,15 +160,18 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
     (lambda: binomial_interval(0, 0), "got 0 of 0"),
     (lambda: binomial_interval(1, 2, 1.0), "confidence must lie between 0 and 1, got 1.0"),
     (lambda: rates([]), "outcomes must be at least one, got none"),
-    (lambda: rates([outcome(0, r=True), outcome(1, order=True)]), "same tests, of CLAIMS, got different ones"),
-    (lambda: rates([replace(outcome(0), found={"luck": True})]), r"of CLAIMS, got \['luck'\]"),
+    (
+        lambda: rates([outcome(0, r=True), outcome(1, order=True)]),
+        "of CLAIMS or VERDICT, got different ones",
+    ),
+    (lambda: rates([replace(outcome(0), found={"luck": True})]), r"of CLAIMS or VERDICT, got \['luck'\]"),
     (lambda: rates([outcome(0, r=True), outcome(0, r=False)]), "different brains, got 1 twice"),
     (lambda: How(permutations=18), "permutations must be at least 19, for p of .05, got 18"),
     (lambda: How(every=0), "every must be at least 1, got 0"),
     (lambda: toy_features(100, layers=2), "layers must be at least 3, .* got 2, 10 and 100"),
-    (lambda: study_once(BRAIN, {"activation": FEATURES["activation"]}), "got none of 'gradient'"),
+    (lambda: study_once(BRAIN, {"activation": by_kind(FEATURES)["activation"]}), "got none of 'gradient'"),
     (
-        lambda: study_once(BRAIN, {**FEATURES, "gradient": FEATURES["gradient"][:2]}),
+        lambda: study_once(BRAIN, {**by_kind(FEATURES), "gradient": by_kind(FEATURES)["gradient"][:2]}),
         "at least 3 layers of either kind, got {'activation': 5, 'gradient': 2}",
     ),
 )

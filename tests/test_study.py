@@ -21,6 +21,7 @@ from gradkern.study.cli import main
 from gradkern.study.study_file import read_study
 from gradkern.vision.contract import Output
 from gradkern.vision.files import load_features
+from gradkern.vision.untrained import UNTRAINED, untrained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES, WIDTH = 120, 10
@@ -43,6 +44,12 @@ betas = ["fmri-0.h5", "fmri-1.h5"]
 sensors = ["meg-0.h5", "meg-1.h5"]
 [judging]
 {JUDGING}"""
+
+
+UNTRAINED_STUDY = """axis = "depth"
+features.x = {folder = "tokens", token = "rms", untrained = "untrained"}
+fmri.betas = ["fmri-0.h5"]
+"""
 
 
 class Block(nn.Module):
@@ -86,6 +93,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     capture(model, images, objectives.FeatureNorm(), tokens="mean", out=home / "norm", **options)
     kinds = ("activation", "gradient", "weight_gradient")
     capture(model, images, objectives.FeatureNorm(), kinds=kinds, sketch=Sketch(64), out=home / "weights")
+    fresh, options = untrained(model), options | {"tokens": ("mean", "rms")}
+    capture(fresh, images, objectives.CrossEntropy(), out=home / "untrained", **options)
+    capture(fresh, images.flip(0), objectives.CrossEntropy(), out=home / "other images", **options)
+    capture(fresh, images, objectives.CrossEntropy(), kinds=("activation",), out=home / "no gradients", **options)
+    (home / "untrained.toml").write_text(UNTRAINED_STUDY)
     captured = load_features(home / "tokens")
     layers = {
         kind: [values[:, 0].numpy() for (each, _), values in captured.items() if each == kind]
@@ -211,8 +223,8 @@ class TestReport:
         table = page[page.index("<th>test</th>") :]
         table = table[: table.index("</table>")]
         rows = re.findall(r"<tr><td>([^<]+)</td>", table)
-        assert len(rows) == 6
         assert set(power["test"]) == set(rows)
+        assert set(rows) == set(read(written / "verdict.csv")["claim"])
 
     def test_an_earlier_verdict_is_kept_unless_it_is_to_be_replaced(
         self, home: Path, written: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +254,44 @@ def test_what_a_study_file_says_is_read(home: Path, tmp_path: Path) -> None:
     assert (how.layer, how.selection, how.alphas) == (1, "kfold", (1.0, 10.0))
     assert (how.latency.estimator, how.latency.window, how.preference.by) == ("peak", (0.0, 0.3), "best layer")
     assert not study.alternatives.fmri
+
+
+def test_gradients_of_an_untrained_model_are_a_control(home: Path) -> None:
+    study = read_study(home / "untrained.toml")
+    features = study.alternatives.features["x"]
+    assert list(features.kinds) == ["activation", "gradient", CONTROL, UNTRAINED]
+    captured = load_features(home / "untrained")
+    expected = [unit_length(captured["gradient", f"blocks.{i}"][:, 1].numpy()) for i in range(4)]
+    np.testing.assert_array_equal(features.kinds[UNTRAINED], expected)
+    assert study.facts["features.x.untrained"] == "untrained"
+    assert study.facts["features.x.untrained.weights"] == "random"
+    raw = read_study(written_study(home, UNTRAINED_STUDY.replace('"rms"', '"rms", raw = true')))
+    np.testing.assert_array_equal(
+        raw.alternatives.features["x"].kinds[UNTRAINED][2], captured["gradient", "blocks.2"][:, 1].numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("instead", "message"),
+    [
+        ('"tokens"', "a capture of the model with other weights, got one of the same"),
+        ('"norm"', "a capture with the objective 'cross-entropy', got 'feature-norm'"),
+        ('"other images"', "a capture of the same images, got others"),
+        ('"no gradients"', "a capture with gradients at blocks.0, .*, got none at 'blocks.0'"),
+        ("true", "a folder that capture.*, got True"),
+        ('"nowhere"', "there, but there is no 'nowhere'"),
+    ],
+)
+def test_what_is_no_untrained_model_of_the_same_is_refused(home: Path, instead: str, message: str) -> None:
+    text = UNTRAINED_STUDY.replace('untrained = "untrained"', f"untrained = {instead}")
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"features\.x\.untrained must be {message}"):
+        read_study(written_study(home, text))
+
+
+def written_study(home: Path, text: str) -> Path:
+    path = home / "another.toml"
+    path.write_text(text)
+    return path
 
 
 CHANGES: tuple[tuple[str, Callable[[str], str], str], ...] = (

@@ -37,15 +37,19 @@ def judge_once(
 
     Raises
     ------
-    ValueError : several repeats, no sensors there, what `Study` refuses
+    ValueError : several repeats, every below 1, no sensors there, what `Study` refuses
     """
     if brain.repeats != 1:
         raise ValueError(f"judge_once: brain.repeats must be 1, got {brain.repeats}")
+    if every < 1:
+        raise ValueError(f"judge_once: every must be at least 1, got {every}")
     names = [layer for kind, layer in features if kind == "activation"]
     kinds = dict.fromkeys(kind for kind, _ in features if kind in ("activation", "gradient") or "gradient/" in kind)
     layers = {kind: [features[kind, layer].double().numpy() for layer in names] for kind in kinds}
     fmri, meg = simulate_brain(layers, replace(brain, seed=seed))
     sensors = [name for name in meg[0].targets["sensor"].unique() if name[2] in regions][::every]
+    if not sensors:
+        raise ValueError(f"judge_once: regions must name some sensors, got {regions!r}")
     here = meg[0].targets["sensor"].isin(sensors).to_numpy()
     meg = [one.select_targets(here, f"one in {every} over {regions}") for one in meg]
     depth = np.linspace(0, 1, len(names))  # as the simulation has it
