@@ -58,33 +58,6 @@ def test_the_planted_order_of_backpropagation_is_found(estimator: str, subjects:
     assert found.subjects == tuple(f"s{i}" for i in range(5))
 
 
-def test_the_lag_is_that_of_the_latencies_and_needs_a_layer_with_both() -> None:
-    late = [subject(number, forward=0.05, backward=0.05) for number in range(3)]
-    late = [
-        replace(
-            one,
-            gradients=replace(
-                one.gradients, r=np.roll(one.gradients.r, 8, 1), resampled=np.roll(one.gradients.resampled, 8, 2)
-            ),
-        )
-        for one in late
-    ]
-    for subjects in ("subjects averaged first", "mean of subjects"):
-        found = order_test(late, None, subjects)
-        assert found.lag.value == pytest.approx((found.latency[:, 1] - found.latency[:, 0]).mean())
-        assert found.lag.value == pytest.approx(0.08, abs=0.01)
-        assert found.lag.p < 0.01
-        assert found.lag.over_both.low > 0
-    one = late[0]
-    quiet = one.gradients.r.copy()
-    quiet[:4] = -0.1
-    some = order_test([replace(one, gradients=replace(one.gradients, r=quiet))], Latency("peak"))
-    assert "gradient" in some.refused
-    assert some.lag.value == pytest.approx(np.diff(some.latency[0, :, 4:], axis=0).mean())
-    quiet[:] = -0.1
-    assert order_test([replace(one, gradients=replace(one.gradients, r=quiet))], Latency("peak")).lag is None
-
-
 def test_gradients_that_follow_the_forward_order_are_opposite() -> None:
     found = order_test([subject(number, backward=0.1) for number in range(4)])
     assert verdicts(found) == [PREDICTED, OPPOSITE, NO_ORDER]

@@ -5,6 +5,7 @@ import numpy as np
 from gradkern.analysis.bootstrap import Floats
 from gradkern.analysis.evidence import Evidence, Row, Subject
 from gradkern.analysis.judging import KINDS
+from gradkern.analysis.lag import lag_test
 from gradkern.analysis.latency import time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
@@ -16,13 +17,12 @@ class InTime:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence, self.how = evidence, evidence.how
         self._found: OrderTest | None = None
+        self._curves: list[Courses] | None = None
 
     def later(self) -> Row:
         """Mean over layers of the gradients' latency minus the activations', s."""
-        lag = self._tested().lag
-        if lag is None:
-            raise ValueError("no layer has both latencies: a curve must rise above its noise")
-        return self._row(lag, "activations' latencies")
+        found = lag_test(self._all_courses(), self.how.latency, seed=self.how.seed)
+        return self._row(found, "activations' latencies, under noise of one size")
 
     def order(self) -> Row:
         """Slope of the gradients' latency on depth, s."""
@@ -45,9 +45,13 @@ class InTime:
 
     def _tested(self) -> OrderTest:
         if self._found is None:
-            courses = [self._courses(one) for one in self.evidence.meg]
-            self._found = order_test(courses, self.how.latency, seed=self.how.seed)
+            self._found = order_test(self._all_courses(), self.how.latency, seed=self.how.seed)
         return self._found
+
+    def _all_courses(self) -> list[Courses]:
+        if self._curves is None:
+            self._curves = [self._courses(one) for one in self.evidence.meg]
+        return self._curves
 
     def _row(self, found: Order, against: str) -> Row:
         over, smallest = found.over_both or found.over_images, np.nan

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.analysis.bootstrap import Floats
-from gradkern.analysis.spatial_nulls import map_correlation, variogram_maps
+from gradkern.analysis.hierarchy import correlate
+from gradkern.analysis.spatial_nulls import NullMaps, map_correlation, variogram_maps
 
 LEAST_PLACES = 20  # of fewer no variogram can be matched
 
@@ -24,23 +26,57 @@ class SubjectMap:
     def same_places(self, other: "SubjectMap") -> bool:
         return np.array_equal(self.points, other.points) and np.array_equal(self.axis, other.axis)
 
-    def known(self, values: Floats, most: int, seed: int) -> NDArray[np.int64]:
-        """Which targets have a place and one of these values [v]; at most so many, drawn at random.
 
-        Raises
-        ------
-        ValueError : fewer than 20
-        """
-        finite = np.isfinite(self.points).all(1) & np.isfinite(self.axis) & np.isfinite(values)
-        chosen = np.flatnonzero(finite)
-        if len(chosen) < LEAST_PLACES:
-            raise ValueError(
-                f"maps of {self.subject} must have at least {LEAST_PLACES} targets with a place, an axis and a value, "
-                f"got {len(chosen)} of {len(finite)}"
-            )
-        if len(chosen) > most:
-            chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
-        return chosen
+@dataclass(frozen=True)
+class Measure:
+    """What is made of scores r [l, v]: a map `value` [v], NaN where there is none.
+
+    Where `strength` [v] is given, how well targets are predicted, it and its square are taken out of map and axis.
+    Noise draws what layer a target prefers to the middle of all layers, weakly predicted targets most: where targets
+    are predicted worse along the axis, depth would seem to go along it.
+    """
+
+    value: Callable[[Floats], Floats]
+    strength: Callable[[Floats], Floats] | None = None
+
+    def along(self, one: SubjectMap) -> tuple[Floats, Floats, Callable[[Floats], Floats]]:
+        """Map and axis [v], NaN where either is not known, and what takes out of maps [..., v] what was taken out."""
+        values = self.value(one.r)
+        known = np.isfinite(values) & np.isfinite(one.axis)
+        strength = self.strength
+
+        def taken_out(maps: Floats) -> Floats:
+            if strength is None:
+                return maps
+            at = strength(one.r)[known]
+            Z = np.vander((at - at.mean()) / (at.std() or 1), 3)
+            left: Floats = np.full(maps.shape, np.nan)
+            here = maps[..., known]
+            left[..., known] = here - (Z @ np.linalg.lstsq(Z, here.T, rcond=None)[0]).T
+            return left
+
+        return taken_out(np.where(known, values, np.nan)), taken_out(np.where(known, one.axis, np.nan)), taken_out
+
+    def correlation(self, one: SubjectMap) -> float:
+        """Pearson r of map and axis; NaN of fewer than 3 targets, or where one of the two does not vary."""
+        values, axis, _ = self.along(one)
+        return correlate(values, axis)
+
+
+def folded(points: Any, hemispheres: Any) -> Floats:
+    """Places [v, 3] with those of the right hemisphere mirrored into the left.
+
+    Homologous places are alike, as neighbours are: of mirrored maps surrogates by straight distances, which take the
+    hemispheres for independent, found an order in 11 % of null maps at 5 %.
+
+    Parameters
+    ----------
+    points : [v, 3], the first coordinate 0 between the hemispheres
+    hemispheres : [v], "left" or "right"
+    """
+    places = np.array(points, dtype=np.float64)
+    places[np.asarray(hemispheres) == "right", 0] *= -1
+    return places
 
 
 def joined(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
@@ -52,13 +88,12 @@ def joined(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
 
 
 def beside_smooth_maps(
-    maps: Sequence[SubjectMap], value_of: Callable[[Floats], Floats], *, places: int, permutations: int, seed: int
+    maps: Sequence[SubjectMap], of: Measure, *, places: int, permutations: int, seed: int
 ) -> list[float]:
     """One-sided p of each map that it goes with its axis, beside maps of the same variogram.
 
     Parameters
     ----------
-    value_of : scores [l, v] -> the map [v], NaN where it has no value
     places : at most so many, drawn at random, go into a null
     permutations, seed : of `variogram_maps`
 
@@ -68,11 +103,25 @@ def beside_smooth_maps(
     """
     p = []
     for one in maps:
-        values = value_of(one.r)
-        chosen = one.known(values, places, seed)
-        points, here = one.points[chosen], values[chosen]
-        apart = np.linalg.norm(points[:, None] - points, axis=2)
-        null = variogram_maps(here, apart, permutations=permutations, seed=seed)
-        found = map_correlation(here, one.axis[chosen], null)
+        chosen = _known(one, of.value(one.r), places, seed)
+        here = replace(one, points=one.points[chosen], axis=one.axis[chosen], r=one.r[:, chosen])
+        values, axis, taken_out = of.along(here)
+        apart = np.linalg.norm(here.points[:, None] - here.points, axis=2)
+        null = variogram_maps(values, apart, permutations=permutations, seed=seed)
+        found = map_correlation(values, axis, NullMaps(taken_out(null.values), null.what))
         p.append(found.p / 2 if found.r > 0 else 1 - found.p / 2)
     return p
+
+
+def _known(one: SubjectMap, values: Floats, most: int, seed: int) -> NDArray[np.int64]:
+    """Which targets have a place and one of these values [v]; at most so many, drawn at random."""
+    finite = np.isfinite(one.points).all(1) & np.isfinite(one.axis) & np.isfinite(values)
+    chosen = np.flatnonzero(finite)
+    if len(chosen) < LEAST_PLACES:
+        raise ValueError(
+            f"maps of {one.subject} must have at least {LEAST_PLACES} targets with a place, an axis and a value, "
+            f"got {len(chosen)} of {len(finite)}"
+        )
+    if len(chosen) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
+    return chosen

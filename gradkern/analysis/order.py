@@ -101,8 +101,7 @@ class OrderTest:
     difference, activations minus gradients.
 
     What has fewer than 3 layers with a latency has no slope: `refused` says why, by "activation", "gradient" and
-    "difference". `lag` is the mean over layers of the gradients' latency minus the activations', s, expected above 0;
-    None where no layer has both. `latency` [s, 2, l] of each subject (or of the one mean) for both, NaN where
+    "difference". `latency` [s, 2, l] of each subject (or of the one mean) for both, NaN where
     there is none or where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling
     as well; `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects
     together.
@@ -110,7 +109,6 @@ class OrderTest:
 
     slope: dict[str, Order]
     correlation: dict[str, Order]
-    lag: Order | None
     refused: dict[str, str]
     latency: Floats
     flat: Any
@@ -138,7 +136,9 @@ def order_test(
     ValueError : subjects with different layers, depths, times or resamplings, or one twice; a window with fewer than 3
         samples
     """
-    _check(courses, subjects)
+    if subjects not in SUBJECTS:
+        raise ValueError(f"order_test: subjects must be one of {SUBJECTS}, got {subjects!r}")
+    check_courses("order_test", courses)
     latency = latency or Latency()
     latencies = _Latencies(courses, latency, subjects)
     everyone = np.arange(len(courses))
@@ -157,12 +157,10 @@ def order_test(
             if kind not in refused:
                 bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
                 size = (images, len(courses))
-                tables[name][kind] = _order(float(value[i, j]), drawn.of(i, j), expected, bound, size)
-    lag = float(value[2, 2])
+                tables[name][kind] = make_order(float(value[i, j]), drawn.of(i, j), expected, bound, size)
     return OrderTest(
         slope=tables["slope"],
         correlation=tables["correlation"],
-        lag=None if np.isnan(lag) else _order(lag, drawn.of(2, 2), 1, np.inf, (images, len(courses))),
         refused=refused,
         latency=found,
         flat=latencies.flat,
@@ -184,16 +182,15 @@ def slope(latency: Any, depth: Any) -> float:
 
 
 def _statistics(latencies: Floats, depth: Floats) -> Floats:
-    """Of latencies [s, 2, l] the means over subjects [3, 3]: slope and correlation of activations, gradients and their
-    difference, and last of all the gradients' lag. A correlation of latencies that are all the same is not known."""
-    each = np.array([[[slope(y, depth), correlate(y, depth), np.nan] for y in one] for one in latencies]).mean(0).T
+    """Of latencies [s, 2, l] the means over subjects [2, 3]: slope and correlation of activations, gradients and their
+    difference. A correlation of latencies that are all the same is not known."""
+    each = np.array([[[slope(y, depth), correlate(y, depth)] for y in one] for one in latencies]).mean(0).T
     statistics: Floats = np.column_stack([each, each[:, 0] - each[:, 1]])
-    lags = [one[~np.isnan(one)] for one in latencies[:, 1] - latencies[:, 0]]
-    statistics[2, 2] = np.mean([one.mean() if len(one) else np.nan for one in lags])
     return statistics
 
 
-def _order(value: float, drawn: Crossed, expected: int, bound: float, size: tuple[int, int]) -> Order:
+def make_order(value: float, drawn: Crossed, expected: int, bound: float, size: tuple[int, int]) -> Order:
+    """What a statistic and its bootstraps say, of so many images and subjects."""
     n, subjects = size
     over_images, over_both = interval(value, drawn.images, f"{n} images", bound=bound), None
     if subjects > 1:
@@ -244,26 +241,25 @@ class _Latencies:
         return mean
 
 
-def _check(courses: Sequence[Courses], subjects: str) -> None:
+def check_courses(op: str, courses: Sequence[Courses]) -> None:
+    """Refuse courses that cannot be tested together."""
     if not courses:
-        raise ValueError("order_test: courses must be at least one subject, got none")
-    if subjects not in SUBJECTS:
-        raise ValueError(f"order_test: subjects must be one of {SUBJECTS}, got {subjects!r}")
+        raise ValueError(f"{op}: courses must be at least one subject, got none")
     names = [one.subject for one in courses]
     if len(set(names)) < len(names):
-        raise ValueError(f"order_test: courses must be of different subjects, got {names}")
+        raise ValueError(f"{op}: courses must be of different subjects, got {names}")
     first = courses[0]
     for one in courses[1:]:
         if one.layers != first.layers or not np.array_equal(one.depth, first.depth):
             raise ValueError(
-                f"order_test: subjects must have the same layers at the same depths, got {one.layers} at "
+                f"{op}: subjects must have the same layers at the same depths, got {one.layers} at "
                 f"{np.asarray(one.depth).tolist()} of {one.subject!r} and {first.layers} of {first.subject!r}"
             )
         if not np.array_equal(one.times, first.times):
-            raise ValueError(f"order_test: subjects must have the same times, got others of {one.subject!r}")
+            raise ValueError(f"{op}: subjects must have the same times, got others of {one.subject!r}")
         made = (one.activations.resampled.shape[0], one.activations.images)
         if made != (first.activations.resampled.shape[0], first.activations.images):
-            raise ValueError(f"order_test: subjects must have the same resamplings and images, got {made}")
+            raise ValueError(f"{op}: subjects must have the same resamplings and images, got {made}")
 
 
 def _without_order(latencies: Floats, courses: Sequence[Courses], subjects: str) -> dict[str, str]:
