@@ -157,8 +157,92 @@ def test_what_is_left_out_is_counted() -> None:
     assert found.value == pytest.approx(np.corrcoef(DEPTH @ weights / weights.sum(0), axis[kept])[0, 1])
     r[:, one.regions == "area 0"] = -0.1
     regions = of(replace(left, scores=replace(one.scores, r=r)), POINTS[1], preference=Preference("centre of mass"))
-    assert ("points", 1) in {(each.what, each.count) for each in regions.excluded}
+    assert {(each.what, each.count, each.reason) for each in regions.excluded if each.what != "targets"} == {
+        ("points", 1, "no score above 0 at any layer after averaging: 'area 0'"),
+        ("regions", 1, "no target kept (below the ceiling asked for): 'area 5'"),
+    }
     assert regions.points == (4,)
+
+
+def without(one: Mapped, value: float, *regions: str) -> Mapped:
+    """Scores of all targets in these regions are `value` at every layer."""
+    here = np.isin(one.regions, regions)
+    r, resampled = np.where(here, value, one.scores.r), np.where(here, value, one.scores.resampled)
+    return replace(one, scores=replace(one.scores, r=r, resampled=resampled))
+
+
+class TestRegions:
+    """None disappears without a word: who wants a correlation without it has to say so."""
+
+    @pytest.mark.parametrize("subjects", SUBJECTS)
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_one_without_a_score_is_an_error_that_names_it(self, points: str, subjects: str) -> None:
+        one = without(subject(3), np.nan, "area 2", "area 4")
+        names = r"'area 2' \(10 without a score\), 'area 4' \(10 without a score\)"
+        message = f"spatial_score: regions must keep at least one target, got none left of {names}"
+        with pytest.raises(ValueError, match=message):
+            of(one, points, subjects)
+        with pytest.raises(ValueError, match="regions of subject 1 must keep at least one target, got none left of"):
+            of([subject(3), one], points, subjects)
+        assert of(one).points == (40,)
+
+    def test_one_partly_without_a_place_or_kept_is_an_error_that_says_why(self) -> None:
+        one = without(subject(3), np.nan, "area 2")
+        axis, at = np.where(np.arange(60) == 20, np.nan, one.axis), np.arange(60)
+        message = r"of 'area 2' \(6 without a score, 1 without a place, 3 not kept\)"
+        with pytest.raises(ValueError, match=message):
+            of(replace(one, axis=axis, keep=(at < 27) | (at > 29)), POINTS[1])
+
+    def test_one_of_which_no_layer_is_above_0_has_no_depth_to_average(self) -> None:
+        one, mass = without(subject(3), -0.1, "area 2"), Preference("centre of mass")
+        with pytest.raises(ValueError, match=r"of 'area 2' \(10 without a score above 0 at any layer\)"):
+            of(one, POINTS[2], preference=mass)
+
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_one_that_the_user_took_out_is_named(self, points: str) -> None:
+        one = without(subject(3), np.nan, "area 2")
+        kept = replace(one, keep=one.regions != "area 2", why="odd")
+        found = of(kept, points)
+        assert found.points == (5,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [
+            ("targets", 10, "odd"),
+            ("regions", 1, "no target kept (odd): 'area 2'"),
+        ]
+        ranks = rank_axis(["area 0", "area 1", "area 3", "area 4"], one.regions)
+        found = of(replace(one, axis=ranks), points)  # a region without a place needs no score
+        assert found.points == (4,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [
+            ("targets", 20, "no place in the hierarchy"),
+            ("regions", 2, "no target has a place in the hierarchy: 'area 2', 'area 5'"),
+        ]
+
+    def test_of_identified_layers_those_of_one_without_a_score_are_still_missing(self) -> None:
+        flat = without(subject(3), 0.1, "area 1").identified()
+        found = of(flat, POINTS[1])
+        assert "no target kept (best layer not identified): 'area 1'" in {each.reason for each in found.excluded}
+        unscored = without(subject(3), np.nan, "area 2").identified()
+        with pytest.raises(ValueError, match=r"none left of 'area 2' \(10 without a score\)"):
+            of(unscored, POINTS[1])
+        assert {each.reason for each in of(unscored).excluded} >= {"no score, or none above 0 at any layer"}
+
+    @pytest.mark.parametrize("outside", ["", None, np.nan])
+    def test_targets_outside_all_are_in_no_mean(self, outside: Any) -> None:
+        one = subject(3)
+        regions = [outside if name == "area 5" else name for name in one.regions]
+        found = of(replace(one, regions=regions), POINTS[1])
+        assert found.points == (5,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [("targets", 10, "in no region")]
+        assert found.value == of(replace(one, keep=one.regions != "area 5"), POINTS[1]).value
+
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_streamed_ones_are_checked_over_all_blocks(self, points: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bootstrap, "_BYTES_AT_ONCE", 8 * 4 * LAYERS * 91 * 7)
+        _, stream = streamed(0)
+        regions = np.array(["alone" if i == 11 else "others" if i < 40 else f"area {i // 5}" for i in range(60)])
+        with pytest.raises(ValueError, match=r"none left of 'alone' \(1 without a score\)"):
+            of(replace(stream, regions=regions), points)
+        regions[11:15] = "alone"
+        assert of(replace(stream, regions=regions), points).points == (6,)
 
 
 def test_targets_without_an_identified_layer_can_be_left_out() -> None:
