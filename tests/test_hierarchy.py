@@ -21,10 +21,12 @@ from gradkern.analysis.hierarchy import (
     correlate,
     euclidean_axis,
     every_spatial_score,
+    geodesic_axis,
     rank_axis,
     spatial_score,
 )
 from gradkern.analysis.layers import BY, Preference
+from gradkern.recordings.cortex import HCP_ORDER, load_cortex
 
 LAYERS = 6
 DEPTH = np.linspace(0, 1, LAYERS)
@@ -294,6 +296,60 @@ def test_axes() -> None:
     np.testing.assert_allclose(euclidean_axis(points, origin, sides), [1, 1, 4, 0, 5])
 
 
+def grid(rows: int, columns: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A flat sheet of squares of 1, each cut from its first corner to the opposite one."""
+    points = np.array([[x, y, 0] for y in range(rows) for x in range(columns)], dtype=float)
+    at = np.arange(rows * columns).reshape(rows, columns)
+    first, right, below, opposite = (each.ravel() for each in (at[:-1, :-1], at[:-1, 1:], at[1:, :-1], at[1:, 1:]))
+    triangles = np.concatenate([np.stack([first, right, opposite], 1), np.stack([first, below, opposite], 1)])
+    return points, triangles
+
+
+class TestGeodesic:
+    def test_ways_on_a_sheet_are_those_by_hand(self) -> None:
+        """Steps along the cut go right and down at once; against it there is no short cut."""
+        points, triangles = grid(5, 7)
+        for corner, (x, y) in ((0, (0, 0)), (6, (6, 0)), (16, (2, 2))):
+            dx, dy = points[:, 0] - x, points[:, 1] - y
+            both = np.where(dx * dy > 0, np.minimum(abs(dx), abs(dy)), 0)
+            expected = abs(dx) + abs(dy) - both * (2 - np.sqrt(2))
+            np.testing.assert_allclose(geodesic_axis(points, triangles, np.arange(35) == corner), expected)
+
+    def test_the_nearest_vertex_counts_and_ways_follow_the_fold(self) -> None:
+        points, triangles = grid(4, 9)
+        sides = np.isin(points[:, 0], [0, 8])
+        folded = points.copy()
+        folded[:, 0], folded[:, 2] = np.minimum(points[:, 0], 4), np.maximum(points[:, 0] - 4, 0)
+        expected = np.minimum(points[:, 0], 8 - points[:, 0])
+        for each in (points, folded):
+            np.testing.assert_allclose(geodesic_axis(each, triangles, sides), expected)
+
+    def test_a_vertex_that_no_way_leads_to_has_no_place(self) -> None:
+        points, triangles = grid(3, 3)
+        other = triangles + 9
+        both, alone = np.concatenate([points, points + 20, points[:1]]), np.arange(19) == 4
+        found = geodesic_axis(both, np.concatenate([triangles, other]), alone)
+        np.testing.assert_array_equal(np.isnan(found), np.arange(19) > 8)
+        assert found[4] == 0
+        np.testing.assert_array_equal(
+            np.isnan(geodesic_axis(points, triangles[:0], np.arange(9) < 2)), np.arange(9) > 1
+        )
+
+    def test_vertices_at_one_point_are_no_distance_apart(self) -> None:
+        points, triangles = grid(3, 3)
+        points[1] = points[0]
+        assert geodesic_axis(points, triangles, np.arange(9) == 0)[1] == 0
+
+
+def test_the_order_of_hcp_mmp1_is_that_of_the_surface() -> None:
+    cortex = load_cortex()
+    median = cortex[cortex["roi"].isin(HCP_ORDER)].groupby("roi")["distance"].median().sort_values()
+    assert tuple(median.index) == HCP_ORDER
+    assert HCP_ORDER[0] == "V1"
+    assert len(HCP_ORDER) == 35
+    np.testing.assert_array_equal(rank_axis(HCP_ORDER, ["V2", "V1", "A1"]), [1, 0, np.nan])
+
+
 def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple[Mapped, Mapped]:
     """The same scores kept and streamed; of one target without a score, in folds, with places and regions."""
     random = np.random.default_rng(seed)
@@ -374,6 +430,15 @@ ONE = subject(0)
         (lambda: rank_axis(["V1", "V1"], ["V1"]), "order must name a region once"),
         (lambda: euclidean_axis(np.zeros((3, 3)), np.zeros(3), ["left"] * 3), r"origin bool \[v\]"),
         (lambda: euclidean_axis(np.zeros((2, 3)), np.array([True, False]), ["a", "b"]), "got none of 'b'"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(4)), r"origin bool \[v\], got \[4, 3\] and float64 \[4\]"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(5, bool)), r"got \[4, 3\] and bool \[5\]"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(4, bool)), "origin must hold a vertex, got none"),
+        (lambda: geodesic_axis(np.full((4, 3), np.nan), grid(2, 2)[1], np.ones(4, bool)), "finite, got 12 that are"),
+        (
+            lambda: geodesic_axis(grid(2, 2)[0], np.zeros((2, 3)), np.ones(4, bool)),
+            r"triangles .* got float64 \[2, 3\]",
+        ),
+        (lambda: geodesic_axis(grid(2, 2)[0], [[0, 1, 4]], np.ones(4, bool)), r"\[f, 3\] in 0..3, got 0..4"),
     ],
 )
 def test_what_cannot_be_is_refused(call: Any, message: str) -> None:

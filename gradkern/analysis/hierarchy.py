@@ -18,6 +18,7 @@ from gradkern.analysis.intervals import Interval, cross, crossed_interval, inter
 from gradkern.analysis.layers import Preference, best_layers, checked_depth
 from gradkern.analysis.regions import Means, in_regions, quoted
 from gradkern.recordings.recording import Excluded
+from gradkern.recordings.surface import along_edges
 
 POINTS = ("targets", "regions, scores averaged first", "regions, depths averaged")
 SUBJECTS = ("mean of subjects", "pooled", "subjects averaged first")
@@ -216,6 +217,8 @@ def correlate(x: Any, y: Any, kind: str = "Pearson") -> float:
 def rank_axis(order: Sequence[str], regions: Any) -> Floats:
     """Place of every target's region [v] in a list from low to high, as 0, 1, ...; NaN of regions not in it.
 
+    `recordings.cortex.HCP_ORDER` is such a list, of the visual areas of HCP-MMP1.
+
     Raises
     ------
     ValueError : a region twice in the list
@@ -254,6 +257,42 @@ def euclidean_axis(points: Any, origin: Any, hemispheres: Any) -> Floats:
             )
         distance[here] = np.linalg.norm(places[here] - places[here & start].mean(0), axis=1)
     return distance
+
+
+def geodesic_axis(points: Any, triangles: Any, origin: Any) -> Floats:
+    """Distance along the surface to the nearest vertex of V1, [v], in the units of the points.
+
+    It is the length of the shortest way along edges, which is at least that of the shortest on the surface.
+
+    Parameters
+    ----------
+    points : [v, 3], vertices of the surface: of one hemisphere, or of both, whose triangles then share none
+    triangles : int [f, 3], places of their corners in points
+    origin : bool [v], the vertices in V1
+
+    Returns
+    -------
+    [v], NaN where no way leads to the origin. Targets that are some of the vertices are taken from it: `[vertex]`.
+
+    Raises
+    ------
+    ValueError : shapes that do not fit together, triangles of other vertices, points that are not finite, no origin
+    """
+    places, corners, start = np.asarray(points, dtype=np.float64), np.asarray(triangles), np.asarray(origin)
+    if places.shape != (len(start), 3) or start.dtype != bool:
+        raise ValueError(
+            f"geodesic_axis: points must be [v, 3] and origin bool [v], got {list(places.shape)} and {start.dtype} "
+            f"{list(start.shape)}"
+        )
+    if not np.isfinite(places).all():
+        raise ValueError(f"geodesic_axis: points must be finite, got {int((~np.isfinite(places)).sum())} that are not")
+    whole = corners.ndim == 2 and corners.shape[1] == 3 and corners.dtype.kind in "iu"
+    if not whole or (corners.size and not 0 <= corners.min() <= corners.max() < len(places)):
+        got = f"{corners.dtype} {list(corners.shape)}" if not whole else f"{corners.min()}..{corners.max()}"
+        raise ValueError(f"geodesic_axis: triangles must be int [f, 3] in 0..{len(places) - 1}, got {got}")
+    if not start.any():
+        raise ValueError("geodesic_axis: origin must hold a vertex, got none")
+    return along_edges(places, corners.astype(np.int64), np.flatnonzero(start))
 
 
 @dataclass(frozen=True, eq=False)
