@@ -290,6 +290,9 @@ def test_correlations_are_those_of_scipy_and_do_not_invent_any() -> None:
 
 def test_axes() -> None:
     np.testing.assert_array_equal(rank_axis(["V1", "V2", "V4"], ["V4", "V1", "MT"]), [2, 0, np.nan])
+    np.testing.assert_array_equal(rank_axis(["nan", "V2", "None"], ["V2", np.nan, None]), [1, np.nan, np.nan])
+    np.testing.assert_array_equal(rank_axis(["V1"], [None]), [np.nan])
+    assert rank_axis(["V1"], []).shape == (0,)
     points: NDArray[Any] = np.array([[0, 0, 0], [2, 0, 0], [1, 4, 0], [9, 0, 0], [9, 0, 5]], dtype=float)
     origin = np.array([True, True, False, True, False])
     sides = ["left", "left", "left", "right", "right"]

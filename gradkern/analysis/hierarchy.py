@@ -226,7 +226,9 @@ def rank_axis(order: Sequence[str], regions: Any) -> Floats:
     places = {name: float(place) for place, name in enumerate(order)}
     if len(places) != len(order):
         raise ValueError(f"rank_axis: order must name a region once, got {list(order)}")
-    return np.array([places.get(str(region), np.nan) for region in np.asarray(regions)])
+    known = in_regions(regions)
+    ranks = np.array([places.get(name, np.nan) for name in known.names.tolist()] or [np.nan])
+    return np.where(known.inside, ranks[known.number], np.nan)
 
 
 def euclidean_axis(points: Any, origin: Any, hemispheres: Any) -> Floats:
