@@ -58,6 +58,18 @@ def test_targets_without_a_hemisphere_belong_to_no_region() -> None:
     assert found.excluded[-1].count == 3
 
 
+def test_a_region_without_an_axis_is_left_out_by_name_and_one_without_hemisphere_is_not() -> None:
+    unplaced = TARGETS.assign(distance=[0.0, 1, np.nan, 3, np.nan, 7])
+    found = region_means(recording(targets=unplaced), "distance")
+    assert found.labels == ("left V1", "left V4")
+    (gone,) = [each for each in found.excluded if each.what == "regions"]
+    assert (gone.count, gone.reason) == (1, "no target has a distance: 'right V1'")
+    lost = TARGETS.assign(hemisphere=["left", "left", "right", "left", None, None])
+    message = r"regions of s must keep .* none left of 'V4' \(1 without a hemisphere, 1 without a distance\)"
+    with pytest.raises(ValueError, match=message):
+        region_means(recording(targets=lost), "distance")
+
+
 def test_a_named_layer_is_that_of_the_nearest_depth_in_other_features() -> None:
     three, five = ([RANDOM.standard_normal((3, 4)) for _ in range(n)] for n in (3, 5))
     first, other = (

@@ -21,10 +21,12 @@ from gradkern.analysis.hierarchy import (
     correlate,
     euclidean_axis,
     every_spatial_score,
+    geodesic_axis,
     rank_axis,
     spatial_score,
 )
 from gradkern.analysis.layers import BY, Preference
+from gradkern.recordings.cortex import HCP_ORDER, load_cortex
 
 LAYERS = 6
 DEPTH = np.linspace(0, 1, LAYERS)
@@ -157,8 +159,92 @@ def test_what_is_left_out_is_counted() -> None:
     assert found.value == pytest.approx(np.corrcoef(DEPTH @ weights / weights.sum(0), axis[kept])[0, 1])
     r[:, one.regions == "area 0"] = -0.1
     regions = of(replace(left, scores=replace(one.scores, r=r)), POINTS[1], preference=Preference("centre of mass"))
-    assert ("points", 1) in {(each.what, each.count) for each in regions.excluded}
+    assert {(each.what, each.count, each.reason) for each in regions.excluded if each.what != "targets"} == {
+        ("points", 1, "no score above 0 at any layer after averaging: 'area 0'"),
+        ("regions", 1, "no target kept (below the ceiling asked for): 'area 5'"),
+    }
     assert regions.points == (4,)
+
+
+def without(one: Mapped, value: float, *regions: str) -> Mapped:
+    """Scores of all targets in these regions are `value` at every layer."""
+    here = np.isin(one.regions, regions)
+    r, resampled = np.where(here, value, one.scores.r), np.where(here, value, one.scores.resampled)
+    return replace(one, scores=replace(one.scores, r=r, resampled=resampled))
+
+
+class TestRegions:
+    """None disappears without a word: who wants a correlation without it has to say so."""
+
+    @pytest.mark.parametrize("subjects", SUBJECTS)
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_one_without_a_score_is_an_error_that_names_it(self, points: str, subjects: str) -> None:
+        one = without(subject(3), np.nan, "area 2", "area 4")
+        names = r"'area 2' \(10 without a score\), 'area 4' \(10 without a score\)"
+        message = f"spatial_score: regions must keep at least one target, got none left of {names}"
+        with pytest.raises(ValueError, match=message):
+            of(one, points, subjects)
+        with pytest.raises(ValueError, match="regions of subject 1 must keep at least one target, got none left of"):
+            of([subject(3), one], points, subjects)
+        assert of(one).points == (40,)
+
+    def test_one_partly_without_a_place_or_kept_is_an_error_that_says_why(self) -> None:
+        one = without(subject(3), np.nan, "area 2")
+        axis, at = np.where(np.arange(60) == 20, np.nan, one.axis), np.arange(60)
+        message = r"of 'area 2' \(6 without a score, 1 without a place, 3 not kept\)"
+        with pytest.raises(ValueError, match=message):
+            of(replace(one, axis=axis, keep=(at < 27) | (at > 29)), POINTS[1])
+
+    def test_one_of_which_no_layer_is_above_0_has_no_depth_to_average(self) -> None:
+        one, mass = without(subject(3), -0.1, "area 2"), Preference("centre of mass")
+        with pytest.raises(ValueError, match=r"of 'area 2' \(10 without a score above 0 at any layer\)"):
+            of(one, POINTS[2], preference=mass)
+
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_one_that_the_user_took_out_is_named(self, points: str) -> None:
+        one = without(subject(3), np.nan, "area 2")
+        kept = replace(one, keep=one.regions != "area 2", why="odd")
+        found = of(kept, points)
+        assert found.points == (5,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [
+            ("targets", 10, "odd"),
+            ("regions", 1, "no target kept (odd): 'area 2'"),
+        ]
+        ranks = rank_axis(["area 0", "area 1", "area 3", "area 4"], one.regions)
+        found = of(replace(one, axis=ranks), points)  # a region without a place needs no score
+        assert found.points == (4,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [
+            ("targets", 20, "no place in the hierarchy"),
+            ("regions", 2, "no target has a place in the hierarchy: 'area 2', 'area 5'"),
+        ]
+
+    def test_of_identified_layers_those_of_one_without_a_score_are_still_missing(self) -> None:
+        flat = without(subject(3), 0.1, "area 1").identified()
+        found = of(flat, POINTS[1])
+        assert "no target kept (best layer not identified): 'area 1'" in {each.reason for each in found.excluded}
+        unscored = without(subject(3), np.nan, "area 2").identified()
+        with pytest.raises(ValueError, match=r"none left of 'area 2' \(10 without a score\)"):
+            of(unscored, POINTS[1])
+        assert {each.reason for each in of(unscored).excluded} >= {"no score, or none above 0 at any layer"}
+
+    @pytest.mark.parametrize("outside", ["", None, np.nan])
+    def test_targets_outside_all_are_in_no_mean(self, outside: Any) -> None:
+        one = subject(3)
+        regions = [outside if name == "area 5" else name for name in one.regions]
+        found = of(replace(one, regions=regions), POINTS[1])
+        assert found.points == (5,)
+        assert [(each.what, each.count, each.reason) for each in found.excluded] == [("targets", 10, "in no region")]
+        assert found.value == of(replace(one, keep=one.regions != "area 5"), POINTS[1]).value
+
+    @pytest.mark.parametrize("points", POINTS[1:])
+    def test_streamed_ones_are_checked_over_all_blocks(self, points: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bootstrap, "_BYTES_AT_ONCE", 8 * 4 * LAYERS * 91 * 7)
+        _, stream = streamed(0)
+        regions = np.array(["alone" if i == 11 else "others" if i < 40 else f"area {i // 5}" for i in range(60)])
+        with pytest.raises(ValueError, match=r"none left of 'alone' \(1 without a score\)"):
+            of(replace(stream, regions=regions), points)
+        regions[11:15] = "alone"
+        assert of(replace(stream, regions=regions), points).points == (6,)
 
 
 def test_targets_without_an_identified_layer_can_be_left_out() -> None:
@@ -204,10 +290,67 @@ def test_correlations_are_those_of_scipy_and_do_not_invent_any() -> None:
 
 def test_axes() -> None:
     np.testing.assert_array_equal(rank_axis(["V1", "V2", "V4"], ["V4", "V1", "MT"]), [2, 0, np.nan])
+    np.testing.assert_array_equal(rank_axis(["nan", "V2", "None"], ["V2", np.nan, None]), [1, np.nan, np.nan])
+    np.testing.assert_array_equal(rank_axis(["V1"], [None]), [np.nan])
+    assert rank_axis(["V1"], []).shape == (0,)
     points: NDArray[Any] = np.array([[0, 0, 0], [2, 0, 0], [1, 4, 0], [9, 0, 0], [9, 0, 5]], dtype=float)
     origin = np.array([True, True, False, True, False])
     sides = ["left", "left", "left", "right", "right"]
     np.testing.assert_allclose(euclidean_axis(points, origin, sides), [1, 1, 4, 0, 5])
+
+
+def grid(rows: int, columns: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A flat sheet of squares of 1, each cut from its first corner to the opposite one."""
+    points = np.array([[x, y, 0] for y in range(rows) for x in range(columns)], dtype=float)
+    at = np.arange(rows * columns).reshape(rows, columns)
+    first, right, below, opposite = (each.ravel() for each in (at[:-1, :-1], at[:-1, 1:], at[1:, :-1], at[1:, 1:]))
+    triangles = np.concatenate([np.stack([first, right, opposite], 1), np.stack([first, below, opposite], 1)])
+    return points, triangles
+
+
+class TestGeodesic:
+    def test_ways_on_a_sheet_are_those_by_hand(self) -> None:
+        """Steps along the cut go right and down at once; against it there is no short cut."""
+        points, triangles = grid(5, 7)
+        for corner, (x, y) in ((0, (0, 0)), (6, (6, 0)), (16, (2, 2))):
+            dx, dy = points[:, 0] - x, points[:, 1] - y
+            both = np.where(dx * dy > 0, np.minimum(abs(dx), abs(dy)), 0)
+            expected = abs(dx) + abs(dy) - both * (2 - np.sqrt(2))
+            np.testing.assert_allclose(geodesic_axis(points, triangles, np.arange(35) == corner), expected)
+
+    def test_the_nearest_vertex_counts_and_ways_follow_the_fold(self) -> None:
+        points, triangles = grid(4, 9)
+        sides = np.isin(points[:, 0], [0, 8])
+        folded = points.copy()
+        folded[:, 0], folded[:, 2] = np.minimum(points[:, 0], 4), np.maximum(points[:, 0] - 4, 0)
+        expected = np.minimum(points[:, 0], 8 - points[:, 0])
+        for each in (points, folded):
+            np.testing.assert_allclose(geodesic_axis(each, triangles, sides), expected)
+
+    def test_a_vertex_that_no_way_leads_to_has_no_place(self) -> None:
+        points, triangles = grid(3, 3)
+        other = triangles + 9
+        both, alone = np.concatenate([points, points + 20, points[:1]]), np.arange(19) == 4
+        found = geodesic_axis(both, np.concatenate([triangles, other]), alone)
+        np.testing.assert_array_equal(np.isnan(found), np.arange(19) > 8)
+        assert found[4] == 0
+        np.testing.assert_array_equal(
+            np.isnan(geodesic_axis(points, triangles[:0], np.arange(9) < 2)), np.arange(9) > 1
+        )
+
+    def test_vertices_at_one_point_are_no_distance_apart(self) -> None:
+        points, triangles = grid(3, 3)
+        points[1] = points[0]
+        assert geodesic_axis(points, triangles, np.arange(9) == 0)[1] == 0
+
+
+def test_the_order_of_hcp_mmp1_is_that_of_the_surface() -> None:
+    cortex = load_cortex()
+    median = cortex[cortex["roi"].isin(HCP_ORDER)].groupby("roi")["distance"].median().sort_values()
+    assert tuple(median.index) == HCP_ORDER
+    assert HCP_ORDER[0] == "V1"
+    assert len(HCP_ORDER) == 35
+    np.testing.assert_array_equal(rank_axis(HCP_ORDER, ["V2", "V1", "A1"]), [1, 0, np.nan])
 
 
 def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple[Mapped, Mapped]:
@@ -290,6 +433,15 @@ ONE = subject(0)
         (lambda: rank_axis(["V1", "V1"], ["V1"]), "order must name a region once"),
         (lambda: euclidean_axis(np.zeros((3, 3)), np.zeros(3), ["left"] * 3), r"origin bool \[v\]"),
         (lambda: euclidean_axis(np.zeros((2, 3)), np.array([True, False]), ["a", "b"]), "got none of 'b'"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(4)), r"origin bool \[v\], got \[4, 3\] and float64 \[4\]"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(5, bool)), r"got \[4, 3\] and bool \[5\]"),
+        (lambda: geodesic_axis(*grid(2, 2), np.zeros(4, bool)), "origin must hold a vertex, got none"),
+        (lambda: geodesic_axis(np.full((4, 3), np.nan), grid(2, 2)[1], np.ones(4, bool)), "finite, got 12 that are"),
+        (
+            lambda: geodesic_axis(grid(2, 2)[0], np.zeros((2, 3)), np.ones(4, bool)),
+            r"triangles .* got float64 \[2, 3\]",
+        ),
+        (lambda: geodesic_axis(grid(2, 2)[0], [[0, 1, 4]], np.ones(4, bool)), r"\[f, 3\] in 0..3, got 0..4"),
     ],
 )
 def test_what_cannot_be_is_refused(call: Any, message: str) -> None:

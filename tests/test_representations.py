@@ -270,6 +270,10 @@ SCORES = held_out_scores(FEATURES, fmri(), HoldOut(folds=2))
         (lambda: best_layers_by_measure(GOOD, [SCORES, SCORES]), "one Dataset of subject 's1', got 2"),
         (lambda: best_layers_by_measure(GOOD, [SCORES[{"feature": [0]}]]), "got no .*'net/none/activation/b'"),
         (lambda: best_layers_by_measure(GOOD.drop_vars("layer"), [SCORES]), "of features that have layers"),
+        (
+            lambda: best_layers_by_measure(GOOD, [SCORES.isel(target=SCORES.roi.values != "V4")]),
+            "scores of 's1' must have targets of every roi, got none of 'V4'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(call: Any, message: str) -> None:

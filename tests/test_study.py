@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from gradkern import Sketch, capture, load_model, objectives, simulate_brain
 from gradkern.analysis.controls import nuisances, unit_length
+from gradkern.analysis.hierarchy import euclidean_axis, rank_axis
 from gradkern.analysis.verdict import Judging, Study, verdict
+from gradkern.recordings.cortex import HCP_ORDER
 from gradkern.recordings.saved import load_recording, save_recording
 from gradkern.recordings.simulation import Brain
 from gradkern.study.cli import main
@@ -256,6 +258,39 @@ def test_what_a_study_file_says_is_read(home: Path, tmp_path: Path) -> None:
     assert not study.alternatives.fmri
 
 
+def test_an_axis_is_made_of_places_or_regions(home: Path, tmp_path: Path) -> None:
+    def made(axis: str) -> Any:
+        return read_study(written_study(home, STUDY.replace('"depth"', axis, 1)))
+
+    plain = made('"distance"')
+    assert plain.alternatives.axis == "distance"
+    assert not any("the axis is" in note for note in plain.notes)
+
+    def distance(targets: pd.DataFrame) -> Any:
+        places, sides = targets[["x", "y", "z"]], targets["hemisphere"]
+        return euclidean_axis(places, (targets["roi"] == "V1").to_numpy(), sides)
+
+    ranks: dict[str, Any] = {
+        "V1, V2, V3": lambda targets: rank_axis(["V1", "V2", "V3"], targets["roi"]),
+        "HCP-MMP1": lambda targets: rank_axis(HCP_ORDER, targets["roi"]),
+    }
+    for axis, column, expected in (
+        ('{euclidean = "V1"}', "distance to V1", distance),
+        ('{order = ["V1", "V2", "V3"]}', "rank of the region in V1, V2, V3", ranks["V1, V2, V3"]),
+        ('{order = "HCP-MMP1"}', "rank of the region in HCP-MMP1", ranks["HCP-MMP1"]),
+    ):
+        study = made(axis)
+        assert study.alternatives.axis == study.alternatives.study().axis == column
+        for name, before in plain.alternatives.fmri.items():
+            for one, other in zip(study.alternatives.fmri[name], before, strict=True):
+                values = expected(other.targets)
+                np.testing.assert_array_equal(one.targets[column], values)
+                there = int(np.isfinite(values).sum())
+                line = f"the axis is the {column}, of {there} targets; {70 - there} have no place in it"
+                assert f"fmri.{name}, {one.subject}: {line}" in study.notes
+        assert not any(column in one.targets for one in study.alternatives.meg["sensors"])
+
+
 def test_gradients_of_an_untrained_model_are_a_control(home: Path) -> None:
     study = read_study(home / "untrained.toml")
     features = study.alternatives.features["x"]
@@ -312,7 +347,8 @@ CHANGES: tuple[tuple[str, Callable[[str], str], str], ...] = (
     ("two layers", lambda s: 'layers = ["blocks.0", "blocks.1"]\n' + s, "layers must be at least 3"),
     ("other depth", lambda s: 'layers = ["blocks.0"]\ndepth = [0.5]\n' + s, r"depth must be that of features.mean, 0"),
     ("depth alone", lambda s: "depth = [0.5]\n" + s, r"depth must be a list of numbers, one for each of layers"),
-    ("axis", lambda s: s.replace('"depth"', "1", 1), r"axis must be a word, got 1"),
+    ("axis", lambda s: s.replace('"depth"', "1", 1), r"axis must be a column's name, {euclidean = .*, got 1"),
+    ("no V1", lambda s: s.replace('"depth"', '{euclidean = "V9"}', 1), r"axis: fmri.betas, simulated 1: targets .* V9"),
     ("judging", lambda s: s + "colour = 1\n", "keys of judging must be some of"),
     ("permutations", lambda s: s.replace("= 19", "= 5"), "judging.permutations must be a whole number of at least 19"),
     ("a bool", lambda s: s.replace("seed = 3", "seed = true"), "judging.seed must be a whole number .*, got True"),

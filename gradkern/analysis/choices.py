@@ -15,6 +15,7 @@ import pandas as pd
 from gradkern.analysis.latency import ESTIMATORS, Latency
 from gradkern.analysis.layers import BY, Preference
 from gradkern.analysis.multiverse import Estimate, multiverse
+from gradkern.analysis.regions import in_regions
 from gradkern.analysis.verdict import NOT_TESTED, Judging, Study, verdict
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.responses import Mean
@@ -74,25 +75,31 @@ class Alternatives:
 def region_means(recording: Recording, axis: str) -> Recording:
     """One target a region, and hemisphere where that is told: the mean response of its targets.
 
-    Places and the axis are means too. Targets outside all regions, or without hemisphere or axis, are left out; a
-    region's ncsnr is not known.
+    Places and the axis are means too. Targets outside all regions, or without hemisphere or axis, are left out; regions
+    where no target has the axis are, and `excluded` names them; a region's ncsnr is not known.
 
     Raises
     ------
-    ValueError : targets without "roi", or none in a region
+    ValueError : targets without "roi", or none in a region; a region where targets have the axis but no hemisphere
     """
     if "roi" not in recording.targets:
         raise ValueError(f"region_means: targets of {recording.subject} must have 'roi', got {list(recording.targets)}")
     table = recording.targets
-    inside = table["roi"].notna() & table["roi"].astype(str).ne("")
-    if "hemisphere" in table:
-        inside &= table["hemisphere"].notna()
-    if axis in table:
-        inside &= table[axis].notna()
+    regions, everywhere = in_regions(table["roi"]), np.ones(len(table), dtype=bool)
+    sided = table["hemisphere"].notna().to_numpy() if "hemisphere" in table else everywhere
+    placed = table[axis].notna().to_numpy() if axis in table else everywhere
+    inside = regions.inside & sided & placed
     if not inside.any():
         raise ValueError(f"region_means: targets of {recording.subject} must lie in regions, got none that does")
-    chosen = recording.select_targets(inside.to_numpy(), f"in a region, with a {axis}")
+    lost = {"without a hemisphere": placed & ~sided, f"without a {axis}": ~placed}
+    regions.check("region_means", placed, inside, lost, f" of {recording.subject}")
+    chosen = recording.select_targets(inside, f"in a region, with a {axis}")
     by = [name for name in ("hemisphere", "roi") if name in table]
+    each = zip(table[by].itertuples(index=False), regions.inside & sided, strict=True)
+    sides = in_regions([" ".join(map(str, words)) if known else "" for words, known in each])
+    unplaced = sides.left_out(sides.inside, placed, f"no target has a {axis}")
+    if unplaced.count:
+        chosen = chosen.leave_out(unplaced)
     groups = chosen.targets.groupby(by, sort=False)
     which, count = groups.ngroup().to_numpy(), groups.size().to_numpy()
     means = np.zeros((len(chosen.presentations), len(count)))

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from gradkern.analysis.bootstrap import Floats, Scores, ScoreStream
 from gradkern.analysis.intervals import Interval, cross, crossed_interval, interval
 from gradkern.analysis.layers import Preference, best_layers, checked_depth
+from gradkern.analysis.regions import Means, in_regions, quoted
 from gradkern.recordings.recording import Excluded
+from gradkern.recordings.surface import along_edges
 
 POINTS = ("targets", "regions, scores averaged first", "regions, depths averaged")
 SUBJECTS = ("mean of subjects", "pooled", "subjects averaged first")
@@ -34,7 +36,7 @@ class Mapped:
     scores : r [l, v] and its resamplings; of subjects who saw the same images drawn by one `resample_images`. A
         `ScoreStream` is never held as a whole, and computed anew for every spatial score
     axis : [v], place in the hierarchy: distance to V1 in mm, rank of the region, a map; NaN where none is known
-    regions : [v], names; needed where points are regions
+    regions : [v], names; "", None or NaN of targets in no region; needed where points are regions
     keep : bool [v]; None: all
     why : what the others lack, in words
 
@@ -61,8 +63,9 @@ class Mapped:
             raise ValueError(f"Mapped: scores must be resampled by a bootstrap, got a {self.scores.kind}")
 
     def identified(self) -> "Mapped":
-        """Only targets whose best layer can be told from the second best."""
-        here = ~np.concatenate([best_layers(block).flat for _, block in self.scores.blocks()])
+        """Only targets whose best layer can be told from the second best; those without a score are not judged."""
+        found = [best_layers(block) for _, block in self.scores.blocks()]
+        here = np.concatenate([~each.flat | (each.best < 0) for each in found])
         kept = here if self.keep is None else here & np.asarray(self.keep)
         why = "best layer not identified"
         return Mapped(self.scores, self.axis, self.regions, kept, why if self.keep is None else f"{self.why}, or {why}")
@@ -113,7 +116,7 @@ class SpatialScore:
     over_both : for other images and subjects (`crossed_interval`); None of one subject
     each : [s], every subject alone; NaN where it has no correlation of its own
     points : how many points a correlation has: of each subject, or of the one correlation
-    excluded : targets left out and why, all subjects together
+    excluded : targets left out and why, all subjects together; regions of which all targets are, by name
     """
 
     value: float
@@ -134,6 +137,9 @@ def spatial_score(
     Scores are gone through block by block of targets: 8 b v bytes of preferred depths are kept, or the means of
     regions. Only "targets" with "subjects averaged first" need all scores at once, 8 b l v bytes a subject.
 
+    A region is left out, and named in `excluded`, where `keep` has none of its targets, or none of those has a place.
+    One that has such targets, but none with a score, is an error: nobody asked for a correlation without it.
+
     Parameters
     ----------
     mapped : one a subject
@@ -142,12 +148,15 @@ def spatial_score(
 
     Raises
     ------
-    ValueError : fewer than 3 points, an axis or preferred depths without variance; regions needed and not given;
-        subjects with different numbers of resamplings or images, or (averaged first, over targets) different targets
+    ValueError : fewer than 3 points, an axis or preferred depths without variance; regions needed and not given, or
+        one without a target left that has a score (where depths are averaged, one above 0 at some layer if the depth is
+        a centre of mass); subjects with different numbers of resamplings or images, or (averaged first, over targets)
+        different targets
     """
     variant = variant or SpatialVariant()
     _check_subjects(mapped, variant)
-    tables = [_points(one, depth, variant) for one in mapped]
+    whose = [f" of subject {number}" if len(mapped) > 1 else "" for number in range(len(mapped))]
+    tables = [_points(one, depth, variant, who) for one, who in zip(mapped, whose, strict=True)]
     if variant.subjects == "subjects averaged first":
         _check_same_points(tables, variant)
     statistic, everyone = _Statistic(tables, depth, variant), range(len(mapped))
@@ -165,8 +174,7 @@ def spatial_score(
         over = f"{images} images and {len(mapped)} subjects"
         over_both = crossed_interval(value, drawn, len(mapped), over, bound=1)
     each = np.array([statistic.of([i], 0) for i in everyone])
-    lost = sum(len(depths) for depths, _ in clouds) - sum(points)
-    excluded = _excluded(mapped, tables, lost)
+    excluded = _excluded(tables, clouds, variant)
     return SpatialScore(value, over_images, over_both, each, points, images, variant.name, excluded)
 
 
@@ -209,6 +217,8 @@ def correlate(x: Any, y: Any, kind: str = "Pearson") -> float:
 def rank_axis(order: Sequence[str], regions: Any) -> Floats:
     """Place of every target's region [v] in a list from low to high, as 0, 1, ...; NaN of regions not in it.
 
+    `recordings.cortex.HCP_ORDER` is such a list, of the visual areas of HCP-MMP1.
+
     Raises
     ------
     ValueError : a region twice in the list
@@ -216,7 +226,9 @@ def rank_axis(order: Sequence[str], regions: Any) -> Floats:
     places = {name: float(place) for place, name in enumerate(order)}
     if len(places) != len(order):
         raise ValueError(f"rank_axis: order must name a region once, got {list(order)}")
-    return np.array([places.get(str(region), np.nan) for region in np.asarray(regions)])
+    known = in_regions(regions)
+    ranks = np.array([places.get(name, np.nan) for name in known.names.tolist()] or [np.nan])
+    return np.where(known.inside, ranks[known.number], np.nan)
 
 
 def euclidean_axis(points: Any, origin: Any, hemispheres: Any) -> Floats:
@@ -249,69 +261,102 @@ def euclidean_axis(points: Any, origin: Any, hemispheres: Any) -> Floats:
     return distance
 
 
+def geodesic_axis(points: Any, triangles: Any, origin: Any) -> Floats:
+    """Distance along the surface to the nearest vertex of V1, [v], in the units of the points.
+
+    It is the length of the shortest way along edges, which is at least that of the shortest on the surface.
+
+    Parameters
+    ----------
+    points : [v, 3], vertices of the surface: of one hemisphere, or of both, whose triangles then share none
+    triangles : int [f, 3], places of their corners in points
+    origin : bool [v], the vertices in V1
+
+    Returns
+    -------
+    [v], NaN where no way leads to the origin. Targets that are some of the vertices are taken from it: `[vertex]`.
+
+    Raises
+    ------
+    ValueError : shapes that do not fit together, triangles of other vertices, points that are not finite, no origin
+    """
+    places, corners, start = np.asarray(points, dtype=np.float64), np.asarray(triangles), np.asarray(origin)
+    if places.shape != (len(start), 3) or start.dtype != bool:
+        raise ValueError(
+            f"geodesic_axis: points must be [v, 3] and origin bool [v], got {list(places.shape)} and {start.dtype} "
+            f"{list(start.shape)}"
+        )
+    if not np.isfinite(places).all():
+        raise ValueError(f"geodesic_axis: points must be finite, got {int((~np.isfinite(places)).sum())} that are not")
+    whole = corners.ndim == 2 and corners.shape[1] == 3 and corners.dtype.kind in "iu"
+    if not whole or (corners.size and not 0 <= corners.min() <= corners.max() < len(places)):
+        got = f"{corners.dtype} {list(corners.shape)}" if not whole else f"{corners.min()}..{corners.max()}"
+        raise ValueError(f"geodesic_axis: triangles must be int [f, 3] in 0..{len(places) - 1}, got {got}")
+    if not start.any():
+        raise ValueError("geodesic_axis: origin must hold a vertex, got none")
+    return along_edges(places, corners.astype(np.int64), np.flatnonzero(start))
+
+
 @dataclass(frozen=True, eq=False)
 class _Points:
     """Scores [1 + b, l, points], or preferred depths [1 + b, points] where these come first; first without resampling.
 
-    `unknown` counts targets without a place, `unscored` those without a score or, where depths come first, a depth.
+    `excluded` are targets and regions that are in no point.
     """
 
     values: Floats
     axis: Floats
     names: NDArray[Any]
-    unknown: int
-    unscored: int
+    excluded: tuple[Excluded, ...]
 
 
-def _points(one: Mapped, depth: Any, variant: SpatialVariant) -> _Points:
+def _points(one: Mapped, depth: Any, variant: SpatialVariant, who: str) -> _Points:
     axis = np.asarray(one.axis, dtype=np.float64)
     kept = np.ones(len(axis), dtype=bool) if one.keep is None else np.asarray(one.keep)
-    placed = kept & np.isfinite(axis)
     if not variant.depths_first:
         checked_depth("spatial_score", depth, one.scores.shape[1])
     by_region = variant.points != "targets"
-    names, region = np.unique(np.asarray(one.regions).astype(str), return_inverse=True) if by_region else ((), axis)
-    scored, means, found = np.zeros(len(axis), dtype=bool), _Means(len(names)), []
+    regions = in_regions(one.regions if by_region else np.full(len(axis), "all"))
+    placed = kept & regions.inside & np.isfinite(axis)
+    known, scored = np.zeros((2, len(axis)), dtype=bool)
+    means, found = Means(len(regions.names)), []
     for columns, block in one.scores.blocks():
         values = np.concatenate([block.r[None], block.resampled])
+        known[columns] = ~np.isnan(block.r[0])
         if variant.depths_first:
             values = variant.preference.depth_of(values, depth)
-        known = placed[columns] & ~np.isnan(values[0] if variant.depths_first else values[0, 0])
-        scored[columns] = known
+        here = placed[columns] & ~np.isnan(values[0] if variant.depths_first else values[0, 0])
+        scored[columns] = here
         if by_region:
-            means.add(values[..., known], region[columns][known])
+            means.add(values[..., here], regions.number[columns][here])
         else:
-            found.append(values[..., known])
-    unknown, unscored = int((kept & ~placed).sum()), int((placed & ~scored).sum())
+            found.append(values[..., here])
+    inside = kept & regions.inside
+    counts = {
+        one.why: ~kept,
+        "in no region": kept & ~inside,
+        "no place in the hierarchy": inside & ~placed,
+        "no score, or none above 0 at any layer": placed & ~scored,
+    }
+    excluded = [Excluded("targets", int(where.sum()), why) for why, where in counts.items()]
     if not by_region:
         places = np.flatnonzero(scored).astype(str)
-        return _Points(np.concatenate(found, axis=-1), axis[scored], places, unknown, unscored)
-    number = np.bincount(region[scored], minlength=len(names))
+        return _Points(np.concatenate(found, axis=-1), axis[scored], places, tuple(excluded))
+    lost = {
+        "without a score": placed & ~known,
+        "without a score above 0 at any layer": placed & known & ~scored,
+        "without a place": inside & ~placed,
+        "not kept": ~kept,
+    }
+    regions.check("spatial_score", placed, scored, lost, who)
+    excluded += [
+        regions.left_out(regions.inside, inside, f"no target kept ({one.why})"),
+        regions.left_out(inside, placed, "no target has a place in the hierarchy"),
+    ]
+    number = regions.count(scored)
     full = number > 0
-    at = np.bincount(region[scored], axis[scored], minlength=len(names))[full] / number[full]
-    return _Points(means.values()[..., full], at, np.asarray(names)[full], unknown, unscored)
-
-
-class _Means:
-    """Means of targets in regions, block by block; of those that are known, where a resampling gives one no depth."""
-
-    def __init__(self, regions: int) -> None:
-        self.regions = np.arange(regions)
-        self.total: Any = 0.0
-        self.mass: Any = 0.0
-
-    def add(self, values: Floats, region: NDArray[np.int64]) -> None:
-        """Of values [..., w] of targets in these regions [w]."""
-        share = (region[:, None] == self.regions).astype(np.float64)
-        known = ~np.isnan(values)
-        self.total = self.total + np.where(known, values, 0.0) @ share
-        self.mass = self.mass + known @ share
-
-    def values(self) -> Floats:
-        """[..., regions], NaN where nothing is known."""
-        result: Floats = np.full(np.shape(self.total), np.nan)
-        np.divide(self.total, self.mass, out=result, where=self.mass > 0)
-        return result
+    at = regions.count(scored, axis)[full] / number[full]
+    return _Points(means.values()[..., full], at, regions.names[full], tuple(excluded))
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,11 +416,16 @@ def _same(first: NDArray[Any], second: NDArray[Any]) -> bool:
     return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
 
 
-def _excluded(mapped: Sequence[Mapped], tables: Sequence[_Points], lost: int) -> tuple[Excluded, ...]:
-    counts = [(int((~np.asarray(one.keep)).sum()), one.why) for one in mapped if one.keep is not None]
-    counts += [(sum(table.unknown for table in tables), "no place in the hierarchy")]
-    counts += [(sum(table.unscored for table in tables), "no score, or none above 0 at any layer")]
-    totals = {why: sum(count for count, reason in counts if reason == why) for _, why in counts}
-    left_out = [Excluded("targets", count, why) for why, count in totals.items()]
-    left_out.append(Excluded("points", lost, "no score above 0 at any layer after averaging"))
-    return tuple(each for each in left_out if each.count)
+def _excluded(
+    tables: Sequence[_Points], clouds: Sequence[tuple[Floats, Floats]], variant: SpatialVariant
+) -> tuple[Excluded, ...]:
+    names = [table.names for table in tables]
+    if variant.subjects != "mean of subjects":
+        names = [np.concatenate(names) if variant.subjects == "pooled" else names[0]]
+    lost = np.concatenate([of[np.isnan(depths)] for of, (depths, _) in zip(names, clouds, strict=True)])
+    why = "no score above 0 at any layer after averaging"
+    why += f": {quoted(np.unique(lost))}" if variant.points != "targets" else ""
+    totals: dict[tuple[str, str], int] = {}
+    for each in [*(each for table in tables for each in table.excluded), Excluded("points", len(lost), why)]:
+        totals[each.what, each.reason] = totals.get((each.what, each.reason), 0) + each.count
+    return tuple(Excluded(what, count, reason) for (what, reason), count in totals.items() if count)

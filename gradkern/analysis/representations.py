@@ -136,7 +136,8 @@ def best_layers_by_measure(similar: xr.Dataset, scores: Iterable[xr.Dataset]) ->
 
     Raises
     ------
-    ValueError : features without layers; a subject without scores or with two; other feature spaces
+    ValueError : features without layers; a subject without scores or with two, or without those of a region that
+        `similar` has; other feature spaces
     """
     op, along = "best_layers_by_measure", "time" if "time" in similar.dims else "roi"
     if "layer" not in similar.coords:
@@ -153,6 +154,10 @@ def best_layers_by_measure(similar: xr.Dataset, scores: Iterable[xr.Dataset]) ->
         r = found[0].r.sel(feature=similar.feature.values).mean("fold", skipna=False)
         for label in similar[along].values:
             here = r if similar.attrs["by"] == "all" else r[:, (r[along] == label).values]
+            if not here.shape[1] and similar.channels.sel({"subject": subject, along: label}) > 0:
+                raise ValueError(
+                    f"{op}: scores of {str(subject)!r} must have targets of every {along}, got none of {str(label)!r}"
+                )
             measures = {name: similar[name].sel({"subject": subject, along: label}).values for name in MEASURES}
             measures["r"] = _mean_of_known(here.values)
             rows += _best(similar, measures, {"subject": str(subject), along: label})

@@ -15,16 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings.cortex import load_cortex
+from gradkern.recordings.cortex import HCP_ORDER, load_cortex
 from gradkern.recordings.helmet import forward_field, sensor_names
 from gradkern.recordings.recording import Recording
 
 ORGANISATIONS = ("forward", "forward-then-backward", "gradient-misplaced", "none")
-_AREAS = (
-    "V1 V2 V3 V4 V3A V3B V6 V6A V7 IPS1 V8 VVC PIT FFC VMV1 VMV2 VMV3 V3CD LO1 LO2 LO3 V4t FST MT MST PH TE2p TE1p TF "
-    "PHA1 PHA2 PHA3 TE2a TE1m PHT"
-)
-VISUAL = tuple(_AREAS.split())  # areas of Glasser et al. that respond to images here
+VISUAL = HCP_ORDER  # areas that respond to images here
 _TUNING = 0.15  # standard deviation of the preference for layers, in depth
 _SWEEP = (0.08, 0.20)  # s, when layers of depth 0 and 1 are active in the forward sweep
 _RETURN = (0.34, 0.22)  # s, when gradients of layers of depth 0 and 1 are; deep first

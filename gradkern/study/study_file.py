@@ -1,6 +1,6 @@
 """A study as a TOML file: which captures and recordings it is of, and how it is judged.
 
-axis = "distance"
+axis = "distance"  # a column of the fMRI's targets; or made of their places or regions, see `study.axis`
 
 [features]
 "cross-entropy" = "captures/cross-entropy"
@@ -30,6 +30,7 @@ from gradkern.recordings.ceilings import estimate_ncsnr
 from gradkern.recordings.files import fingerprint
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.saved import load_recording
+from gradkern.study.axis import MadeAxis, read_axis
 from gradkern.vision.features import Features
 from gradkern.vision.files import load_features
 from gradkern.vision.untrained import UNTRAINED
@@ -63,7 +64,8 @@ def read_study(path: Path) -> StudyFile:
     """Read a study file, and open what it names; paths in it are relative to it.
 
     Gradients and their controls are brought to unit length, as by `gradkern encode`. Repeats are averaged, and the
-    noise ceiling is estimated from them where it is not known.
+    noise ceiling is estimated from them where it is not known. An axis that is to be made (`study.axis`) becomes a
+    column of the targets of every fMRI recording.
 
     Raises
     ------
@@ -90,10 +92,13 @@ class _Reader:
     facts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # of the layers of the first capture, shallow to deep
+    made: MadeAxis | None = None  # the axis, where it is no column of the fMRI's targets yet
 
     def read(self) -> StudyFile:
         self.known("", self.given, _KEYS)
-        axis = self.typed("axis", self.given.get("axis", "distance"), str, "a word")
+        axis = read_axis(self.given.get("axis", "distance"), self.error)
+        if isinstance(axis, MadeAxis):
+            self.made, axis = axis, axis.column
         self.facts |= {"study": self.path.name, "study_sha256": fingerprint(self.path)}
         features = {name: self.capture(f"features.{name}", each) for name, each in self.table("features").items()}
         images = {name: len(each.kinds["activation"][0]) for name, each in features.items()}
@@ -246,13 +251,14 @@ class _Reader:
         for name, files in self.table(part).items():
             key = f"{part}.{name}"
             listed = self.listed(key, files, str, "a list of files that save_recording wrote")
-            found[name] = [self.recording(key, file, images) for file in listed]
+            made = self.made if part == "fmri" else None
+            found[name] = [self.recording(key, file, images, made) for file in listed]
             subjects = [one.subject for one in found[name]]
             if len(set(subjects)) < len(subjects):
                 raise self.error(key, "a file a subject", f"subjects {subjects}")
         return found
 
-    def recording(self, key: str, name: str, images: int) -> Recording:
+    def recording(self, key: str, name: str, images: int, made: MadeAxis | None) -> Recording:
         path = self.place(key, name)
         one: Recording = self.attempt(f"{key}, {name}", lambda: load_recording(path))
         self.attempt(f"{key}, {name}", lambda: one.check_images(images))
@@ -267,6 +273,8 @@ class _Reader:
                 one = replace(one, ncsnr=estimate_ncsnr(one))
                 self.notes.append(f"{where}: noise ceiling estimated from repeats")
             one = self.attempt(where, one.average_repeats)
+        if made is not None:
+            one = self.attempt(f"axis: {where}", lambda: made.added(one))
         self.notes += [f"{where}: {line}" for line in one.history]
         return one
 
