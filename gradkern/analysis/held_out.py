@@ -75,11 +75,10 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     Returns
     -------
     Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
-        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
-        noise_ceiling and its square, NaN where that is 0. "feature" has coordinates "model", "objective", "kind",
-        "layer" and "depth", as far as the features' names tell them, so that `set_index(feature=[...])` selects by
-        them; of targets all columns of their table, called "target_NAME" where NAME is taken here. `attrs` hold the
-        provenance.
+        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, fold, target], by noise_ceiling
+        and its square, NaN where that is 0. "feature" has coordinates "model", "objective", "kind", "layer" and
+        "depth", as far as the features' names tell them, so that `set_index(feature=[...])` selects by them; of targets
+        all columns of their table, called "target_NAME" where NAME is taken here. `attrs` hold the provenance.
 
     Raises
     ------
@@ -113,8 +112,8 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     )
     result["noise_ceiling"] = ("target", ceiling.r)
     reachable = result.noise_ceiling.where(result.noise_ceiling > 0)
-    result["r_normalised"] = result.r.mean("fold", skipna=False) / reachable
-    result["r2_normalised"] = result.r2.mean("fold", skipna=False) / reachable**2
+    result["r_normalised"] = result.r / reachable
+    result["r2_normalised"] = result.r2 / reachable**2
     result.attrs = _provenance(recording, how, splits, ceiling, odd)
     return result
 
