@@ -130,6 +130,9 @@ class TestEncode:
             ),
             (asked(folders, tmp_path / "o", "--layers", "2"), "--layers must be some of 0, 1, got '2'"),
             (asked(folders, tmp_path / "o", "--models", "a"), "models must be 2 names"),
+            (asked(folders, tmp_path / "o", "--controls", "shuffled"), "controls must be some of raw, unit-length, "),
+            (asked(folders, tmp_path / "o", "--controls", "raw", "--raw-gradients"), "are with --raw-gradients, got"),
+            (asked(folders, tmp_path / "o", "--controls", "raw", "--kinds", "activation"), "must hold gradients, got"),
             (asked(folders, tmp_path / "no" / "o"), "no is not a folder"),
             (
                 [*same, str(folders / "s1.h5"), str(tmp_path / "other" / "s1.h5")],

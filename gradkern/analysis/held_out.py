@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 import gradkern
 from gradkern.analysis.encode import check_first
+from gradkern.analysis.space_controls import Residualised, residualised
 from gradkern.analysis.spaces import AXES, named_spaces
 from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
@@ -19,6 +21,7 @@ from gradkern.recordings.splits import KINDS, folds, published
 
 PUBLISHED = ("published", "zero-shot")
 _TAKEN = {"feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"}
+_SCORES = ("r", "r2")
 _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 
 
@@ -69,7 +72,8 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     Parameters
     ----------
     features : of `spaces.join_captures`; or names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d].
-        Row i is image i of the recording's image source
+        Row i is image i of the recording's image source. Of `space_controls.control_spaces` too, of which what is
+        residualised is fitted anew on the training images of every fold
     recording : single presentations, or means over repeats (which is faster)
 
     Returns
@@ -92,22 +96,11 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
             raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
     odd = check_first("held_out_scores", recording)
-    splits, groups = how.splits(recording), how.groups(recording)
-    found: dict[str, Any] = {}
-    for rows in _shares(dict(zip(named["feature"], features.values(), strict=True)), recording):
-        found |= cross_val_score(
-            rows,
-            recording.responses,
-            how.alphas,
-            cv=splits,
-            inner_cv=how.inner_folds,
-            groups=groups,
-            scoring=("r", "r2"),
-        )
-    scores = np.stack([found[name] for name in named["feature"]], axis=1)
+    splits = how.splits(recording)
+    scores = _scored(dict(zip(named["feature"], features.values(), strict=True)), recording, how)
     ceiling = ceiling_of(recording)
     result = xr.Dataset(
-        {name: (("feature", "fold", "target"), each) for name, each in zip(("r", "r2"), scores, strict=True)},
+        {name: (("feature", "fold", "target"), each) for name, each in zip(_SCORES, scores, strict=True)},
         coords={**named, **_targets(recording), "fold": range(len(splits))},
     )
     result["noise_ceiling"] = ("target", ceiling.r)
@@ -129,19 +122,61 @@ def ceiling_of(recording: Recording) -> Ceiling:
     return Ceiling(unknown, why, "not known", len(np.unique(recording.image_ids)))
 
 
-def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Rows of presentations, float32 of unit size, of several spaces at once."""
-    share: dict[str, NDArray[np.float32]] = {}
+def _scored(features: Mapping[str, Any], recording: Recording, how: HoldOut) -> NDArray[np.float64]:
+    """r and r2 [2, feature, fold, target]; what comes under several names is scored once."""
+    splits, groups = how.splits(recording), how.groups(recording)
+    score = partial(cross_val_score, alphas=how.alphas, inner_cv=how.inner_folds, groups=groups, scoring=_SCORES)
+    first: dict[int, str] = {}
+    same_as = {name: first.setdefault(id(X), name) for name, X in features.items()}
+    once = {name: features[name] for name in first.values()}
+    folded = {name: X for name, X in once.items() if isinstance(X, Residualised)}
+    found: dict[str, Any] = {}
+    for names in _shares({name: X for name, X in once.items() if name not in folded}, recording):
+        found |= score({name: _rows(once[name], recording) for name in names}, recording.responses, cv=splits)
+    for names in _shares(folded, recording):
+        parts: list[Any] = []
+        for train, test in splits:
+            rows = _left({name: folded[name] for name in names}, recording, train, groups)
+            parts.append(score(rows, recording.responses, cv=[(train, test)]))
+        found |= {name: np.concatenate([part[name] for part in parts], axis=1) for name in names}
+    return np.stack([found[same_as[name]] for name in features], axis=1)
+
+
+def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[list[str]]:
+    """Names of feature spaces whose rows of presentations, in float32, are in memory at once."""
+    share: list[str] = []
+    size = 0
     for name, X in features.items():
-        values = np.asarray(X, dtype=np.float32)
-        # one number for all images: a grid of alphas then fits every space
-        size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
-        rows = values[recording.image_ids] / np.float32(size if size > 0 else 1)
-        if share and sum(each.nbytes for each in share.values()) + rows.nbytes > _BYTES_OF_X:
+        added = 4 * len(recording.image_ids) * X.shape[1]
+        if share and size + added > _BYTES_OF_X:
             yield share
-            share = {}
-        share[name] = rows
-    yield share
+            share, size = [], 0
+        share.append(name)
+        size += added
+    if share:
+        yield share
+
+
+def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
+    """Rows of presentations, float32 of unit size."""
+    values = np.asarray(X, dtype=np.float32)
+    return values[recording.image_ids] / _size(values)
+
+
+def _left(
+    spaces: Mapping[str, Residualised], recording: Recording, train: NDArray[np.int64], groups: NDArray[Any]
+) -> dict[str, NDArray[np.float32]]:
+    """The same of what is left of features; held-out images take no part in its fit, and each image counts once."""
+    images, first, which = np.unique(recording.image_ids, return_index=True, return_inverse=True)
+    trained = np.unique(which[train])
+    left = residualised(spaces, images, trained, groups[first])
+    return {name: values.astype(np.float32)[which] / _size(values[trained]) for name, values in left.items()}
+
+
+def _size(values: NDArray[Any]) -> np.float32:
+    """One number for all images, root mean square of the centred rows: a grid of alphas then fits every space."""
+    size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
+    return np.float32(size if size > 0 else 1)
 
 
 def _targets(recording: Recording) -> dict[str, Any]:

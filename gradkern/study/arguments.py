@@ -18,7 +18,14 @@ def add_encode(commands: Any) -> None:
     encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
     encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
     encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
+    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    encode.add_argument(
+        "--controls",
+        nargs="+",
+        default=[],
+        help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
+        "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
+    )
     encode.set_defaults(run=_encode)
 
 

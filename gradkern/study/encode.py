@@ -13,6 +13,7 @@ import xarray as xr
 import gradkern
 from gradkern.analysis.held_out import HoldOut, held_out_scores
 from gradkern.analysis.score_files import is_done, save_scores
+from gradkern.analysis.space_controls import control_spaces
 from gradkern.analysis.spaces import Space, join_captures, unit_gradients
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.saved import load_recording
@@ -25,11 +26,14 @@ def run(options: argparse.Namespace) -> int:
     names = recording_names(options.recordings)
     how = HoldOut(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
     captures = [load_features(folder) for folder in options.features]
-    spaces = chosen_spaces(captures, options)
+    captured = join_captures(captures, options.models)
+    spaces = chosen_spaces(captured, options)
+    spaces |= chosen_controls(spaces, captured, options)
     recordings = load_recordings(options)
     todo = {}
     for name, recording in zip(names, recordings, strict=True):
-        stated = made_from(captures, spaces, options) | {"recording": saved_as(recording), "held_out": asdict(how)}
+        stated = made_from(captures, spaces, options) | beside(captured, options)
+        stated |= {"recording": saved_as(recording), "held_out": asdict(how)}
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_done(file, stated):
             print(f"{name}: kept {file}, which was made from the same")
@@ -64,9 +68,8 @@ def load_recordings(options: argparse.Namespace) -> list[Recording]:
     return [each.roi(*options.roi) if options.roi else each for each in recordings]
 
 
-def chosen_spaces(captures: Sequence[Features], options: argparse.Namespace) -> dict[Space, Any]:
-    """The feature spaces that were asked for."""
-    spaces = join_captures(captures, options.models)
+def chosen_spaces(spaces: Mapping[Space, Any], options: argparse.Namespace) -> dict[Space, Any]:
+    """The feature spaces that were asked for, of all that were captured."""
     for name, asked in (("kind", options.kinds), ("layer", options.layers)):
         known = list(dict.fromkeys(getattr(space, name) for space in spaces))
         for each in asked or ():
@@ -81,6 +84,27 @@ def chosen_spaces(captures: Sequence[Features], options: argparse.Namespace) -> 
     if not chosen:
         raise ValueError(f"no features are of kinds {kinds} and layers {layers} at once")
     return chosen if options.raw_gradients else unit_gradients(chosen)
+
+
+def chosen_controls(
+    spaces: Mapping[Space, Any], captured: Mapping[Space, Any], options: argparse.Namespace
+) -> dict[Space, Any]:
+    """The controls that were asked for, of every gradient that was."""
+    same = "raw" if options.raw_gradients else "unit-length"
+    if same in options.controls:
+        raise ValueError(
+            f"--controls must differ from what gradients are {'with' if same == 'raw' else 'without'} "
+            f"--raw-gradients, got {same!r}"
+        )
+    return control_spaces(spaces, captured, options.controls, options.seed)
+
+
+def beside(captured: Mapping[Space, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """What more decides scores where controls were asked for: activations, also of layers that are not scored."""
+    activations = [str(space) for space in captured if space.kind == "activation"]
+    needed = any(each.startswith("residualised") for each in options.controls)
+    controls = {"kinds": options.controls, "seed": options.seed} if options.controls else {"kinds": []}
+    return {"controls": controls | ({"activations": activations} if needed else {})}
 
 
 def made_from(captures: Sequence[Features], spaces: Mapping[Space, Any], options: argparse.Namespace) -> dict[str, Any]:
