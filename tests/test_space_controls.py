@@ -20,6 +20,7 @@ from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.saved import save_recording
 from gradkern.study.cli import main
 from gradkern.vision.features import Features
+from gradkern.vision.files import load_features
 from tests.test_encode_command import asked, folders, recording
 
 __all__ = ["folders"]  # a fixture
@@ -206,8 +207,6 @@ class TestEncode:
         scores = load_scores(tmp_path / "o")["s1"].to_dataset().set_index(feature=["objective", "kind", "layer"])
         assert set(scores.kind.values) == {"gradient", *(f"gradient/{kind}" for kind in kinds)}
         # of all captured layers, also of those that are not scored
-        from gradkern.vision.files import load_features
-
         cube = {key: np.asarray(values) for key, values in load_features(folders / "cube").items()}
         G, given = unit_length(cube["gradient", "1"]), [cube["activation", layer] for layer in "01"]
         spaces = {
@@ -227,11 +226,8 @@ class TestEncode:
         call = asked(folders, tmp_path / "o", "--folds", "2", "--kinds", "gradient", "--layers", "1")
         assert main([*call, "--controls", "residualised-same-layer"]) == 0
         made_from = json.loads(load_scores(tmp_path / "o")["s1"].attrs["made_from"])
-        assert made_from["controls"] == {
-            "kinds": ["residualised-same-layer"],
-            "seed": 0,
-            "activations": ["Sequential/none/activation/0", "Sequential/none/activation/1"],
-        }
+        assert made_from["controls"] == {"kinds": ["residualised-same-layer"], "seed": 0}
+        assert made_from["activations"] == ["Sequential/none/activation/0", "Sequential/none/activation/1"]
         capsys.readouterr()
         assert main([*call, "--controls", "residualised-same-layer"]) == 0
         assert capsys.readouterr().out.count("kept") == 2

@@ -20,7 +20,11 @@ from gradkern.recordings.recording import Recording
 from gradkern.recordings.splits import KINDS, folds, published
 
 PUBLISHED = ("published", "zero-shot")
-_TAKEN = {"feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"}
+_TAKEN = {
+    *("feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
+    # of `unique_scores`, in the same file
+    *("joint_r2", "unique_r2", "unique_given_r2", "shared_r2", "beyond_r", "beyond_p", "beyond_p_max"),
+}
 _SCORES = ("r", "r2")
 _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 

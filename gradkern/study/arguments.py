@@ -26,6 +26,17 @@ def add_encode(commands: Any) -> None:
         help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
         "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
     )
+    encode.add_argument(
+        "--unique",
+        nargs="?",
+        const="all-layers",
+        help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
+        "activations of all-layers (the default) or of the same-layer",
+    )
+    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
+    encode.add_argument(
+        "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
+    )
     encode.set_defaults(run=_encode)
 
 
