@@ -41,14 +41,19 @@ class Residualised:
     ----------
     values : [images, d]
     given : [images, a], or a list of such, as A of `controls.residualise`
+    then : what is done to what is left [n, d]; None: nothing
+    width : columns after that; None: d
     """
 
     values: Any
     given: Any
+    then: Callable[[np.ndarray], np.ndarray] | None = None
+    width: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape)
+        own = tuple(self.values.shape)
+        return own if self.width is None else (own[0], self.width)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -72,10 +77,13 @@ def residualised(
     for names in alike.values():  # side by side: activations are factored once
         given = spaces[names[0]].given
         A = [np.asarray(part)[images] for part in given] if isinstance(given, list) else np.asarray(given)[images]
-        G = [np.asarray(spaces[name].values)[images] for name in names]
-        found = residualise(np.hstack(G), A, train, groups=groups)
-        edges = np.cumsum([part.shape[1] for part in G])[:-1]
-        left |= dict(zip(names, np.split(found, edges, axis=1), strict=True))
+        G = {id(each.values): np.asarray(each.values)[images] for each in map(spaces.__getitem__, names)}
+        found = residualise(np.hstack(list(G.values())), A, train, groups=groups)
+        edges = np.cumsum([part.shape[1] for part in G.values()])[:-1]
+        parts = dict(zip(G, np.split(found, edges, axis=1), strict=True))
+        for name in names:
+            part, then = parts[id(spaces[name].values)], spaces[name].then
+            left[name] = part if then is None else then(part)
     return left
 
 

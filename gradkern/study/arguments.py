@@ -37,6 +37,8 @@ def add_encode(commands: Any) -> None:
     encode.add_argument(
         "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
     )
+    encode.add_argument("--match", type=int, metavar="K", help="score all features sketched to K numbers too")
+    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: of the sketches (default: 1 2 3)")
     encode.set_defaults(run=_encode)
 
 

@@ -13,12 +13,14 @@ import xarray as xr
 
 import gradkern
 from gradkern.analysis.held_out import HoldOut, held_out_scores
+from gradkern.analysis.matched import Matching, matched
 from gradkern.analysis.score_files import is_done, save_scores
 from gradkern.analysis.space_controls import control_spaces
 from gradkern.analysis.spaces import Space, join_captures, unit_gradients
 from gradkern.analysis.unique_scores import Beyond, unique_scores
 from gradkern.recordings.recording import Recording
 from gradkern.recordings.saved import load_recording
+from gradkern.sketch import Sketch
 from gradkern.vision.features import Features
 from gradkern.vision.files import load_features
 
@@ -31,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
     captured = join_captures(captures, options.models)
     chosen = chosen_spaces(captured, options)
     spaces = chosen | chosen_controls(chosen, captured, options)
-    unique = chosen_unique(options)
+    unique, matching = chosen_unique(options), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
     todo = {}
     for name, recording in zip(names, recordings, strict=True):
         stated = made_from(captures, spaces, options) | beside(captured, options)
-        stated |= {"unique": asdict(unique) if unique else {}}
+        stated |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
         stated |= {"recording": saved_as(recording), "held_out": asdict(how)}
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_done(file, stated):
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             print("single presentations: standardise and average_repeats before saving make this faster")
         # first, as it may refuse
         parts = unique_scores(chosen, captured, recording, unique) if unique else None
-        scores = held_out_scores(spaces, recording, how)
+        scores = held_out_scores(spaces, recording, how, matching)
         if parts is not None:
             scores = scores.assign(parts.reindex(feature=scores.feature.values).data_vars).assign_attrs(parts.attrs)
         save_scores(scores, file, stated)
@@ -114,6 +116,25 @@ def chosen_unique(options: argparse.Namespace) -> Beyond | None:
             raise ValueError("--axes must come with --unique, got it alone")
         return None
     return Beyond(options.unique, options.axes, options.folds, permutations=options.permutations, seed=options.seed)
+
+
+def chosen_matching(
+    captures: Sequence[Features], spaces: Mapping[Space, Any], options: argparse.Namespace
+) -> Matching | None:
+    """At which dimension feature spaces are scored too, if that was asked for."""
+    if options.match is None:
+        if options.seeds is not None:
+            raise ValueError("--seeds must come with --match, got them alone")
+        return None
+    matching = Matching(options.match) if options.seeds is None else Matching(options.match, tuple(options.seeds))
+    for captured in captures:
+        if isinstance(captured.sketch, Sketch) and captured.sketch.seed in matching.seeds:
+            raise ValueError(
+                f"--seeds must differ from the seed of the captured sketches, whose map would be applied twice, got "
+                f"{captured.sketch.seed} among {list(matching.seeds)}"
+            )
+    matched({str(space): values for space, values in spaces.items()}, matching)  # refuses, and reads nothing
+    return matching
 
 
 def beside(captured: Mapping[Space, Any], options: argparse.Namespace) -> dict[str, Any]:
