@@ -92,11 +92,11 @@ class TestEncode:
         call = asked(folders, tmp_path / "scores", "--kinds", "activation", "--folds", "2")
         calls = []
 
-        def failing(spaces: Any, one: Recording, how: HoldOut) -> Any:
+        def failing(spaces: Any, one: Recording, *how: Any) -> Any:
             calls.append(one.subject)
             if one.subject == "sub 2" and len(calls) == 2:
                 raise ValueError("the disk is full")
-            return held_out_scores(spaces, one, how)
+            return held_out_scores(spaces, one, *how)
 
         monkeypatch.setattr(encode, "held_out_scores", failing)
         assert main(call) == 2
@@ -130,6 +130,13 @@ class TestEncode:
             ),
             (asked(folders, tmp_path / "o", "--layers", "2"), "--layers must be some of 0, 1, got '2'"),
             (asked(folders, tmp_path / "o", "--models", "a"), "models must be 2 names"),
+            (asked(folders, tmp_path / "o", "--match", "32"), "Matching: k must be at least 64, got 32"),
+            (asked(folders, tmp_path / "o", "--match", "64", "--seeds", "1", "0"), "got 0 among [1, 0]"),
+            (asked(folders, tmp_path / "o", "--match", "65"), "width of every feature space, got 65 and 64 of 'Sequ"),
+            (asked(folders, tmp_path / "o", "--seeds", "1"), "--seeds must come with --match"),
+            (asked(folders, tmp_path / "o", "--controls", "shuffled"), "controls must be some of raw, unit-length, "),
+            (asked(folders, tmp_path / "o", "--controls", "raw", "--raw-gradients"), "are with --raw-gradients, got"),
+            (asked(folders, tmp_path / "o", "--controls", "raw", "--kinds", "activation"), "must hold gradients, got"),
             (asked(folders, tmp_path / "no" / "o"), "no is not a folder"),
             (
                 [*same, str(folders / "s1.h5"), str(tmp_path / "other" / "s1.h5")],

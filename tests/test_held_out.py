@@ -76,15 +76,17 @@ def test_ceilings_are_of_the_rows_that_are_scored() -> None:
     single = held_out_scores({"x": features()}, brain)
     squared = estimate_ncsnr(brain) ** 2
     np.testing.assert_allclose(single.noise_ceiling, np.sqrt(squared / (squared + 1)))
-    np.testing.assert_allclose(single.r_normalised, single.r.mean("fold") / single.noise_ceiling)
-    np.testing.assert_allclose(single.r2_normalised, single.r2.mean("fold") / single.noise_ceiling**2)
+    highest = np.sqrt(squared / (squared + 1))  # of a target, the same in every fold
+    for found, expected in ((single.r_normalised, single.r / highest), (single.r2_normalised, single.r2 / highest**2)):
+        assert found.dims == ("feature", "fold", "target")
+        np.testing.assert_allclose(found, expected)
     averaged = held_out_scores({"x": features()}, brain.average_repeats())
     assert averaged.noise_ceiling.isnull().all()
     assert "not known" in averaged.attrs["ceiling"]
     np.testing.assert_allclose(ceiling_of(recording(ncsnr=np.ones(V))).r, np.sqrt(0.5))
     silent = held_out_scores({"x": features()}, recording(ncsnr=np.array([1, 1, 0, np.nan])))
     assert silent.noise_ceiling.values[2] == 0
-    assert silent.r_normalised.isnull().values.tolist() == [[False, False, True, True]]
+    assert silent.r_normalised.isnull().values.tolist() == [[[False, False, True, True]] * 5]
 
 
 @pytest.mark.parametrize("by", ["image", "concept", "session", "published", "zero-shot"])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
+from gradkern.analysis.controls import EffectiveRank, effective_rank
 from gradkern.analysis.encode import check_first
+from gradkern.analysis.matched import Matching, matched
+from gradkern.analysis.space_controls import Residualised, residualised
 from gradkern.analysis.spaces import AXES, named_spaces
 from gradkern.encoding.scores import cross_val_score
 from gradkern.recordings.ceilings import Ceiling, estimate_ncsnr, noise_ceiling
@@ -18,7 +22,16 @@ from gradkern.recordings.recording import Recording
 from gradkern.recordings.splits import KINDS, folds, published
 
 PUBLISHED = ("published", "zero-shot")
-_TAKEN = {"feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"}
+_TAKEN = {
+    *("feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
+    *("effective_rank", "effective_rank_entropy", "effective_rank_matched", "effective_rank_entropy_matched"),
+    *("sketch_seed", "r_matched", "r2_matched"),
+    # of `unique_scores`, in the same file
+    *("joint_r2", "unique_r2", "unique_given_r2", "shared_r2"),
+    *("beyond_r", "beyond_p", "beyond_p_max", "beyond_p_pooled"),
+}
+_SCORES = ("r", "r2")
+_RANKS = ("effective_rank", "effective_rank_entropy")
 _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 
 
@@ -60,7 +73,12 @@ class HoldOut:
         return np.unique(labels, return_inverse=True)[1]
 
 
-def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: HoldOut | None = None) -> xr.Dataset:
+def held_out_scores(
+    features: Mapping[Any, Any],
+    recording: Recording,
+    how: HoldOut | None = None,
+    matching: Matching | None = None,
+) -> xr.Dataset:
     """Nested cross-validated scores of each feature space at every target, raw and beside the noise ceiling.
 
     Responses are read once for as many feature spaces as 4 GiB of rows hold. `Recording.check` runs before: what it
@@ -69,22 +87,27 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
     Parameters
     ----------
     features : of `spaces.join_captures`; or names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d].
-        Row i is image i of the recording's image source
+        Row i is image i of the recording's image source. Of `space_controls.control_spaces` too, of which what is
+        residualised is fitted anew on the training images of every fold
     recording : single presentations, or means over repeats (which is faster)
+    matching : score every feature space at one dimension too, by several sketches
 
     Returns
     -------
     Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
-        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, target], means over folds by
-        noise_ceiling and its square, NaN where that is 0. "feature" has coordinates "model", "objective", "kind",
-        "layer" and "depth", as far as the features' names tell them, so that `set_index(feature=[...])` selects by
-        them; of targets all columns of their table, called "target_NAME" where NAME is taken here. `attrs` hold the
-        provenance.
+        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, fold, target], by noise_ceiling
+        and its square, NaN where that is 0; effective_rank and effective_rank_entropy [feature], see
+        `controls.effective_rank`, of the images shown, NaN where features do not vary, of what is residualised the mean
+        over folds. With `matching` also r_matched and r2_matched [sketch_seed, feature, fold, target],
+        effective_rank_matched and effective_rank_entropy_matched [sketch_seed, feature]. "feature" has coordinates
+        "model", "objective", "kind", "layer" and "depth", as far as the features' names tell them, so that
+        `set_index(feature=[...])` selects by them; of targets all columns of their table, called "target_NAME" where
+        NAME is taken here. `attrs` hold the provenance.
 
     Raises
     ------
-    ValueError : features of other images or sizes, not finite, two of one name; folds that the recording does not
-        allow; infinite responses
+    ValueError : features of other images or sizes, not finite, two of one name, fewer columns than `matching` wants;
+        folds that the recording does not allow; infinite responses
     """
     how = how or HoldOut()
     named = named_spaces("held_out_scores", features)
@@ -93,29 +116,31 @@ def held_out_scores(features: Mapping[Any, Any], recording: Recording, how: Hold
             raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
     odd = check_first("held_out_scores", recording)
-    splits, groups = how.splits(recording), how.groups(recording)
-    found: dict[str, Any] = {}
-    for rows in _shares(dict(zip(named["feature"], features.values(), strict=True)), recording):
-        found |= cross_val_score(
-            rows,
-            recording.responses,
-            how.alphas,
-            cv=splits,
-            inner_cv=how.inner_folds,
-            groups=groups,
-            scoring=("r", "r2"),
-        )
-    scores = np.stack([found[name] for name in named["feature"]], axis=1)
+    splits = how.splits(recording)
+    given = dict(zip(named["feature"], features.values(), strict=True))
+    narrow = matched(given, matching) if matching else {}
+    by_sketch = {f"{name}, sketch {seed}": X for (seed, name), X in narrow.items()}
+    scores, ranks = _scored(given | by_sketch, recording, how)
     ceiling = ceiling_of(recording)
     result = xr.Dataset(
-        {name: (("feature", "fold", "target"), each) for name, each in zip(("r", "r2"), scores, strict=True)},
+        {name: (("feature", "fold", "target"), each[: len(given)]) for name, each in zip(_SCORES, scores, strict=True)},
         coords={**named, **_targets(recording), "fold": range(len(splits))},
     )
     result["noise_ceiling"] = ("target", ceiling.r)
     reachable = result.noise_ceiling.where(result.noise_ceiling > 0)
-    result["r_normalised"] = result.r.mean("fold", skipna=False) / reachable
-    result["r2_normalised"] = result.r2.mean("fold", skipna=False) / reachable**2
+    result["r_normalised"] = result.r / reachable
+    result["r2_normalised"] = result.r2 / reachable**2
+    for name, each in zip(_RANKS, ranks, strict=True):
+        result[name] = ("feature", each[: len(given)])
+    if matching:
+        result = result.assign_coords(sketch_seed=list(matching.seeds))
+        by_seed = (len(matching.seeds), len(given))
+        for name, each in zip((*_SCORES, *_RANKS), (*scores, *ranks), strict=True):
+            values = each[len(given) :].reshape(*by_seed, *each.shape[1:])
+            result[f"{name}_matched"] = (("sketch_seed", "feature", "fold", "target")[: values.ndim], values)
     result.attrs = _provenance(recording, how, splits, ceiling, odd)
+    if matching:
+        result.attrs["matched"] = json.dumps(asdict(matching))
     return result
 
 
@@ -130,19 +155,78 @@ def ceiling_of(recording: Recording) -> Ceiling:
     return Ceiling(unknown, why, "not known", len(np.unique(recording.image_ids)))
 
 
-def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Rows of presentations, float32 of unit size, of several spaces at once."""
-    share: dict[str, NDArray[np.float32]] = {}
+def _scored(
+    features: Mapping[str, Any], recording: Recording, how: HoldOut
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """r and r2 [2, feature, fold, target], effective ranks [2, feature]; what has several names is scored once."""
+    splits, groups = how.splits(recording), how.groups(recording)
+    score = partial(cross_val_score, alphas=how.alphas, inner_cv=how.inner_folds, groups=groups, scoring=_SCORES)
+    images = np.unique(recording.image_ids, return_index=True)[1]
+    first: dict[int, str] = {}
+    same_as = {name: first.setdefault(id(X), name) for name, X in features.items()}
+    once = {name: features[name] for name in first.values()}
+    folded = {name: X for name, X in once.items() if isinstance(X, Residualised)}
+    found: dict[str, Any] = {}
+    ranks: dict[str, list[EffectiveRank]] = {name: [] for name in once}
+    for names in _shares({name: X for name, X in once.items() if name not in folded}, recording):
+        rows = {name: _rows(once[name], recording) for name in names}
+        found |= score(rows, recording.responses, cv=splits)
+        _add_ranks(ranks, rows, images)
+    for names in _shares(folded, recording):
+        parts: list[Any] = []
+        for train, test in splits:
+            rows = _left({name: folded[name] for name in names}, recording, train, groups)
+            parts.append(score(rows, recording.responses, cv=[(train, test)]))
+            _add_ranks(ranks, rows, images)
+        found |= {name: np.concatenate([part[name] for part in parts], axis=1) for name in names}
+    mean = {name: np.mean(each, axis=0) for name, each in ranks.items()}
+    in_order = [same_as[name] for name in features]
+    return np.stack([found[name] for name in in_order], axis=1), np.stack([mean[name] for name in in_order], axis=1)
+
+
+def _add_ranks(ranks: dict[str, list[EffectiveRank]], rows: Mapping[str, Any], images: NDArray[np.int64]) -> None:
+    """`images`: a row of each that was shown."""
+    for name, X in rows.items():
+        shown = X[images]
+        varies = np.ptp(shown, axis=0).any()
+        ranks[name].append(effective_rank(shown) if varies else EffectiveRank(np.nan, np.nan))
+
+
+def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[list[str]]:
+    """Names of feature spaces whose rows of presentations, in float32, are in memory at once."""
+    share: list[str] = []
+    size = 0
     for name, X in features.items():
-        values = np.asarray(X, dtype=np.float32)
-        # one number for all images: a grid of alphas then fits every space
-        size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
-        rows = values[recording.image_ids] / np.float32(size if size > 0 else 1)
-        if share and sum(each.nbytes for each in share.values()) + rows.nbytes > _BYTES_OF_X:
+        added = 4 * len(recording.image_ids) * X.shape[1]
+        if share and size + added > _BYTES_OF_X:
             yield share
-            share = {}
-        share[name] = rows
-    yield share
+            share, size = [], 0
+        share.append(name)
+        size += added
+    if share:
+        yield share
+
+
+def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
+    """Rows of presentations, float32 of unit size."""
+    values = np.asarray(X, dtype=np.float32)
+    return values[recording.image_ids] / _size(values)
+
+
+def _left(
+    spaces: Mapping[str, Residualised], recording: Recording, train: NDArray[np.int64], groups: NDArray[Any]
+) -> dict[str, NDArray[np.float32]]:
+    """The same of what is left of features; held-out images take no part in its fit, and each image counts once."""
+    images, first, which = np.unique(recording.image_ids, return_index=True, return_inverse=True)
+    trained = np.unique(which[train])
+    left = residualised(spaces, images, trained, groups[first])
+    return {name: values.astype(np.float32)[which] / _size(values[trained]) for name, values in left.items()}
+
+
+def _size(values: NDArray[Any]) -> np.float32:
+    """One number for all images, root mean square of the centred rows: a grid of alphas then fits every space."""
+    size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
+    return np.float32(size if size > 0 else 1)
 
 
 def _targets(recording: Recording) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Feature spaces of several captures side by side: models x objectives x kinds x layers, each with its own name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -79,23 +79,27 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
 def unit_gradients(spaces: Mapping[Space, Any]) -> dict[Space, Any]:
     """The same with each image's gradient at unit length (see `controls.unit_length`), when it is read."""
     return {
-        space: values if space.kind == "activation" else _UnitLength(values, tuple(values.shape))
+        space: values if space.kind == "activation" else Derived(values, tuple(values.shape), unit_length)
         for space, values in spaces.items()
     }
 
 
 @dataclass(frozen=True, eq=False)
-class _UnitLength:
-    """Captures of many layers are larger than memory: nothing is read before an analysis asks."""
+class Derived:
+    """A feature space made of another, of the shape told.
+
+    Captures of many layers are larger than memory: nothing is read before an analysis asks.
+    """
 
     values: Any
     shape: tuple[int, ...]
+    how: Callable[[np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return unit_length(np.asarray(self.values)).astype(dtype or np.float32, copy=False)
+        return self.how(np.asarray(self.values)).astype(dtype or np.float32, copy=False)
 
 
 def coordinates(spaces: Iterable[Space]) -> dict[str, Any]:

@@ -18,7 +18,27 @@ def add_encode(commands: Any) -> None:
     encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
     encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
     encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
+    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    encode.add_argument(
+        "--controls",
+        nargs="+",
+        default=[],
+        help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
+        "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
+    )
+    encode.add_argument(
+        "--unique",
+        nargs="?",
+        const="all-layers",
+        help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
+        "activations of all-layers (the default) or of the same-layer",
+    )
+    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
+    encode.add_argument(
+        "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
+    )
+    encode.add_argument("--match", type=int, metavar="K", help="score all features sketched to K numbers too")
+    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: of the sketches (default: 1 2 3)")
     encode.set_defaults(run=_encode)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from gradkern.analysis.representations import Alike, best_layers_by_measure, similarity_scores
 from gradkern.analysis.score_files import is_done, load_scores, save_scores
+from gradkern.analysis.spaces import join_captures
 from gradkern.study.encode import chosen_spaces, load_recordings, made_from, saved_as
 from gradkern.vision.files import load_features
 
@@ -15,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
         options.by, options.distance, options.comparison, options.permutations, options.images or None, options.seed
     )
     captures = [load_features(folder) for folder in options.features]
-    spaces = chosen_spaces(captures, options)
+    spaces = chosen_spaces(join_captures(captures, options.models), options)
     recordings = load_recordings(options)
     encoded = load_scores(options.scores) if options.scores else None
     stated = made_from(captures, spaces, options)
