@@ -4,8 +4,9 @@ Makes a brain of each organisation under so many seeds and every test on each (`
 or with --verdict its verdict (`gradkern.analysis.simulated_verdict.judge_once`), then forward-then-backward brains of
 other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
 (--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
-results/power.json holds the rates of what ran, and nothing else, and gradkern/analysis/power.csv the same rates for
-`gradkern.analysis.rates.simulated_rates`; of verdicts, all three are called power-verdict. Nothing is timed.
+results/power.json holds the rates of what ran, and nothing else. Of verdicts both are called power-verdict, and
+gradkern/analysis/power-verdict.csv holds the same rates for `gradkern.analysis.rates.simulated_rates`. Nothing is
+timed.
 """
 
 import argparse
@@ -40,7 +41,7 @@ BASE = Brain(
 IMAGES = 500  # NSD has 515 that all its subjects saw three times
 CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
 WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
-IN_PACKAGE = Path(gradkern.__file__).parent / "analysis"
+IN_PACKAGE = Path(gradkern.__file__).parent / "analysis" / "power-verdict.csv"
 
 TESTS, VERDICT = "power", "power-verdict"
 
@@ -130,7 +131,8 @@ def record(name: str, outcomes: list[Outcome], now: str) -> None:
     made = datetime.now(UTC).isoformat(timespec="minutes")
     how = asdict(JUDGING if name == VERDICT else HOW)
     write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": how}, rows)
-    rounded.to_csv(IN_PACKAGE / f"{name}.csv", index=False)
+    if name == VERDICT:
+        rounded.to_csv(IN_PACKAGE, index=False)
 
 
 def main() -> None:

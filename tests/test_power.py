@@ -150,9 +150,8 @@ def test_rates_say_whether_a_test_does_as_is_wanted() -> None:
 
 
 def test_the_package_has_the_rates_that_were_recorded() -> None:
-    results = Path(__file__).parents[1] / "benchmarks" / "results"
-    recorded = [json.loads((results / name).read_text())["rows"] for name in ("power.json", "power-verdict.json")]
-    assert simulated_rates().to_dict("records") == recorded[0] + recorded[1]
+    recorded = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "power-verdict.json").read_text())
+    assert simulated_rates().to_dict("records") == recorded["rows"]
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (

@@ -288,7 +288,8 @@ def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
 def test_power_is_that_of_the_nearest_simulated_study_that_is_no_larger() -> None:
     rows = [
         {"organisation": "forward-then-backward", "images": images, "subjects": subjects, "ceiling": ceiling,
-         "rate": rate, "test": "gradients predict fMRI", "claim": claim, "found": int(20 * rate), "runs": 20}
+         "rate": rate, "test": "gradients predict fMRI", "claim": claim, "rows": images,
+         "found": int(20 * rate), "runs": 20}
         for images, subjects, ceiling, rate, claim in (
             (150, 2, 0.7, 0.9, "power"), (210, 2, 0.7, 1.0, "power"), (200, 2, 0.85, 1.0, "power"),
             (200, 3, 0.7, 1.0, "power"), (150, 2, 0.2, 0.3, "power"), (190, 2, 0.78, 0.05, "level"))
@@ -396,7 +397,7 @@ def test_subjects_whose_images_come_in_another_order_are_one_test() -> None:
 def test_subjects_with_places_of_their_own_have_no_power_of_studies_tested_as_one() -> None:
     both = replace(study("forward-then-backward"), meg=())
     moved = both.fmri[1].targets.assign(x=both.fmri[1].targets["x"] + 1)
-    small = {"organisation": "forward", "images": 100, "subjects": 2, "ceiling": 0.1}
+    small = {"organisation": "forward", "images": 100, "rows": 100, "subjects": 2, "ceiling": 0.1}
     found = {"rate": 1.0, "claim": "power", "found": 20, "runs": 20}
     claims = ("activations map the hierarchy", "gradients predict fMRI")
     rates = pd.DataFrame([{**small, **found, "test": claim} for claim in claims])

@@ -31,6 +31,7 @@ class Row:
     against: str = ""
     supported: bool | None = None  # None: by p
     as_one: bool = True  # all subjects in one test, as in the simulated studies
+    rows: int | None = None  # what was left of the images; None: all
 
 
 @dataclass(frozen=True, eq=False)

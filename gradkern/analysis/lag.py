@@ -84,12 +84,13 @@ class Match:
         ----------
         again : whether the curves are of a resampling, which has noise twice
         """
-        sized = curves * np.stack([self.scale, np.ones_like(self.scale)])[..., None]
+        unknown = np.isnan(self.scale)
+        sized = curves * np.stack([np.where(unknown, 0.0, self.scale), np.ones_like(self.scale)])[..., None]
         found = self.latency.of(sized + self.added * (2**0.5 if again else 1.0), self.times)
         known = ~np.isnan(found)
         mean = np.where(known, found, 0.0).sum(0) / np.maximum(known.sum(0), 1)
         # a layer that has a latency under most noise has one
-        lag: Floats = np.where((known.mean(0) > 0.5).all(0), mean[1] - mean[0], np.nan)
+        lag: Floats = np.where((known.mean(0) > 0.5).all(0) & ~unknown, mean[1] - mean[0], np.nan)
         return lag
 
 

@@ -101,10 +101,9 @@ class OrderTest:
     difference, activations minus gradients.
 
     What has fewer than 3 layers with a latency has no slope: `refused` says why, by "activation", "gradient" and
-    "difference". `latency` [s, 2, l] of each subject (or of the one mean) for both, NaN where
-    there is none or where a curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling
-    as well; `flat` [s, 2, l] the curves that are plateaus; `excluded` the layers without a latency, of all subjects
-    together.
+    "difference". `latency` [s, 2, l] of each subject (or of the one mean) for both, NaN where there is none or where a
+    curve does not rise above noise (`quiet_curves`), which leaves it out of every resampling as well; `flat` [s, 2, l]
+    the curves that are plateaus; `excluded` the layers without a latency, of all subjects together.
     """
 
     slope: dict[str, Order]

@@ -1,7 +1,7 @@
 """How often each test found something in simulated brains, and what should have come out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
@@ -89,7 +89,7 @@ def _verdict_claims() -> dict[str, Claim]:
             claims |= {f"{predict} {held} {control}": raw for held in ("beyond", "more than")}
     # planted in high areas alone
     claims["gradients predict higher areas more"] = Claim(0.05, _BRAINS[3:], _BRAINS[1:3])
-    claims["gradients predict later than activations"] = Claim(0.025, late, forward)
+    claims["gradients predict later than activations"] = Claim(0.025, late)
     others = tuple(name for name in signal if name not in backward)
     for where, level, inherited in (("spatial", 0.05, others), ("temporal", 0.025, ())):
         order = f"gradients have the {where} order of backpropagation"
@@ -112,6 +112,7 @@ class Outcome:
     found : test -> whether it found what it tests for, at its level
     values : a number a test -> what was measured
     refused : test -> why it could not be made; it found nothing then
+    rows : test -> what it had left of the images, where that is told
     """
 
     organisation: str
@@ -122,6 +123,7 @@ class Outcome:
     found: Mapping[str, bool]
     values: Mapping[str, float]
     refused: Mapping[str, str]
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -153,9 +155,10 @@ def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame : "organisation", "images", "subjects", "ceiling", "test", "runs", "found", "refused" (counts), "rate",
-        "low", "high" (95 %, exact binomial), "level", "claim" (see `Claim.wanted`) and "as wanted": of "level", that
-        the interval does not lie above the level; of "power", that it does not lie under 0.8; else None
+    DataFrame : "organisation", "images", "subjects", "ceiling", "test", "rows" (the fewest that the test had of the
+        images), "runs", "found", "refused" (counts), "rate", "low", "high" (95 %, exact binomial), "level", "claim"
+        (see `Claim.wanted`) and "as wanted": of "level", that the interval does not lie above the level; of "power",
+        that it does not lie under 0.8; else None
 
     Raises
     ------
@@ -181,18 +184,15 @@ def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def simulated_rates() -> pd.DataFrame:
-    """`rates` of the simulated brains that come with the package, of tests and of verdicts: those of docs/power.md.
+    """`rates` of the verdicts of simulated studies that come with the package: those of docs/power.md.
 
     Examples
     --------
     >>> sorted(set(simulated_rates()["organisation"]))
     ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
     """
-    tables = []
-    for name in ("power.csv", "power-verdict.csv"):
-        with files("gradkern.analysis").joinpath(name).open(encoding="utf-8") as file:
-            tables.append(pd.read_csv(file))
-    table = pd.concat(tables, ignore_index=True)
+    with files("gradkern.analysis").joinpath("power-verdict.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
     wanted = table["as wanted"].astype(object)  # a file has no None
     return table.assign(**{"as wanted": wanted.where(wanted.notna(), None)})
 
@@ -205,6 +205,7 @@ def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome
     return {
         **dict(zip(("organisation", "images", "subjects", "ceiling"), key, strict=True)),
         "test": test,
+        "rows": min(each.rows.get(test, each.images) for each in outcomes),
         "runs": runs,
         "found": found,
         "refused": sum(test in each.refused for each in outcomes),
@@ -217,7 +218,7 @@ def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome
     }
 
 
-def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling: float) -> tuple[float, str]:
+def power_of(table: pd.DataFrame, test: str, rows: int, subjects: int, ceiling: float) -> tuple[float, str]:
     """How often a test found what was there in the simulated studies that are nearest to one of such a size and larger
     in nothing, and which these were; of several organisations that where it found least.
 
@@ -226,18 +227,19 @@ def power_of(table: pd.DataFrame, test: str, images: int, subjects: int, ceiling
     Parameters
     ----------
     table : of `rates`
+    rows : what the test had of the images, fewer where axes of other features were taken out
     ceiling : mean of the targets, or for MEG that of the best sensor at its best time; NaN: not known
     """
     if table.empty:
         return float("nan"), ""
-    rows = table[(table["test"] == test) & (table["claim"] == "power")]
-    here = {"images": images, "subjects": subjects, "ceiling": ceiling}
+    some = table[(table["test"] == test) & (table["claim"] == "power")]
+    here = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
     for name, value in here.items():
-        rows = rows[rows[name] <= value]
-    if rows.empty:
+        some = some[some[name] <= value]
+    if some.empty:
         return float("nan"), ""
-    apart = sum((np.log(rows[name] / value) ** 2 for name, value in here.items()), start=pd.Series(0.0, rows.index))
-    nearest = rows[apart == apart.min()]
+    apart = sum((np.log(some[name] / value) ** 2 for name, value in here.items()), start=pd.Series(0.0, some.index))
+    nearest = some[apart == apart.min()]
     like = nearest.loc[nearest["rate"].idxmin()]
     return float(like["rate"]), (
         f"{like['found']} of {like['runs']} {like['organisation']} brains, {like['images']} images, "

@@ -13,11 +13,11 @@ from gradkern.recordings.simulation import Brain, simulate_brain
 from gradkern.vision.features import Features
 
 # with more permutations power is higher, and levels are the same
-HOW = Judging(alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=39, bootstraps=100)
+HOW = Judging(alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=19, bootstraps=100)
 
 
 def judge_once(
-    brain: Brain, features: Features, how: Judging | None = None, seed: int = 0, *, regions: str = "OT", every: int = 2
+    brain: Brain, features: Features, how: Judging | None = None, seed: int = 0, *, regions: str = "OT", every: int = 3
 ) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and give its verdict.
 
@@ -61,4 +61,5 @@ def judge_once(
         found={str(claim): bool(said == SUPPORTED) for claim, said in table["conclusion"].items()},
         values={str(claim): float(value) for claim, value in tested["estimate"].items()},
         refused={str(claim): str(why) for claim, why in table["why"].items() if why},
+        rows={str(claim): int(rows) for claim, rows in table["rows"].items()},
     )  # fmt: skip

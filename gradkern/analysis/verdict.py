@@ -59,8 +59,9 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
     -------
     DataFrame : "claim", "data" ("fMRI" or "MEG"), "conclusion" ("supported": p is at most .05 in the direction of the
         claim, or for claims in seconds .025, by their interval; "not found"; "not tested"), "estimate", "low", "high",
-        "p", "units" (of the estimate: "r" or "s"), "smallest p", "subjects", "images", "targets", "ceiling", "against",
-        "power" and "simulated" (how often the test found what was there in simulated studies, and in which), "why"
+        "p", "units" (of the estimate: "r" or "s"), "smallest p", "subjects", "images", "rows" (what is left of the
+        images where axes are taken out), "targets", "ceiling", "against", "power" and "simulated" (how often the test
+        found what was there in simulated studies, and in which), "why"
     """
     how = how or Judging()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
@@ -82,9 +83,9 @@ def _told(
     except ValueError as error:
         why = str(error)
     supported = row.p <= LEVEL if row.supported is None else row.supported
-    known, like = np.nan, ""
+    known, like, rows = np.nan, "", row.rows or evidence.images(of)
     if not why and row.as_one:
-        known, like = power_of(power, claim, evidence.images(of), len(of), evidence.best_ceiling(of))
+        known, like = power_of(power, claim, rows, len(of), evidence.best_ceiling(of))
     return {
         "claim": claim,
         "data": "fMRI" if of is evidence.fmri else "MEG",
@@ -94,6 +95,7 @@ def _told(
         "smallest p": row.smallest_p,
         "subjects": len(of),
         "images": evidence.images(of),
+        "rows": rows,
         "targets": sum(one.Y.shape[1] for one in of),
         "ceiling": row.ceiling,
         "against": row.against,
@@ -195,14 +197,16 @@ class _Claims:
         groups = [list(of)] if together else [[one] for one in of]
         r: list[float] = []
         p: list[float] = []
+        rows: list[int] = []
         for group in groups:
             Y = np.hstack([one.Y.astype(np.float32) for one in group])
             ends = np.cumsum([0, *(one.Y.shape[1] for one in group)])
             pools = {str(number): np.arange(*ends[number : number + 2]) for number in range(len(group))}
-            found = test(group[0].rows, Y, {**pools, "all": np.arange(Y.shape[1])}).pools
-            r += [found[name].r for name in pools]
-            p.append(found["all"].p)
-        return self.evidence.over(r, p, of, against)
+            found = test(group[0].rows, Y, {**pools, "all": np.arange(Y.shape[1])})
+            r += [found.pools[name].r for name in pools]
+            p.append(found.pools["all"].p)
+            rows.append(found.n)
+        return replace(self.evidence.over(r, p, of, against), rows=min(rows))
 
     def _given(self, what: str) -> tuple[list[Floats], int | None, str]:
         """Matrices [images, d] that the gradients must add to, how many of their axes count, and all this in words."""
