@@ -369,6 +369,13 @@ def test_a_way_to_judge_that_cannot_be_is_refused() -> None:
             Judging(**{name: value})
 
 
+def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradkern.analysis.evidence.free_bytes", lambda place: 10 * 2**20)
+    monkeypatch.setattr("gradkern.analysis.evidence.check_first", lambda *given: pytest.fail("work had begun"))
+    with pytest.raises(ValueError, match=r"meg of 2 subjects must fit into memory, got up to 200 x 1,\d+ numbers each"):
+        verdict(study("none"), HOW)
+
+
 def test_dead_voxels_are_left_out_and_told() -> None:
     both = replace(study("forward"), meg=())
     first, second = both.fmri

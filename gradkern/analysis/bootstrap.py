@@ -218,14 +218,27 @@ def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, f
 def layer_scores(
     layers: Sequence[Any], Y: Any, alphas: Any, folds: int, resampling: Resampling, selection: str = "gcv"
 ) -> Scores:
-    """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target chosen in every training part."""
+    """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target chosen in every training part.
+
+    Predictions of one layer, 8 n v bytes, are in memory at a time.
+    """
     parts = resolve_folds("layer_scores", folds, len(Y), None).folds
     held_out = np.empty(len(Y), dtype=np.int64)
     for number, part in enumerate(parts):
         held_out[part.test] = number
     cv = [(part.train, part.test) for part in parts]
-    predictions = [np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection=selection)) for X in layers]
-    return resampled_scores(np.stack(predictions), Y, resampling, held_out)
+
+    def of(X: Any) -> Scores:
+        predictions = np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection=selection))
+        return resampled_scores(predictions[None], Y, resampling, held_out)
+
+    return stacked([of(X) for X in layers])
+
+
+def stacked(layers: Sequence[Scores]) -> Scores:
+    """Scores of layers [1, v] as one of all of them [l, v]."""
+    r, resampled = (np.concatenate([getattr(one, name) for one in layers], axis=-2) for name in ("r", "resampled"))
+    return replace(layers[0], r=r, resampled=resampled)
 
 
 def _parts(folds: Any, n: int) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from gradkern.analysis.bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
@@ -16,6 +17,7 @@ from gradkern.analysis.inference import combine
 from gradkern.analysis.intervals import over_subjects
 from gradkern.analysis.judging import Judging, Study
 from gradkern.recordings.recording import Recording
+from gradkern.vision.memory import free_bytes
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,24 @@ class Subject:
         return ceiling_of(self.recording).r
 
 
+def _check_memory(meg: Sequence[Recording]) -> None:
+    """Every sensor at every time is kept of all subjects, and permuted in float32; predictions are of one at a time.
+
+    Raises
+    ------
+    ValueError : that takes more memory than there is
+    """
+    sizes = [one.responses.shape[0] * one.responses.shape[1] for one in meg]
+    needed, free = 20 * sum(sizes) + 16 * max(sizes, default=0), free_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        shape = " x ".join(f"{size:,}" for size in meg[int(np.argmax(sizes))].responses.shape)
+        raise ValueError(
+            f"verdict: meg of {len(meg)} subjects must fit into memory, got up to {shape} numbers each, which take "
+            f"{needed / 2**30:,.1f} GiB of {free / 2**30:,.1f} that are free: take fewer sensors or times "
+            "(Recording.select_targets, Recording.window)"
+        )
+
+
 class Evidence:
     """Features and subjects of one study, and scores, which are computed once.
 
@@ -65,6 +85,7 @@ class Evidence:
         self.features = {kind: [unit_scale(layer) for layer in each] for kind, each in study.features.items()}
         layers = len(self.features["activation"])
         self.layer = layers // 2 if how.layer is None else how.layer
+        _check_memory(study.meg)
         self.fmri = [self._subject(one, some=True) for one in study.fmri]
         self.meg = [self._subject(one, some=False) for one in study.meg]
         self._scores: dict[tuple[int, str], Scores] = {}

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats
+from gradkern.analysis.bootstrap import Floats, Scores
 from gradkern.analysis.evidence import Evidence, Row, Subject
 from gradkern.analysis.intervals import cross, crossed_interval, interval
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.layers import predicted
-from gradkern.analysis.maps import LEAST_PLACES, Measure, SubjectMap, beside_smooth_maps, folded, joined
+from gradkern.analysis.maps import LEAST_PLACES, Measure, SubjectMap, beside_smooth_maps, folded, joined, strengths
 
 
 class InSpace:
@@ -26,7 +26,7 @@ class InSpace:
     def order(self, kind: str) -> Row:
         """The spatial score with its interval; p of the preferred depths by maps of the same smoothness."""
         own = self.placed(kind)
-        row = self._beside_smooth_maps(self._scores(kind), self._depths(), own.against)
+        row = self._beside_smooth_maps(self._maps(kind), self._depths(), own.against)
         return replace(row, estimate=own.estimate, low=own.low, high=own.high)
 
     def placed(self, kind: str) -> Row:
@@ -37,13 +37,13 @@ class InSpace:
 
     def _place(self, kind: str) -> Row:
         fmri = self.evidence.fmri
-        scores, maps = [self.evidence.scores(one, kind) for one in fmri], self._maps(self._scores(kind))
+        scores, maps = [self.evidence.scores(one, kind) for one in fmri], self._maps(kind)
         kept = [np.isfinite(self._preferred(one.r)) for one in joined(maps)]
         there = [int(keep.sum()) for keep in kept]
         if min(there) < LEAST_PLACES:
             raise ValueError(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {there}")
         together = len(kept) < len(maps)
-        depths = Measure(partial(self.how.preference.depth_of, depth=self.evidence.study.depth), strongest)
+        depths = Measure(partial(self.how.preference.depth_of, depth=self.evidence.study.depth), strengths)
 
         def of(subjects: Any, resampling: int) -> float:
             """Of the same targets in every resampling."""
@@ -63,7 +63,7 @@ class InSpace:
 
     def in_another_order(self) -> LayerOrderTest:
         """The gradients' spatial score beside that of layers in another order."""
-        maps = joined(self._maps(self._scores("gradient")))
+        maps = joined(self._maps("gradient"))
 
         def spatial(depth: Floats) -> float:
             return float(np.mean([self._depths(depth).correlation(one) for one in maps]))
@@ -74,46 +74,45 @@ class InSpace:
     def higher(self) -> Row:
         """Is r of gradients larger where the axis is, among targets that activations predict? As a share of the
         ceiling, if that is known in all subjects."""
-        maps, ceilings = [r[self.evidence.layer] for r in self._scores("gradient")], []
+        maps, ceilings = self._maps("activation"), []
         least = 2 / np.sqrt(self.evidence.images(self.evidence.fmri))
         for one in self.evidence.fmri:
             ceiling = one.ceiling()
             # a share of a ceiling that is noise itself is no share
             ceilings.append(np.where(np.isfinite(ceiling) & (ceiling > least), ceiling, np.nan))
+        gradients = [self.evidence.scores(one, "gradient").r[self.evidence.layer] for one in self.evidence.fmri]
         against = "maps of the same variogram; r as it is"
         if all(np.isfinite(ceiling).any() for ceiling in ceilings):
-            maps = [r / ceiling for r, ceiling in zip(maps, ceilings, strict=True)]
+            gradients = [r / ceiling for r, ceiling in zip(gradients, ceilings, strict=True)]
             against = "maps of the same variogram; r as a share of its ceiling"
-        both = [np.vstack([each, r]) for each, r in zip(maps, self._scores("activation"), strict=True)]
+        both = [replace(one, r=np.vstack([r, one.r])) for one, r in zip(maps, gradients, strict=True)]
         return self._beside_smooth_maps(both, Measure(self._where_predicted), against)
 
     def _where_predicted(self, r: Floats) -> Floats:
         """The first of scores [1 + l, v] where one of the others is above noise."""
         return np.where(predicted(r[1:], self.evidence.images(self.evidence.fmri)), r[0], np.nan)
 
-    def _scores(self, kind: str) -> list[Floats]:
-        """r [l, v] of every subject."""
-        return [self.evidence.scores(one, kind).r for one in self.evidence.fmri]
-
     def _depths(self, depth: Floats | None = None) -> Measure:
-        return Measure(partial(self._preferred, depth=depth), strongest)
+        return Measure(partial(self._preferred, depth=depth), strengths)
 
     def _preferred(self, r: Floats, depth: Floats | None = None) -> Floats:
         """Depth that targets prefer, NaN where no layer predicts them."""
         found = self.how.preference.depth_of(r, self.evidence.study.depth if depth is None else depth)
         return np.where(predicted(r, self.evidence.images(self.evidence.fmri)), found, np.nan)
 
-    def _beside_smooth_maps(self, scores: Sequence[Floats], of: Measure, against: str) -> Row:
-        """Of scores [l, v] of every subject, and what makes a map [v] of them."""
-        maps, how = self._maps(scores), self.how
+    def _beside_smooth_maps(self, maps: Sequence[SubjectMap], of: Measure, against: str) -> Row:
+        """Of every subject's scores."""
+        how = self.how
         p = beside_smooth_maps(joined(maps), of, places=how.places, permutations=how.permutations, seed=how.seed)
         return self.evidence.over([of.correlation(one) for one in maps], p, self.evidence.fmri, against, halves=True)
 
-    def _maps(self, scores: Sequence[Floats]) -> list[SubjectMap]:
-        return [
-            SubjectMap(one.recording.subject, _points(one), self._axis(one), r)
-            for one, r in zip(self.evidence.fmri, scores, strict=True)
-        ]
+    def _maps(self, kind: str) -> list[SubjectMap]:
+        return [self._map(one, self.evidence.scores(one, kind)) for one in self.evidence.fmri]
+
+    def _map(self, one: Subject, scores: Scores) -> SubjectMap:
+        deviations = scores.resampled - scores.resampled.mean(0)
+        noise = np.einsum("blv,bmv->lm", deviations, deviations)
+        return SubjectMap(one.recording.subject, _points(one), self._axis(one), scores.r, noise)
 
     def _axis(self, one: Subject) -> Floats:
         who, name = one.recording.subject, self.evidence.study.axis
@@ -127,12 +126,6 @@ class InSpace:
             got = f"{known[0]:g} for all {len(known)}" if len(known) else f"none of {len(axis)}"
             raise ValueError(f"{name!r} must be known and differ between the targets of {who}, got {got}")
         return axis
-
-
-def strongest(r: Floats) -> Floats:
-    """r [v] of the layer that predicts a target best."""
-    highest: Floats = r.max(0)
-    return highest
 
 
 def _of_targets(one: SubjectMap, kept: NDArray[np.bool_]) -> SubjectMap:

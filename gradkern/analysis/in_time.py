@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradkern.analysis.bootstrap import Floats
+from gradkern.analysis.bootstrap import Floats, Scores, stacked
 from gradkern.analysis.evidence import Evidence, Row, Subject
 from gradkern.analysis.judging import KINDS
 from gradkern.analysis.lag import lag_test
@@ -64,8 +64,12 @@ class InTime:
         for name in ("sensor", "time"):
             if name not in one.targets:
                 raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
-        sensors, times = one.targets["sensor"], one.targets["time"]
-        curves = [time_courses(self.evidence.scores(one, kind), sensors, times) for kind in KINDS]
+        (activations, times), (gradients, _) = (self._curve(one, kind) for kind in KINDS)
         layers = tuple(f"layer {number}" for number in range(len(self.evidence.features["activation"])))
-        (activations, at), (gradients, _) = curves
-        return Courses(activations, gradients, at, layers, self.evidence.study.depth, one.recording.subject)
+        return Courses(activations, gradients, times, layers, self.evidence.study.depth, one.recording.subject)
+
+    def _curve(self, one: Subject, kind: str) -> tuple[Scores, Floats]:
+        """Means over sensors, layer by layer: all scores of whole MEG would take 8 b l v bytes."""
+        sensors, at = one.targets["sensor"], one.targets["time"]
+        each = [time_courses(self.evidence.scored(one, [X]), sensors, at) for X in self.evidence.features[kind]]
+        return stacked([curve for curve, _ in each]), each[0][1]

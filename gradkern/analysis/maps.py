@@ -16,12 +16,16 @@ LEAST_PLACES = 20  # of fewer no variogram can be matched
 
 @dataclass(frozen=True, eq=False)
 class SubjectMap:
-    """Scores r [l, v] of a subject's targets at places `points` [v, 3] that lie on an axis [v]; NaN where not known."""
+    """Scores r [l, v] of a subject's targets at places `points` [v, 3] that lie on an axis [v]; NaN where not known.
+
+    `noise` [l, l] is the covariance of the scores' noise over layers, to a factor.
+    """
 
     subject: str
     points: Floats
     axis: Floats
     r: Floats
+    noise: Any = None
 
     def same_places(self, other: "SubjectMap") -> bool:
         return np.array_equal(self.points, other.points) and np.array_equal(self.axis, other.axis)
@@ -31,13 +35,13 @@ class SubjectMap:
 class Measure:
     """What is made of scores r [l, v]: a map `value` [v], NaN where there is none.
 
-    Where `strength` [v] is given, how well targets are predicted, it and its square are taken out of map and axis.
-    Noise draws what layer a target prefers to the middle of all layers, weakly predicted targets most: where targets
-    are predicted worse along the axis, depth would seem to go along it.
+    Where `strength` [m, v] is given, how well targets are predicted, it and its squares are taken out of map and axis.
+    Noise draws the layer that a target prefers to the middle of all layers, that of weakly predicted targets most:
+    where targets are predicted worse along the axis, depth would seem to go along it.
     """
 
     value: Callable[[Floats], Floats]
-    strength: Callable[[Floats], Floats] | None = None
+    strength: Callable[[SubjectMap], Floats] | None = None
 
     def along(self, one: SubjectMap) -> tuple[Floats, Floats, Callable[[Floats], Floats]]:
         """Map and axis [v], NaN where either is not known, and what takes out of maps [..., v] what was taken out."""
@@ -48,8 +52,7 @@ class Measure:
         def taken_out(maps: Floats) -> Floats:
             if strength is None:
                 return maps
-            at = strength(one.r)[known]
-            Z = np.vander((at - at.mean()) / (at.std() or 1), 3)
+            Z = np.hstack([np.vander((at - at.mean()) / (at.std() or 1), 3) for at in strength(one)[:, known]])
             left: Floats = np.full(maps.shape, np.nan)
             here = maps[..., known]
             left[..., known] = here - (Z @ np.linalg.lstsq(Z, here.T, rcond=None)[0]).T
@@ -61,6 +64,18 @@ class Measure:
         """Pearson r of map and axis; NaN of fewer than 3 targets, or where one of the two does not vary."""
         values, axis, _ = self.along(one)
         return correlate(values, axis)
+
+
+def strengths(one: SubjectMap) -> Floats:
+    """How well a target is predicted, [2, v]: its highest score, and the length of its scores in units of their noise.
+
+    Noise of equal size in all layers changes that length and not the direction of the scores, by which a target
+    prefers some layers; noise that layers share changes the highest score. Of targets that all read one layer, under a
+    ceiling that fell or rose along the axis, the mean correlation of depth and axis was -.65 to .64; with both taken
+    out -.05 to .09, with the highest score alone -.25 to .26, with the length alone -.16 to .16.
+    """
+    length = np.sqrt(np.einsum("lv,lm,mv->v", one.r, np.linalg.pinv(one.noise, hermitian=True), one.r).clip(min=0))
+    return np.stack([one.r.max(0), length])
 
 
 def folded(points: Any, hemispheres: Any) -> Floats:
@@ -84,7 +99,8 @@ def joined(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
     if len(maps) < 2 or not all(one.same_places(maps[0]) for one in maps):
         return list(maps)
     r = np.mean([one.r for one in maps], axis=0)
-    return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r)]
+    noise = None if maps[0].noise is None else np.mean([one.noise for one in maps], axis=0)
+    return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r, noise=noise)]
 
 
 def beside_smooth_maps(

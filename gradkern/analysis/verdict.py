@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.analysis.bootstrap import Floats
+from gradkern.analysis.bootstrap import Floats, Scores
 from gradkern.analysis.comparison import more_test
 from gradkern.analysis.controls import effective_rank, image_permuted, unit_length
 from gradkern.analysis.evidence import Evidence, Row, Subject
@@ -126,6 +126,7 @@ class _Claims:
         self.evidence, self.study, self.how, self.layer = evidence, evidence.study, evidence.how, evidence.layer
         self.gradients = evidence.features["gradient"][self.layer]
         self._control = {IMAGE_PERMUTED: image_permuted(self.gradients, self.how.seed)}
+        self._own: dict[int, list[Scores]] = {}  # of the gradients, by the subjects' list
         self._control |= {kind: evidence.features[kind][self.layer] for kind in self.study.controls}
 
     def all(self) -> Iterator[tuple[str, Sequence[Subject], Callable[[], Row]]]:
@@ -232,12 +233,10 @@ class _Claims:
 
     def more(self, of: Sequence[Subject], control: str) -> Row:
         """By how much r of gradients is above that of the control of their layer."""
-        here, first, second = [self.layer], [], []
-        for one in of:
-            scores = self.evidence.scores(one, "gradient")
-            first.append(replace(scores, r=scores.r[here], resampled=scores.resampled[:, here]))
-            second.append(self.evidence.scored(one, [self._control[control]]))
-        found = more_test(first, second, self.how.folds, seed=self.how.seed)
+        if id(of) not in self._own:
+            self._own[id(of)] = [self.evidence.scored(one, [self.gradients]) for one in of]
+        second = [self.evidence.scored(one, [self._control[control]]) for one in of]
+        found = more_test(self._own[id(of)], second, self.how.folds, seed=self.how.seed)
         over, ceiling = found.interval, self.evidence.ceiling(of)
         return Row(found.value, found.p, over.low, over.high, found.smallest_p, ceiling, self._in_words(control))
 
