@@ -15,6 +15,8 @@ from gradkern.analysis.evidence import Evidence
 from gradkern.analysis.in_space import InSpace
 from gradkern.analysis.in_time import InTime
 from gradkern.analysis.judging import EVERYTHING
+from gradkern.analysis.latency import Latency
+from gradkern.analysis.layers import Preference
 from gradkern.analysis.rates import simulated_rates
 from gradkern.analysis.verdict import NOT_FOUND, NOT_TESTED, SUPPORTED, Judging, Study, verdict
 from gradkern.recordings.simulation import Brain
@@ -275,6 +277,24 @@ def test_gradients_of_one_norm_have_no_row_of_unit_norm() -> None:
     assert [
         row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), HOW)["claim"]) for G in (unit, GRADIENTS)
     ] == [False, True]
+
+
+def test_power_is_that_of_the_rows_that_are_left_and_of_the_same_estimators() -> None:
+    """Of 200 images 32 activations leave 167 rows; a latency or preference of another kind has no known power."""
+    claims = ("gradients predict fMRI", "gradients predict fMRI beyond activations", "activations map the hierarchy",
+              "gradients predict later than activations")  # fmt: skip
+    small = {"organisation": "forward-then-backward", "images": 200, "subjects": 2, "ceiling": 0.1}
+    found = {"rate": 1.0, "claim": "power", "found": 20, "runs": 20}
+
+    def power(how: Judging, rows: int) -> list[bool]:
+        rates = pd.DataFrame([{**small, **found, "rows": rows, "test": claim} for claim in claims])
+        told = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), how, rates).set_index("claim")
+        assert told.loc[claims[1], "rows"] == 167
+        return told.loc[list(claims), "power"].notna().tolist()
+
+    assert power(HOW, 167) == [True, True, True, True]
+    other = replace(HOW, preference=Preference("softmax"), latency=Latency("peak"))
+    assert power(other, 168) == [True, False, False, False]
 
 
 def test_as_many_axes_are_taken_out_as_a_control_has() -> None:

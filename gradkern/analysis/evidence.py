@@ -32,7 +32,7 @@ class Row:
     ceiling: float = np.nan
     against: str = ""
     supported: bool | None = None  # None: by p
-    as_one: bool = True  # all subjects in one test, as in the simulated studies
+    as_simulated: bool = True  # all subjects in one test, latencies and preferences the same
     rows: int | None = None  # what was left of the images; None: all
 
 
@@ -142,7 +142,7 @@ class Evidence:
             around = over_subjects(values, bound=1)
             low, high = around.low, around.high
         ceiling = self.ceiling(of)
-        return Row(float(values.mean()), together, low, high, smallest, ceiling, against, as_one=len(p) == 1)
+        return Row(float(values.mean()), together, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
 
     def images(self, of: Sequence[Subject]) -> int:
         return min((len(one.Y) for one in of), default=0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gradkern.analysis.bootstrap import Floats, Scores
 from gradkern.analysis.evidence import Evidence, Row, Subject
 from gradkern.analysis.intervals import cross, crossed_interval, interval
+from gradkern.analysis.judging import Judging
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.layers import predicted
 from gradkern.analysis.maps import LEAST_PLACES, Measure, SubjectMap, beside_smooth_maps, folded, joined, strengths
@@ -27,7 +28,8 @@ class InSpace:
         """The spatial score with its interval; p of the preferred depths by maps of the same smoothness."""
         own = self.placed(kind)
         row = self._beside_smooth_maps(self._maps(kind), self._depths(), own.against)
-        return replace(row, estimate=own.estimate, low=own.low, high=own.high)
+        usual = row.as_simulated and self.how.preference == Judging().preference
+        return replace(row, estimate=own.estimate, low=own.low, high=own.high, as_simulated=usual)
 
     def placed(self, kind: str) -> Row:
         """The spatial score with its interval, no p: of the mean scores where all subjects have the same places."""

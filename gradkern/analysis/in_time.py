@@ -6,7 +6,7 @@ from gradkern.analysis.bootstrap import Floats, Scores, stacked
 from gradkern.analysis.evidence import Evidence, Row, Subject
 from gradkern.analysis.judging import KINDS
 from gradkern.analysis.lag import lag_test
-from gradkern.analysis.latency import time_courses
+from gradkern.analysis.latency import Latency, time_courses
 from gradkern.analysis.layer_orders import LayerOrderTest, layer_order_test
 from gradkern.analysis.order import PREDICTED, Courses, Order, OrderTest, order_test, slope
 
@@ -58,7 +58,8 @@ class InTime:
         if over.freedom is None:
             smallest = 1 / (2 * (1 + self.how.bootstraps))
         right, ceiling = found.verdict == PREDICTED, self.evidence.ceiling(self.evidence.meg)
-        return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right)
+        usual = self.how.latency.estimator == Latency().estimator
+        return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right, usual)
 
     def _courses(self, one: Subject) -> Courses:
         for name in ("sensor", "time"):

@@ -84,7 +84,7 @@ def _told(
         why = str(error)
     supported = row.p <= LEVEL if row.supported is None else row.supported
     known, like, rows = np.nan, "", row.rows or evidence.images(of)
-    if not why and row.as_one:
+    if not why and row.as_simulated:
         known, like = power_of(power, claim, rows, len(of), evidence.best_ceiling(of))
     return {
         "claim": claim,
