@@ -151,9 +151,9 @@ def test_a_null_result_is_told_with_what_it_is_worth(changes: dict[str, Any], wo
 
 
 def test_the_table_of_power_holds_the_rates() -> None:
-    rates, test = simulated_rates(), "gradient beyond activations: all subjects"
-    table = power_table(rates, [test, "gradient: r, Fisher over subjects", test])
-    assert [row["test"] for row in table["rows"]] == [test, "gradient: r, Fisher over subjects"]
+    rates, test = simulated_rates(), "gradients predict fMRI beyond activations"
+    table = power_table(rates, [test, "gradients predict fMRI", test])
+    assert [row["test"] for row in table["rows"]] == [test, "gradients predict fMRI"]
     assert table["size"] == "500 images, 5 subjects, a noise ceiling of 0.5"
     here = rates[(rates["images"] == 500) & (rates["subjects"] == 5) & (rates["ceiling"] == 0.5)]
     first = here[here["test"] == test].set_index("organisation").loc[table["organisations"]]

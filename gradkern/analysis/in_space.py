@@ -60,7 +60,7 @@ class InSpace:
         over = interval(value, drawn.images, images, bound=1)
         if s > 1:
             over = crossed_interval(value, drawn, s, f"{images} and {s} subjects", bound=1)
-        against = f"maps of the same variogram, of {sum(there)} targets that a layer predicts, how well taken out"
+        against = f"maps of the same variogram, of {sum(there)} targets that a layer predicts, beside how well it does"
         return Row(value, np.nan, over.low, over.high, np.nan, ceiling, against)
 
     def in_another_order(self) -> LayerOrderTest:
