@@ -43,7 +43,8 @@ class TestDemo:
         inside = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
         assert {base64.b64decode(data) for data in inside} == {(folder / name).read_bytes() for name in pictures}
         assert not re.search(r'(src|href)="http', page)
-        assert re.search(r"<details>.*<td>gradients have the temporal order of backpropagation</td>.*</details>", page, re.DOTALL)
+        row = "gradients have the temporal order of backpropagation"
+        assert re.search(rf"<details>.*<td>{row}</td>.*</details>", page, re.DOTALL)
 
     def test_nothing_else_is_left(self, folder: Path) -> None:
         assert [path.name for path in folder.parent.iterdir()] == ["report"]

@@ -61,8 +61,10 @@ def test_a_backward_sweep_is_beyond_every_control_and_in_order(outcomes: Any) ->
 
 
 def test_misplaced_gradients_are_in_high_areas_without_order(outcomes: Any) -> None:
-    misplaced = outcomes["gradient-misplaced"]
-    assert found(misplaced, "gradients predict higher areas more") == 2
+    misplaced, higher = outcomes["gradient-misplaced"], "gradients predict higher areas more"
+    # beside 19 smooth maps of 80 places that is seldom found: docs/power.md has its power
+    assert min(each.values[higher] for each in misplaced) > 0.5
+    assert max(each.values.get(higher, 0) for each in outcomes["forward"]) < 0.5
     assert found(misplaced, "gradients predict fMRI beyond activations") == 2
     assert found(misplaced, SPACE) == found(misplaced, TIME) == 0
 
