@@ -1,5 +1,7 @@
 """A verdict's claims of time: do gradients predict MEG later than activations, and deep layers before shallow ones?"""
 
+from functools import cached_property
+
 import numpy as np
 
 from gradkern.analysis.bootstrap import Floats, Scores, stacked
@@ -16,24 +18,22 @@ class InTime:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence, self.how = evidence, evidence.how
-        self._found: OrderTest | None = None
-        self._curves: list[Courses] | None = None
 
     def later(self) -> Row:
         """Mean over layers of the gradients' latency minus the activations', s."""
-        found = lag_test(self._all_courses(), self.how.latency, seed=self.how.seed)
+        found = lag_test(self._all_courses, self.how.latency, seed=self.how.seed)
         return self._row(found, "activations' latencies, under noise of one size")
 
     def order(self) -> Row:
         """Slope of the gradients' latency on depth, s."""
-        found = self._tested()
+        found = self._tested
         if "gradient" in found.refused:
             raise ValueError(found.refused["gradient"])
         return self._row(found.slope["gradient"], "no order (slope 0)")
 
     def in_another_order(self) -> LayerOrderTest:
         """The gradients' slope beside that of layers in another order; only those with a latency change places."""
-        latencies = self._tested().latency[:, 1]
+        latencies = self._tested.latency[:, 1]
         known = np.isfinite(latencies).any(0)
 
         def temporal(depth: Floats) -> float:
@@ -43,15 +43,13 @@ class InTime:
         how = self.how
         return layer_order_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
 
+    @cached_property
     def _tested(self) -> OrderTest:
-        if self._found is None:
-            self._found = order_test(self._all_courses(), self.how.latency, seed=self.how.seed)
-        return self._found
+        return order_test(self._all_courses, self.how.latency, seed=self.how.seed)
 
+    @cached_property
     def _all_courses(self) -> list[Courses]:
-        if self._curves is None:
-            self._curves = [self._courses(one) for one in self.evidence.meg]
-        return self._curves
+        return [self._courses(one) for one in self.evidence.meg]
 
     def _row(self, found: Order, against: str) -> Row:
         over, smallest = found.over_both or found.over_images, np.nan

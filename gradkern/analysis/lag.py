@@ -39,10 +39,7 @@ def lag_test(courses: Sequence[Courses], latency: Latency | None = None, *, seed
     """
     check_courses("lag_test", courses)
     latency = latency or Latency()
-    curves = [
-        np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in (one.activations, one.gradients)], 1)
-        for one in courses
-    ]
+    curves = [one.curves() for one in courses]
     mean = np.mean(curves, axis=0)
     inside = latency.cut(mean, courses[0].times)[0]
     heard = ~quiet_curves(inside[0], inside[1:]).any(0)

@@ -73,6 +73,11 @@ class Courses:
         if len(made) > 1:
             raise ValueError(f"Courses: activations and gradients must have the same resamplings, got {made}")
 
+    def curves(self) -> Floats:
+        """Of activations and gradients, [1 + b, 2, l, t]: as they are, and in every resampling."""
+        both = self.activations, self.gradients
+        return np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in both], 1)
+
 
 @dataclass(frozen=True)
 class Order:
@@ -213,10 +218,7 @@ class _Latencies:
 
     def __init__(self, courses: Sequence[Courses], latency: Latency, subjects: str) -> None:
         self._averaged, self._latency, self._times = subjects == SUBJECTS[0], latency, courses[0].times
-        self._curves = [
-            np.stack([np.concatenate([kind.r[None], kind.resampled]) for kind in (one.activations, one.gradients)], 1)
-            for one in courses
-        ]
+        self._curves = [one.curves() for one in courses]
         if self._averaged:
             everyone = range(len(courses))
             curves = [np.stack([self._mean(everyone, i) for i in range(len(self._curves[0]))])]
