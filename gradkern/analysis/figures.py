@@ -1,5 +1,6 @@
 """Figures from scores. The only drawing code; it computes nothing."""
 
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -164,7 +165,7 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
         top.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
         top.set_ylabel("estimate, 95 %")
         without = f"{len(here) - len(kept)} refused or not tested"
-        top.set_title(f"{claim}\n{len(kept)} analyses, {without}; circled: as it is", loc="left")
+        top.set_title(f"{fill(claim, 60)}\n{len(kept)} analyses, {without}; circled: as it is", loc="left")
         for place, (name, option) in enumerate(rows):
             chosen = at[(kept[name] == option).to_numpy()]
             bottom.plot(chosen, np.full(len(chosen), place), "s", color="#222222", markersize=3.5)

@@ -162,7 +162,8 @@ def power_table(rates: pd.DataFrame, tests: Sequence[str]) -> dict[str, Any]:
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
     text = f"{row['rate']:.2f}" if row["claim"] != "inherited" else f"({row['rate']:.2f})"
-    return {"text": f"{text} of {row['runs']}", "odd": row["as wanted"] is False}
+    refused = f", {row['refused']} not tested" if row["refused"] else ""
+    return {"text": f"{text} of {row['runs']}{refused}", "odd": row["as wanted"] is False}
 
 
 def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], **values: Any) -> str:
