@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import gradkern
 from benchmarks.conftest import commit, device_name, write
 from benchmarks.networks import Network, networks, photographs
-from gradkern import baselines
+from gradkern.kernels import baselines
 
 IMAGES = 16
 SEEDS = 12

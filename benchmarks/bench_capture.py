@@ -17,13 +17,14 @@ from benchmarks.conftest import Compare
 from benchmarks.memory import peak_bytes
 from benchmarks.rivals import RIVALS, factors
 from gradkern import Sketch
-from gradkern.vision.capture import _frozen
-from gradkern.vision.models import LoadedModel, load_model
-from gradkern.vision.objectives import FeatureNorm
-from gradkern.vision.parameters import LayerGradients
-from gradkern.vision.runner import Batches, Runner
-from gradkern.vision.taps import Taps
-from gradkern.vision.tokens import check_reduction
+from gradkern.features._capture import _frozen
+from gradkern.features._engine.batches import Batches, Runner
+from gradkern.features._engine.hooks import Taps
+from gradkern.features._engine.weight_gradients import LayerGradients
+from gradkern.features._tokens import check_reduction
+from gradkern.models import load_model
+from gradkern.models._load import LoadedModel
+from gradkern.objectives import FeatureNorm
 
 DEVICES = [("cpu", 2)] + ([("cuda", 0)] if torch.cuda.is_available() else [])
 ROUNDS = 3

@@ -17,8 +17,7 @@ from torch import Tensor
 import gradkern
 from benchmarks.conftest import Compare
 from benchmarks.inputs import features, responses, signal
-from gradkern.analysis.orders import draw_orders
-from gradkern.analysis.permutation import PermutationTest, permutation_test
+from gradkern.stats import PermutationTest, draw_orders, permutation_test
 
 ALPHAS = np.logspace(-1, 4, 10)
 FOLDS = 5

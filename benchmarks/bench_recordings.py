@@ -22,10 +22,8 @@ from scipy.io import savemat
 from benchmarks.conftest import Compare
 from benchmarks.memory import peak_resident
 from gradkern import Recording
-from gradkern.recordings.nsd import BETAS, TRIALS, load_nsd
-from gradkern.recordings.responses import Responses
-from gradkern.recordings.saved import load_recording, save_recording
-from gradkern.recordings.things_meg import load_things_meg
+from gradkern.recordings import Responses, load_nsd, load_recording, load_things_meg, save_recording
+from gradkern.recordings._readers.nsd import BETAS, TRIALS
 
 ROUNDS = 3
 SESSIONS, VERTICES = 40, 163_842  # of a hemisphere

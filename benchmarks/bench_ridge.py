@@ -130,8 +130,8 @@ def fit_himalaya_cuda(x: Tensor, y: Tensor, alphas: Tensor) -> Tensor:
 @pytest.mark.parametrize("way", ["as chosen", "eigenpairs", "cholesky"])
 @pytest.mark.parametrize("case", GPU_CASES, ids=str)
 def test_ridge_on_a_gpu(case: RidgeCase, way: str, compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the rule of gradkern.encoding.cholesky, and each of its two paths whatever the rule says."""
-    from gradkern.encoding import solve
+    """By the rule of gradkern.ridge._engine.cholesky, and each of its two paths whatever the rule says."""
+    from gradkern.ridge._engine import solve
 
     if way != "as chosen":
         monkeypatch.setattr(solve, "suits_cholesky", lambda *_: way == "cholesky")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.conftest import Compare
-from gradkern import ops, reference
+from gradkern.kernels import ops, reference
 from tests.cases import MOMENTS_BENCH, SCALE_BENCH, SCORES_BENCH, MomentsCase, ScaleCase, ScoresCase
 
 CUDA = pytest.param("cuda", 1, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))

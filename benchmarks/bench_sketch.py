@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gradkern
 from benchmarks.conftest import Compare
-from gradkern import reference
+from gradkern.kernels import reference
 from tests.cases import SKETCH_BENCH, WIDTH, SketchCase
 
 Project = Callable[[Tensor], Tensor]

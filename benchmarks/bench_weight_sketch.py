@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gradkern
 from benchmarks.conftest import Compare
-from gradkern import ops, reference
+from gradkern.kernels import ops, reference
 from tests.cases import CONV_BENCH, OUTER_BENCH, ConvCase, OuterCase
 
 DTYPES = (torch.float32, torch.bfloat16)

@@ -1,11 +1,11 @@
 """How often every test finds something in simulated brains, with and without it: python -m benchmarks.power
 
-Makes a brain of each organisation under so many seeds and every test on each (`gradkern.analysis.power.study_once`),
-or with --verdict its verdict (`gradkern.analysis.simulated_verdict.judge_once`), then forward-then-backward brains of
+Makes a brain of each organisation under so many seeds and every test on each (`gradkern.study.power._single_tests.study_once`),
+or with --verdict its verdict (`gradkern.study.power._simulated_verdict.judge_once`), then forward-then-backward brains of
 other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
 (--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
 results/power.json holds the rates of what ran, and nothing else. Of verdicts both are called power-verdict, and
-gradkern/analysis/power-verdict.csv holds the same rates for `gradkern.analysis.rates.simulated_rates`. Nothing is
+gradkern/analysis/power-verdict.csv holds the same rates for `gradkern.study.power._rates.simulated_rates`. Nothing is
 timed.
 """
 
@@ -27,12 +27,9 @@ from threadpoolctl import threadpool_limits
 import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
-from gradkern.analysis.power import How, study_once
-from gradkern.analysis.rates import Outcome, rates
-from gradkern.analysis.simulated_verdict import HOW as JUDGING
-from gradkern.analysis.simulated_verdict import judge_once
-from gradkern.analysis.toy import toy_features
-from gradkern.recordings.simulation import ORGANISATIONS, Brain
+from gradkern.recordings import ORGANISATIONS, Brain
+from gradkern.study.power import HOW as JUDGING
+from gradkern.study.power import How, Outcome, judge_once, rates, study_once, toy_features
 
 HOW = How()
 BASE = Brain(

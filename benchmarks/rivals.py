@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from gradkern.vision.objectives import FeatureNorm
+from gradkern.objectives import FeatureNorm
 
 SIDE = 32  # of LoGra's small matrices: 32 x 32 = 1024 numbers an image, as many as gradkern's
 Call = Callable[[], dict[str, Tensor]]

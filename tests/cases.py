@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern import reference
-from gradkern.reference import Window
+from gradkern.kernels import reference
+from gradkern.kernels.reference import Window
 
 WIDTH = 64  # columns of a segment; sizes are chosen around it
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

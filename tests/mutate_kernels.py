@@ -340,7 +340,7 @@ def ops_of(file: str) -> list[str]:
 def tests_of(ops: Sequence[str]) -> list[str]:
     """What to run of the emulated tests, as arguments of pytest."""
     own = {"sketch_outer": "test_sketch_cuda.py", "sketch_conv": "test_sketch_cuda.py"}
-    files = sorted({str(ROOT / "tests" / own.get(op, f"test_{op}.py")) for op in ops})
+    files = sorted({str(ROOT / "tests/kernels" / own.get(op, f"test_{op}.py")) for op in ops})
     others = {"sketch_outer": "conv", "sketch_conv": "outer"}
     return [*files, "-k", f"not {others[ops[0]]}"] if len(ops) == 1 and ops[0] in others else files
 

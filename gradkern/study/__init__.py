@@ -1,1 +1,22 @@
-"""The command line and what it runs."""
+"""A study from its file: what was captured and recorded, the claims it tests, and its report."""
+
+from typing import TYPE_CHECKING
+
+from gradkern._lazy import lazy
+
+if TYPE_CHECKING:
+    from gradkern.study._multiverse import Estimate as Estimate
+    from gradkern.study._multiverse import multiverse as multiverse
+    from gradkern.study._multiverse import survival as survival
+    from gradkern.study._settings import Judging as Judging
+    from gradkern.study._settings import Study as Study
+    from gradkern.study._study_file import read_study as read_study
+    from gradkern.study._variants import Alternatives as Alternatives
+    from gradkern.study._variants import FeatureSet as FeatureSet
+    from gradkern.study._variants import choices as choices
+    from gradkern.study._variants import region_means as region_means
+    from gradkern.study._variants import subject_mean as subject_mean
+    from gradkern.study._variants import verdict_multiverse as verdict_multiverse
+    from gradkern.study.claims._verdict import verdict as verdict
+
+__getattr__, __dir__, __all__ = lazy(__name__)

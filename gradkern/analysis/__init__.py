@@ -1,1 +1,0 @@
-"""Features and recordings together: encoding scores, figures, the report."""

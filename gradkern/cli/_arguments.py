@@ -1,0 +1,100 @@
+"""What `gradkern encode` and `gradkern similarity` are asked; what they need is imported when they run."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_encode(commands: Any) -> None:
+    """`gradkern encode`: held-out scores, a file a recording."""
+    encode = commands.add_parser(
+        "encode",
+        help="held-out scores of captured features against saved recordings",
+        description="Writes OUTPUT/NAME.nc for every recording NAME.h5, each when it is whole. Files that were made "
+        "from the same are kept, so that a second call goes on where the first one stopped.",
+    )
+    _add_common(encode)
+    encode.add_argument("--output", type=Path, default=Path("scores"), help="folder to write (default: %(default)s)")
+    encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
+    encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
+    encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
+    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    encode.add_argument(
+        "--controls",
+        nargs="+",
+        default=[],
+        help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
+        "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
+    )
+    encode.add_argument(
+        "--unique",
+        nargs="?",
+        const="all-layers",
+        help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
+        "activations of all-layers (the default) or of the same-layer",
+    )
+    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
+    encode.add_argument(
+        "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
+    )
+    encode.add_argument("--match", type=int, metavar="K", help="score all features sketched to K numbers too")
+    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: of the sketches (default: 1 2 3)")
+    encode.set_defaults(run=_encode)
+
+
+def add_similarity(commands: Any) -> None:
+    """`gradkern similarity`: RSA and CKA, one file of all subjects."""
+    similarity = commands.add_parser(
+        "similarity",
+        help="RSA and CKA of captured features with saved recordings, region by region or time by time",
+        description="Compares on images that all subjects saw, and writes one file.",
+    )
+    _add_common(similarity)
+    similarity.add_argument(
+        "--output", type=Path, default=Path("similarity.nc"), help="file to write (default: %(default)s)"
+    )
+    similarity.add_argument(
+        "--by", choices=("roi", "time", "all"), help="channels that belong together (default: what is known)"
+    )
+    similarity.add_argument(
+        "--distance", default="correlation", help="correlation, euclidean or cosine (default: %(default)s)"
+    )
+    similarity.add_argument(
+        "--comparison", default="Spearman", help="of RDMs: Spearman or Pearson (default: %(default)s)"
+    )
+    similarity.add_argument(
+        "--permutations", type=int, default=1000, help="orders of the images (default: %(default)s)"
+    )
+    similarity.add_argument("--images", type=int, default=1000, help="at most, drawn at random (default: %(default)s)")
+    similarity.add_argument("--seed", type=int, default=0, help="of images and orders (default: %(default)s)")
+    similarity.add_argument(
+        "--scores", type=Path, help="what encode wrote: best layers by each measure are shown side by side"
+    )
+    similarity.set_defaults(run=_similarity)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--features", nargs="+", required=True, help="folders that capture(..., out=) wrote: models, objectives"
+    )
+    parser.add_argument("--recordings", nargs="+", required=True, help="files that save_recording wrote: subjects")
+    parser.add_argument("--models", nargs="+", help="what to call the model of each folder (default: as captured)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--kinds", nargs="+", help="of features (default: all)")
+    parser.add_argument("--layers", nargs="+", help="of the models (default: all)")
+    parser.add_argument("--roi", nargs="+", help="regions (default: all targets)")
+    parser.add_argument(
+        "--raw-gradients", action="store_true", help="do not bring each image's gradient to unit length"
+    )
+
+
+def _encode(options: argparse.Namespace) -> int:
+    from gradkern.study._encode import run
+
+    return run(options)
+
+
+def _similarity(options: argparse.Namespace) -> int:
+    from gradkern.study._similarity import run
+
+    return run(options)

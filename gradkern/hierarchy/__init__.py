@@ -1,0 +1,62 @@
+"""Which layer a target prefers, and how preference and latency are ordered along a hierarchy."""
+
+from typing import TYPE_CHECKING
+
+from gradkern._lazy import lazy
+
+if TYPE_CHECKING:
+    from gradkern.hierarchy._lag import lag_test as lag_test
+    from gradkern.hierarchy._latency import ESTIMATORS as ESTIMATORS
+    from gradkern.hierarchy._latency import Jackknife as Jackknife
+    from gradkern.hierarchy._latency import Latency as Latency
+    from gradkern.hierarchy._latency import TemporalScore as TemporalScore
+    from gradkern.hierarchy._latency import TooFewLatencies as TooFewLatencies
+    from gradkern.hierarchy._latency import area_latency as area_latency
+    from gradkern.hierarchy._latency import centre_latency as centre_latency
+    from gradkern.hierarchy._latency import corrected_f as corrected_f
+    from gradkern.hierarchy._latency import flat_curves as flat_curves
+    from gradkern.hierarchy._latency import jackknife as jackknife
+    from gradkern.hierarchy._latency import jackknife_error as jackknife_error
+    from gradkern.hierarchy._latency import onset_latency as onset_latency
+    from gradkern.hierarchy._latency import peak_latency as peak_latency
+    from gradkern.hierarchy._latency import plateau_latency as plateau_latency
+    from gradkern.hierarchy._latency import quiet_curves as quiet_curves
+    from gradkern.hierarchy._latency import temporal_score as temporal_score
+    from gradkern.hierarchy._latency import time_courses as time_courses
+    from gradkern.hierarchy._layer_permutation import LayerOrderTest as LayerOrderTest
+    from gradkern.hierarchy._layer_permutation import layer_order_test as layer_order_test
+    from gradkern.hierarchy._layers import BY as BY
+    from gradkern.hierarchy._layers import BestLayers as BestLayers
+    from gradkern.hierarchy._layers import Preference as Preference
+    from gradkern.hierarchy._layers import PreferredDepth as PreferredDepth
+    from gradkern.hierarchy._layers import best_layers as best_layers
+    from gradkern.hierarchy._layers import predicted as predicted
+    from gradkern.hierarchy._layers import preferred_depth as preferred_depth
+    from gradkern.hierarchy._maps import Measure as Measure
+    from gradkern.hierarchy._maps import SubjectMap as SubjectMap
+    from gradkern.hierarchy._maps import beside_smooth_maps as beside_smooth_maps
+    from gradkern.hierarchy._maps import folded as folded
+    from gradkern.hierarchy._maps import strengths as strengths
+    from gradkern.hierarchy._regions import Means as Means
+    from gradkern.hierarchy._regions import Regions as Regions
+    from gradkern.hierarchy._regions import in_regions as in_regions
+    from gradkern.hierarchy._spatial_score import Mapped as Mapped
+    from gradkern.hierarchy._spatial_score import SpatialScore as SpatialScore
+    from gradkern.hierarchy._spatial_score import SpatialVariant as SpatialVariant
+    from gradkern.hierarchy._spatial_score import correlate as correlate
+    from gradkern.hierarchy._spatial_score import euclidean_axis as euclidean_axis
+    from gradkern.hierarchy._spatial_score import every_spatial_score as every_spatial_score
+    from gradkern.hierarchy._spatial_score import geodesic_axis as geodesic_axis
+    from gradkern.hierarchy._spatial_score import rank_axis as rank_axis
+    from gradkern.hierarchy._spatial_score import spatial_score as spatial_score
+    from gradkern.hierarchy._temporal_order import NO_ORDER as NO_ORDER
+    from gradkern.hierarchy._temporal_order import OPPOSITE as OPPOSITE
+    from gradkern.hierarchy._temporal_order import PREDICTED as PREDICTED
+    from gradkern.hierarchy._temporal_order import UNDECIDED as UNDECIDED
+    from gradkern.hierarchy._temporal_order import Courses as Courses
+    from gradkern.hierarchy._temporal_order import Order as Order
+    from gradkern.hierarchy._temporal_order import OrderTest as OrderTest
+    from gradkern.hierarchy._temporal_order import order_test as order_test
+    from gradkern.hierarchy._temporal_order import slope as slope
+
+__getattr__, __dir__, __all__ = lazy(__name__)

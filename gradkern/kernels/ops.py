@@ -1,0 +1,452 @@
+"""Each native op once: schema, fake kernel, reference as the default, native kernels, gradient.
+
+The only importer of `gradkern._native`. Ops are seen by torch as `torch.ops.gradkern.*`, so `torch.compile` passes
+through them; the functions here add the gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
+
+from gradkern import _native
+from gradkern.kernels import reference
+from gradkern.kernels.reference import Window
+
+Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
+
+isas = _native.isas
+current_isa = _native.current_isa
+cuda_architectures = _native.cuda_architectures
+
+_SPEC = "int k, int seed, int nnz, int first_segment"
+_WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups"
+
+
+def check_sketch(k: int, seed: int, nnz: int, first_segment: int, op: str = "sketch") -> None:
+    """Raise ValueError for a sketch that cannot be."""
+    _native.check_sketch(op, k, seed, nnz, first_segment)
+
+
+def _define(
+    name: str, arguments: str, default: Callable[..., Any], fake: Callable[..., Any], results: str = "Tensor"
+) -> Any:
+    torch.library.define(f"gradkern::{name}", f"({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(f"gradkern::{name}", "default", default)
+    torch.library.register_fake(f"gradkern::{name}", fake)
+    return getattr(torch.ops.gradkern, name).default
+
+
+def _execution(x: Tensor) -> tuple[int, int]:
+    """Threads and stream."""
+    return torch.get_num_threads(), torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+
+
+def _allow_tf32(x: Tensor) -> bool:
+    """What torch's own products do with float32 (`torch.set_float32_matmul_precision`)."""
+    return x.is_cuda and torch.get_float32_matmul_precision() != "highest"
+
+
+def _results(x: Tensor, k: int, workspace: int) -> tuple[Tensor, Tensor]:
+    return x.new_empty(workspace, dtype=torch.float32), x.new_empty(len(x), k, dtype=torch.float32)
+
+
+def _check_dims(op: str, argument: str, x: Tensor, letters: str) -> None:
+    if x.dim() != len(letters.split(", ")):
+        raise ValueError(f"gradkern::{op}: {argument} must be [{letters}], got shape {list(x.shape)}")
+
+
+def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment)
+    return reference.sketch(x, k, seed, nnz, first_segment).float()
+
+
+def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment)
+    _check_dims("sketch", "x", x, "n, rows, cols")
+    n, rows, cols = x.shape
+    workspace, out = _results(x, k, _native.sketch_workspace(x.is_cuda, n, rows, cols, k))
+    arrays = to_dlpack(x.detach()), to_dlpack(workspace), to_dlpack(out)
+    _native.sketch(*arrays, k, seed, nnz, first_segment, *_execution(x))
+    return out
+
+
+def _sketch_fake(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    _check_dims("sketch", "x", x, "n, rows, cols")
+    return x.new_empty(x.shape[0], k, dtype=torch.float32)
+
+
+def _adjoint_default(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    check_sketch(y.shape[1], seed, nnz, first_segment)
+    return reference.sketch_adjoint(y, rows, cols, seed, nnz, first_segment).to(y.dtype)
+
+
+def _adjoint_fake(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    return y.new_empty(y.shape[0], rows, cols)
+
+
+_SKETCH = _define("sketch", f"Tensor x, {_SPEC}", _sketch_default, _sketch_fake)
+_ADJOINT = _define(
+    "sketch_adjoint",
+    "Tensor y, int rows, int cols, int seed, int nnz, int first_segment",
+    _adjoint_default,
+    _adjoint_fake,
+)
+torch.library.impl("gradkern::sketch", ("cpu", "cuda"), _sketch_native)
+
+
+def _outer_default(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
+    return reference.sketch_outer(a, g, k, seed, nnz, first_segment, bias).float()
+
+
+def _outer_native(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
+    _check_dims("sketch_outer", "a", a, "n, t, p")
+    _check_dims("sketch_outer", "g", g, "n, t, o")
+    n, t, p = a.shape
+    floats = _native.sketch_outer_workspace(a.is_cuda, n, t, p, g.shape[2], k, bias)
+    workspace, out = _results(a, k, floats)
+    arrays = to_dlpack(a.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
+    _native.sketch_outer(*arrays, k, seed, nnz, first_segment, bias, *_execution(a), allow_tf32)
+    return out
+
+
+def _outer_fake(
+    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
+) -> Tensor:
+    _check_dims("sketch_outer", "a", a, "n, t, p")
+    return a.new_empty(a.shape[0], k, dtype=torch.float32)
+
+
+def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
+    *window, bias, _ = rest
+    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
+    return reference.sketch_conv(x, g, Window(*window), (k, seed, nnz, first_segment), bias).float()
+
+
+def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
+    kernel_size, stride, padding, dilation, groups, bias, allow_tf32 = rest
+    window = kernel_size, stride, padding, dilation, groups
+    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
+    _check_dims("sketch_conv", "x", x, "n, c, h, w")
+    _check_dims("sketch_conv", "g", g, "n, o, out_h, out_w")
+    floats = _native.sketch_conv_workspace(x.is_cuda, x.shape, g.shape, *window, k, bias)
+    workspace, out = _results(x, k, floats)
+    arrays = to_dlpack(x.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
+    spec = k, seed, nnz, first_segment
+    _native.sketch_conv(*arrays, *spec, *window, bias, *_execution(x), allow_tf32)
+    return out
+
+
+def _conv_fake(x: Tensor, g: Tensor, k: int, *rest: Any) -> Tensor:
+    _check_dims("sketch_conv", "x", x, "n, c, h, w")
+    return x.new_empty(x.shape[0], k, dtype=torch.float32)
+
+
+_FLAGS = "bool bias, bool allow_tf32"
+_OUTER = _define("sketch_outer", f"Tensor a, Tensor g, {_SPEC}, {_FLAGS}", _outer_default, _outer_fake)
+_CONV = _define("sketch_conv", f"Tensor x, Tensor g, {_SPEC}, {_WINDOW}, {_FLAGS}", _conv_default, _conv_fake)
+torch.library.impl("gradkern::sketch_outer", ("cpu", "cuda"), _outer_native)
+torch.library.impl("gradkern::sketch_conv", ("cpu", "cuda"), _conv_native)
+
+
+def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    """The op `gradkern::sketch` of x [n, rows, cols], with its gradient where one is wanted.
+
+    The gradient is not registered with the op: the wrapper that torch then puts around every call costs 50 us where
+    the caches are cold, a tenth of what a large sketch takes.
+    """
+    run: Any = _Sketch.apply if x.requires_grad else _SKETCH
+    result: Tensor = run(x, k, seed, nnz, first_segment)
+    return result
+
+
+def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
+    """The op `gradkern::sketch_adjoint` of y [n, k], with its gradient where one is wanted."""
+    run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
+    result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
+    return result
+
+
+class _Sketch(torch.autograd.Function):
+    """The sketch is linear: its gradient is the adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *spec: int) -> Tensor:
+        ctx.shape, ctx.spec, ctx.dtype = x.shape[1:], spec[1:], x.dtype
+        result: Tensor = _SKETCH(x, *spec)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return sketch_adjoint(grad, *ctx.shape, *ctx.spec).to(ctx.dtype), None, None, None, None
+
+
+class _Adjoint(torch.autograd.Function):
+    """And the adjoint's gradient is the sketch."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, *spec: int) -> Tensor:
+        ctx.k, ctx.spec, ctx.dtype = y.shape[1], spec[2:], y.dtype
+        result: Tensor = _ADJOINT(y, *spec)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return sketch(grad.contiguous(), ctx.k, *ctx.spec).to(ctx.dtype), None, None, None, None, None
+
+
+def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
+    """The op `gradkern::sketch_outer` of a [n, t, p] and g [n, t, o], with its gradient where one is wanted."""
+    run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
+    result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
+    return result
+
+
+def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
+    """The op `gradkern::sketch_conv` of x [n, c, h, w] and g [n, o, h', w'], with its gradient where one is wanted."""
+    run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
+    places = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
+    result: Tensor = run(x, g, *spec, *places, bias, _allow_tf32(x))
+    return result
+
+
+def _bilinear_gradient(ctx: Any, grad: Tensor, rows: int, cols: int, pair: Callable[..., Tensor]) -> list[Any]:
+    """Of <grad, S G(x, g)> = <S^T grad, G(x, g)>, which `pair` computes from the weights S^T grad, per sample."""
+    weights = _ADJOINT(grad.float(), rows, cols, *ctx.spec[1:])
+    with torch.enable_grad():
+        factors = [factor.detach().float().requires_grad_() for factor in ctx.saved_tensors]
+        gradients = torch.autograd.grad(pair(*factors, weights), factors)
+    return [gradient.to(ctx.saved_tensors[0].dtype) for gradient in gradients]
+
+
+class _Outer(torch.autograd.Function):
+    """Bilinear in a and g. The gradient forms one weight gradient a sample."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, g: Tensor, *rest: Any) -> Tensor:
+        ctx.save_for_backward(a, g)
+        ctx.spec, ctx.bias = rest[:4], rest[4]
+        result: Tensor = _OUTER(a, g, *rest)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        def pair(a: Tensor, g: Tensor, weights: Tensor) -> Tensor:
+            outputs = a @ weights[:, :, : a.shape[2]].mT
+            return (g * (outputs + weights[:, None, :, -1] if ctx.bias else outputs)).sum()
+
+        a, g = ctx.saved_tensors
+        gradients = _bilinear_gradient(ctx, grad, g.shape[2], a.shape[2] + ctx.bias, pair)
+        return *gradients, *[None] * 6
+
+
+class _Conv(torch.autograd.Function):
+    """Bilinear in x and g, as `_Outer`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, *rest: Any) -> Tensor:
+        ctx.save_for_backward(x, g)
+        ctx.spec, ctx.window, ctx.bias = rest[:4], Window(*rest[4:9]), rest[9]
+        result: Tensor = _CONV(x, g, *rest)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, g = ctx.saved_tensors
+        window, n, o = ctx.window, len(x), g.shape[1]
+        kernel = x.shape[1] // window.groups, *window.kernel_size
+        cols = kernel[0] * kernel[1] * kernel[2]
+
+        def pair(x: Tensor, g: Tensor, weights: Tensor) -> Tensor:
+            # samples as groups: each has its own weight
+            outputs = torch.nn.functional.conv2d(
+                x.reshape(1, -1, *x.shape[2:]),
+                weights[:, :, :cols].reshape(n * o, *kernel),
+                None, window.stride, window.padding, window.dilation, n * window.groups,
+            ).reshape(g.shape)  # fmt: skip
+            return (g * (outputs + weights[:, :, -1, None, None] if ctx.bias else outputs)).sum()
+
+        gradients = _bilinear_gradient(ctx, grad, o, cols + ctx.bias, pair)
+        return *gradients, *[None] * 11
+
+
+# What ridge scores need beside products. Nobody differentiates a choice of alpha: these have no gradient.
+
+
+def _run(kernel: Callable[..., None], *arrays: Tensor) -> None:
+    """A native kernel on inputs and results, where the first of them is."""
+    kernel(*(to_dlpack(x.detach()) for x in arrays), *_execution(arrays[0]))
+
+
+def _check_groups(f: int) -> None:
+    if f < 0:
+        raise ValueError(f"column_moments: f must not be negative, got {f}")
+
+
+def _moments_default(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    _check_groups(f)
+    total, spread, low, high = reference.column_moments(y, group, f)
+    return total.clone(), spread.clone(), low.to(y.dtype, copy=True), high.to(y.dtype, copy=True)
+
+
+def _moments_fake(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    _check_groups(f)
+    _check_dims("column_moments", "y", y, "n, b")
+    shape = f, y.shape[1]
+    wide = [y.new_empty(shape, dtype=torch.float64) for _ in range(2)]
+    return *wide, y.new_empty(shape), y.new_empty(shape)
+
+
+def _moments_native(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
+    results = _moments_fake(y, group, f)
+    _run(_native.column_moments, y, group, *results)
+    return results
+
+
+def _scores_fake(B: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    S = rest[3]
+    _check_dims("fold_scores", "B", B, "r, b")
+    _check_dims("fold_scores", "S", S, "a, r")
+    return S.new_empty(len(S), B.shape[1]), S.new_empty(len(S), B.shape[1])
+
+
+def _scores_native(*arrays: Tensor) -> tuple[Tensor, Tensor]:
+    results = _scores_fake(*arrays)
+    _run(_native.fold_scores, *arrays, *results)
+    return results
+
+
+def _scale_default(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    return reference.select_scale(C, values, alpha).to(C.dtype)
+
+
+def _scale_fake(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    _check_dims("select_scale", "C", C, "q, b")
+    return C.new_empty(C.shape)
+
+
+def _scale_native(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    out = _scale_fake(C, values, alpha)
+    _run(_native.select_scale, C, values, alpha, out)
+    return out
+
+
+_MOMENTS = _define(
+    "column_moments",
+    "Tensor y, Tensor group, int f",
+    _moments_default,
+    _moments_fake,
+    "(Tensor, Tensor, Tensor, Tensor)",
+)
+_SCORES = _define(
+    "fold_scores",
+    "Tensor B, Tensor D, Tensor E, Tensor F, Tensor S, Tensor U, Tensor W",
+    reference.fold_scores,
+    _scores_fake,
+    "(Tensor, Tensor)",
+)
+_SCALE = _define("select_scale", "Tensor C, Tensor values, Tensor alpha", _scale_default, _scale_fake)
+torch.library.impl("gradkern::column_moments", ("cpu", "cuda"), _moments_native)
+torch.library.impl("gradkern::fold_scores", ("cpu", "cuda"), _scores_native)
+torch.library.impl("gradkern::select_scale", ("cpu", "cuda"), _scale_native)
+
+
+def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The op `gradkern::column_moments`: sums of every column over every group of rows, in one pass over y.
+
+    `gradkern.kernels.reference.column_moments` is the formula. Sums are float64, about the first row of each group: a column
+    that hardly varies far from zero keeps its spread. The same call gives the same bits for any number of threads.
+
+    Parameters
+    ----------
+    y : [n, b] float32 or float64, rows contiguous, any distance apart
+    group : [n] int32, in [0, f), or -1 for a row of no group
+    f : groups
+
+    Returns
+    -------
+    sum : [f, b] float64
+    spread : [f, b] float64, the sum of squares about the group's own mean, exactly 0 where the column is constant
+    low, high : [f, b] in the dtype of y, inf and -inf for an empty group; a NaN in y is in sum and spread alone
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout, or a label outside -1..f-1; on a GPU, where finding one would mean to
+        wait, every sum and spread is then NaN
+
+    Examples
+    --------
+    >>> import torch
+    >>> total, spread, low, high = column_moments(torch.randn(20, 3), torch.arange(20, dtype=torch.int32) % 5, 5)
+    >>> total.shape, spread.dtype, low.dtype
+    (torch.Size([5, 3]), torch.float64, torch.float32)
+    """
+    results: tuple[Tensor, Tensor, Tensor, Tensor] = _MOMENTS(y, group, f)
+    return results
+
+
+def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+    """The op `gradkern::fold_scores`: S (B * D) and U (B * E) + W (B * F), without the products in memory.
+
+    Parameters
+    ----------
+    B, D, F : [r, b] float32 or float64, all of one dtype, contiguous
+    E : [r, b] float64
+    S, U, W : [a, r] float64
+
+    Returns
+    -------
+    product, square : [a, b] float64, all sums in float64
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout
+
+    Examples
+    --------
+    >>> import torch
+    >>> B, E, S = torch.randn(7, 3), torch.randn(7, 3).double(), torch.randn(2, 7).double()
+    >>> product, square = fold_scores(B, B, E, B, S, S, S)
+    >>> product.shape, square.dtype
+    (torch.Size([2, 3]), torch.float64)
+    """
+    results: tuple[Tensor, Tensor] = _SCORES(B, D, E, F, S, U, W)
+    return results
+
+
+def select_scale(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
+    """The op `gradkern::select_scale`: C[j, t] / (values[j] + alpha[t]), the sum rounded to the dtype of C.
+
+    Parameters
+    ----------
+    C : [q, b] float32 or float64, contiguous
+    values : [q] float64
+    alpha : [b] float64
+
+    Returns
+    -------
+    [q, b], the dtype of C: the bits of `C / (values[:, None] + alpha).to(C.dtype)`
+
+    Raises
+    ------
+    ValueError : wrong shape, dtype or layout
+
+    Examples
+    --------
+    >>> import torch
+    >>> select_scale(torch.randn(4, 3), torch.ones(4).double(), torch.ones(3).double()).shape
+    torch.Size([4, 3])
+    """
+    result: Tensor = _SCALE(C, values, alpha)
+    return result

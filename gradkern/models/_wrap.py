@@ -1,0 +1,74 @@
+"""A module that somebody else has made, as a model of `load_model`: its blocks are found, its weights read strictly."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gradkern.models import _checkpoint as checkpoint
+from gradkern.models._spec import LoadedModel, ModelSpec
+
+_FIELDS = [field.name for field in fields(ModelSpec) if field.name not in ("weights", "weights_sha256")]
+
+_STAGES = 5  # at most, of a convolutional network
+
+
+def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
+    """The module itself, with a `spec`: `facts` are fields of it, what is missing is that of ImageNet's models."""
+    unknown = sorted(set(facts) - set(_FIELDS))
+    if unknown:
+        raise ValueError(f"load_model: config must name fields of a module's spec, {_FIELDS}, got {unknown}")
+    if weights == "random":
+        raise ValueError("load_model: weights must be 'pretrained' (those that the module has) or a file, got 'random'")
+    digest = None
+    if weights != "pretrained":
+        files = checkpoint.files_of(Path(weights))
+        checkpoint.load_strictly(module, checkpoint.read(files), Path(weights).name)
+        digest = checkpoint.sha256(files)
+    spec = ModelSpec(
+        name=type(module).__name__,
+        weights=weights,
+        weights_sha256=digest,
+        resolution=224,
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        layers=blocks_of(module),
+        licence="unknown",
+        channels_last=str(getattr(module, "output_fmt", "")).endswith("NHWC"),  # timm's word for it
+    )
+    module.spec = replace(spec, **facts)  # type: ignore[assignment]  # a module takes any attribute
+    return module  # type: ignore[return-value]  # from now on it has what a LoadedModel has
+
+
+def blocks_of(module: nn.Module) -> tuple[str, ...]:
+    """Names of the blocks: the children, all of one class with parts of their own, of the outermost lists of layers.
+
+    Of several classes the one with the most. Where they are few and made of lists themselves (the stages of a
+    convolutional network), what these hold. () if there are none.
+    """
+    outer = _lists(module)
+    if 0 < len(outer) <= _STAGES:
+        inner = [f"{stage}.{name}" for stage in outer for name in _lists(module.get_submodule(stage))]
+        if len(inner) >= len(outer):
+            return tuple(inner)
+    return tuple(outer)
+
+
+def _lists(module: nn.Module) -> list[str]:
+    found: dict[type, list[str]] = {}
+    inside: tuple[str, ...] = ()  # prefixes of the children so far: what is in one is none
+    for name, child in module.named_modules():
+        if not isinstance(child, nn.ModuleList | nn.Sequential) or len(child) == 0 or name.startswith(inside):
+            continue
+        kinds = {type(block) for block in child}
+        has_parts = next(child[0].children(), None) is not None
+        if len(kinds) == 1 and has_parts and not kinds & {nn.Sequential, nn.ModuleList}:
+            names = [f"{name}.{i}" if name else str(i) for i in range(len(child))]
+            found.setdefault(kinds.pop(), []).extend(names)
+            inside += tuple(f"{block}." for block in names)
+    most: list[str] = []
+    for names in found.values():
+        most = names if len(names) > len(most) else most
+    return most

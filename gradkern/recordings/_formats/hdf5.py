@@ -1,0 +1,63 @@
+"""Datasets of HDF5 with an axis of trials, as responses that are read in parts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradkern.recordings._lazy import Responses
+from gradkern.recordings._out_of_core import FileColumns, FileRows
+
+
+class Trials(Responses):
+    """A dataset [trials, ...], or [..., trials], as [trials, targets]: targets are in the order of the file."""
+
+    def __init__(self, path: Path, name: str, last: bool = False) -> None:
+        import h5py
+
+        self.path, self.name, self.last = path, name, last
+        with h5py.File(path) as file:
+            shape, self.dtype = tuple(file[name].shape), file[name].dtype
+        self.stored = shape
+        self.grid = shape[:-1] if last else shape[1:]
+        self.shape = (shape[-1] if last else shape[0], int(np.prod(self.grid)))
+
+    def columns(self, which: slice) -> NDArray[Any]:
+        import h5py
+
+        row = self.grid[-1]
+        block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
+        with h5py.File(self.path) as file:
+            at = which.start
+            while at < which.stop:
+                end = min(which.stop, (at // row + 1) * row)  # of this row of targets
+                outer = np.unravel_index(at // row, self.grid[:-1])
+                part = slice(at % row, at % row + end - at)
+                stored = (
+                    file[self.name][(*outer, part)].T if self.last else file[self.name][(slice(None), *outer, part)]
+                )
+                block[:, at - which.start : end - which.start] = stored
+                at = end
+        return block
+
+    def first(self, count: int) -> NDArray[Any]:
+        """The first trials, [count, targets]."""
+        import h5py
+
+        with h5py.File(self.path) as file:
+            stored = file[self.name][..., :count] if self.last else np.moveaxis(file[self.name][:count], 0, -1)
+        trials: NDArray[Any] = stored.reshape(self.shape[1], -1).T
+        return trials
+
+    def by_the_file(self) -> Responses:
+        """The same responses, read past HDF5, and faster, where the dataset lies in one piece, not in chunks."""
+        import h5py
+
+        with h5py.File(self.path) as file:
+            start = file[self.name].id.get_offset()
+        if start is None:
+            return self
+        shape = self.shape[::-1] if self.last else self.shape
+        stored = np.memmap(self.path, self.dtype, "r", start, shape)
+        return FileColumns(stored) if self.last else FileRows([stored])

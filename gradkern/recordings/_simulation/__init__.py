@@ -1,0 +1,1 @@
+"""A simulated brain: cortex, MEG helmet and planted signal."""

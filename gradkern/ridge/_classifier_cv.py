@@ -1,0 +1,159 @@
+"""Classification by ridge regression on classes coded as -1 and 1."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
+from torch import Tensor
+
+from gradkern.ridge._engine.inputs import Array, as_numpy, check_weights
+from gradkern.ridge._linear_model import Featured
+from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS, RidgeCV
+
+
+class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
+    """Classify by `RidgeCV` on one target a class, 1 for its samples and -1 for others (two classes: one target).
+
+    Parameters
+    ----------
+    alphas, selection, scoring, alpha_per_target, fit_intercept, standardise, device : as in `RidgeCV`; the score is
+        that of the codes, and one alpha serves all classes unless `alpha_per_target`
+    cv : int (stratified folds), scikit-learn splitter, or iterable of (train, test) indices
+    class_weight : None; "balanced", so that each class weighs the same; or a dict of weights by class
+
+    Attributes
+    ----------
+    classes_ : [c] labels
+    ridge_ : the fitted `RidgeCV`, with `alpha_`, `best_score_`
+    coef_ : [c, d], or [1, d] for two classes
+    intercept_ : [c], or [1]
+    n_features_in_ : d
+
+    Notes
+    -----
+    As scikit-learn's RidgeClassifierCV, whose only exact cross-validation is leave-one-out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 8))
+    >>> labels = np.array(["face", "house", "word"])[X[:, :3].argmax(1)]
+    >>> RidgeClassifierCV().fit(X, labels).predict(X).shape
+    (60,)
+    """
+
+    def __init__(
+        self,
+        alphas: Any = DEFAULT_ALPHAS,
+        *,
+        cv: Any = 5,
+        selection: str = "kfold",
+        scoring: str = "r2",
+        alpha_per_target: bool = False,
+        fit_intercept: bool = True,
+        standardise: bool = False,
+        class_weight: Any = None,
+        device: Any = None,
+    ) -> None:
+        self.alphas = alphas
+        self.cv = cv
+        self.selection = selection
+        self.scoring = scoring
+        self.alpha_per_target = alpha_per_target
+        self.fit_intercept = fit_intercept
+        self.standardise = standardise
+        self.class_weight = class_weight
+        self.device = device
+
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
+        """Code the classes and fit.
+
+        Parameters
+        ----------
+        X : [n, d] features
+        y : [n] labels
+        groups : [n] labels that no fold may split between train and test
+        sample_weight : [n] weights, not negative
+
+        Raises
+        ------
+        ValueError : as `RidgeCV.fit`; fewer than two classes; labels that are not classes
+        """
+        op = type(self).__name__
+        features = self._features(X, reset=True)
+        labels = _as_labels(op, y, features.shape[0])
+        coder = LabelBinarizer(pos_label=1, neg_label=-1).fit(labels)
+        self.classes_ = coder.classes_
+        weights = check_weights(op, sample_weight, len(labels))
+        there = np.unique(labels if weights is None else labels[weights > 0])
+        if len(there) < 2:
+            raise ValueError(f"{op}: y must have at least 2 classes (with weight), got 1 class, {there[0]}")
+        if self.class_weight is not None:
+            weights = self._balanced(labels, np.ones(len(labels)) if weights is None else weights)
+        self._check_values(op, features)
+        codes = coder.transform(labels)
+        options = self.get_params(deep=False) | {"cv": self._splits(labels, groups)}
+        del options["class_weight"]
+        self.ridge_ = RidgeCV(**options).fit(features, _like(features, codes), groups, weights)
+        self.coef_, self.intercept_ = self.ridge_.coef_, self.ridge_.intercept_
+        return self
+
+    def _balanced(self, labels: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.class_weight != "balanced":
+            scaled: NDArray[np.float64] = weights * compute_sample_weight(self.class_weight, labels)
+            return scaled
+        place = np.searchsorted(self.classes_, labels)
+        of_class = np.bincount(place, weights, len(self.classes_))
+        share = weights.sum() / (np.count_nonzero(of_class) * np.where(of_class > 0, of_class, 1.0))
+        balanced: NDArray[np.float64] = weights * share[place]
+        return balanced
+
+    def _splits(self, labels: NDArray[Any], groups: Any) -> Any:
+        """Splitters see the labels here: `RidgeCV` sees codes."""
+        if self.selection != "kfold":
+            return self.cv
+        rows = np.zeros((len(labels), 1))
+        if isinstance(self.cv, int | np.integer) and not isinstance(self.cv, bool):
+            splitter = StratifiedKFold(self.cv) if groups is None else StratifiedGroupKFold(self.cv)
+            return list(splitter.split(rows, labels, groups))
+        return list(self.cv.split(rows, labels, groups)) if hasattr(self.cv, "split") else self.cv
+
+    def decision_function(self, X: Any) -> Array:
+        """Predicted codes [n, c], or [n] of the second class of two, of features X [n, d]."""
+        check_is_fitted(self)
+        codes: Array = self.ridge_.predict(self._features(X, reset=False))
+        return codes[:, 0] if len(self.classes_) == 2 else codes
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The class [n] with the largest code, of features X [n, d]."""
+        codes = as_numpy(self.decision_function(X))
+        best = (codes > 0).astype(int) if codes.ndim == 1 else codes.argmax(1)
+        predicted: NDArray[Any] = self.classes_[best]
+        return predicted
+
+
+def _as_labels(op: str, y: Any, n_samples: int) -> NDArray[Any]:
+    if y is None:
+        raise ValueError(f"{op}: requires y to be passed, but the target y is None")
+    y = as_numpy(y)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if len(labels) != n_samples:
+        raise ValueError(f"{op}: X and y must have the same number of samples, got {n_samples} and {len(labels)}")
+    return labels
+
+
+def _like(features: Array, codes: NDArray[Any]) -> Array:
+    """Codes of the classes as the kind, device and dtype of array that the features are."""
+    if isinstance(features, Tensor):
+        return torch.from_numpy(codes).to(features.device, features.dtype if features.is_floating_point() else None)
+    return codes.astype(features.dtype if features.dtype.kind == "f" else np.float64)

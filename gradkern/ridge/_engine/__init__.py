@@ -1,0 +1,1 @@
+"""How ridge problems are solved: folds, spectra, scores of every alpha, blocks of targets."""

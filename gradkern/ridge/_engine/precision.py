@@ -1,0 +1,88 @@
+"""How exactly float32 matrices are multiplied, whatever the process has been told elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import torch
+
+from gradkern.ridge._engine.inputs import Placement, check_choice
+
+_TORCH_NAMES = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
+PRECISIONS = tuple(_TORCH_NAMES)
+
+
+def check_precision(op: str, precision: str, placement: Placement) -> None:
+    """ValueError unless float32 products at that precision exist where they are to be computed."""
+    check_choice(op, "precision", precision, PRECISIONS)
+    if precision == "float32":
+        return
+    if placement.dtype == torch.float64:
+        raise ValueError(
+            f"{op}: precision={precision!r} needs X and Y in float32, got float64 or integers, which are computed in "
+            "float64 throughout"
+        )
+    wanted, device = {"tf32": "cuda", "bfloat16": "cpu"}[precision], placement.device
+    if device.type != wanted:
+        raise ValueError(f"{op}: precision={precision!r} needs the device to be {wanted}, got {device}")
+    if precision == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise ValueError(f"{op}: precision='tf32' needs compute capability 8.0, got {device}, which has less")
+    if precision == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise ValueError(f"{op}: precision='bfloat16' needs AVX512 and oneDNN, got a processor or a torch without")
+
+
+@contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """Multiply float32 matrices at one of `PRECISIONS`, then leave the process as it was.
+
+    torch keeps this setting per process: other threads multiply so too, meanwhile.
+    """
+    asked = [_TORCH_NAMES[precision]]
+    _settings.enter(asked)
+    try:
+        yield
+    finally:
+        _settings.leave(asked)
+
+
+class _Settings:
+    """torch's switches, saved by the first of several threads and restored by the last; the latest says how."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside: list[list[str]] = []
+        self._name, self._switches = "", ("", "")
+
+    def enter(self, asked: list[str]) -> None:
+        """Multiply as asked, by torch's name for it."""
+        with self._lock:
+            if not self._inside:
+                self._switches = _own(torch.backends.cuda, torch.backends.cudnn), _own(*[torch.backends.mkldnn] * 2)
+                _switch(("ieee", "ieee"))  # torch refuses to tell the name where a switch contradicts it
+                self._name = torch.get_float32_matmul_precision()
+            self._inside.append(asked)
+            torch.set_float32_matmul_precision(asked[0])
+
+    def leave(self, asked: list[str]) -> None:
+        """Multiply as others inside asked, or as before."""
+        with self._lock:
+            self._inside = [each for each in self._inside if each is not asked]
+            torch.set_float32_matmul_precision(self._inside[-1][0] if self._inside else self._name)
+            if not self._inside:
+                _switch(self._switches)
+
+
+def _own(backend: Any, parent: Any) -> str:
+    """What a switch was set to; "none" where it inherits, which torch reads as the value inherited."""
+    value: str = backend.matmul.fp32_precision
+    return "none" if value == parent.fp32_precision else value
+
+
+def _switch(values: tuple[str, str]) -> None:
+    backends: tuple[Any, Any] = torch.backends.cuda, torch.backends.mkldnn
+    for backend, value in zip(backends, values, strict=True):
+        backend.matmul.fp32_precision = value
+
+
+_settings = _Settings()

@@ -1,0 +1,330 @@
+"""Ridge with an alpha per target: factor the features once, then solve targets block by block."""
+
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradkern.kernels import ops
+from gradkern.ridge._engine.blocks import Gpu, Piece, TargetStream, blocks_of
+from gradkern.ridge._engine.cholesky import factor_folds_by_cholesky, suits_cholesky, whiten
+from gradkern.ridge._engine.design import Design, make_design
+from gradkern.ridge._engine.fold_scores import Scored
+from gradkern.ridge._engine.folds import Folds, resolve_folds
+from gradkern.ridge._engine.inputs import Targets, check_alphas, check_choice
+from gradkern.ridge._engine.kfold import factor_folds, score_folds
+from gradkern.ridge._engine.loo_gcv import factor_closed_form, score_gcv, score_leave_one_out
+
+SELECTIONS = ("kfold", "loo", "gcv")
+SCORINGS = ("r2", "r")
+EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
+_WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
+_MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
+
+
+_TO: dict[str, Callable[[Design, Tensor], Tensor]] = {
+    "primal": Design.to_features,
+    "dual": Design.to_samples,
+    "none": lambda design, coefficients: coefficients[:0],
+}
+COEFS = tuple(_TO)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How alpha is chosen: among `alphas` [a], float64 and largest first; `folds` for "kfold" only.
+
+    `shared` is one alpha for all targets: the one with the best mean score.
+    """
+
+    alphas: Tensor
+    selection: str
+    scoring: str
+    folds: Folds | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted besides: an intercept, standardised features, weights of samples [n] in float64, coefficients.
+
+    `coef` is "primal", "dual" (of the samples) or "none".
+    """
+
+    intercept: bool = True
+    standardise: bool = False
+    weights: Tensor | None = None
+    coef: str = "primal"
+
+
+def make_choice(op: str, alphas: Any, selection: str, scoring: str) -> Choice:
+    """Check the options of the choice; folds come later."""
+    check_choice(op, "selection", selection, SELECTIONS)
+    check_choice(op, "scoring", scoring, SCORINGS)
+    if selection == "gcv" and scoring == "r":
+        raise ValueError(
+            f"{op}: scoring must be 'r2' with selection='gcv', got 'r' (GCV makes no held-out predictions)"
+        )
+    return Choice(torch.from_numpy(check_alphas(op, alphas)), selection, scoring)
+
+
+def selection_folds(op: str, cv: Any, n_samples: int, groups: Any, *, argument: str = "cv") -> Folds:
+    """Folds to choose alpha on: as `resolve_folds`, and each must test enough samples for a score."""
+    folds = resolve_folds(op, cv, n_samples, groups, argument=argument)
+    smallest = min(len(fold.test) for fold in folds.folds)
+    if smallest < 2:
+        raise ValueError(
+            f"{op}: {argument} must test at least 2 samples in every fold, for a score, got {smallest} "
+            f"(n_samples={n_samples})"
+        )
+    return folds
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Everything about the features that solving for targets needs.
+
+    `shrink` makes of Z'Y [q, b] and the alpha [b] of each target the coefficients [q, b] of the coordinates Z.
+    """
+
+    alphas: Tensor
+    score: Callable[[Tensor], Scored]
+    shrink: Callable[[Tensor, Tensor], Tensor]
+    design: Design
+    coef: str
+    bytes_per_target: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A block of b targets: alpha [b], score [b], the scores of all alphas [a, b], coefficients [d, b] or [n, b].
+
+    `at_offset` [b] in float64 is the prediction where the features are at the solver's offset; `undefined`
+    [b] counts folds that gave no score, `constant` [b] marks targets with one value throughout, and `missing` [b] those
+    with a NaN.
+    """
+
+    columns: slice
+    alpha: Tensor
+    score: Tensor
+    scores: Tensor
+    coefficients: Tensor
+    at_offset: Tensor
+    undefined: Tensor
+    constant: Tensor
+    missing: Tensor
+
+
+def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
+    """Decompose all that the choice of alpha and the refit need, for features X [n, d].
+
+    By eigenpairs, or where it suits (see `suits_cholesky`) by Cholesky factors for every alpha.
+    """
+    folds = choice.folds
+    plain = not fitting.standardise and fitting.coef != "dual"
+    if folds is not None and plain and suits_cholesky(X, folds, len(choice.alphas)):
+        solver = factor_by_cholesky(X, choice, folds, fitting)
+        if solver is not None:
+            return solver
+    design = make_design(X, fitting.intercept, fitting.weights, fitting.standardise)
+    alphas = choice.alphas.to(X.device)
+    score: Callable[[Tensor], Scored]
+    n, q = design.coordinates.shape
+    if folds is not None:
+        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None, sharp=True)
+        score = partial(score_folds, kfold)
+        held = 6 * n + (len(folds) + 11) * q
+    else:
+        closed = factor_closed_form(design, alphas, choice.scoring)
+        score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
+        held = 10 * n + 4 * q
+    bytes_per_target = _bytes_per_target(X, held + X.shape[1], len(alphas))
+    shrink = lambda cross, alpha: ops.select_scale(cross, design.values, alpha)  # noqa: E731
+    return Solver(alphas, score, shrink, design, fitting.coef, bytes_per_target)
+
+
+def factor_by_cholesky(X: Tensor, choice: Choice, folds: Folds, fitting: Fitting) -> Solver | None:
+    """`factor` without eigenpairs; None where features [n, d] are too close to singular for it."""
+    whitened = whiten(X, fitting.intercept, fitting.weights, float(choice.alphas[-1]))
+    if whitened is None:
+        return None
+    alphas = choice.alphas.to(X.device)
+    kfold = factor_folds_by_cholesky(whitened, folds, alphas, choice.scoring)
+    if kfold is None:
+        return None
+    tested = max(len(fold.test) for fold in folds.folds)
+    held = 6 * len(X) + (len(folds) + 12) * X.shape[1] + 10 * tested
+    size = _bytes_per_target(X, held, len(alphas))
+    return Solver(alphas, partial(score_folds, kfold), whitened.shrink, whitened.design, fitting.coef, size)
+
+
+def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
+    """Of so many values held for each target; on a GPU two more blocks are read and copied while one is solved."""
+    ahead = 2 * len(X) if X.is_cuda else 0
+    return X.element_size() * (held + ahead) + 8 * 4 * a
+
+
+def blocks(solver: Solver, n_targets: int, max_memory: int | None) -> Iterator[slice]:
+    """Ranges of targets whose working set fits into so many bytes."""
+    return target_blocks(solver.bytes_per_target, solver.alphas.device, n_targets, max_memory)
+
+
+def target_blocks(
+    bytes_per_target: int, device: torch.device, n_targets: int, max_memory: int | None
+) -> Iterator[slice]:
+    """Ranges of targets that take at most so many bytes, or the engine's own limit where None are given."""
+    memory = _WORKING_SET_BYTES[device.type] if max_memory is None else max_memory
+    size = max(1, min(_MOST_TARGETS[device.type], memory // bytes_per_target))
+    for start in range(0, n_targets, size):
+        yield slice(start, min(start + size, n_targets))
+
+
+def solve(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None, shared: bool
+) -> Generator[Solution, None, None]:
+    """Choose alpha and solve, for every block of targets in turn; a shared alpha takes a first turn to choose."""
+    chosen = None
+    if shared:
+        total = torch.zeros_like(solver.alphas)
+        for _, responses in _read(solver, targets, max_memory):
+            scores = _scored(solver, responses)[1].scores
+            total += torch.where(scores.isnan(), 0.0, scores).sum(1)
+        chosen = first_best(total[:, None], torch.float32)[0]
+    with closing(_read(solver, targets, max_memory)) as read:
+        for columns, responses in read:
+            yield _solve_block(solver, responses, columns, chosen)
+
+
+def _read(
+    solver: Solver, targets: Targets | TargetStream, max_memory: int | None
+) -> Generator[tuple[slice, Tensor], None, None]:
+    """Blocks of targets to compute with, and which they are."""
+    pieces = (
+        Piece(slice(start + within.start, start + within.stop), part, within)
+        for start, part in targets.parts()
+        for within in blocks(solver, part.n_targets, max_memory)
+    )
+    return blocks_of(pieces, Gpu(targets.placement.device) if targets.on_host else None)
+
+
+@dataclass(frozen=True)
+class Centred:
+    """A block of targets [n, b] about `offset` [b]; those that are `missing` [b] hold a NaN, and are zeros here.
+
+    `first` [b] are the responses to the first sample.
+    """
+
+    values: Tensor
+    offset: Tensor
+    missing: Tensor
+    first: Tensor
+
+    def at_offset(self, mean: Tensor, moved: Tensor, constant: Tensor) -> Tensor:
+        """What is predicted [b] where the features are at their offset, in float64; constant targets exactly.
+
+        `mean` [b] is that of the values, `moved` [b] what the coefficients predict at the mean of the features.
+        """
+        predicted = self.offset + mean - moved
+        predicted[constant] = self.first[constant].double()
+        return predicted
+
+
+def centred(responses: Tensor, intercept: bool) -> Centred:
+    """Responses [n, b] about their means if there is an intercept, and which have a NaN."""
+    missing, first = responses.sum(0).isnan(), responses[0]
+    if bool(missing.any()):
+        missing = responses.isnan().any(0)  # a sum may overflow
+        responses = responses.masked_fill(missing, 0.0)
+    if not intercept:
+        return Centred(responses, torch.zeros_like(first), missing, first)
+    # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
+    offset = responses.mean(0)
+    return Centred(responses - offset, offset, missing, first)
+
+
+def _scored(solver: Solver, responses: Tensor) -> tuple[Centred, Scored]:
+    """Responses about their means, and their scores; those with a NaN count as constant."""
+    block = centred(responses, solver.design.intercept)
+    scored = solver.score(block.values)
+    scored.scores[:, scored.constant] = torch.nan
+    return block, scored
+
+
+def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which alpha [b] has the best of scores [a, b], to rounding.
+
+    Alphas descend: of equals the larger wins, the largest where no score is. A perfect fit has many equals.
+    """
+    ordered = torch.where(scores.isnan(), -torch.inf, scores)
+    best = ordered.amax(0)
+    enough = best - EQUAL[dtype] * (1 + best.abs())
+    return torch.where(best.isneginf(), True, ordered >= enough).int().argmax(0)
+
+
+def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
+    design = solver.design
+    block, scored = _scored(solver, responses)
+    scores = scored.scores
+    best = first_best(scores, responses.dtype)
+    if chosen is not None:
+        best = chosen.expand_as(best)
+    alpha = solver.alphas[best]
+    score = scores.gather(0, best[None])[0]
+    placed = solver.shrink(scored.cross, alpha)
+    coefficients = _TO[solver.coef](design, placed)
+    coefficients[:, scored.constant] = 0
+    at_offset = torch.zeros_like(scored.mean)
+    if design.intercept:
+        at_offset = block.at_offset(scored.mean, design.at_leftover(placed), scored.constant)
+    for result in (alpha, score, scores.T, coefficients.T, at_offset):
+        result[block.missing] = torch.nan
+    return Solution(
+        columns=columns,
+        alpha=alpha,
+        score=score,
+        scores=scores,
+        coefficients=coefficients,
+        at_offset=at_offset,
+        undefined=scored.undefined,
+        constant=scored.constant & ~block.missing,
+        missing=block.missing,
+    )
+
+
+class Tally:
+    """Counts the targets that could not be scored as asked, to say so once."""
+
+    def __init__(self) -> None:
+        self.n_targets = self.constant = self.unscored = self.partly = self.missing = 0
+
+    def add(self, score: Tensor, undefined: Tensor, constant: Tensor, missing: Tensor) -> None:
+        """Count targets by their scores and what is said of them, all [b] as in `Solution`."""
+        unscored = score.isnan()
+        self.n_targets += len(unscored)
+        self.missing += int(missing.sum())
+        self.constant += int(constant.sum())
+        self.unscored += int((unscored & ~constant & ~missing).sum())
+        self.partly += int((~unscored & (undefined > 0)).sum())
+
+    def warn(self, op: str, stacklevel: int) -> None:
+        """Warn of what was counted."""
+        for count, what in (
+            (self.missing, "hold NaN; their scores, alphas and coefficients are NaN"),
+            (self.constant, "are constant; their scores are NaN and their coefficients 0"),
+            (
+                self.unscored,
+                "vary but have no defined score; their scores are NaN and their alpha is the largest",
+            ),
+            (
+                self.partly,
+                "have no defined score in some folds, where responses or predictions do not vary; "
+                "their scores are means over the other folds",
+            ),
+        ):
+            if count:
+                warnings.warn(f"{op}: {count} of {self.n_targets} targets {what}", stacklevel=stacklevel)

@@ -1,0 +1,84 @@
+"""Coefficients along a path of penalties."""
+
+from typing import Any
+
+import torch
+
+from gradkern.ridge._engine.design import make_design
+from gradkern.ridge._engine.inputs import (
+    Array,
+    as_array,
+    as_given,
+    as_targets,
+    check_alphas,
+    check_finite,
+    check_matrix,
+    check_weights,
+    column_names,
+    load,
+    place,
+)
+from gradkern.ridge._engine.precision import multiplying
+
+
+@torch.no_grad()
+@multiplying("float32")
+def ridge_path(
+    X: Any, Y: Any, alphas: Any, *, fit_intercept: bool = True, sample_weight: Any = None, device: Any = None
+) -> tuple[Array, Array]:
+    """Ridge coefficients of every target for every alpha, from one eigendecomposition.
+
+    Parameters
+    ----------
+    X : [n, d] features
+    Y : [n, v] or [n] responses
+    alphas : [a] positive penalties, ascending or descending
+    fit_intercept : whether to centre X and Y
+    sample_weight : [n] weights, not negative
+    device : where to compute; by default where X lives
+
+    Returns
+    -------
+    coef : [a, v, d], or [a, d] if Y was 1-D
+    intercept : [a, v], or [a]
+
+    Raises
+    ------
+    ValueError : NaN or inf, wrong shapes, impossible penalties or weights
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> coef, intercept = ridge_path(rng.standard_normal((30, 5)), rng.standard_normal((30, 2)), [0.1, 1.0, 10.0])
+    >>> coef.shape, intercept.shape
+    ((3, 2, 5), (3, 2))
+    """
+    op = "ridge_path"
+    features = as_array(op, "X", X)
+    check_matrix(op, "X", features)
+    responses, one_target = as_targets(op, Y, features.shape[0])
+    placement = place(op, device, X, X=features, Y=responses)
+    penalties = torch.from_numpy(check_alphas(op, alphas)).to(placement.device)
+    given = check_weights(op, sample_weight, features.shape[0])
+    check_finite(op, "X", features, column_names(X))
+    check_finite(op, "Y", responses)
+    weights = None if given is None else torch.from_numpy(given).to(placement.device)
+    design = make_design(load(features, placement), fit_intercept, weights)
+    Y0 = load(responses, placement)
+    share = design.root.square() / design.root.square().sum()
+    mean = share @ Y0.double() if fit_intercept else torch.zeros_like(Y0[0]).double()
+    cross = design.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * design.root[:, None].to(Y0.dtype))
+    coef = placement.empty(len(penalties), Y0.shape[1], features.shape[1])
+    intercept = placement.empty(len(penalties), Y0.shape[1])
+    for number, alpha in enumerate(as_given(alphas, penalties)):
+        placed = cross / (design.values[:, None] + alpha).to(Y0.dtype)
+        coefficients = design.to_features(placed)
+        coef[number] = coefficients.T
+        if fit_intercept:
+            intercept[number] = mean - design.at_leftover(placed) - design.offset.double() @ coefficients.double()
+        else:
+            intercept[number] = 0
+    if one_target:
+        coef, intercept = coef[:, 0], intercept[:, 0]
+    return placement.hand_back(coef), placement.hand_back(intercept)

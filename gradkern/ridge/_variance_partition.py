@@ -1,0 +1,337 @@
+"""How much of the responses each band of features explains: the product measure, and unique variance."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradkern.ridge._engine.band_weights import make_ratios, without_band
+from gradkern.ridge._engine.banded import join_bands, refit, search
+from gradkern.ridge._engine.design import Design, make_design
+from gradkern.ridge._engine.folds import Fold, Folds, check_groups
+from gradkern.ridge._engine.inputs import (
+    Array,
+    Placement,
+    Targets,
+    as_array,
+    as_targets,
+    check_finite,
+    check_matrix,
+    check_memory,
+    load,
+    place,
+)
+from gradkern.ridge._engine.metrics import constant_columns, r_squared, sum_about_mean
+from gradkern.ridge._engine.precision import multiplying
+from gradkern.ridge._engine.solve import Choice, make_choice, selection_folds
+from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+
+_COLUMNS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class VariancePartition:
+    """What the bands explain of each target on held-out samples; means over the outer folds.
+
+    Attributes
+    ----------
+    joint : [v] R2 of the model of all bands
+    product : [bands, v] product measure of each band, which adds up to `joint`
+    unique : [bands, v] `joint` minus the R2 of the model without the band
+    shared : [v] `joint` minus the sum of `unique`: what more than one band can explain
+        Negative where bands explain more together than the sum of their parts (suppression), or by chance.
+
+    Without v where Y was 1-D; NaN where a target does not vary in some held-out fold.
+    """
+
+    joint: Array
+    product: Array
+    unique: Array
+    shared: Array
+
+
+def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
+    """Split the R2 of a prediction among the parts it is the sum of, by the product measure.
+
+    With y_c and p_b the responses and the parts about their means, p the sum of the p_b, and delta by how much the
+    mean of the prediction is wrong::
+
+        R2_b = (2 sum(y_c p_b) - sum(p_b p) - n delta^2 / bands) / sum(y_c^2)
+
+    These add up to ``1 - sum((y - yhat)^2) / sum(y_c^2)``, yhat being the parts' sum plus the intercept. Where a fit
+    is scored on its own samples by least squares, R2_b is the product of a band's standardised weight and
+    correlation. A band may get less than nothing: where its part makes the prediction worse, or is there to cancel
+    what is wrong in another.
+
+    Parameters
+    ----------
+    y : [n, v] or [n] responses
+    parts : [bands, n, v] or [bands, n], as of ``BandedRidgeCV.predict(X, split=True)``
+    intercept : [v] or scalar, what the prediction adds to the parts' sum
+        By default the one that fits y best, so that delta is 0.
+
+    Returns
+    -------
+    r2 : [bands, v], or [bands] for 1-D responses; NaN where y does not vary
+
+    Raises
+    ------
+    ValueError : shapes or devices that do not fit together, NaN or inf
+
+    References
+    ----------
+    Hoffman (1960), Psychological Bulletin 57, 116; Pratt (1987), Proc. 2nd Tampere Conference in Statistics, 245; of
+    predictions: Dupré la Tour et al. (2022), NeuroImage 264, 119728.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> parts = rng.standard_normal((2, 60, 3))
+    >>> r2_split(parts.sum(0) + rng.standard_normal((60, 3)), parts).shape
+    (2, 3)
+    """
+    op = "r2_split"
+    first, second = as_array(op, "y", y), as_array(op, "parts", parts)
+    if first.ndim not in (1, 2) or first.shape[0] < 2 or second.shape[1:] != first.shape or second.shape[0] == 0:
+        raise ValueError(
+            f"{op}: y must be [n, v] or [n] with n of at least 2, and parts [bands, n, v] or [bands, n], got "
+            f"{tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    n_bands, n = second.shape[:2]
+    placement = place(op, None, y, y=first, parts=second)
+    responses, one_target = as_targets(op, first, n)
+    flat = second.reshape(n_bands * n, -1)
+    check_finite(op, "y", responses)
+    check_finite(op, "parts", flat)
+    added = _check_intercept(op, intercept, responses.shape[1])
+    split = placement.empty(n_bands, responses.shape[1])
+    for start in range(0, responses.shape[1], _COLUMNS_AT_ONCE):
+        columns = slice(start, start + _COLUMNS_AT_ONCE)
+        some = load(flat, placement, columns=columns).view(n_bands, n, -1)
+        bias = None if added is None else added[columns].to(placement.device)
+        split[:, columns] = product_measure(load(responses, placement, columns=columns), some, bias).to(split)
+    return placement.hand_back(split[:, 0] if one_target else split)
+
+
+def product_measure(y: Tensor, parts: Tensor, intercept: Tensor | None) -> Tensor:
+    """The formula of `r2_split` for y [n, b], parts [bands, n, b] and an intercept [b]: [bands, b] in float64."""
+    spread = torch.where(constant_columns(y), torch.nan, sum_about_mean(y))
+    responses = y.double()
+    mean = responses.mean(0)
+    responses = responses - mean
+    centres = torch.stack([part.double().mean(0) for part in parts])
+    total = parts.double().sum(0) - centres.sum(0)
+    loss = torch.zeros_like(mean) if intercept is None else (centres.sum(0) + intercept - mean).square() * len(y)
+    # about its mean: of a part that is y itself nothing cancels
+    gained = [
+        ((part.double() - centre) * (2 * responses - total)).sum(0) for part, centre in zip(parts, centres, strict=True)
+    ]
+    return (torch.stack(gained) - loss / len(parts)) / spread
+
+
+def variance_partition(
+    Xs: Any,
+    Y: Any,
+    alphas: Any = DEFAULT_ALPHAS,
+    *,
+    ratios: Any = 20,
+    cv: Any = 5,
+    inner_cv: Any = 5,
+    groups: Any = None,
+    sampling: str = "random",
+    seed: Any = 0,
+    device: Any = None,
+    max_memory: int | None = None,
+) -> VariancePartition:
+    """Partition held-out R2 among bands of features, with penalties chosen inside each training fold.
+
+    On the training samples of each outer fold, banded ridge (`BandedRidgeCV`) is fitted to all bands, and to all
+    bands but one, each with ratios and alphas chosen, per target, by R2 on inner folds. R2 is that of the predictions
+    of the held-out samples, about their mean. The models without a band choose among the ratios that the other bands
+    have among themselves.
+
+    Parameters
+    ----------
+    Xs : bands (at least two) of features [n, d_b]
+    Y : [n, v] or [n] responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
+    alphas : [a] positive penalties
+    ratios, sampling, seed : as in `BandedRidgeCV`
+    cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices
+    inner_cv : inner folds: int or scikit-learn splitter
+    groups : [n] labels that neither outer nor inner folds may split
+    device : where to compute; by default where the first band lives
+    max_memory : bytes that a block of targets may take beside the features, Y and the results; by default 256 MiB, on a
+        GPU 4 GiB
+
+    Returns
+    -------
+    VariancePartition : arrays of the kind, and on the device, of the first band
+
+    Raises
+    ------
+    ValueError : fewer than two bands, NaN or inf, wrong shapes or options, impossible folds
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> Xs = [rng.standard_normal((60, 4)), rng.standard_normal((60, 8))]
+    >>> Y = Xs[0] @ rng.standard_normal((4, 3)) + rng.standard_normal((60, 3))
+    >>> found = variance_partition(Xs, Y, ratios=6, cv=3, inner_cv=3)
+    >>> found.joint.shape, found.product.shape, found.unique.shape
+    ((3,), (2, 3), (2, 3))
+    """
+    op = "variance_partition"
+    choice = make_choice(op, alphas, "kfold", "r2")
+    features = _as_bands(op, Xs)
+    n, n_bands = features[0].shape[0], len(features)
+    responses, one_target = as_targets(op, Y, n)
+    placement = place(op, device, Xs[0], **_named(features), Y=responses)
+    gammas = make_ratios(op, ratios, n_bands, seed, sampling)
+    check_memory(op, max_memory)
+    outer = selection_folds(op, cv, n, groups)
+    inner = _inner_folds(op, inner_cv, outer, groups)
+    for name, array in (*_named(features).items(), ("Y", responses)):
+        check_finite(op, name, array)
+
+    models = _models(op, gammas)
+    v = responses.shape[1]
+    joint, product, left = placement.empty(v).zero_(), *(placement.empty(n_bands, v).zero_() for _ in range(2))
+    with torch.no_grad(), multiplying("float32"):
+        for fold, folds in zip(outer.folds, inner, strict=True):
+            split = _split(features, responses, placement, fold)
+            for number, model in enumerate(models):
+                for held in _held_out(split, model, replace(choice, folds=folds), max_memory):
+                    r2 = r_squared(held.responses, held.predictions) / len(outer)
+                    if number:
+                        left[number - 1, held.columns] += r2.to(left)
+                        continue
+                    joint[held.columns] += r2.to(joint)
+                    measure = product_measure(held.responses, held.parts, held.intercept) / len(outer)
+                    product[:, held.columns] += measure.to(product)
+    missing = int(joint.isnan().sum())
+    if missing:
+        warnings.warn(
+            f"{op}: {missing} of {v} targets do not vary in some held-out fold; all that is said of them is NaN",
+            stacklevel=2,
+        )
+    unique = joint - left
+    results = (joint, product, unique, joint - unique.sum(0))
+    return VariancePartition(*(placement.hand_back(each[..., 0] if one_target else each) for each in results))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The bands that a model has, and the ratios it chooses among [m, bands]."""
+
+    bands: tuple[int, ...]
+    ratios: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One outer fold: bands of its training samples, held-out features about the bands' offsets, and targets."""
+
+    designs: tuple[Design, ...]
+    tested: tuple[Tensor, ...]  # [m, d_b]
+    training: Targets
+    held_out: Targets
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What a model predicts of some targets of held-out samples; parts [bands, m, b] without the intercept."""
+
+    columns: Tensor
+    responses: Tensor  # [m, b]
+    parts: Tensor
+    intercept: Tensor  # [b] float64
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.parts.sum(0) + self.intercept.to(self.parts.dtype)
+
+
+def _models(op: str, ratios: NDArray[np.float64]) -> list[_Model]:
+    """The model of all bands, and those without each of them."""
+    everything = tuple(range(ratios.shape[1]))
+    without = [
+        _Model(tuple(band for band in everything if band != out), without_band(op, ratios, out)) for out in everything
+    ]
+    return [_Model(everything, ratios), *without]
+
+
+def _split(features: tuple[Array, ...], responses: Array, placement: Placement, fold: Fold) -> _Split:
+    designs = tuple(make_design(load(X, placement, fold.train), True) for X in features)
+    return _Split(
+        designs=designs,
+        tested=tuple(load(X, placement, fold.test) - each.offset for X, each in zip(features, designs, strict=True)),
+        training=Targets(responses, placement, fold.train),
+        held_out=Targets(responses, placement, fold.test),
+    )
+
+
+def _held_out(split: _Split, model: _Model, choice: Choice, max_memory: int | None) -> Iterator[_HeldOut]:
+    """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
+    bands = join_bands([split.designs[band] for band in model.bands])
+    tested = [split.tested[band] for band in model.bands]
+    gammas = torch.from_numpy(model.ratios).to(bands.coordinates.device)
+    found = search(bands, gammas, choice, split.training, max_memory)
+    for fitted in refit(bands, gammas, found, split.training, max_memory):
+        weights = torch.split(fitted.coefficients, [X.shape[1] for X in tested])
+        parts = torch.stack([X @ w for X, w in zip(tested, weights, strict=True)])
+        responses = split.held_out.block(fitted.columns)[:, fitted.chosen]
+        yield _HeldOut((fitted.columns.start + fitted.chosen).cpu(), responses, parts, fitted.at_offset)
+
+
+def _as_bands(op: str, Xs: Any) -> tuple[Array, ...]:
+    if not isinstance(Xs, Sequence) or len(Xs) < 2:
+        got = f"{len(Xs)}" if isinstance(Xs, Sequence) else type(Xs).__name__
+        raise ValueError(f"{op}: Xs must be a list of at least 2 bands [n, d_b], got {got}")
+    features = tuple(as_array(op, f"Xs[{number}]", X) for number, X in enumerate(Xs))
+    for name, array in _named(features).items():
+        check_matrix(op, name, array)
+        if array.shape[0] != features[0].shape[0]:
+            raise ValueError(
+                f"{op}: all bands must have the same number of samples, got {features[0].shape[0]} in Xs[0] and "
+                f"{array.shape[0]} in {name}"
+            )
+    return features
+
+
+def _named(features: tuple[Array, ...]) -> dict[str, Array]:
+    return {f"Xs[{number}]": X for number, X in enumerate(features)}
+
+
+def _inner_folds(op: str, inner_cv: Any, outer: Folds, groups: Any) -> list[Folds]:
+    """The folds of the training samples of each outer fold."""
+    if hasattr(inner_cv, "__iter__"):
+        raise TypeError(
+            f"{op}: inner_cv must be an int or a scikit-learn splitter (it splits each training fold), got {inner_cv!r}"
+        )
+    labels = None if groups is None else check_groups(op, groups, outer.n_samples)
+    return [
+        selection_folds(
+            op, inner_cv, len(fold.train), None if labels is None else labels[fold.train], argument="inner_cv"
+        )
+        for fold in outer.folds
+    ]
+
+
+def _check_intercept(op: str, intercept: Any, n_targets: int) -> Tensor | None:
+    if intercept is None:
+        return None
+    added = torch.as_tensor(intercept).detach().double().cpu()
+    if added.ndim > 1 or (added.ndim == 1 and len(added) != n_targets):
+        raise ValueError(
+            f"{op}: intercept must be a scalar or one number a target, [{n_targets}], got shape {tuple(added.shape)}"
+        )
+    if not bool(added.isfinite().all()):
+        raise ValueError(f"{op}: intercept must be finite")
+    return added.expand(n_targets)

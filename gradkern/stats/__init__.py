@@ -1,0 +1,60 @@
+"""Statistics of encoding scores: permutation tests, intervals, group tests, clusters, null maps."""
+
+from typing import TYPE_CHECKING
+
+from gradkern._lazy import lazy
+
+if TYPE_CHECKING:
+    from gradkern.stats._bootstrap import Resampling as Resampling
+    from gradkern.stats._bootstrap import Scores as Scores
+    from gradkern.stats._bootstrap import ScoreStream as ScoreStream
+    from gradkern.stats._bootstrap import joined as joined
+    from gradkern.stats._bootstrap import layer_scores as layer_scores
+    from gradkern.stats._bootstrap import leave_out_images as leave_out_images
+    from gradkern.stats._bootstrap import resample_images as resample_images
+    from gradkern.stats._bootstrap import resampled_scores as resampled_scores
+    from gradkern.stats._bootstrap import score_blocks as score_blocks
+    from gradkern.stats._bootstrap import stacked as stacked
+    from gradkern.stats._clusters import Cluster as Cluster
+    from gradkern.stats._clusters import ClusterTest as ClusterTest
+    from gradkern.stats._clusters import cluster_test as cluster_test
+    from gradkern.stats._clusters import group_cluster_test as group_cluster_test
+    from gradkern.stats._clusters import sensor_adjacency as sensor_adjacency
+    from gradkern.stats._exchangeable import Orders as Orders
+    from gradkern.stats._exchangeable import draw_orders as draw_orders
+    from gradkern.stats._group_tests import Combined as Combined
+    from gradkern.stats._group_tests import Fdr as Fdr
+    from gradkern.stats._group_tests import SignFlip as SignFlip
+    from gradkern.stats._group_tests import SubjectTest as SubjectTest
+    from gradkern.stats._group_tests import combine as combine
+    from gradkern.stats._group_tests import fdr as fdr
+    from gradkern.stats._group_tests import sign_flip as sign_flip
+    from gradkern.stats._group_tests import wilcoxon as wilcoxon
+    from gradkern.stats._hierarchical import SubjectInterval as SubjectInterval
+    from gradkern.stats._hierarchical import hierarchical_bootstrap as hierarchical_bootstrap
+    from gradkern.stats._intervals import Crossed as Crossed
+    from gradkern.stats._intervals import Interval as Interval
+    from gradkern.stats._intervals import cross as cross
+    from gradkern.stats._intervals import crossed_interval as crossed_interval
+    from gradkern.stats._intervals import half_width as half_width
+    from gradkern.stats._intervals import interval as interval
+    from gradkern.stats._intervals import one_sided as one_sided
+    from gradkern.stats._intervals import over_subjects as over_subjects
+    from gradkern.stats._paired import MoreTest as MoreTest
+    from gradkern.stats._paired import more_test as more_test
+    from gradkern.stats._permutation import PermutationTest as PermutationTest
+    from gradkern.stats._permutation import Pool as Pool
+    from gradkern.stats._permutation import permutation_test as permutation_test
+    from gradkern.stats._permutation import permutation_test_held_out as permutation_test_held_out
+    from gradkern.stats._prevalence import Prevalence as Prevalence
+    from gradkern.stats._prevalence import prevalence as prevalence
+    from gradkern.stats._spatial_nulls import MapCorrelation as MapCorrelation
+    from gradkern.stats._spatial_nulls import NullMaps as NullMaps
+    from gradkern.stats._spatial_nulls import map_correlation as map_correlation
+    from gradkern.stats._spatial_nulls import parcel_centres as parcel_centres
+    from gradkern.stats._spatial_nulls import random_rotations as random_rotations
+    from gradkern.stats._spatial_nulls import spin_maps as spin_maps
+    from gradkern.stats._spatial_nulls import variogram as variogram
+    from gradkern.stats._spatial_nulls import variogram_maps as variogram_maps
+
+__getattr__, __dir__, __all__ = lazy(__name__)

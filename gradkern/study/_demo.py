@@ -1,0 +1,213 @@
+"""`gradkern demo`: real photographs, a pretrained network, real fMRI responses, a report to look at."""
+
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gradkern import objectives
+from gradkern.encoding._controls import unit_length
+from gradkern.encoding._evaluation import Evaluation, predict
+from gradkern.features._capture import capture
+from gradkern.features._features import Features
+from gradkern.kernels import ops
+from gradkern.kernels._sketch import Sketch
+from gradkern.models._load import LoadedModel, load_model
+from gradkern.plotting import _figures as figures
+from gradkern.recordings._readers.kay2017 import load_kay2017
+from gradkern.recordings._recording import Recording
+from gradkern.study._demo_scores import layerwise_scores
+from gradkern.study._output import check_free, made_by, written_whole
+from gradkern.study.report._html import Picture, best_layers, write_report
+
+MODEL = "efficientnet-lite0"
+SKETCH = Sketch(2048)
+OBJECTIVES = (
+    objectives.FeatureNorm(),
+    objectives.CrossEntropy(),
+    objectives.Entropy(),
+    objectives.KLToUniform(),
+)
+_FEWEST_IMAGES = 20
+_SHORT = {"feature-norm": "f.norm", "cross-entropy": "c.ent.", "entropy": "entr.", "kl-uniform": "KL"}
+_CAPTION = "grad., w.gr.: gradient and weight gradient of each objective, at unit length"
+
+
+def run_demo(
+    output: Path, *, images: int | None = None, overwrite: bool = False, console: Console | None = None
+) -> Path:
+    """Run the demo and write scores.nc, PNG figures and report.html.
+
+    Parameters
+    ----------
+    output : folder to make; it appears only when everything is in it
+    images : use so many images, spread over the data set (at least 20); None uses all 115
+    overwrite : replace an earlier result
+
+    Returns
+    -------
+    the report's path
+
+    Raises
+    ------
+    FileExistsError, NotADirectoryError : the folder cannot be made; said before any work
+    ValueError : `images` outside 20..115
+    """
+    console = console or Console()
+    check_free(output, overwrite)
+    recording = _some_images(load_kay2017(), images)
+    started = time.perf_counter()
+    model = load_model(MODEL)
+    captures = _capture(model, recording, console)
+    captured = time.perf_counter()
+    how = Evaluation()
+    scores = layerwise_scores(captures, grey_pixels(recording.images), recording, how, lambda f: _tracked(f, console))
+    finished = time.perf_counter()
+    facts = _facts(model, recording, captures[0], how)
+    facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(finished - captured, 1)}
+    scores.attrs = {key: str(value) for key, value in facts.items()}
+    with written_whole(output, overwrite) as folder:
+        scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
+        pictures = _pictures(scores, captures, recording, how)
+        for picture in pictures:
+            (folder / f"{picture.name}.png").write_bytes(picture.png)
+        (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
+    _print_scores(scores, console)
+    console.print(f"\nComputed in {finished - started:.0f} s. In [bold]{output}[/bold]:")
+    console.print("  report.html   everything in words and pictures: open it in a browser")
+    console.print("  scores.nc     every score with its interval: xarray.open_dataset")
+    console.print(f"  {', '.join(f'{p.name}.png' for p in pictures)}")
+    return output / "report.html"
+
+
+def _some_images(recording: Recording, count: int | None) -> Recording:
+    total = len(recording.responses)
+    if count is None:
+        return recording
+    if not _FEWEST_IMAGES <= count <= total:
+        raise ValueError(f"demo: images must be in {_FEWEST_IMAGES}..{total}, got {count}")
+    chosen = np.linspace(0, total - 1, count).round().astype(int)
+    fewer = recording.select_presentations(chosen, "spread evenly over the images")
+    renumbered = fewer.presentations.assign(image=np.arange(count))
+    return replace(fewer, presentations=renumbered, images=np.asarray(recording.images)[chosen])
+
+
+def _capture(model: LoadedModel, recording: Recording, console: Console) -> list[Features]:
+    inputs = model.spec.preprocess(list(np.asarray(recording.images)), whole=True)
+    captures: list[Features] = []
+    for objective in OBJECTIVES:
+        kinds = ("gradient", "weight_gradient") if captures else ("activation", "gradient", "weight_gradient")
+        console.print(f"[bold]capture[/bold] {', '.join(kinds)} of {objective.name} at {len(model.spec.layers)} blocks")
+        captures.append(capture(model, inputs, objective, kinds=kinds, sketch=SKETCH))
+    return captures
+
+
+def grey_pixels(images: Any, size: int = 16) -> np.ndarray:
+    """Grey images shrunk to size x size (antialiased), [images, size * size]."""
+    planes = torch.from_numpy(np.asarray(images)).float()[:, None]
+    small = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return small.flatten(1).numpy()
+
+
+def _tracked(features: Iterable[tuple[str, Any]], console: Console) -> Iterable[tuple[str, Any]]:
+    listed = list(features)
+    console.print(f"[bold]encode[/bold] {len(listed)} feature spaces")
+    columns = (TextColumn("encode"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(listed)
+
+
+def _facts(model: LoadedModel, recording: Recording, features: Features, how: Evaluation) -> dict[str, Any]:
+    spec = model.spec
+    return {
+        **made_by(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {ops.current_isa()}",
+        "model": spec.name,
+        "weights": spec.weights,
+        "weights_sha256": spec.weights_sha256,
+        "model_licence": spec.licence,
+        "preprocessing": spec.preprocessing(whole=True),
+        "dataset": recording.provenance["dataset"],
+        "citation": recording.provenance["citation"],
+        "data_licence": recording.provenance["licence"],
+        "noise_variance": recording.provenance["noise"],
+        "images_used": len(recording.responses),
+        "units": recording.units,
+        **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact", "depth")},
+        "sketch_error": SKETCH.k**-0.5,
+        **how.provenance(),
+    }
+
+
+def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording, how: Evaluation) -> list[Picture]:
+    target, units = "FFA", recording.units
+    column = recording.labels.index(target)
+    measured = np.asarray(recording.responses)[:, column]
+    tops = {
+        best.kind: best
+        for best in best_layers(scores)
+        if best.target == target and best.objective in ("–", "feature-norm")
+    }
+    shown = {
+        f"{kind}, {best.layer}, r = {best.r:.2f}": predict(
+            _feature(captures[0], kind.replace(" ", "_"), best.layer), recording, how
+        ).predictions.mean(0)[:, column]
+        for kind, best in tops.items()
+    }
+    return [
+        Picture.of(
+            "scores_by_layer",
+            "Held-out r at every block. Bands: 95 % over images. The dashed line is the noise ceiling, the dotted line "
+            "what 16x16 grey pixels reach.",
+            figures.scores_by_layer(scores),
+        ),
+        *(
+            Picture.of(f"score_map_{name}", f"The same for {name}, as numbers.", figures.score_map(scores, str(name)))
+            for name in reversed(scores.target.values)
+        ),
+        Picture.of(
+            "predicted_against_measured",
+            f"Each point is an image: its response in {target} and what was predicted without it (mean over repeats), "
+            "from the best block of each kind; gradients are of the feature norm.",
+            figures.predicted_against_measured(measured, shown, target, units),
+        ),
+        Picture.of(
+            "extreme_images",
+            f"What {target} responds to most and least.",
+            figures.extreme_images(np.asarray(recording.images), measured, target, units),
+        ),
+    ]
+
+
+def _feature(features: Features, kind: str, layer: str) -> np.ndarray:
+    values = features[kind, layer].numpy()
+    return values if kind == "activation" else unit_length(values)
+
+
+def _print_scores(scores: xr.Dataset, console: Console) -> None:
+    for target in reversed(scores.target.values):
+        here = scores.sel(target=target)
+        title = f"{target}: held-out r (noise ceiling {float(here.noise_ceiling):.2f}, "
+        title += f"16x16 grey pixels {float(here.pixels):.2f})"
+        table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=_CAPTION)
+        table.add_column("block", no_wrap=True)
+        table.add_column("activ.", justify="right", no_wrap=True)
+        for kind in ("grad.", "w.gr."):
+            for objective in scores.objective.values:
+                table.add_column(f"{kind}\n{_SHORT[str(objective)]}", justify="right", no_wrap=True)
+        for i, layer in enumerate(scores.layer.values):
+            cells = [float(here.activation[i])]
+            for kind in ("gradient", "weight_gradient"):
+                cells += here[kind].sel(scaling="unit length").isel(layer=i).values.tolist()
+            table.add_row(str(layer).removeprefix("blocks."), *(f"{cell:.2f}" for cell in cells))
+        console.print(table)

@@ -1,0 +1,88 @@
+"""`gradkern verdict`: the claims of a study from files, under other choices, as tables, figures and a report."""
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gradkern.plotting import _figures as figures
+from gradkern.study._multiverse import survival
+from gradkern.study._output import check_free, made_by, written_whole
+from gradkern.study._study_file import StudyFile, read_study
+from gradkern.study._variants import choices, verdict_multiverse
+from gradkern.study.claims._verdict import verdict
+from gradkern.study.power._rates import simulated_rates
+from gradkern.study.report._html import Picture, write_verdict
+
+MARK = "verdict.csv"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write verdict.csv, power.csv, figures and report.html, with --multiverse its tables too: all or nothing."""
+    check_free(options.output, options.overwrite, MARK)
+    if options.together and not options.multiverse:
+        raise ValueError("--together needs --multiverse")
+    study = read_study(options.study)
+    for note in study.notes:
+        print(note)
+    table = verdict(study.alternatives.study(), study.how)
+    tables = {"verdict": table, "power": _power_of(table)}
+    if options.multiverse:
+        options_of = {name: list(each) for name, each in choices(study.alternatives, study.how).items()}
+        print("choices: " + "; ".join(f"{name}: {', '.join(each)}" for name, each in options_of.items()), flush=True)
+        runs = verdict_multiverse(study.alternatives, study.how, table, together=options.together)
+        tables |= {"multiverse": runs, "survival": survival(runs)}
+    with written_whole(options.output, options.overwrite, MARK) as folder:
+        _write(folder, study, tables)
+    _print(table)
+    print(f"all in {options.output}: open report.html in a browser")
+    return 0
+
+
+def _power_of(table: pd.DataFrame) -> pd.DataFrame:
+    rates = simulated_rates()
+    return rates[rates["test"].isin(table["claim"])]
+
+
+def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, each in tables.items():
+        each.to_csv(folder / f"{name}.csv", index=False)
+    pictures = _pictures(tables)
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    facts = _facts(study)
+    page = write_verdict(tables["verdict"], tables["power"], pictures, facts, study.notes, tables.get("survival"))
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
+    caption = "Every claim's estimate with its 95 % interval. Blue: supported; grey: not found."
+    pictures = [Picture.of("verdict", caption, figures.verdict_estimates(tables["verdict"]))]
+    if "multiverse" in tables:
+        runs = tables["multiverse"]
+        for claim in runs.loc[runs["value"].notna(), "claim"].unique():
+            caption = f"{claim}: every analysis with its 95 % interval, over the choices that made it."
+            name = f"choices_{re.sub(r'[^a-z0-9]+', '_', claim.lower())}"
+            pictures.append(Picture.of(name, caption, figures.specification_curve(runs, claim)))
+    return pictures
+
+
+def _facts(study: StudyFile) -> dict[str, str]:
+    return {
+        **made_by(),
+        **study.facts,
+        "axis": study.alternatives.axis,
+        "depth": ", ".join(f"{depth:g}" for depth in next(iter(study.alternatives.features.values())).depth),
+        **{f"judging.{name}": str(value) for name, value in asdict(study.how).items()},
+    }
+
+
+def _print(table: pd.DataFrame) -> None:
+    width = table["claim"].str.len().max()
+    for row in table.to_dict("records"):
+        number = "" if np.isnan(row["estimate"]) else f"{row['estimate']:8.3f} {row['units']}, p = {row['p']:.3g}"
+        print(f"{row['claim']:<{width}}  {row['conclusion']:<11} {number}".rstrip())

@@ -1,0 +1,183 @@
+"""`gradkern data check`: what is printed of a recording."""
+
+import inspect
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from gradkern.cli import main
+from gradkern.cli._data import KINDS
+from gradkern.recordings import load_nsd, save_recording
+from tests.recordings import test_bids, test_bold5000, test_glmsingle, test_laion_fmri, test_nsd_spaces
+from tests.recordings.test_mne_epochs import FOLDER, epochs, trials
+from tests.recordings.test_nsd import BETAS, Made
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[tuple[str, str]]:
+    assert main(["data", "check", *arguments]) == 0
+    return [(line[:14].strip(), line[15:]) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Made(tmp_path)
+    lines = printed(capsys, "nsd", str(tmp_path), "--subject", "2", "--atlas", "streams")
+    found = dict(lines)
+    assert found["responses"] == "1500 presentations x 16 targets, float32, percent signal change"
+    assert found["sessions"] == "1: 750, 2: 750"
+    assert found["odd"] == "nothing seen"
+    assert "unknown at 0 targets (r^2 = ncsnr^2" in found["noise ceiling"]
+    assert found["rois"] == "2, early to ventral"
+    (tmp_path / BETAS.format("fsaverage") / "lh.ncsnr.mgh").unlink()
+    found = dict(printed(capsys, "nsd", str(tmp_path), "--subject", "2"))
+    assert "from repeats, at 16 of 16 targets; " in found["noise ceiling"]
+    assert f"; {found['images'].partition(';')[0]} images; " in found["noise ceiling"]
+    made.log(subject=3)
+    assert main(["data", "check", "nsd", str(tmp_path), "--subject", "2"]) == 2
+    assert "another subject's" in capsys.readouterr().err
+
+
+def test_meg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / FOLDER).mkdir(parents=True)
+    path = tmp_path / FOLDER / "preprocessed_P1-epo.fif"
+    epochs(trials()).save(path, verbose="error")
+    found = dict(printed(capsys, "things-meg", str(tmp_path)))
+    assert found["images"] == "80; shown: 60 x 1, 20 x 6; the images themselves: not given"
+    assert found["left out"] == "6 presentations: not of experimental and test images"
+    assert found["times"] == "281, -0.1 to 1.3"
+    assert found["splits"] == "test: 120, train: 60"
+    found = dict(printed(capsys, "epochs", str(path), "--image", "image_path"))
+    assert found["responses"].startswith("186 presentations x 1405 targets")
+    assert main(["data", "check", "epochs", str(path)]) == 2
+    assert "need --image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_options_are_parameters_of_the_reader(name: str) -> None:
+    kind = KINDS[name]
+    module, function = kind.reader.split(":")
+    parameters = inspect.signature(getattr(import_module(f"gradkern.recordings.{module}"), function)).parameters
+    places = kind.path + ("subject" in kind.options)
+    named = {*kind.options, *kind.fixed} - {"subject" if "subject" in kind.options else ""}
+    assert named <= set(list(parameters)[places:])
+    assert set(kind.needs) <= set(kind.options)
+    required = [name for name, each in list(parameters.items())[places:] if each.default is each.empty]
+    assert set(required) <= {*kind.needs, *kind.fixed}
+
+
+class TestEveryLayout:
+    """From the command line, on the small folders of the readers' tests."""
+
+    def test_glmsingle(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        test_glmsingle.Made(tmp_path, "npy")
+        assert main(["data", "check", "glmsingle", str(tmp_path)]) == 2
+        assert "is a pickle, which can run any code" in capsys.readouterr().err
+        found = dict(printed(capsys, "glmsingle", str(tmp_path), "--allow-pickle"))
+        assert found["responses"] == "9 presentations x 24 targets, float32, percent signal change"
+        assert found["images"] == "5; shown: 1 x 1, 4 x 2; the images themselves: not given"
+        assert found["runs"] == "1: 5, 2: 4"
+
+    def test_bold5000(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        test_bold5000.Made(tmp_path)
+        (tmp_path / "scratch").mkdir()
+        found = dict(
+            printed(capsys, "bold5000", str(tmp_path), "--subject", "4", "--scratch", str(tmp_path / "scratch"))
+        )
+        assert found["responses"].startswith("49 presentations x 3 targets, float32")
+        assert "from repeats, at 3 of 3 targets" in found["noise ceiling"]
+        assert len(list((tmp_path / "scratch").iterdir())) == 9
+
+    def test_laion_fmri(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        test_laion_fmri.Made(tmp_path).stimuli()
+        lines = printed(capsys, "laion-fmri", str(tmp_path), "--subject", "3")
+        found = dict(lines)
+        assert found["sessions"] == "1: 7, 2: 6, 33: 4"
+        assert found["images"].endswith("the images themselves: 8 in the source")
+        assert ("odd", "nothing seen") in lines
+
+    def test_time_series_of_nsd(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        test_nsd_spaces.TestTimeSeries().make(Made(tmp_path))
+        found = dict(printed(capsys, "nsd-timeseries", str(tmp_path), "--subject", "2", "--delay", "6"))
+        assert found["history"] == "24 runs of sessions 1-2, 6 s after onset"
+        assert found["sessions"] == "1: 750, 2: 750"
+
+    def test_bids(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        test_bids.make(tmp_path)
+        words = ("--task", "images", "--image", "stim_file", "--space", test_bids.SPACE)
+        assert main(["data", "check", "bids", str(tmp_path), *words]) == 2
+        assert "bids need --subject" in capsys.readouterr().err
+        found = dict(printed(capsys, "bids", str(tmp_path), "--subject", "07", *words))
+        assert found["subject"] == "sub-07"
+        assert found["responses"].startswith("8 presentations x 4 targets")
+
+    def test_what_is_in_the_package(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found = dict(printed(capsys, "kay2017"))
+        assert found["responses"] == "115 presentations x 2 targets, float32, percent signal change"
+        assert found["odd"] == "nothing seen"
+        assert "r = 0.78 in the median" in found["noise ceiling"]
+        assert main(["data", "check", "kay2017", str(tmp_path)]) == 2
+        assert "kay2017 is in the package and takes no path" in capsys.readouterr().err
+
+    def test_nsd_in_integers_taken_for_percent_is_odd(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """What was stored x 300 in a file of floats: GLMsingle's or load_betas' reader cannot know."""
+        made = test_glmsingle.Made(tmp_path, "hdf5")
+        made.betas *= 300
+        made.write()
+        lines = printed(capsys, "glmsingle", str(tmp_path), "--allow-pickle")
+        assert any(name == "odd" and "were they stored as integers, x 300?" in value for name, value in lines)
+
+    def test_a_saved_mean_says_of_how_many(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        made = Made(tmp_path)
+        ids = np.arange(2 * 750) // 3
+        brain = load_nsd(made.folder, 2)
+        brain = replace(brain, presentations=brain.presentations.assign(image=ids), images=None)
+        save_recording(brain.average_repeats(), tmp_path / "mean.h5")
+        found = dict(printed(capsys, "saved", str(tmp_path / "mean.h5")))
+        assert "of the mean over 3 of them" in found["noise ceiling"]
+        save_recording(replace(brain, ncsnr=None).average_repeats(), tmp_path / "unknown.h5")
+        found = dict(printed(capsys, "saved", str(tmp_path / "unknown.h5")))
+        assert found["noise ceiling"] == "not known: repeats were averaged, and the recording has no ncsnr"
+
+    def test_options_of_other_readers_are_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for words, message in (
+            (["nsd", str(tmp_path), "--delay", "5"], "nsd does not take --delay"),
+            (["nsd", str(tmp_path), "--allow-pickle"], "nsd does not take --allow-pickle"),
+            (["nsd", str(tmp_path), "--subject", "two"], "--subject must be a number, got 'two'"),
+            (["nsd"], "nsd needs a path"),
+        ):
+            assert main(["data", "check", *words]) == 2
+            assert message in capsys.readouterr().err
+
+
+HAXBY = Path(__file__).parents[3] / "shared" / "data" / "brain" / "haxby2001_slice"
+
+
+@pytest.mark.skipif(not HAXBY.is_dir(), reason="Haxby's slice does not lie beside the checkout")
+def test_real_runs_have_a_sane_ceiling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Haxby et al. (2001) as a BIDS data set that old fMRIPrep went over: categories in blocks."""
+    labels = np.array([line.split() for line in (HAXBY / "attributes_literal.txt").read_text().splitlines()])
+    image = nibabel.load(HAXBY / "bold.nii.gz")
+    done = tmp_path / "derivatives/fmriprep/sub-1/func"
+    (raw := tmp_path / "sub-1/func").mkdir(parents=True)
+    done.mkdir(parents=True)
+    for chunk in sorted(set(labels[:, 1].astype(int).tolist())):
+        inside = np.flatnonzero(labels[:, 1].astype(int) == chunk)
+        stem = f"sub-1_task-objects_run-{chunk:02d}"
+        run = nibabel.Nifti1Image(np.asarray(image.dataobj)[..., inside], image.affine)
+        run.header.set_zooms((*run.header.get_zooms()[:3], 2.5))
+        run.header.set_xyzt_units("mm", "sec")
+        nibabel.save(run, done / f"{stem}_bold_space-T1w_preproc.nii.gz")
+        (done / f"{stem}_bold_space-T1w_brainmask.nii.gz").write_bytes((HAXBY / "mask.nii.gz").read_bytes())
+        rows = [f"{2.5 * i}\t{name}" for i, name in enumerate(labels[inside, 0]) if name != "rest"]
+        (raw / f"{stem}_events.tsv").write_text("\n".join(["onset\tcategory", *rows]))
+    words = ("--subject", "1", "--task", "objects", "--image", "category", "--space", "T1w", "--delay", "5")
+    lines = printed(capsys, "bids", str(tmp_path), *words)
+    found = dict(lines)
+    assert "x 530 targets" in found["responses"]
+    assert found["images"].startswith("8; shown: ")
+    assert ("odd", "nothing seen") in lines
+    middle = float(found["noise ceiling"].split()[2])
+    assert 0.1 < middle < 0.6  # of single volumes of a slice; r of the best voxels is higher

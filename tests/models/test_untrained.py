@@ -1,0 +1,117 @@
+"""Untrained copies of real architectures, and feedback alignment through them."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradkern
+from gradkern import Sketch, load_model, objectives
+from gradkern.features._engine.feedback_alignment import Feedback
+from gradkern.features._engine.gradient_controls import FEEDBACK
+from gradkern.models import untrained
+from tests.small_models import SMALL, small
+from tests.toy_models import ConvNet, Transformer
+
+
+def pictures(size: int, n: int = 3) -> Tensor:
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def moved(model: nn.Module) -> nn.Module:
+    """As if it had been trained."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(5)
+        for name, buffer in model.named_buffers():
+            if "running" in name or name == "center":
+                buffer.add_(5)
+    return model
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_untrained_weights_are_those_of_the_initialiser(family: str) -> None:
+    model = moved(small(family))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    fresh = untrained(model, seed=3)
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert type(fresh) is type(model)
+    assert (fresh.spec.weights, fresh.spec.weights_sha256) == ("random", None)
+    assert fresh.spec.layers == model.spec.layers
+    built = small(family, seed=8).state_dict()
+    for name, value in fresh.state_dict().items():
+        assert not torch.equal(value, before[name]) or name not in dict(model.named_parameters())
+        if value.is_floating_point() and value.numel() >= 64:  # spread as the initialiser spreads it, centre as well
+            assert abs(value.std() - built[name].std()) <= 0.5 * built[name].std(), name
+            assert abs(value.mean() - built[name].mean()) <= 0.5 * built[name].std() + 1e-6, name
+    again, other = untrained(model, seed=3).state_dict(), untrained(model, seed=4).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in fresh.state_dict().items())
+    assert any(not torch.equal(value, other[name]) for name, value in fresh.state_dict().items())
+    assert all(torch.equal(fresh.state_dict()[f"blocks.{n}"], v) for n, v in fresh.blocks.state_dict().items())
+
+
+def test_an_untrained_dino_has_a_teacher_that_is_its_copy() -> None:
+    fresh = untrained(moved(small("dinov1-head")))
+    assert (fresh.center == 0).all()
+    for name, value in fresh.teacher.network.state_dict().items():
+        assert torch.equal(value, fresh.network.state_dict()[name])
+    for name, value in fresh.teacher.head.state_dict().items():
+        assert torch.equal(value, fresh.head.state_dict()[name])
+
+
+def test_statistics_of_batch_norm_are_those_of_no_data() -> None:
+    fresh = untrained(ConvNet())
+    assert (fresh.stem[1].running_mean == 0).all()
+    assert (fresh.stem[1].running_var == 1).all()
+    assert torch.isfinite(fresh(pictures(16)).logits).all()
+
+
+def test_an_initialiser_of_the_whole_model_has_the_last_word() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.token = nn.Linear(3, 3), nn.Parameter(torch.ones(3))
+
+        def init_weights(self, mode: str = "") -> None:
+            nn.init.constant_(self.layer.bias, 7)
+            nn.init.normal_(self.token)
+
+    fresh = untrained(Own())
+    assert (fresh.layer.bias == 7).all()
+    assert not torch.equal(fresh.token, torch.ones(3))
+
+
+def test_parameters_that_nobody_draws_are_named() -> None:
+    with pytest.raises(
+        ValueError, match=r"an initialiser .* of all its parameters, got none for token, blocks.0.scale"
+    ):
+        untrained(Transformer())
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
+        untrained(ConvNet(), seed=-1)
+
+
+def test_efficientnet_lite0_is_drawn_anew() -> None:
+    model = load_model("efficientnet-lite0")
+    fresh = untrained(model)
+    assert fresh.spec.weights == "random"
+    for name, value in fresh.named_parameters():
+        assert value.isfinite().all()
+        if value.dim() > 1:
+            assert not torch.equal(value, model.state_dict()[name])
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_feedback_by_the_true_weights_is_the_gradient(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every family: no call is missed, none is taken for another."""
+    size, kinds = SMALL[family][2], ["gradient", *FEEDBACK]
+    ask = {"kinds": kinds, "sketch": Sketch(128)}
+    drawn = gradkern.capture(small(family), pictures(size), objectives.FeatureNorm(), **ask)
+    monkeypatch.setattr(Feedback, "feedback_of", lambda self, weight: weight)
+    same = gradkern.capture(small(family), pictures(size), objectives.FeatureNorm(), **ask)
+    deepest = small(family).spec.layers[-1]
+    for (kind, layer), values in same.items():
+        true = same["gradient", layer]
+        assert (values - true).norm() <= 1e-5 * true.norm()
+        if kind != "gradient" and layer != deepest:
+            assert (drawn[kind, layer] - true).norm() > 1e-2 * true.norm()

@@ -1,0 +1,104 @@
+"""Clusters of sensors and times: by hand, at their level, and over subjects as mne has them."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from gradkern.stats import cluster_test, group_cluster_test, sensor_adjacency
+
+LINE = np.eye(4, k=1) + np.eye(4, k=-1)  # four sensors in a row
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_clusters_by_hand():
+    observed = np.array([[3, 3, 0, 0, 2], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [-4, -4, 0, 0, 5.0]])
+    found = cluster_test(
+        observed, [np.full((4, 5), 0.45), np.eye(4, 5) * 8.9, np.eye(4, 5) * -9.5], LINE, threshold=1, tail="both"
+    )
+    assert [cluster.mass for cluster in found.clusters] == [9, -8, 5, 2]
+    assert sorted(zip(*(found.clusters[0].sensors, found.clusters[0].times), strict=True)) == [(0, 0), (0, 1), (1, 1)]
+    # a diagonal is not connected: 8.9 four times, not 35.6
+    assert found.null_max.tolist() == [0, 8.9, 9.5]
+    assert [cluster.p for cluster in found.clusters] == [2 / 4, 3 / 4, 3 / 4, 3 / 4]
+    assert found.smallest_p == 1 / 4
+    positive = cluster_test(observed, [np.zeros((4, 5))], LINE, threshold=np.full((4, 5), 2.5))
+    assert [cluster.mass for cluster in positive.clusters] == [9, 5]
+
+
+def test_null_maps_may_be_streamed_and_an_equal_one_counts():
+    observed = np.random.default_rng(0).standard_normal((4, 9))
+    found = cluster_test(observed, (each for each in [observed, observed / 2]), LINE, threshold=0.5)
+    assert found.clusters[0].p == 2 / 3
+
+
+def smooth(rng, *shape):
+    noise = rng.standard_normal(shape)
+    return noise[..., :-2] + noise[..., 1:-1] + noise[..., 2:]
+
+
+def test_the_level_holds_over_all_clusters_and_power_is_there():
+    rng = np.random.default_rng(0)
+    hits = power = 0
+    for _ in range(150):
+        maps = smooth(rng, 40, 4, 14)
+        planted = maps[0] + 3.5 * np.outer([1, 1, 1, 0], (np.arange(12) > 4) & (np.arange(12) < 9))
+        for number, observed in enumerate((maps[0], planted)):
+            found = cluster_test(observed, maps[1:], LINE, threshold=1.5)
+            least = min((cluster.p for cluster in found.clusters), default=1)
+            hits += number == 0 and least <= 0.05
+            power += number == 1 and least <= 0.05
+    assert binom.ppf(1e-3, 150, 0.05) <= hits <= binom.ppf(0.999, 150, 0.05)
+    assert power > 120
+
+
+def test_neighbours_of_a_helmet_come_from_mne():
+    mne = pytest.importorskip("mne")
+    from gradkern.recordings import sensor_names
+    from gradkern.recordings._simulation.meg_forward import _info
+
+    adjacency = sensor_adjacency(_info())
+    assert adjacency.shape == (len(sensor_names()),) * 2
+    assert 4 < adjacency.sum(1).mean() < 10
+    observed = np.zeros((adjacency.shape[0], 2))
+    first, second = next((int(i), int(j)) for i, j in zip(*adjacency.nonzero(), strict=True) if i != j)
+    observed[[first, second], [0, 0]] = 1
+    found = cluster_test(observed, [observed], adjacency, threshold=0.5)
+    assert len(found.clusters) == 1
+    assert mne.stats is not None
+
+
+def test_many_subjects_are_tested_by_their_signs():
+    rng = np.random.default_rng(1)
+    maps = smooth(rng, 12, 4, 14)
+    maps[:, 1:3, 5:9] += 2.5
+    found = group_cluster_test(maps, LINE, permutations=500)
+    best = found.clusters[0]
+    assert best.p == found.smallest_p == 1 / 500
+    assert {1, 2} <= set(best.sensors.tolist())
+    assert {6, 7} <= set(best.times.tolist())
+    t = maps.mean(0) / (maps.std(0, ddof=1) / 12**0.5)
+    assert best.mass == pytest.approx(t[best.sensors, best.times].sum())
+    few = group_cluster_test(maps[:4], LINE)
+    assert few.smallest_p == 1 / 16
+    assert group_cluster_test(maps[:4], LINE, tail="both").smallest_p == 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"null": np.zeros((2, 4, 6))}, r"null must be \(4, 5\), got shape \(4, 6\)"),
+        ({"null": []}, "null must hold at least one map"),
+        ({"null": np.full((1, 4, 5), np.nan)}, "null must be finite, got 20"),
+        ({"threshold": 0}, "threshold must be over 0"),
+        ({"threshold": np.ones((2, 4, 5))}, "threshold must be over 0"),
+        ({"adjacency": np.eye(3)}, r"adjacency must be \[4, 4\], got \[3, 3\]"),
+        ({"tail": "negative"}, "tail must be one of"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    arguments = {"null": np.zeros((2, 4, 5)), "adjacency": LINE, "threshold": 1.0, **change}
+    with pytest.raises(ValueError, match=f"cluster_test: {message}"):
+        cluster_test(np.zeros((4, 5)), **arguments)
+    with pytest.raises(ValueError, match="group_cluster_test: maps must be finite"):
+        group_cluster_test(np.zeros((1, 4, 5)), LINE)
