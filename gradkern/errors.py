@@ -1,8 +1,41 @@
-"""Errors of gradkern, and how their messages name what was called."""
+"""Errors of gradkern, and how a message comes to name what was called."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Refused(ValueError):
-    """The data cannot carry what was asked: too few images, no latency, a smallest p above the level.
+    """The data cannot carry what was asked: too few images, no latency, a smallest attainable p above the level.
 
-    A study notes a `Refused` test as "not tested" and goes on; any other exception is a defect and ends it.
+    Whoever runs many tests notes a `Refused` one as "not tested" and goes on. Any other exception, a plain ValueError
+    too, is a mistake of a caller or a defect, and ends the run.
     """
+
+
+@contextmanager
+def naming(verb: str) -> Iterator[None]:
+    """Put the name of a public function or class before the message of an error that is raised inside it.
+
+    A check then says only what is wrong, "k must be at least 64, got 32", and its caller reads
+    "sketch: k must be at least 64, got 32". Of verbs within verbs the innermost is named. The exception stays the same
+    object. Works as a decorator and in a `with` statement.
+
+    Examples
+    --------
+    >>> @naming("halve")
+    ... def halve(number):
+    ...     if number % 2:
+    ...         raise ValueError(f"number must be even, got {number}")
+    ...     return number // 2
+    >>> halve(3)
+    Traceback (most recent call last):
+    ValueError: halve: number must be even, got 3
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, LookupError, OSError) as error:
+        if not hasattr(error, "named"):
+            if len(error.args) == 1 and isinstance(error.args[0], str):
+                error.args = (f"{verb}: {error.args[0]}",)
+            error.named = verb  # type: ignore[attr-defined]  # an inner verb has named it
+        raise
