@@ -17,7 +17,7 @@ from torch import Tensor
 import gradkern
 from benchmarks.conftest import Compare
 from benchmarks.inputs import features, responses, signal
-from gradkern.stats import PermutationTest, draw_orders, permutation_test
+from gradkern.stats import PermutationTest, draw_permutations, permutation_test
 
 ALPHAS = np.logspace(-1, 4, 10)
 FOLDS = 5
@@ -49,7 +49,7 @@ def permuted(case: PermutationCase, x: Tensor, y: Tensor, keep: bool = False) ->
 
 def loop_gradkern(case: PermutationCase, x: Tensor, y: Tensor) -> np.ndarray:
     """[orders, v], a plain fit each."""
-    orders = draw_orders("benchmark", case.n, case.orders, 0).rows
+    orders = draw_permutations("benchmark", case.n, case.orders, 0).rows
     return np.stack(
         [
             gradkern.cross_val_score(x, y[torch.from_numpy(order)], ALPHAS, cv=FOLDS, selection="gcv").mean(0).numpy()
@@ -67,7 +67,7 @@ def loop_himalaya(case: PermutationCase, x: Tensor, y: Tensor) -> np.ndarray:
     ridge = pytest.importorskip("himalaya.ridge")
     set_backend("torch")
     scores = []
-    for order in draw_orders("benchmark", case.n, case.orders, 0).rows:
+    for order in draw_permutations("benchmark", case.n, case.orders, 0).rows:
         shuffled, folds = y[torch.from_numpy(order)], []
         for train, test in KFold(FOLDS).split(x):
             model = ridge.RidgeCV(alphas=ALPHAS.astype(np.float32), fit_intercept=True, cv=FOLDS)

@@ -1,7 +1,9 @@
 """How often every test finds something in simulated brains, with and without it: python -m benchmarks.power
 
-Makes a brain of each organisation under so many seeds and every test on each (`gradkern.study.power._single_tests.study_once`),
-or with --verdict its verdict (`gradkern.study.power._simulated_verdict.judge_once`), then forward-then-backward brains of
+Makes a brain of each organisation under so many seeds and every test on each
+(`gradkern.study.power._single_tests.simulated_tests`),
+or with --verdict its verdict (`gradkern.study.power._simulated_verdict.simulated_verdict`), then forward-then-backward
+brains of
 other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
 (--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
 results/power.json holds the rates of what ran, and nothing else. Of verdicts both are called power-verdict, and
@@ -28,10 +30,10 @@ import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
 from gradkern.recordings import ORGANISATIONS, Brain
-from gradkern.study.power import HOW as JUDGING
-from gradkern.study.power import How, Outcome, judge_once, rates, study_once, toy_features
+from gradkern.study.power import VERDICT_SETTINGS as JUDGING
+from gradkern.study.power import Outcome, PowerSettings, rates, simulated_tests, simulated_verdict, toy_features
 
-HOW = How()
+VERDICT_SETTINGS = PowerSettings()
 BASE = Brain(
     subjects=5, repeats=1, ceiling=0.5, vertices=120, silent=10, times=tuple(0.03 * step for step in range(15))
 )
@@ -68,8 +70,8 @@ def one(name: str, setting: Setting, seed: int) -> Outcome:
     organisation, images, subjects, ceiling = setting
     brain = replace(BASE, organisation=organisation, subjects=subjects, ceiling=ceiling)
     if name == VERDICT:
-        return judge_once(brain, features(images), JUDGING, seed)
-    return study_once(brain, features(images), HOW, seed)
+        return simulated_verdict(brain, features(images), JUDGING, seed)
+    return simulated_tests(brain, features(images), VERDICT_SETTINGS, seed)
 
 
 def setting_of(outcome: Outcome) -> Setting:
@@ -126,7 +128,7 @@ def record(name: str, outcomes: list[Outcome], now: str) -> None:
     head = {"op": "power", "device": device_name("cpu"), "commit": now, "brains": len(outcomes)}
     brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    how = asdict(JUDGING if name == VERDICT else HOW)
+    how = asdict(JUDGING if name == VERDICT else VERDICT_SETTINGS)
     write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": how}, rows)
     if name == VERDICT:
         rounded.to_csv(IN_PACKAGE, index=False)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from gradkern._lazy import lazy
-from gradkern.kernels import ops as _ops
+from gradkern.kernels import ops as _ops  # noqa: F401  # torch.ops.gradkern is there from now on
 
 if TYPE_CHECKING:
     from gradkern import cli as cli

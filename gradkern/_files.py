@@ -14,7 +14,8 @@ _LONGEST = 120  # characters of a value in a message
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write a file to, which takes its name, in the place of what was there, if all went well.
+    """A path beside `target` to write a file to, which takes its name, in the place of what was there, if all went
+    well.
 
     What was written is on the disk before it has the name, so that a file of this name is whole even after a crash. The
     path keeps the suffix of `target`, and nothing is there yet.

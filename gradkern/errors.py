@@ -33,7 +33,7 @@ def naming(verb: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, RuntimeError, LookupError, OSError) as error:
+    except Exception as error:
         if not hasattr(error, "named"):
             if len(error.args) == 1 and isinstance(error.args[0], str):
                 error.args = (f"{verb}: {error.args[0]}",)

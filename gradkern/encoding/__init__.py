@@ -6,25 +6,19 @@ from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
     from gradkern.encoding._control_spaces import CONTROLS as CONTROLS
-    from gradkern.encoding._control_spaces import Residualised as Residualised
+    from gradkern.encoding._control_spaces import Residualized as Residualized
     from gradkern.encoding._control_spaces import control_spaces as control_spaces
-    from gradkern.encoding._control_spaces import residualised as residualised
+    from gradkern.encoding._control_spaces import residualized as residualized
     from gradkern.encoding._controls import EffectiveRank as EffectiveRank
-    from gradkern.encoding._controls import Residualiser as Residualiser
+    from gradkern.encoding._controls import Residualizer as Residualizer
     from gradkern.encoding._controls import effective_rank as effective_rank
     from gradkern.encoding._controls import image_permuted as image_permuted
     from gradkern.encoding._controls import layer_permuted as layer_permuted
     from gradkern.encoding._controls import match_dimension as match_dimension
     from gradkern.encoding._controls import nuisances as nuisances
-    from gradkern.encoding._controls import residualise as residualise
+    from gradkern.encoding._controls import residualize as residualize
     from gradkern.encoding._controls import unit_length as unit_length
-    from gradkern.encoding._evaluation import Evaluation as Evaluation
-    from gradkern.encoding._evaluation import correlation as correlation
-    from gradkern.encoding._evaluation import encode as encode
-    from gradkern.encoding._evaluation import predict as predict
-    from gradkern.encoding._evaluation import score as score
-    from gradkern.encoding._evaluation import unit_scale as unit_scale
-    from gradkern.encoding._matched_dimension import Matching as Matching
+    from gradkern.encoding._matched_dimension import DimensionMatching as DimensionMatching
     from gradkern.encoding._matched_dimension import matched as matched
     from gradkern.encoding._rsa import RDMCeiling as RDMCeiling
     from gradkern.encoding._rsa import Similarity as Similarity
@@ -34,24 +28,25 @@ if TYPE_CHECKING:
     from gradkern.encoding._rsa import rdm as rdm
     from gradkern.encoding._rsa import rdm_ceiling as rdm_ceiling
     from gradkern.encoding._rsa import upper_triangle as upper_triangle
-    from gradkern.encoding._rsa_scores import Alike as Alike
+    from gradkern.encoding._rsa_scores import RSASettings as RSASettings
     from gradkern.encoding._rsa_scores import best_layers_by_measure as best_layers_by_measure
     from gradkern.encoding._rsa_scores import similarity_scores as similarity_scores
-    from gradkern.encoding._score import HoldOut as HoldOut
+    from gradkern.encoding._scale import unit_scale as unit_scale
+    from gradkern.encoding._score import CrossValidation as CrossValidation
     from gradkern.encoding._score import ceiling_of as ceiling_of
-    from gradkern.encoding._score import held_out_scores as held_out_scores
+    from gradkern.encoding._score import score as score
     from gradkern.encoding._spaces import Space as Space
     from gradkern.encoding._spaces import coordinates as coordinates
     from gradkern.encoding._spaces import join_captures as join_captures
     from gradkern.encoding._spaces import unit_gradients as unit_gradients
-    from gradkern.encoding._store import is_done as is_done
+    from gradkern.encoding._store import is_up_to_date as is_up_to_date
     from gradkern.encoding._store import load_scores as load_scores
     from gradkern.encoding._store import save_scores as save_scores
     from gradkern.encoding._unique import UniqueVariance as UniqueVariance
-    from gradkern.encoding._unique import beyond_test as beyond_test
+    from gradkern.encoding._unique import partial_permutation_test as partial_permutation_test
     from gradkern.encoding._unique import unique_variance as unique_variance
     from gradkern.encoding._unique_scores import BY_TARGET as BY_TARGET
-    from gradkern.encoding._unique_scores import Beyond as Beyond
+    from gradkern.encoding._unique_scores import UniqueVarianceSettings as UniqueVarianceSettings
     from gradkern.encoding._unique_scores import unique_scores as unique_scores
 
 __getattr__, __dir__, __all__ = lazy(__name__)

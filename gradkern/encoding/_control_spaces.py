@@ -4,7 +4,7 @@ A control of "gradient" has the kind "gradient/NAME":
 
 "raw", "unit-length"        each image's gradient as it was captured, or divided by its norm: what the kind is not
 "residualised-same-layer"   less what a ridge over the activations of its layer predicts, fitted anew on the training
-                            images of every outer fold: see `controls.residualise`
+                            images of every outer fold: see `controls.residualize`
 "residualised-all-layers"   the same, of the activations of all captured layers of the model
 "image-permuted"            every image with the gradient of another image
 "layer-permuted"            every layer with the gradient of another layer
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.encoding._controls import image_permuted, layer_permuted, residualise
+from gradkern.encoding._controls import image_permuted, layer_permuted, residualize
 from gradkern.encoding._spaces import NO_OBJECTIVE, Derived, Space, unit_gradients
 
 CONTROLS = (
@@ -34,13 +34,13 @@ GIVEN = ("same-layer", "all-layers")
 
 
 @dataclass(frozen=True, eq=False)
-class Residualised:
+class Residualized:
     """Features [images, d] less what others predict of them, which differs from fold to fold: it has no values alone.
 
     Parameters
     ----------
     values : [images, d]
-    given : [images, a], or a list of such, as A of `controls.residualise`
+    given : [images, a], or a list of such, as A of `controls.residualize`
     then : what is done to what is left [n, d]; None: nothing
     width : columns after that; None: d
     """
@@ -59,8 +59,8 @@ class Residualised:
         return self.shape[0]
 
 
-def residualised(
-    spaces: Mapping[str, Residualised], images: NDArray[np.int64], train: NDArray[np.int64], groups: NDArray[Any]
+def residualized(
+    spaces: Mapping[str, Residualized], images: NDArray[np.int64], train: NDArray[np.int64], groups: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """What is left of each, [n, d], fitted on some of the images that were shown.
 
@@ -78,7 +78,7 @@ def residualised(
         given = spaces[names[0]].given
         A = [np.asarray(part)[images] for part in given] if isinstance(given, list) else np.asarray(given)[images]
         G = {id(each.values): np.asarray(each.values)[images] for each in map(spaces.__getitem__, names)}
-        found = residualise(np.hstack(list(G.values())), A, train, groups=groups)
+        found = residualize(np.hstack(list(G.values())), A, train, groups=groups)
         edges = np.cumsum([part.shape[1] for part in G.values()])[:-1]
         parts = dict(zip(G, np.split(found, edges, axis=1), strict=True))
         for name in names:
@@ -117,7 +117,7 @@ def control_spaces(
 
     Returns
     -------
-    name -> [images, d]; those of "residualised-..." are `Residualised`, which `held_out_scores` knows
+    name -> [images, d]; those of "residualised-..." are `Residualized`, which `score` knows
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _made(control: str, gradients: Mapping[Space, Any], captured: Mapping[Space,
         return _each(gradients, partial(image_permuted, seed=seed))
     if kind == "residualised":
         return {
-            space: Residualised(values, activations_beside(space, captured, which))
+            space: Residualized(values, activations_beside(space, captured, which))
             for space, values in gradients.items()
         }
     as_captured = {space: captured[space] for space in gradients}

@@ -121,7 +121,7 @@ def nuisances(features: Features, kind: str = "gradient") -> xr.DataArray:
     )
 
 
-class Residualiser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Residualizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What ridge regression on some features leaves of others: G - (A W + b), W and b of the rows that `fit` saw.
 
     A transformer of X = [A | G], so that it nests in cross-validation: in a pipeline each training part fits its own.
@@ -147,7 +147,7 @@ class Residualiser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Fit on X [n, given + d]; `groups` [n] are kept together when alphas are chosen; y is not looked at."""
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         if isinstance(self.given, bool) or not isinstance(self.given, int) or not 0 < self.given < X.shape[1]:
-            raise ValueError(f"Residualiser: given must be in 1..{X.shape[1] - 1}, columns of X, got {self.given!r}")
+            raise ValueError(f"Residualizer: given must be in 1..{X.shape[1] - 1}, columns of X, got {self.given!r}")
         ridge = RidgeCV(self.alphas, cv=self.cv)
         self.ridge_ = ridge.fit(X[:, : self.given], X[:, self.given :], groups=groups)
         return self
@@ -160,10 +160,10 @@ class Residualiser(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return left
 
 
-def residualise(
+def residualize(
     G: np.ndarray, A: np.ndarray | Sequence[np.ndarray], train: Any, *, alphas: Any = DEFAULT_ALPHAS, groups: Any = None
 ) -> np.ndarray:
-    """Gradients less what activations predict of them, fitted on training rows alone: see `Residualiser`.
+    """Gradients less what activations predict of them, fitted on training rows alone: see `Residualizer`.
 
     Parameters
     ----------
@@ -187,17 +187,17 @@ def residualise(
     parts = [_matrix("residualise", "A", part) for part in (A if several else [A])]
     for part in parts:
         if len(part) != len(G):
-            raise ValueError(f"residualise: A must have the {len(G)} rows of G, got {len(part)}")
+            raise ValueError(f"residualize: A must have the {len(G)} rows of G, got {len(part)}")
     if not parts:
-        raise ValueError("residualise: A must hold at least one matrix, got none")
+        raise ValueError("residualize: A must hold at least one matrix, got none")
     rows = _rows(train, len(G))
     if several:
         parts = [part / _size(part[rows]) for part in parts]
     X = np.column_stack([*parts, G])
-    fitted = Residualiser(X.shape[1] - G.shape[1], alphas=alphas)
+    fitted = Residualizer(X.shape[1] - G.shape[1], alphas=alphas)
     labels = None if groups is None else np.asarray(groups)
     if labels is not None and labels.shape != (len(G),):
-        raise ValueError(f"residualise: groups must be [{len(G)}], got {list(labels.shape)}")
+        raise ValueError(f"residualize: groups must be [{len(G)}], got {list(labels.shape)}")
     left: np.ndarray = fitted.fit(X[rows], groups=None if labels is None else labels[rows]).transform(X)
     return left
 
@@ -285,7 +285,7 @@ def _rows(train: Any, n: int) -> np.ndarray:
     is_index = chosen.ndim == 1 and np.issubdtype(chosen.dtype, np.integer)
     if not is_index or len(np.unique(chosen)) < len(chosen) or not np.isin(chosen, np.arange(n)).all():
         raise ValueError(
-            f"residualise: train must be bool [{n}] or distinct indices in 0..{n - 1}, got {chosen.dtype} "
+            f"residualize: train must be bool [{n}] or distinct indices in 0..{n - 1}, got {chosen.dtype} "
             f"{list(chosen.shape)}"
         )
     return chosen

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.encoding._control_spaces import Residualised
+from gradkern.encoding._control_spaces import Residualized
 from gradkern.encoding._controls import match_dimension
 from gradkern.encoding._spaces import Derived
 
@@ -15,7 +15,7 @@ _LEAST = 64  # of `gradkern.sketch`
 
 
 @dataclass(frozen=True)
-class Matching:
+class DimensionMatching:
     """To which dimension, and by which sketches: see `controls.match_dimension`.
 
     Parameters
@@ -29,15 +29,17 @@ class Matching:
 
     def __post_init__(self) -> None:
         if self.k < _LEAST:
-            raise ValueError(f"Matching: k must be at least {_LEAST}, got {self.k}")
+            raise ValueError(f"DimensionMatching: k must be at least {_LEAST}, got {self.k}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"Matching: seeds must be at least one, from 0 on, none twice, got {list(self.seeds)}")
+            raise ValueError(
+                f"DimensionMatching: seeds must be at least one, from 0 on, none twice, got {list(self.seeds)}"
+            )
 
 
-def matched(features: Mapping[str, Any], how: Matching) -> dict[tuple[int, str], Any]:
+def matched(features: Mapping[str, Any], how: DimensionMatching) -> dict[tuple[int, str], Any]:
     """Every feature space [images, d] by every sketch: (seed, name) -> [images, k], computed when it is read.
 
-    What is `Residualised` is sketched after that. What comes under several names still does, as one object.
+    What is `Residualized` is sketched after that. What comes under several names still does, as one object.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def matched(features: Mapping[str, Any], how: Matching) -> dict[tuple[int, str],
 
 def _narrow(X: Any, k: int, seed: int) -> Any:
     how = partial(_sketched, k=k, seed=seed)
-    if isinstance(X, Residualised):
+    if isinstance(X, Residualized):
         return replace(X, then=how, width=k)
     return Derived(X, (len(X), k), how)
 

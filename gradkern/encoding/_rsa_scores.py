@@ -1,4 +1,4 @@
-"""RSA and CKA of a study: feature spaces and recordings as of `held_out_scores`, region by region or time by time.
+"""RSA and CKA of a study: feature spaces and recordings as of `score`, region by region or time by time.
 
 Both compare all pairs of images. A representation becomes a vector of length 1 over the n (n - 1) / 2 pairs, so that a
 score is a product of two, and another order of the images only moves the pairs of one.
@@ -15,12 +15,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
-from gradkern.encoding._evaluation import check_first
 from gradkern.encoding._rsa import DISTANCES, centred_products, rdm, rdm_ceiling
+from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import named_spaces
 from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats
-from gradkern.stats._exchangeable import draw_orders
+from gradkern.stats._exchangeable import draw_permutations
 
 BY = ("roi", "time", "all")
 MEASURES = ("rsa", "cka")
@@ -31,7 +31,7 @@ _OP = "similarity_scores"
 
 
 @dataclass(frozen=True)
-class Alike:
+class RSASettings:
     """How representations are compared.
 
     Parameters
@@ -57,13 +57,13 @@ class Alike:
         known = {"by": (*BY, None), "distance": DISTANCES, "comparison": _COMPARISONS}
         for name, choices in known.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"Alike: {name} must be one of {choices}, got {getattr(self, name)!r}")
+                raise ValueError(f"RSASettings: {name} must be one of {choices}, got {getattr(self, name)!r}")
         if self.images is not None and self.images < _LEAST_IMAGES:
-            raise ValueError(f"Alike: images must be at least {_LEAST_IMAGES} or None, got {self.images}")
+            raise ValueError(f"RSASettings: images must be at least {_LEAST_IMAGES} or None, got {self.images}")
 
 
 def similarity_scores(
-    features: Mapping[Any, Any], recordings: Recording | Sequence[Recording], how: Alike | None = None
+    features: Mapping[Any, Any], recordings: Recording | Sequence[Recording], how: RSASettings | None = None
 ) -> xr.Dataset:
     """RSA and unbiased linear CKA of every feature space with every region or time of every subject.
 
@@ -74,7 +74,7 @@ def similarity_scores(
 
     Parameters
     ----------
-    features : as of `held_out_scores`
+    features : as of `score`
     recordings : of subjects with different names; targets that belong to no region ("") are left out of regions
 
     Returns
@@ -90,14 +90,14 @@ def similarity_scores(
     ValueError : features of other images or sizes; subjects of one name or without images in common; responses that
         are not finite; a row that has no distance; regions or times that are not known
     """
-    how = how or Alike()
+    how = how or RSASettings()
     subjects = [recordings] if isinstance(recordings, Recording) else list(recordings)
     named = named_spaces(_OP, features)
     given = dict(zip(named["feature"], features.values(), strict=True))
     odd = _checked(given, subjects)
     parts = _parts(subjects, how.by)
     images, common = _images(subjects, how)
-    orders = draw_orders(_OP, len(images), how.permutations, how.seed)
+    orders = draw_permutations(_OP, len(images), how.permutations, how.seed)
     spaces = _side_by_side([_vectors(f"feature {name}", np.asarray(X)[images], how) for name, X in given.items()])
     columns, brains, ceiling = _responses(subjects, parts, images, how)
     result = xr.Dataset(coords={"subject": [one.subject for one in subjects], **named, parts.along: list(parts.labels)})
@@ -126,7 +126,7 @@ def best_layers_by_measure(similar: xr.Dataset, scores: Iterable[xr.Dataset]) ->
     Parameters
     ----------
     similar : of `similarity_scores`
-    scores : of `held_out_scores`, one a subject, found by the subject in their `attrs`; of the same feature spaces
+    scores : of `score`, one a subject, found by the subject in their `attrs`; of the same feature spaces
 
     Returns
     -------
@@ -211,7 +211,7 @@ def _parts(subjects: Sequence[Recording], by: str | None) -> _Parts:
     return _Parts(by, along, tuple(sorted(every) if by == "time" else every), places, outside)
 
 
-def _images(subjects: Sequence[Recording], how: Alike) -> tuple[NDArray[np.int64], int]:
+def _images(subjects: Sequence[Recording], how: RSASettings) -> tuple[NDArray[np.int64], int]:
     """Images to compare, and how many all subjects saw."""
     common = subjects[0].image_ids
     for one in subjects[1:]:
@@ -249,7 +249,7 @@ def _repeated(one: Recording) -> bool:
 
 
 def _responses(
-    subjects: Sequence[Recording], parts: _Parts, images: NDArray[np.int64], how: Alike
+    subjects: Sequence[Recording], parts: _Parts, images: NDArray[np.int64], how: RSASettings
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]], Floats]:
     """Subject and label of every column [c, 2], columns [pairs, c] by measure, and the ceiling of RDMs [2, labels]."""
     means = [one.average_repeats() if _repeated(one) else one for one in subjects]
@@ -273,13 +273,13 @@ def _responses(
     return np.array(where), _side_by_side(found), ceiling
 
 
-def _ceiling(rdms: Sequence[Any], how: Alike) -> tuple[float, float]:
+def _ceiling(rdms: Sequence[Any], how: RSASettings) -> tuple[float, float]:
     """Ranks and sizes without their mean are what `rdm_ceiling` would make of the RDMs first."""
     found = rdm_ceiling(rdms, how.comparison)
     return found.lower, found.upper
 
 
-def _vectors(what: str, X: NDArray[Any], how: Alike) -> dict[str, NDArray[np.float32]]:
+def _vectors(what: str, X: NDArray[Any], how: RSASettings) -> dict[str, NDArray[np.float32]]:
     """Of X [n, d] the vectors over pairs by measure, of length 1: products of two are scores."""
     from scipy import stats
 

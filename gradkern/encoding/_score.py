@@ -11,10 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
-from gradkern.encoding._control_spaces import Residualised, residualised
+from gradkern.encoding._control_spaces import Residualized, residualized
 from gradkern.encoding._controls import EffectiveRank, effective_rank
-from gradkern.encoding._evaluation import check_first
-from gradkern.encoding._matched_dimension import Matching, matched
+from gradkern.encoding._matched_dimension import DimensionMatching, matched
+from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import AXES, named_spaces
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
@@ -36,7 +36,7 @@ _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the respon
 
 
 @dataclass(frozen=True)
-class HoldOut:
+class CrossValidation:
     """What is held out, and among which penalties each target chooses inside every training part.
 
     Parameters
@@ -58,7 +58,7 @@ class HoldOut:
 
     def __post_init__(self) -> None:
         if self.by not in (*KINDS, *PUBLISHED):
-            raise ValueError(f"HoldOut: by must be one of {(*KINDS, *PUBLISHED)}, got {self.by!r}")
+            raise ValueError(f"CrossValidation: by must be one of {(*KINDS, *PUBLISHED)}, got {self.by!r}")
 
     def splits(self, recording: Recording) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """(train, test) of every outer fold."""
@@ -73,11 +73,11 @@ class HoldOut:
         return np.unique(labels, return_inverse=True)[1]
 
 
-def held_out_scores(
+def score(
     features: Mapping[Any, Any],
     recording: Recording,
-    how: HoldOut | None = None,
-    matching: Matching | None = None,
+    how: CrossValidation | None = None,
+    matching: DimensionMatching | None = None,
 ) -> xr.Dataset:
     """Nested cross-validated scores of each feature space at every target, raw and beside the noise ceiling.
 
@@ -109,13 +109,13 @@ def held_out_scores(
     ValueError : features of other images or sizes, not finite, two of one name, fewer columns than `matching` wants;
         folds that the recording does not allow; infinite responses
     """
-    how = how or HoldOut()
-    named = named_spaces("held_out_scores", features)
+    how = how or CrossValidation()
+    named = named_spaces("score", features)
     for name, X in features.items():
         if len(X.shape) != 2:
-            raise ValueError(f"held_out_scores: features must be [images, d], got {list(X.shape)} of {name!r}")
+            raise ValueError(f"score: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
-    odd = check_first("held_out_scores", recording)
+    odd = check_first("score", recording)
     splits = how.splits(recording)
     given = dict(zip(named["feature"], features.values(), strict=True))
     narrow = matched(given, matching) if matching else {}
@@ -156,7 +156,7 @@ def ceiling_of(recording: Recording) -> Ceiling:
 
 
 def _scored(
-    features: Mapping[str, Any], recording: Recording, how: HoldOut
+    features: Mapping[str, Any], recording: Recording, how: CrossValidation
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """r and r2 [2, feature, fold, target], effective ranks [2, feature]; what has several names is scored once."""
     splits, groups = how.splits(recording), how.groups(recording)
@@ -165,17 +165,17 @@ def _scored(
     first: dict[int, str] = {}
     same_as = {name: first.setdefault(id(X), name) for name, X in features.items()}
     once = {name: features[name] for name in first.values()}
-    folded = {name: X for name, X in once.items() if isinstance(X, Residualised)}
+    mirror_hemispheres = {name: X for name, X in once.items() if isinstance(X, Residualized)}
     found: dict[str, Any] = {}
     ranks: dict[str, list[EffectiveRank]] = {name: [] for name in once}
-    for names in _shares({name: X for name, X in once.items() if name not in folded}, recording):
+    for names in _shares({name: X for name, X in once.items() if name not in mirror_hemispheres}, recording):
         rows = {name: _rows(once[name], recording) for name in names}
         found |= score(rows, recording.responses, cv=splits)
         _add_ranks(ranks, rows, images)
-    for names in _shares(folded, recording):
+    for names in _shares(mirror_hemispheres, recording):
         parts: list[Any] = []
         for train, test in splits:
-            rows = _left({name: folded[name] for name in names}, recording, train, groups)
+            rows = _left({name: mirror_hemispheres[name] for name in names}, recording, train, groups)
             parts.append(score(rows, recording.responses, cv=[(train, test)]))
             _add_ranks(ranks, rows, images)
         found |= {name: np.concatenate([part[name] for part in parts], axis=1) for name in names}
@@ -214,12 +214,12 @@ def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
 
 
 def _left(
-    spaces: Mapping[str, Residualised], recording: Recording, train: NDArray[np.int64], groups: NDArray[Any]
+    spaces: Mapping[str, Residualized], recording: Recording, train: NDArray[np.int64], groups: NDArray[Any]
 ) -> dict[str, NDArray[np.float32]]:
     """The same of what is left of features; held-out images take no part in its fit, and each image counts once."""
     images, first, which = np.unique(recording.image_ids, return_index=True, return_inverse=True)
     trained = np.unique(which[train])
-    left = residualised(spaces, images, trained, groups[first])
+    left = residualized(spaces, images, trained, groups[first])
     return {name: values.astype(np.float32)[which] / _size(values[trained]) for name, values in left.items()}
 
 
@@ -243,7 +243,7 @@ def _numbers(values: NDArray[Any]) -> bool:
 
 
 def _provenance(
-    recording: Recording, how: HoldOut, splits: list[Any], ceiling: Ceiling, odd: tuple[str, ...]
+    recording: Recording, how: CrossValidation, splits: list[Any], ceiling: Ceiling, odd: tuple[str, ...]
 ) -> dict[str, Any]:
     facts = {
         "gradkern": gradkern.__version__,

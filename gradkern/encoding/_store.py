@@ -17,7 +17,7 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
 
     Parameters
     ----------
-    made_from : all that decides the scores, as JSON can have it: `is_done` knows the file again by it
+    made_from : all that decides the scores, as JSON can have it: `is_up_to_date` knows the file again by it
 
     Raises
     ------
@@ -32,7 +32,7 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
         (Path(aside) / target.name).replace(target)
 
 
-def is_done(path: Any, made_from: Mapping[str, Any]) -> bool:
+def is_up_to_date(path: Any, made_from: Mapping[str, Any]) -> bool:
     """Whether there is a file of scores made from the same.
 
     Raises
@@ -46,10 +46,14 @@ def is_done(path: Any, made_from: Mapping[str, Any]) -> bool:
         with xr.open_dataset(target, engine=_ENGINE) as found:
             before = json.loads(found.attrs[_MADE_FROM])
     except (OSError, KeyError, ValueError) as error:
-        raise FileExistsError(f"is_done: {target} must be a file of save_scores, got another ({error!r})") from error
+        raise FileExistsError(
+            f"is_up_to_date: {target} must be a file of save_scores, got another ({error!r})"
+        ) from error
     other = "; ".join(_differences(before, json.loads(json.dumps(made_from))))
     if other:
-        raise FileExistsError(f"is_done: {target} was made from something else (--overwrite replaces it): {other}")
+        raise FileExistsError(
+            f"is_up_to_date: {target} was made from something else (--overwrite replaces it): {other}"
+        )
     return True
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.encoding._evaluation import unit_scale
+from gradkern.encoding._scale import unit_scale
 from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
 from gradkern.ridge._variance_partition import VariancePartition, variance_partition
 from gradkern.stats._permutation import PermutationTest, permutation_test
@@ -40,7 +40,8 @@ class UniqueVariance:
     unique : `joint` minus that of what was given alone: what only the features add
     unique_given : `joint` minus that of the features alone: what only the given ones add
     shared : what either can explain
-    test : whether the features tell anything beyond the given ones, see `beyond_test`; its r is not `unique`
+    test : whether the features tell anything beyond the given ones, see `partial_permutation_test`; its r is not
+        `unique`
     """
 
     joint: NDArray[np.float64]
@@ -61,7 +62,7 @@ def unique_variance(
     axes: int | None = None,
     permutations: int = 1000,
     seed: int,
-    pools: Mapping[str, Any] | None = None,
+    target_groups: Mapping[str, Any] | None = None,
 ) -> UniqueVariance:
     """Partition held-out R2 between features and what is given, and test what the features add.
 
@@ -72,11 +73,11 @@ def unique_variance(
         by side; never fewer than all that the responses may be made of
     Y : [n, v] or [n], finite
     alphas, ratios, cv : as of `gradkern.variance_partition`
-    axes, permutations, seed, pools : as of `beyond_test`
+    axes, permutations, seed, pools : as of `partial_permutation_test`
 
     Raises
     ------
-    ValueError : what `variance_partition` and `beyond_test` refuse
+    ValueError : what `variance_partition` and `partial_permutation_test` refuse
 
     Examples
     --------
@@ -87,7 +88,9 @@ def unique_variance(
     (2,)
     """
     features, beside, responses = _checked("unique_variance", X, given, Y)
-    test = beyond_test(X, given, Y, alphas, cv=cv, axes=axes, permutations=permutations, seed=seed, pools=pools)
+    test = partial_permutation_test(
+        X, given, Y, alphas, cv=cv, axes=axes, permutations=permutations, seed=seed, target_groups=target_groups
+    )
     parts: VariancePartition = variance_partition(
         [features, beside], responses, alphas, ratios=ratios, cv=cv, inner_cv=cv, seed=seed
     )
@@ -95,7 +98,7 @@ def unique_variance(
     return UniqueVariance(joint, unique[0], unique[1], shared, test)
 
 
-def beyond_test(
+def partial_permutation_test(
     X: Any,
     given: Any,
     Y: Any,
@@ -106,7 +109,7 @@ def beyond_test(
     permutations: int = 1000,
     seed: int,
     selection: str = "gcv",
-    pools: Mapping[str, Any] | None = None,
+    target_groups: Mapping[str, Any] | None = None,
 ) -> PermutationTest:
     """Test whether features tell anything of the responses that no linear readout of the given ones does.
 
@@ -137,21 +140,29 @@ def beyond_test(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> A, G, Y = (rng.standard_normal((60, d)) for d in (4, 3, 2))
-    >>> beyond_test(G, A, Y, permutations=19, seed=0).n
+    >>> partial_permutation_test(G, A, Y, permutations=19, seed=0).n
     55
     """
-    features, beside, responses = _checked("beyond_test", X, given, Y)
-    left = _complement("beyond_test", beside, axes)
+    features, beside, responses = _checked("partial_permutation_test", X, given, Y)
+    left = _complement("partial_permutation_test", beside, axes)
     own = left.T @ features
     if np.linalg.norm(own) <= _NOTHING * np.linalg.norm(features - features.mean(0)):
         raise ValueError(
-            "beyond_test: X must hold something that is no linear readout of the given features, got none of "
+            "partial_permutation_test: X must hold something that is no linear readout of the given features, got none "
+            "of "
             f"{features.shape[1]} columns"
         )
     dtype = np.result_type(np.asarray(X), np.asarray(Y))  # what is permuted is of the callers' precision
     within, seen = (values.astype(dtype) for values in (unit_scale(own), left.T @ responses))
     return permutation_test(
-        within, seen, alphas, cv=cv, permutations=permutations, seed=seed, selection=selection, pools=pools
+        within,
+        seen,
+        alphas,
+        cv=cv,
+        permutations=permutations,
+        seed=seed,
+        selection=selection,
+        target_groups=target_groups,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 
 from gradkern.encoding._control_spaces import GIVEN, activations_beside
-from gradkern.encoding._score import HoldOut
+from gradkern.encoding._score import CrossValidation
 from gradkern.encoding._spaces import Space, coordinates
 from gradkern.encoding._unique import UniqueVariance, unique_variance
 from gradkern.recordings._recording import Recording
@@ -31,7 +31,7 @@ POOLED = ("beyond_p_pooled",)
 
 
 @dataclass(frozen=True)
-class Beyond:
+class UniqueVarianceSettings:
     """What gradients are held against, and how: see `unique.unique_variance`.
 
     Parameters
@@ -49,20 +49,23 @@ class Beyond:
     axes: int | None = None
     folds: int = 5
     ratios: int = 20
-    alphas: tuple[float, ...] = HoldOut.alphas
+    alphas: tuple[float, ...] = CrossValidation.alphas
     permutations: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.given not in GIVEN:
-            raise ValueError(f"Beyond: given must be one of {', '.join(GIVEN)}, got {self.given!r}")
+            raise ValueError(f"UniqueVarianceSettings: given must be one of {', '.join(GIVEN)}, got {self.given!r}")
         for name, least in (("folds", 2), ("ratios", 1), ("permutations", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"Beyond: {name} must be at least {least}, got {getattr(self, name)}")
+                raise ValueError(f"UniqueVarianceSettings: {name} must be at least {least}, got {getattr(self, name)}")
 
 
 def unique_scores(
-    spaces: Mapping[Space, Any], captured: Mapping[Space, Any], recording: Recording, how: Beyond | None = None
+    spaces: Mapping[Space, Any],
+    captured: Mapping[Space, Any],
+    recording: Recording,
+    how: UniqueVarianceSettings | None = None,
 ) -> xr.Dataset:
     """Held-out R2 of every gradient in parts, and whether it tells anything beyond activations.
 
@@ -78,7 +81,8 @@ def unique_scores(
     -------
     Dataset [feature, target], features being the gradients: joint_r2, unique_r2 (what only the gradient adds),
         unique_given_r2 (what only the activations add) and shared_r2, of nested banded ridge; beyond_r, beyond_p and
-        beyond_p_max of `unique.beyond_test`; beyond_p_pooled [feature], of the mean over all targets. NaN, with a
+        beyond_p_max of `unique.partial_permutation_test`; beyond_p_pooled [feature], of the mean over all targets. NaN,
+        with a
         warning, of targets that are constant or not finite, and of gradients that the test refuses, with its reason.
         attrs["unique"] says how, as JSON.
 
@@ -87,7 +91,7 @@ def unique_scores(
     ValueError : no gradients, activations that were not captured, features of other images; no target that varies; what
         the test refuses, if of all gradients
     """
-    how = how or Beyond()
+    how = how or UniqueVarianceSettings()
     gradients = {space: values for space, values in spaces.items() if space.kind != "activation"}
     if not gradients:
         raise ValueError(f"{_OP}: spaces must hold gradients, got only {[str(space) for space in spaces]}")
@@ -129,7 +133,7 @@ def _all(
     rows: NDArray[np.int64],
     Y: NDArray[Any],
     tested: NDArray[np.bool_],
-    how: Beyond,
+    how: UniqueVarianceSettings,
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], dict[str, str], dict[str, Any]]:
     """By target and pooled; why gradients were refused; and how many rows the test had left."""
     values = {name: np.full((len(gradients), len(tested)), np.nan) for name in BY_TARGET}
@@ -146,7 +150,7 @@ def _all(
         parts = (found.joint, found.unique, found.unique_given, found.shared, test.r, test.p, test.p_max)
         for name, each in zip(BY_TARGET, parts, strict=True):
             values[name][place, tested] = each
-        pooled[place] = test.pools["all"].p
+        pooled[place] = test.target_groups["all"].p
     if len(refused) == len(gradients):
         raise next(iter(refused.values()))
     reasons = {str(space): str(reason) for space, reason in refused.items()}
@@ -155,7 +159,7 @@ def _all(
     return values, pooled, reasons, {"rows_left": left}
 
 
-def _one(X: NDArray[Any], given: list[NDArray[Any]], Y: NDArray[Any], how: Beyond) -> UniqueVariance:
+def _one(X: NDArray[Any], given: list[NDArray[Any]], Y: NDArray[Any], how: UniqueVarianceSettings) -> UniqueVariance:
     # images have an order of their own (concepts): folds are drawn
     folds = KFold(how.folds, shuffle=True, random_state=how.seed)
     return unique_variance(
@@ -168,7 +172,7 @@ def _one(X: NDArray[Any], given: list[NDArray[Any]], Y: NDArray[Any], how: Beyon
         axes=how.axes,
         permutations=how.permutations,
         seed=how.seed,
-        pools={"all": np.arange(Y.shape[1])},
+        target_groups={"all": np.arange(Y.shape[1])},
     )
 
 

@@ -49,7 +49,8 @@ def capture(
 
     Kinds: "activation" is a layer's output; "gradient" that of the objective with respect to the output;
     "weight_gradient" that of the objective with respect to all parameters under the layer, for each image by itself.
-    Controls are null versions of "gradient" (`gradkern.features._engine.gradient_controls`): "gradient/target-shuffled", by another
+    Controls are null versions of "gradient" (`gradkern.features._engine.gradient_controls`):
+    "gradient/target-shuffled", by another
     image's target; "gradient/random-cotangent", from a random vector at the model's output, as long as the true one;
     "gradient/feedback-alignment" and "gradient/sign-symmetric", through random weights on the way back.
     Of a layer that returns a tuple the first element counts. Parameters are frozen and the model is in eval mode

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradkern.hierarchy._latency import quiet_curves as quiet_curves
     from gradkern.hierarchy._latency import temporal_score as temporal_score
     from gradkern.hierarchy._latency import time_courses as time_courses
-    from gradkern.hierarchy._layer_permutation import LayerOrderTest as LayerOrderTest
-    from gradkern.hierarchy._layer_permutation import layer_order_test as layer_order_test
+    from gradkern.hierarchy._layer_permutation import LayerPermutationTest as LayerPermutationTest
+    from gradkern.hierarchy._layer_permutation import layer_permutation_test as layer_permutation_test
     from gradkern.hierarchy._layers import BY as BY
     from gradkern.hierarchy._layers import BestLayers as BestLayers
     from gradkern.hierarchy._layers import Preference as Preference
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from gradkern.hierarchy._layers import preferred_depth as preferred_depth
     from gradkern.hierarchy._maps import Measure as Measure
     from gradkern.hierarchy._maps import SubjectMap as SubjectMap
-    from gradkern.hierarchy._maps import beside_smooth_maps as beside_smooth_maps
-    from gradkern.hierarchy._maps import folded as folded
-    from gradkern.hierarchy._maps import strengths as strengths
+    from gradkern.hierarchy._maps import mirror_hemispheres as mirror_hemispheres
+    from gradkern.hierarchy._maps import predictability as predictability
+    from gradkern.hierarchy._maps import variogram_null_test as variogram_null_test
     from gradkern.hierarchy._regions import Means as Means
     from gradkern.hierarchy._regions import Regions as Regions
     from gradkern.hierarchy._regions import in_regions as in_regions
-    from gradkern.hierarchy._spatial_score import Mapped as Mapped
+    from gradkern.hierarchy._spatial_score import HierarchyScores as HierarchyScores
     from gradkern.hierarchy._spatial_score import SpatialScore as SpatialScore
     from gradkern.hierarchy._spatial_score import SpatialVariant as SpatialVariant
     from gradkern.hierarchy._spatial_score import correlate as correlate
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from gradkern.hierarchy._temporal_order import OPPOSITE as OPPOSITE
     from gradkern.hierarchy._temporal_order import PREDICTED as PREDICTED
     from gradkern.hierarchy._temporal_order import UNDECIDED as UNDECIDED
-    from gradkern.hierarchy._temporal_order import Courses as Courses
     from gradkern.hierarchy._temporal_order import Order as Order
-    from gradkern.hierarchy._temporal_order import OrderTest as OrderTest
-    from gradkern.hierarchy._temporal_order import order_test as order_test
+    from gradkern.hierarchy._temporal_order import TemporalOrderTest as TemporalOrderTest
+    from gradkern.hierarchy._temporal_order import TimeCourses as TimeCourses
     from gradkern.hierarchy._temporal_order import slope as slope
+    from gradkern.hierarchy._temporal_order import temporal_order_test as temporal_order_test
 
 __getattr__, __dir__, __all__ = lazy(__name__)

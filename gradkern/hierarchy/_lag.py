@@ -15,27 +15,27 @@ from typing import Any
 import numpy as np
 
 from gradkern.hierarchy._latency import Latency, TooFewLatencies, quiet_curves
-from gradkern.hierarchy._temporal_order import Courses, Order, check_courses, make_order
+from gradkern.hierarchy._temporal_order import Order, TimeCourses, check_courses, make_order
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import cross
 
 _DRAWS = 32  # of noise
 
 
-def lag_test(courses: Sequence[Courses], latency: Latency | None = None, *, seed: int = 0) -> Order:
+def lag_test(courses: Sequence[TimeCourses], latency: Latency | None = None, *, seed: int = 0) -> Order:
     """Are gradients later than activations? The mean over layers of the difference of latencies, s, expected above 0.
 
     Latencies are those of the mean curves of all subjects, of layers whose two curves rise above noise.
 
     Parameters
     ----------
-    courses, latency : as of `order_test`
+    courses, latency : as of `temporal_order_test`
     seed : of the resampling of subjects
 
     Raises
     ------
     TooFewLatencies : no layer has both latencies
-    ValueError : what `order_test` refuses of courses
+    ValueError : what `temporal_order_test` refuses of courses
     """
     check_courses("lag_test", courses)
     latency = latency or Latency()

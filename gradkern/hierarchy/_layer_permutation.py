@@ -23,7 +23,7 @@ _FEW = 720  # orders, of 6 layers: all are tried, which takes no time
 
 
 @dataclass(frozen=True, eq=False)
-class LayerOrderTest:
+class LayerPermutationTest:
     """A statistic of the layers' order beside its values when depths have changed places.
 
     Attributes
@@ -47,9 +47,9 @@ class LayerOrderTest:
         return f"layers in another order ({self.orders}; 95 % of them from {low:.3g} to {high:.3g})"
 
 
-def layer_order_test(
+def layer_permutation_test(
     statistic: Callable[[Floats], float], depth: Any, *, expected: int = 1, permutations: int = 1000, seed: int
-) -> LayerOrderTest:
+) -> LayerPermutationTest:
     """Hold a statistic against its values when the layers' depths change places.
 
     All orders are tried where there are at most 720 (6 layers) or 1 + `permutations`; of more, so many are drawn.
@@ -67,10 +67,10 @@ def layer_order_test(
 
     Examples
     --------
-    >>> layer_order_test(lambda at: float(at @ [1, 2, 3, 4]), [0, 0.3, 0.7, 1], seed=0).null.shape
+    >>> layer_permutation_test(lambda at: float(at @ [1, 2, 3, 4]), [0, 0.3, 0.7, 1], seed=0).null.shape
     (24,)
     """
-    op = "layer_order_test"
+    op = "layer_permutation_test"
     layers = len(np.atleast_1d(depth))
     if layers < _LEAST_LAYERS:
         raise ValueError(f"{op}: layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
@@ -94,4 +94,4 @@ def layer_order_test(
     # layers of one depth change places and nothing changes
     smallest = prod(factorial(same) for same in Counter(at.tolist()).values()) / count
     p = reached / count if exact else (1 + reached) / (1 + permutations)
-    return LayerOrderTest(value, p, smallest if exact else max(smallest, 1 / (1 + permutations)), null, what)
+    return LayerPermutationTest(value, p, smallest if exact else max(smallest, 1 / (1 + permutations)), null, what)

@@ -66,7 +66,7 @@ class Measure:
         return correlate(values, axis)
 
 
-def strengths(one: SubjectMap) -> Floats:
+def predictability(one: SubjectMap) -> Floats:
     """How well a target is predicted, [2, v]: its highest score, and the length of its scores in units of their noise.
 
     Noise of equal size in all layers changes that length and not the direction of the scores, by which a target
@@ -78,7 +78,7 @@ def strengths(one: SubjectMap) -> Floats:
     return np.stack([one.r.max(0), length])
 
 
-def folded(points: Any, hemispheres: Any) -> Floats:
+def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     """Places [v, 3] with those of the right hemisphere mirrored into the left.
 
     Homologous places are alike, as neighbours are: of mirrored maps surrogates by straight distances, which take the
@@ -103,7 +103,7 @@ def joined(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
     return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r, noise=noise)]
 
 
-def beside_smooth_maps(
+def variogram_null_test(
     maps: Sequence[SubjectMap], of: Measure, *, places: int, permutations: int, seed: int
 ) -> list[float]:
     """One-sided p of each map that it goes with its axis, beside maps of the same variogram.

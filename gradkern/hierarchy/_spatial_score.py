@@ -28,7 +28,7 @@ _LEAST_POINTS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class HierarchyScores:
     """Scores of one subject's targets, and where these lie in a hierarchy.
 
     Parameters
@@ -56,19 +56,21 @@ class Mapped:
         for name in ("axis", "regions", "keep"):
             given = getattr(self, name)
             if given is not None and np.shape(given) != (v,):
-                raise ValueError(f"Mapped: {name} must be [{v}], one a target, got {list(np.shape(given))}")
+                raise ValueError(f"HierarchyScores: {name} must be [{v}], one a target, got {list(np.shape(given))}")
         if self.keep is not None and np.asarray(self.keep).dtype != bool:
-            raise ValueError(f"Mapped: keep must be bool [{v}], got {np.asarray(self.keep).dtype}")
+            raise ValueError(f"HierarchyScores: keep must be bool [{v}], got {np.asarray(self.keep).dtype}")
         if self.scores.kind != "bootstrap":
-            raise ValueError(f"Mapped: scores must be resampled by a bootstrap, got a {self.scores.kind}")
+            raise ValueError(f"HierarchyScores: scores must be resampled by a bootstrap, got a {self.scores.kind}")
 
-    def identified(self) -> "Mapped":
+    def identified(self) -> "HierarchyScores":
         """Only targets whose best layer can be told from the second best; those without a score are not judged."""
         found = [best_layers(block) for _, block in self.scores.blocks()]
         here = np.concatenate([~each.flat | (each.best < 0) for each in found])
         kept = here if self.keep is None else here & np.asarray(self.keep)
         why = "best layer not identified"
-        return Mapped(self.scores, self.axis, self.regions, kept, why if self.keep is None else f"{self.why}, or {why}")
+        return HierarchyScores(
+            self.scores, self.axis, self.regions, kept, why if self.keep is None else f"{self.why}, or {why}"
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class SpatialScore:
 
 
 def spatial_score(
-    mapped: Sequence[Mapped], depth: Any, variant: SpatialVariant | None = None, *, seed: int = 0
+    mapped: Sequence[HierarchyScores], depth: Any, variant: SpatialVariant | None = None, *, seed: int = 0
 ) -> SpatialScore:
     """Spatial score of one or several subjects in one variant.
 
@@ -179,7 +181,7 @@ def spatial_score(
 
 
 def every_spatial_score(
-    mapped: Sequence[Mapped], depth: Any, preferences: Sequence[Preference], *, seed: int = 0
+    mapped: Sequence[HierarchyScores], depth: Any, preferences: Sequence[Preference], *, seed: int = 0
 ) -> tuple[SpatialScore, ...]:
     """Spatial scores in all variants that the subjects allow: what one choice or another would have reported.
 
@@ -310,7 +312,7 @@ class _Points:
     excluded: tuple[Excluded, ...]
 
 
-def _points(one: Mapped, depth: Any, variant: SpatialVariant, who: str) -> _Points:
+def _points(one: HierarchyScores, depth: Any, variant: SpatialVariant, who: str) -> _Points:
     axis = np.asarray(one.axis, dtype=np.float64)
     kept = np.ones(len(axis), dtype=bool) if one.keep is None else np.asarray(one.keep)
     if not variant.depths_first:
@@ -384,7 +386,7 @@ class _Statistic:
         return float(np.mean([correlate(values, axis, self.variant.correlation) for values, axis in clouds]))
 
 
-def _check_subjects(mapped: Sequence[Mapped], variant: SpatialVariant) -> None:
+def _check_subjects(mapped: Sequence[HierarchyScores], variant: SpatialVariant) -> None:
     if not mapped:
         raise ValueError("spatial_score: mapped must be at least one subject, got none")
     made = {(one.scores.shape[:2], one.scores.images) for one in mapped}
@@ -405,7 +407,7 @@ def _check_same_points(tables: Sequence[_Points], variant: SpatialVariant) -> No
             )
 
 
-def _whole(one: Mapped) -> Floats:
+def _whole(one: HierarchyScores) -> Floats:
     """Places [v] of the targets that have all that a point needs, NaN of others."""
     scored = ~np.isnan(one.scores.r[0])
     kept = scored if one.keep is None else scored & np.asarray(one.keep)

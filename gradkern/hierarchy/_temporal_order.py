@@ -30,7 +30,7 @@ _LEAST_LAYERS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Courses:
+class TimeCourses:
     """Scores over time of one subject, layer by layer.
 
     Parameters
@@ -56,22 +56,22 @@ class Courses:
     def __post_init__(self) -> None:
         count = len(self.layers)
         if count < _LEAST_LAYERS:
-            raise ValueError(f"Courses: layers must be at least {_LEAST_LAYERS} to have an order, got {count}")
-        at = checked_depth("Courses", self.depth, count)
+            raise ValueError(f"TimeCourses: layers must be at least {_LEAST_LAYERS} to have an order, got {count}")
+        at = checked_depth("TimeCourses", self.depth, count)
         if at.min() < 0 or at.max() > 1:
-            raise ValueError(f"Courses: depth must lie in [0, 1], got {at.min():g} to {at.max():g}")
+            raise ValueError(f"TimeCourses: depth must lie in [0, 1], got {at.min():g} to {at.max():g}")
         shape = (count, len(np.atleast_1d(self.times)))
         for name in ("activations", "gradients"):
             scores = getattr(self, name)
             if scores.r.shape != shape or np.isnan(scores.r).any():
                 raise ValueError(
-                    f"Courses: {name} must be scores [{shape[0]}, {shape[1]}], got {scores.r.shape} or NaN"
+                    f"TimeCourses: {name} must be scores [{shape[0]}, {shape[1]}], got {scores.r.shape} or NaN"
                 )
             if scores.kind != "bootstrap":
-                raise ValueError(f"Courses: {name} must be resampled by a bootstrap, got a {scores.kind}")
+                raise ValueError(f"TimeCourses: {name} must be resampled by a bootstrap, got a {scores.kind}")
         made = {(len(scores.resampled), scores.images) for scores in (self.activations, self.gradients)}
         if len(made) > 1:
-            raise ValueError(f"Courses: activations and gradients must have the same resamplings, got {made}")
+            raise ValueError(f"TimeCourses: activations and gradients must have the same resamplings, got {made}")
 
     def curves(self) -> Floats:
         """Of activations and gradients, [1 + b, 2, l, t]: as they are, and in every resampling."""
@@ -101,7 +101,7 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
-class OrderTest:
+class TemporalOrderTest:
     """Slopes (s for the whole depth) and correlations of latency on depth, of activations, gradients and their
     difference, activations minus gradients.
 
@@ -122,9 +122,9 @@ class OrderTest:
     excluded: tuple[Excluded, ...]
 
 
-def order_test(
-    courses: Sequence[Courses], latency: Latency | None = None, subjects: str = SUBJECTS[0], *, seed: int = 0
-) -> OrderTest:
+def temporal_order_test(
+    courses: Sequence[TimeCourses], latency: Latency | None = None, subjects: str = SUBJECTS[0], *, seed: int = 0
+) -> TemporalOrderTest:
     """Is the order of the layers in time that of backpropagation?
 
     Parameters
@@ -141,15 +141,15 @@ def order_test(
         samples
     """
     if subjects not in SUBJECTS:
-        raise ValueError(f"order_test: subjects must be one of {SUBJECTS}, got {subjects!r}")
-    check_courses("order_test", courses)
+        raise ValueError(f"temporal_order_test: subjects must be one of {SUBJECTS}, got {subjects!r}")
+    check_courses("temporal_order_test", courses)
     latency = latency or Latency()
     latencies = _Latencies(courses, latency, subjects)
     everyone = np.arange(len(courses))
     found = latencies.of(everyone, 0)
     refused = _without_order(found, courses, subjects)
     if {"activation", "gradient"} <= set(refused):
-        raise TooFewLatencies(f"order_test: {refused['activation']}; {refused['gradient']}")
+        raise TooFewLatencies(f"temporal_order_test: {refused['activation']}; {refused['gradient']}")
     b, images = len(courses[0].activations.resampled), courses[0].activations.images
     depth = np.asarray(courses[0].depth, dtype=np.float64)
     drawn = cross(lambda some, i: _statistics(latencies.of(some, i), depth), len(courses), b, seed)
@@ -162,7 +162,7 @@ def order_test(
                 bound = np.inf if name == "slope" else 2.0 if kind == "difference" else 1.0
                 size = (images, len(courses))
                 tables[name][kind] = make_order(float(value[i, j]), drawn.of(i, j), expected, bound, size)
-    return OrderTest(
+    return TemporalOrderTest(
         slope=tables["slope"],
         correlation=tables["correlation"],
         refused=refused,
@@ -216,7 +216,7 @@ def verdict(found: Interval, expected: int) -> str:
 class _Latencies:
     """Latencies [s, 2, l] of activations and gradients for any choice of subjects and any resampling (0: none)."""
 
-    def __init__(self, courses: Sequence[Courses], latency: Latency, subjects: str) -> None:
+    def __init__(self, courses: Sequence[TimeCourses], latency: Latency, subjects: str) -> None:
         self._averaged, self._latency, self._times = subjects == SUBJECTS[0], latency, courses[0].times
         self._curves = [one.curves() for one in courses]
         if self._averaged:
@@ -242,7 +242,7 @@ class _Latencies:
         return mean
 
 
-def check_courses(op: str, courses: Sequence[Courses]) -> None:
+def check_courses(op: str, courses: Sequence[TimeCourses]) -> None:
     """Refuse courses that cannot be tested together."""
     if not courses:
         raise ValueError(f"{op}: courses must be at least one subject, got none")
@@ -263,7 +263,7 @@ def check_courses(op: str, courses: Sequence[Courses]) -> None:
             raise ValueError(f"{op}: subjects must have the same resamplings and images, got {made}")
 
 
-def _without_order(latencies: Floats, courses: Sequence[Courses], subjects: str) -> dict[str, str]:
+def _without_order(latencies: Floats, courses: Sequence[TimeCourses], subjects: str) -> dict[str, str]:
     """Why there is no statistic: fewer than 3 layers, or all of them at one depth."""
     depth, refused = np.asarray(courses[0].depth, dtype=np.float64), {}
     for j, kind in enumerate(("activation", "gradient")):

@@ -38,8 +38,8 @@ def sketch_outer(
     g : [n, t, o], the gradient at the layer's output; the dtype and device of a
     k, seed, nnz, first_segment : as in `sketch`
     bias : the gradient of weight and bias together, [o, p + 1]: as if a had a last column of ones
-    factor : (k_o, k_i) with k_o * k_i = k takes another map, to compare with: `gradkern.kernels.baselines.factored` (LoGra).
-        It is noisier, above all for gradients of low rank, and has no nnz and no first_segment.
+    factor : (k_o, k_i) with k_o * k_i = k takes another map, to compare with: `gradkern.kernels.baselines.factored`
+        (LoGra). It is noisier, above all for gradients of low rank, and has no nnz and no first_segment.
 
     Returns
     -------

@@ -365,7 +365,8 @@ torch.library.impl("gradkern::select_scale", ("cpu", "cuda"), _scale_native)
 def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The op `gradkern::column_moments`: sums of every column over every group of rows, in one pass over y.
 
-    `gradkern.kernels.reference.column_moments` is the formula. Sums are float64, about the first row of each group: a column
+    `gradkern.kernels.reference.column_moments` is the formula. Sums are float64, about the first row of each group: a
+    column
     that hardly varies far from zero keeps its spread. The same call gives the same bits for any number of threads.
 
     Parameters

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.models._catalogue import ROWS as ROWS
+    from gradkern.models._catalogue import CATALOGUE as CATALOGUE
     from gradkern.models._load import architecture as architecture
     from gradkern.models._load import load_model as load_model
     from gradkern.models._load import names as names

@@ -114,7 +114,7 @@ def _clip(patch: int, hub: str, parameters: float, vision: Mapping[str, Any], te
 _LABELS = {"num_labels": 1000}
 _GATED_MLP = {"use_gated_mlp": True, "hidden_act": "silu"}
 
-ROWS: dict[str, Row] = {
+CATALOGUE: dict[str, Row] = {
     "dinov3-vits16": _dinov3("vits16", 21.6, **_size(384, 12, 6)),
     "dinov3-vits16plus": _dinov3("vits16plus", 28.7, **_size(384, 12, 6), **_GATED_MLP),
     "dinov3-vitb16": _dinov3("vitb16", 85.7, **_size(768, 12, 12)),

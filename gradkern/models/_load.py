@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from gradkern.models import _adapters as adapters
 from gradkern.models import _checkpoint as checkpoint
 from gradkern.models import _dino_v1 as dino
-from gradkern.models._catalogue import ROWS, Row
+from gradkern.models._catalogue import CATALOGUE, Row
 from gradkern.models._spec import LoadedModel, ModelSpec
-from gradkern.models._wrap import given_model
+from gradkern.models._wrap import wrap_model
 from gradkern.objectives._interface import Output
 
 __all__ = ["LoadedModel", "ModelSpec", "Output", "architecture", "load_model", "names"]
@@ -24,7 +24,7 @@ _LITE = "efficientnet-lite0"
 
 def names() -> list[str]:
     """All that `load_model` takes."""
-    return [_LITE, *ROWS]
+    return [_LITE, *CATALOGUE]
 
 
 class EfficientNetLite0(LoadedModel):
@@ -117,7 +117,7 @@ def _build(row: Row, weights: str, changes: Mapping[str, Any]) -> tuple[adapters
 
 
 def _spec(name: str, model: adapters.Adapter, weights: str, digest: str | None, resolution: int | None) -> ModelSpec:
-    row, config = ROWS[name], model.vision_config
+    row, config = CATALOGUE[name], model.vision_config
     layers = tuple(f"blocks.{i}" for i in range(len(model.blocks)))
     tokens = model.class_tokens is not None
     side, shorter = resolution or row.resolution, row.preprocessing.shorter_side
@@ -147,7 +147,7 @@ def _from_transformers(name: str, weights: str, seed: int, changes: Mapping[str,
         raise ImportError(f"load_model: {name!r} needs the package transformers; pip install 'gradkern[models]'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, digest = _build(ROWS[name], weights, changes)
+        model, digest = _build(CATALOGUE[name], weights, changes)
     vision = changes.get("vision_config", changes)
     model.spec = _spec(name, model, weights, digest, vision.get("image_size"))
     return model
@@ -183,7 +183,7 @@ def load_model(
     ImportError : the packages that carry the model are not installed
     """
     if isinstance(name, nn.Module):
-        return given_model(name, str(weights), config or {}).eval()
+        return wrap_model(name, str(weights), config or {}).eval()
     if name not in names():
         raise ValueError(f"load_model: name must be one of {sorted(names())}, got {name!r}")
     if config and (name == _LITE or str(weights) == "pretrained"):

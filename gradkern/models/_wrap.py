@@ -15,7 +15,7 @@ _FIELDS = [field.name for field in fields(ModelSpec) if field.name not in ("weig
 _STAGES = 5  # at most, of a convolutional network
 
 
-def given_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
+def wrap_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
     """The module itself, with a `spec`: `facts` are fields of it, what is missing is that of ImageNet's models."""
     unknown = sorted(set(facts) - set(_FIELDS))
     if unknown:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from gradkern.stats._clusters import cluster_test as cluster_test
     from gradkern.stats._clusters import group_cluster_test as group_cluster_test
     from gradkern.stats._clusters import sensor_adjacency as sensor_adjacency
-    from gradkern.stats._exchangeable import Orders as Orders
-    from gradkern.stats._exchangeable import draw_orders as draw_orders
+    from gradkern.stats._correlation import correlation as correlation
+    from gradkern.stats._exchangeable import Permutations as Permutations
+    from gradkern.stats._exchangeable import draw_permutations as draw_permutations
     from gradkern.stats._group_tests import Combined as Combined
     from gradkern.stats._group_tests import Fdr as Fdr
     from gradkern.stats._group_tests import SignFlip as SignFlip
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from gradkern.stats._intervals import interval as interval
     from gradkern.stats._intervals import one_sided as one_sided
     from gradkern.stats._intervals import over_subjects as over_subjects
-    from gradkern.stats._paired import MoreTest as MoreTest
-    from gradkern.stats._paired import more_test as more_test
+    from gradkern.stats._paired import PairedTest as PairedTest
+    from gradkern.stats._paired import paired_test as paired_test
     from gradkern.stats._permutation import PermutationTest as PermutationTest
-    from gradkern.stats._permutation import Pool as Pool
+    from gradkern.stats._permutation import TargetGroup as TargetGroup
     from gradkern.stats._permutation import permutation_test as permutation_test
     from gradkern.stats._permutation import permutation_test_held_out as permutation_test_held_out
     from gradkern.stats._prevalence import Prevalence as Prevalence

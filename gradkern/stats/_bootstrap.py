@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.encoding._evaluation import correlation
 from gradkern.ridge._cross_val import cross_val_predict
 from gradkern.ridge._engine.folds import resolve_folds
+from gradkern.stats._correlation import correlation
 
 _BYTES_AT_ONCE = 256 * 2**20
 _LEAST_IMAGES = 10  # of a fold: a resampling leaves so many out altogether in one case of 20,000

@@ -11,7 +11,7 @@ from gradkern.ridge._engine.folds import check_groups
 
 
 @dataclass(frozen=True)
-class Orders:
+class Permutations:
     """Random orders of n rows: under order i, row j is given the response of row rows[i, j].
 
     Parameters
@@ -26,9 +26,9 @@ class Orders:
     what: str
 
 
-def draw_orders(
+def draw_permutations(
     op: str, n_rows: int, permutations: int, seed: int, *, groups: Any = None, within: Any = None
-) -> Orders:
+) -> Permutations:
     """Draw orders that exchange whole groups of rows, and only those that lie in the same places.
 
     Parameters
@@ -62,7 +62,7 @@ def draw_orders(
     rows_each = f" of {units.shape[1]} rows" if units.shape[1] > 1 else ""
     inside = "" if within is None else f", within {len(strata)} strata"
     what = f"{len(units)} {'rows' if groups is None else 'groups'}{rows_each}{inside}"
-    return Orders(rows, len(units), what)
+    return Permutations(rows, len(units), what)
 
 
 def _units(op: str, n_rows: int, groups: Any) -> NDArray[np.int64]:

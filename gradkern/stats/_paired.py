@@ -1,8 +1,9 @@
 """Do gradients predict more than a control, and do they tell something that it does not? Two questions.
 
-`unique.beyond_test` answers the second: it is blind to all that a linear readout of the control knows. It says nothing
+`unique.partial_permutation_test` answers the second: it is blind to all that a linear readout of the control knows. It
+says nothing
 of which is better: of two features that carry the same signal under noise of their own, each tells something beyond the
-other, and a control that predicts twice as well may still lack a part. `more_test` answers the first, and is blind to
+other, and a control that predicts twice as well may still lack a part. `paired_test` answers the first, and is blind to
 what is shared: of features that predict alike neither predicts more, whatever else they tell. A gradient that is worth
 more than its control does both.
 """
@@ -17,7 +18,7 @@ from gradkern.stats._intervals import Interval, cross, crossed_interval, interva
 
 
 @dataclass(frozen=True, eq=False)
-class MoreTest:
+class PairedTest:
     """By how much one feature space predicts more than another.
 
     Attributes
@@ -37,7 +38,7 @@ class MoreTest:
     smallest_p: float
 
 
-def more_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *, seed: int = 0) -> MoreTest:
+def paired_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *, seed: int = 0) -> PairedTest:
     """Test whether one feature space predicts more than another.
 
     Images of all subjects are resampled together: what an image has of its own in the features, all of them share, so
@@ -68,7 +69,7 @@ def more_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *, 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> scores = [Scores(rng.random((1, 5)), rng.random((20, 1, 5)), 60) for _ in range(2)]
-    >>> more_test(scores[:1], scores[1:], 5).each.shape
+    >>> paired_test(scores[:1], scores[1:], 5).each.shape
     (1,)
     """
     _check(first, second, folds)
@@ -82,27 +83,28 @@ def more_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *, 
     p = one_sided(value, found, drawn.images, 1)
     if s > 1:
         found = crossed_interval(value, drawn, s, f"{over} and {s} subjects", bound=2)
-    return MoreTest(value, each, found, p, 1 / (2 * (1 + b)))
+    return PairedTest(value, each, found, p, 1 / (2 * (1 + b)))
 
 
 def _check(first: Sequence[Scores], second: Sequence[Scores], folds: int) -> None:
     if not first or len(first) != len(second):
         raise ValueError(
-            f"more_test: first and second must be of the same subjects, at least one, got {len(first)} and "
+            f"paired_test: first and second must be of the same subjects, at least one, got {len(first)} and "
             f"{len(second)}"
         )
     if folds < 2:
-        raise ValueError(f"more_test: folds must be at least 2, got {folds}")
+        raise ValueError(f"paired_test: folds must be at least 2, got {folds}")
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         made = [(scores.resampled.shape, scores.images, scores.kind) for scores in (one, other)]
         if made[0] != made[1] or one.kind != "bootstrap" or one.r.shape[0] != 1:
             raise ValueError(
-                f"more_test: first and second must be of one layer, the same targets and bootstrap, got {made[0]} and "
+                f"paired_test: first and second must be of one layer, the same targets and bootstrap, got {made[0]} "
+                "and "
                 f"{made[1]} of subject {number}"
             )
         missing = int((np.isnan(one.r) | np.isnan(other.r)).sum())
         if missing:
-            raise ValueError(f"more_test: every target must have a score, got none of {missing} of subject {number}")
+            raise ValueError(f"paired_test: every target must have a score, got none of {missing} of subject {number}")
     drawn = {(len(scores.resampled), scores.images) for scores in first}
     if len(drawn) > 1:
-        raise ValueError(f"more_test: subjects must have the same resamplings and images, got {drawn}")
+        raise ValueError(f"paired_test: subjects must have the same resamplings and images, got {drawn}")

@@ -26,7 +26,7 @@ from gradkern.ridge._engine.inputs import (
 from gradkern.ridge._engine.precision import multiplying
 from gradkern.ridge._engine.solve import Choice, make_choice, selection_folds
 from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
-from gradkern.stats._exchangeable import Orders, draw_orders
+from gradkern.stats._exchangeable import Permutations, draw_permutations
 from gradkern.stats._refits import refit
 
 _BY_TARGET = ("r", "reached", "total", "squares")
@@ -36,7 +36,7 @@ _ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
 
 
 @dataclass(frozen=True)
-class Pool:
+class TargetGroup:
     """The mean score of some targets: `r`, its p, and its null [permutations]."""
 
     r: float
@@ -70,7 +70,7 @@ class PermutationTest:
     null_max: NDArray[np.float64]
     null_mean: NDArray[np.float64]
     null_sd: NDArray[np.float64]
-    pools: dict[str, Pool]
+    target_groups: dict[str, TargetGroup]
     null: NDArray[np.float32] | None
     n: int
     permutations: int
@@ -90,7 +90,7 @@ def permutation_test(
     permutations: int = 1000,
     seed: int,
     selection: str = "gcv",
-    pools: Mapping[str, Any] | None = None,
+    target_groups: Mapping[str, Any] | None = None,
     keep: bool = False,
     device: Any = None,
 ) -> PermutationTest:
@@ -119,7 +119,7 @@ def permutation_test(
 
     Raises
     ------
-    ValueError : as `cross_val_score`; NaN, inf or constant targets; what `draw_orders` refuses
+    ValueError : as `cross_val_score`; NaN, inf or constant targets; what `draw_permutations` refuses
 
     Notes
     -----
@@ -146,8 +146,8 @@ def permutation_test(
     folds = selection_folds(op, cv, n, groups)
     labels = None if groups is None else check_groups(op, groups, n)
     choices = tuple(_choice_inside(op, choice, fold, inner_cv, labels) for fold in folds.folds)
-    orders = draw_orders(op, n, permutations, seed, groups=groups, within=within)
-    members = _pools(op, pools, responses.shape[1])
+    orders = draw_permutations(op, n, permutations, seed, groups=groups, within=within)
+    members = _pools(op, target_groups, responses.shape[1])
     test = f"mean over {len(folds)} folds of held-out r, refitted for each of {permutations} orders of {orders.what}"
     with torch.no_grad(), multiplying("float32"):
         score = refit(load(features, where), folds, choices, where)
@@ -162,7 +162,7 @@ def permutation_test_held_out(
     within: Any = None,
     permutations: int = 1000,
     seed: int,
-    pools: Mapping[str, Any] | None = None,
+    target_groups: Mapping[str, Any] | None = None,
     keep: bool = False,
     device: Any = None,
 ) -> PermutationTest:
@@ -180,7 +180,7 @@ def permutation_test_held_out(
 
     Raises
     ------
-    ValueError : different shapes; NaN, inf or constant targets; what `draw_orders` refuses
+    ValueError : different shapes; NaN, inf or constant targets; what `draw_permutations` refuses
 
     Examples
     --------
@@ -200,8 +200,8 @@ def permutation_test_held_out(
         raise ValueError(f"{op}: predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
     check_finite(op, "predictions", predicted)
     where = place(op, device, Y, Y=responses, predictions=predicted)
-    orders = draw_orders(op, len(responses), permutations, seed, groups=groups, within=within)
-    members = _pools(op, pools, responses.shape[1])
+    orders = draw_permutations(op, len(responses), permutations, seed, groups=groups, within=within)
+    members = _pools(op, target_groups, responses.shape[1])
     test = f"r over {len(responses)} held-out rows, predictions as they are, {permutations} orders of {orders.what}"
     asked = _Asked(responses, where, orders, members, keep, seed)
 
@@ -215,12 +215,12 @@ def permutation_test_held_out(
 
 @dataclass(frozen=True)
 class _Asked:
-    """Checked responses, orders and what is wanted of their scores; `pools` are places of targets."""
+    """Checked responses, orders and what is wanted of their scores; `target_groups` are places of targets."""
 
     responses: Array
     placement: Placement
-    orders: Orders
-    pools: dict[str, NDArray[np.int64]]
+    orders: Permutations
+    target_groups: dict[str, NDArray[np.int64]]
     keep: bool
     seed: int
 
@@ -256,7 +256,7 @@ def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> Permutatio
     (n, v), count = asked.responses.shape, len(asked.orders.rows)
     device = asked.placement.device
     every = torch.from_numpy(np.vstack([np.arange(n), asked.orders.rows])).to(device)
-    shares = _shares(asked.pools, v).to(device)
+    shares = _shares(asked.target_groups, v).to(device)
     null = np.empty((count, v), dtype=np.float32) if asked.keep else None
     slack = _ROUNDING[asked.placement.dtype]
 
@@ -283,7 +283,7 @@ def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> Permutatio
         null_max=largest.cpu().numpy(),
         null_mean=mean.cpu().numpy(),
         null_sd=(squares / count - mean.square()).clamp(min=0).sqrt().cpu().numpy(),
-        pools=_pool_results(asked.pools, pooled.cpu().numpy(), slack),
+        target_groups=_pool_results(asked.target_groups, pooled.cpu().numpy(), slack),
         null=null,
         n=asked.orders.n,
         permutations=count,
@@ -343,10 +343,10 @@ def _unit(values: Tensor) -> Tensor:
     return torch.where(varies, wide / wide.norm(dim=0), 0.0).to(values.dtype)
 
 
-def _pools(op: str, pools: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.int64]]:
+def _pools(op: str, target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.int64]]:
     """Places of the targets of each pool."""
     found = {}
-    for name, where in (pools or {}).items():
+    for name, where in (target_groups or {}).items():
         chosen = np.asarray(where)
         if chosen.dtype == bool and chosen.shape == (v,):
             chosen = np.flatnonzero(chosen)
@@ -360,19 +360,21 @@ def _pools(op: str, pools: Mapping[str, Any] | None, v: int) -> dict[str, NDArra
     return found
 
 
-def _shares(pools: dict[str, NDArray[np.int64]], v: int) -> Tensor:
+def _shares(target_groups: dict[str, NDArray[np.int64]], v: int) -> Tensor:
     """Of each target in the mean of each pool, [v, pools]."""
-    shares = torch.zeros(v, len(pools), dtype=torch.float64)
-    for number, places in enumerate(pools.values()):
+    shares = torch.zeros(v, len(target_groups), dtype=torch.float64)
+    for number, places in enumerate(target_groups.values()):
         shares[torch.from_numpy(places), number] = 1 / len(places)
     return shares
 
 
-def _pool_results(pools: dict[str, NDArray[np.int64]], means: NDArray[np.float64], slack: float) -> dict[str, Pool]:
+def _pool_results(
+    target_groups: dict[str, NDArray[np.int64]], means: NDArray[np.float64], slack: float
+) -> dict[str, TargetGroup]:
     """From mean scores [1 + permutations, pools], the observed ones first."""
     results = {}
-    for number, name in enumerate(pools):
+    for number, name in enumerate(target_groups):
         observed, null = float(means[0, number]), means[1:, number]
         p = (1 + int((null >= observed - slack).sum())) / (1 + len(null))
-        results[name] = Pool(observed, p, null)
+        results[name] = TargetGroup(observed, p, null)
     return results

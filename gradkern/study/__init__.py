@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from gradkern.study._multiverse import Estimate as Estimate
     from gradkern.study._multiverse import multiverse as multiverse
     from gradkern.study._multiverse import survival as survival
-    from gradkern.study._settings import Judging as Judging
     from gradkern.study._settings import Study as Study
+    from gradkern.study._settings import VerdictSettings as VerdictSettings
     from gradkern.study._study_file import read_study as read_study
-    from gradkern.study._variants import Alternatives as Alternatives
     from gradkern.study._variants import FeatureSet as FeatureSet
+    from gradkern.study._variants import StudyVariants as StudyVariants
     from gradkern.study._variants import choices as choices
     from gradkern.study._variants import region_means as region_means
     from gradkern.study._variants import subject_mean as subject_mean

@@ -17,7 +17,6 @@ from rich.table import Table
 
 from gradkern import objectives
 from gradkern.encoding._controls import unit_length
-from gradkern.encoding._evaluation import Evaluation, predict
 from gradkern.features._capture import capture
 from gradkern.features._features import Features
 from gradkern.kernels import ops
@@ -26,6 +25,7 @@ from gradkern.models._load import LoadedModel, load_model
 from gradkern.plotting import _figures as figures
 from gradkern.recordings._readers.kay2017 import load_kay2017
 from gradkern.recordings._recording import Recording
+from gradkern.study._demo_encoding import Evaluation, predict
 from gradkern.study._demo_scores import layerwise_scores
 from gradkern.study._output import check_free, made_by, written_whole
 from gradkern.study.report._html import Picture, best_layers, write_report

@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 
 from gradkern.encoding._controls import unit_length
-from gradkern.encoding._evaluation import Evaluation, encode
 from gradkern.features._features import Features
 from gradkern.recordings._noise_ceiling import noise_ceiling
 from gradkern.recordings._recording import Recording
+from gradkern.study._demo_encoding import Evaluation, encode
 
 GRADIENT_KINDS = ("gradient", "weight_gradient")
 SCALINGS = ("unit length", "raw")

@@ -13,11 +13,11 @@ import xarray as xr
 
 import gradkern
 from gradkern.encoding._control_spaces import control_spaces
-from gradkern.encoding._matched_dimension import Matching, matched
-from gradkern.encoding._score import HoldOut, held_out_scores
+from gradkern.encoding._matched_dimension import DimensionMatching, matched
+from gradkern.encoding._score import CrossValidation, score
 from gradkern.encoding._spaces import Space, join_captures, unit_gradients
-from gradkern.encoding._store import is_done, save_scores
-from gradkern.encoding._unique_scores import Beyond, unique_scores
+from gradkern.encoding._store import is_up_to_date, save_scores
+from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
 from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.kernels._sketch import Sketch
@@ -28,7 +28,7 @@ from gradkern.recordings._saved import load_recording
 def run(options: argparse.Namespace) -> int:
     """Write NAME.nc for every recording NAME.h5, each whole or not at all; those that are done are kept."""
     names = recording_names(options.recordings)
-    how = HoldOut(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
+    how = CrossValidation(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
     captures = [load_features(folder) for folder in options.features]
     captured = join_captures(captures, options.models)
     chosen = chosen_spaces(captured, options)
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         stated |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
         stated |= {"recording": saved_as(recording), "held_out": asdict(how)}
         file = options.output / f"{name}.nc"
-        if not options.overwrite and is_done(file, stated):
+        if not options.overwrite and is_up_to_date(file, stated):
             print(f"{name}: kept {file}, which was made from the same")
         else:
             todo[name] = recording, file, stated
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             print("single presentations: standardise and average_repeats before saving make this faster")
         # first, as it may refuse
         parts = unique_scores(chosen, captured, recording, unique) if unique else None
-        scores = held_out_scores(spaces, recording, how, matching)
+        scores = score(spaces, recording, how, matching)
         if parts is not None:
             scores = scores.assign(parts.reindex(feature=scores.feature.values).data_vars).assign_attrs(parts.attrs)
         save_scores(scores, file, stated)
@@ -109,24 +109,30 @@ def chosen_controls(
     return control_spaces(spaces, captured, options.controls, options.seed)
 
 
-def chosen_unique(options: argparse.Namespace) -> Beyond | None:
+def chosen_unique(options: argparse.Namespace) -> UniqueVarianceSettings | None:
     """How gradients are held against activations, if that was asked for."""
     if options.unique is None:
         if options.axes is not None:
             raise ValueError("--axes must come with --unique, got it alone")
         return None
-    return Beyond(options.unique, options.axes, options.folds, permutations=options.permutations, seed=options.seed)
+    return UniqueVarianceSettings(
+        options.unique, options.axes, options.folds, permutations=options.permutations, seed=options.seed
+    )
 
 
 def chosen_matching(
     captures: Sequence[Features], spaces: Mapping[Space, Any], options: argparse.Namespace
-) -> Matching | None:
+) -> DimensionMatching | None:
     """At which dimension feature spaces are scored too, if that was asked for."""
     if options.match is None:
         if options.seeds is not None:
             raise ValueError("--seeds must come with --match, got them alone")
         return None
-    matching = Matching(options.match) if options.seeds is None else Matching(options.match, tuple(options.seeds))
+    matching = (
+        DimensionMatching(options.match)
+        if options.seeds is None
+        else DimensionMatching(options.match, tuple(options.seeds))
+    )
     for captured in captures:
         if isinstance(captured.sketch, Sketch) and captured.sketch.seed in matching.seeds:
             raise ValueError(

@@ -89,7 +89,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Judging:
+class VerdictSettings:
     """How the claims are tested.
 
     Parameters
@@ -101,7 +101,7 @@ class Judging:
     layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
     targets : at most so many of each recording's targets, drawn at random, are scored
     places : at most so many places of a map go into its spatial null
-    axes : see `unique.beyond_test`; of activations and controls with more columns than that
+    axes : see `unique.partial_permutation_test`; of activations and controls with more columns than that
     latency, preference : how curves become latencies, and scores over layers depths
     seed : of everything drawn
     """
@@ -121,11 +121,11 @@ class Judging:
 
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
-            raise ValueError(f"Judging: selection must be one of {SELECTIONS}, got {self.selection!r}")
+            raise ValueError(f"VerdictSettings: selection must be one of {SELECTIONS}, got {self.selection!r}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"Judging: {name} must be at least {least}, got {value}")
+                raise ValueError(f"VerdictSettings: {name} must be at least {least}, got {value}")
 
 
 def _check_matrix(name: str, given: Any, images: int | None) -> None:

@@ -3,16 +3,16 @@
 import argparse
 from dataclasses import asdict
 
-from gradkern.encoding._rsa_scores import Alike, best_layers_by_measure, similarity_scores
+from gradkern.encoding._rsa_scores import RSASettings, best_layers_by_measure, similarity_scores
 from gradkern.encoding._spaces import join_captures
-from gradkern.encoding._store import is_done, load_scores, save_scores
+from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
 from gradkern.features._store import load_features
 from gradkern.study._encode import chosen_spaces, load_recordings, made_from, saved_as
 
 
 def run(options: argparse.Namespace) -> int:
     """Write similarity.nc, whole or not at all; one that was made from the same is kept."""
-    how = Alike(
+    how = RSASettings(
         options.by, options.distance, options.comparison, options.permutations, options.images or None, options.seed
     )
     captures = [load_features(folder) for folder in options.features]
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     stated |= {"recordings": [saved_as(each) for each in recordings], "how": asdict(how)}
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
-    if not options.overwrite and is_done(options.output, stated):
+    if not options.overwrite and is_up_to_date(options.output, stated):
         print(f"kept {options.output}, which was made from the same")
         (similar,) = (group.to_dataset() for group in [load_scores(options.output)])
     else:

@@ -32,8 +32,8 @@ from gradkern.recordings._noise_ceiling import estimate_ncsnr
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._hierarchy_values import MadeAxis, read_axis
-from gradkern.study._settings import LEAST, SELECTIONS, Judging
-from gradkern.study._variants import Alternatives, FeatureSet
+from gradkern.study._settings import LEAST, SELECTIONS, VerdictSettings
+from gradkern.study._variants import FeatureSet, StudyVariants
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
 _WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
@@ -54,8 +54,8 @@ class StudyFile:
     """
 
     path: Path
-    alternatives: Alternatives
-    how: Judging
+    alternatives: StudyVariants
+    how: VerdictSettings
     facts: dict[str, str]
     notes: list[str]
 
@@ -107,7 +107,7 @@ class _Reader:
         recordings = {part: self.recordings(part, next(iter(images.values()))) for part in ("fmri", "meg")}
         if not any(recordings.values()):
             raise self.error("fmri", "saved recordings by name, here or under meg", "none")
-        alternatives = Alternatives(features, recordings["fmri"], recordings["meg"], axis)
+        alternatives = StudyVariants(features, recordings["fmri"], recordings["meg"], axis)
         self.attempt("features, fmri, meg", alternatives.study)
         return StudyFile(self.path, alternatives, self.judging(), self.facts, self.notes)
 
@@ -278,7 +278,7 @@ class _Reader:
         self.notes += [f"{where}: {line}" for line in one.history]
         return one
 
-    def judging(self) -> Judging:
+    def judging(self) -> VerdictSettings:
         given = self.typed("judging", self.given.get("judging", {}), dict, "a table")
         self.known("judging", given, _JUDGING)
         changes: dict[str, Any] = {}
@@ -304,7 +304,7 @@ class _Reader:
             if given["layer"] not in self.names:
                 raise self.error("judging.layer", f"one of {', '.join(self.names)}", repr(given["layer"]))
             changes["layer"] = self.names.index(given["layer"])
-        how = Judging(**changes)
+        how = VerdictSettings(**changes)
         return replace(how, latency=self.latency(given, how.latency))
 
     def latency(self, given: Mapping[str, Any], usual: Latency) -> Latency:

@@ -19,9 +19,10 @@ from gradkern.recordings._lazy import Mean
 from gradkern.recordings._out_of_core import as_responses
 from gradkern.recordings._recording import Recording
 from gradkern.study._multiverse import Estimate, multiverse
-from gradkern.study.claims._verdict import NOT_TESTED, Judging, Study, verdict
+from gradkern.study._settings import Study, VerdictSettings
+from gradkern.study.claims._verdict import NOT_TESTED, verdict
 
-Change = Callable[[Study, Judging], tuple[Study, Judging]]
+Change = Callable[[Study, VerdictSettings], tuple[Study, VerdictSettings]]
 
 _PLACE = ("x", "y", "z")
 _DATA = {  # that a choice is about; others are about both
@@ -48,7 +49,7 @@ class FeatureSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Alternatives:
+class StudyVariants:
     """What a study can be made of: name -> features, or -> a recording a subject; the first is the study as it is.
 
     Raises
@@ -63,7 +64,7 @@ class Alternatives:
 
     def __post_init__(self) -> None:
         if not self.features:
-            raise ValueError("Alternatives: features must have at least one name, got none")
+            raise ValueError("StudyVariants: features must have at least one name, got none")
 
     def study(self) -> Study:
         """The first of each."""
@@ -163,7 +164,7 @@ def _same(name: str, one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return name in one and name in other and one[name].equals(other[name])
 
 
-def choices(alternatives: Alternatives, how: Judging) -> dict[str, dict[str, Change]]:
+def choices(alternatives: StudyVariants, how: VerdictSettings) -> dict[str, dict[str, Change]]:
     """Every choice that the study leaves open: choice -> option -> the change.
 
     "features", "fmri" and "meg" where there are alternatives; "targets" of the fMRI as they are or as means of
@@ -195,35 +196,37 @@ def choices(alternatives: Alternatives, how: Judging) -> dict[str, dict[str, Cha
     return made
 
 
-def _as_it_is(study: Study, how: Judging) -> tuple[Study, Judging]:
+def _as_it_is(study: Study, how: VerdictSettings) -> tuple[Study, VerdictSettings]:
     return study, how
 
 
-def _features(features: FeatureSet, study: Study, how: Judging) -> tuple[Study, Judging]:
+def _features(features: FeatureSet, study: Study, how: VerdictSettings) -> tuple[Study, VerdictSettings]:
     if how.layer is not None:  # that of the nearest depth
         at = np.asarray(study.depth)[how.layer]
         how = replace(how, layer=int(np.abs(np.asarray(features.depth) - at).argmin()))
     return replace(study, features=features.kinds, depth=features.depth, nuisances=features.nuisances), how
 
 
-def _recordings(modality: str, recordings: Sequence[Recording], study: Study, how: Judging) -> tuple[Study, Judging]:
+def _recordings(
+    modality: str, recordings: Sequence[Recording], study: Study, how: VerdictSettings
+) -> tuple[Study, VerdictSettings]:
     changed: dict[str, Any] = {modality: recordings}
     return replace(study, **changed), how
 
 
-def _regions(study: Study, how: Judging) -> tuple[Study, Judging]:
+def _regions(study: Study, how: VerdictSettings) -> tuple[Study, VerdictSettings]:
     return replace(study, fmri=[region_means(one, study.axis) for one in study.fmri]), how
 
 
-def _subjects_first(modality: str, study: Study, how: Judging) -> tuple[Study, Judging]:
+def _subjects_first(modality: str, study: Study, how: VerdictSettings) -> tuple[Study, VerdictSettings]:
     return _recordings(modality, [subject_mean(getattr(study, modality), study.axis)], study, how)
 
 
-def _judged(study: Study, how: Judging, **changes: Any) -> tuple[Study, Judging]:
+def _judged(study: Study, how: VerdictSettings, **changes: Any) -> tuple[Study, VerdictSettings]:
     return study, replace(how, **changes)
 
 
-def _penalties(how: Judging) -> dict[str, Change]:
+def _penalties(how: VerdictSettings) -> dict[str, Change]:
     """The criteria, and one penalty fixed before any data: an order of the responses cannot choose it."""
     words = {"gcv": "by GCV", "kfold": "by k-fold", "loo": "by leave-one-out"}
     middle = sorted(how.alphas)[len(how.alphas) // 2]
@@ -235,8 +238,8 @@ def _penalties(how: Judging) -> dict[str, Change]:
 
 
 def verdict_multiverse(
-    alternatives: Alternatives,
-    how: Judging | None = None,
+    alternatives: StudyVariants,
+    how: VerdictSettings | None = None,
     base: pd.DataFrame | None = None,
     *,
     together: bool = False,
@@ -260,7 +263,7 @@ def verdict_multiverse(
     ------
     ValueError : every run refused
     """
-    how = how or Judging()
+    how = how or VerdictSettings()
     made = choices(alternatives, how)
     study = alternatives.study()
     as_it_is = {name: next(iter(options.values())) for name, options in made.items()}

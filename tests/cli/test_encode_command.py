@@ -11,7 +11,7 @@ import torch
 
 from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
-from gradkern.encoding import HoldOut, held_out_scores, load_scores, unit_length
+from gradkern.encoding import CrossValidation, load_scores, score, unit_length
 from gradkern.features import load_features
 from gradkern.recordings import save_recording
 from gradkern.study import _encode as encode
@@ -73,7 +73,7 @@ class TestEncode:
         found = scores["s2"].to_dataset().set_index(feature=["objective", "kind", "layer"]).r
         loaded = load_features(folders / "cube")
         spaces = {"g": unit_length(loaded["gradient", "1"].numpy()), "a": loaded["activation", "0"]}
-        expected = held_out_scores(spaces, recording("sub 2", 2).roi("V1"), HoldOut(folds=3)).r
+        expected = score(spaces, recording("sub 2", 2).roi("V1"), CrossValidation(folds=3)).r
         for name, key in (("g", ("_cube", "gradient", "1")), ("a", ("none", "activation", "0"))):
             np.testing.assert_allclose(found.sel(feature=key), expected.sel(feature=name), atol=1e-6)
         made_from = json.loads(scores["s2"].attrs["made_from"])
@@ -94,9 +94,9 @@ class TestEncode:
             calls.append(one.subject)
             if one.subject == "sub 2" and len(calls) == 2:
                 raise ValueError("the disk is full")
-            return held_out_scores(spaces, one, *how)
+            return score(spaces, one, *how)
 
-        monkeypatch.setattr(encode, "held_out_scores", failing)
+        monkeypatch.setattr(encode, "score", failing)
         assert main(call) == 2
         assert "the disk is full" in capsys.readouterr().err
         assert [path.name for path in (tmp_path / "scores").iterdir()] == ["s1.nc"]
@@ -128,7 +128,7 @@ class TestEncode:
             ),
             (asked(folders, tmp_path / "o", "--layers", "2"), "--layers must be some of 0, 1, got '2'"),
             (asked(folders, tmp_path / "o", "--models", "a"), "models must be 2 names"),
-            (asked(folders, tmp_path / "o", "--match", "32"), "Matching: k must be at least 64, got 32"),
+            (asked(folders, tmp_path / "o", "--match", "32"), "DimensionMatching: k must be at least 64, got 32"),
             (asked(folders, tmp_path / "o", "--match", "64", "--seeds", "1", "0"), "got 0 among [1, 0]"),
             (asked(folders, tmp_path / "o", "--match", "65"), "width of every feature space, got 65 and 64 of 'Sequ"),
             (asked(folders, tmp_path / "o", "--seeds", "1"), "--seeds must come with --match"),

@@ -13,16 +13,16 @@ from gradkern import Recording, Sketch
 from gradkern.cli import main
 from gradkern.encoding import (
     CONTROLS,
-    HoldOut,
-    Residualised,
+    CrossValidation,
+    Residualized,
     Space,
     control_spaces,
-    held_out_scores,
     image_permuted,
     join_captures,
     layer_permuted,
     load_scores,
-    residualise,
+    residualize,
+    score,
     unit_gradients,
     unit_length,
 )
@@ -72,10 +72,10 @@ def space(kind: str, layer: str) -> Space:
 @pytest.mark.parametrize("by", ["image", "concept"])
 @pytest.mark.parametrize("which", ["same-layer", "all-layers"])
 def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str) -> None:
-    spaces, one, how = captured(), brain(), HoldOut(by=by, folds=3, alphas=(0.01, 0.3, 10.0))
+    spaces, one, how = captured(), brain(), CrossValidation(by=by, folds=3, alphas=(0.01, 0.3, 10.0))
     unit = unit_gradients(spaces)
     control = control_spaces(unit, spaces, [f"residualised-{which}"])
-    found = held_out_scores(control, one, how)
+    found = score(control, one, how)
     assert found.feature.values.tolist() == [f"net/loss/gradient/residualised-{which}/{layer}" for layer in LAYERS]
     assert found.depth.values.tolist() == [0, 0.5, 1]
     shown = np.arange(N - 5)  # each once: an image's features are no more certain for being shown twice
@@ -85,7 +85,7 @@ def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str)
         for fold, (train, test) in enumerate(how.splits(one)):
             given = A[layer] if which == "same-layer" else list(A.values())
             trained = np.unique(one.image_ids[train])
-            X = residualise(G, given, trained, groups=how.groups(one)[shown])
+            X = residualize(G, given, trained, groups=how.groups(one)[shown])
             X = X / np.sqrt(((X[trained] - X[trained].mean(0)) ** 2).sum(1).mean())
             Y = np.asarray(one.responses, dtype=np.float64)
             expected = cross_val_score(
@@ -98,8 +98,8 @@ def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str)
 
 def test_what_is_held_out_has_no_part_in_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images keep what is left of them, whatever the features of the others are."""
-    one, how, seen = brain(), HoldOut(folds=3), []
-    real = held_out.residualised
+    one, how, seen = brain(), CrossValidation(folds=3), []
+    real = held_out.residualized
 
     def watching(spaces: Any, images: Any, train: Any, groups: Any) -> Any:
         left = real(spaces, images, train, groups)
@@ -115,7 +115,7 @@ def test_what_is_held_out_has_no_part_in_the_fit(monkeypatch: pytest.MonkeyPatch
                 values[one.image_ids[test]] *= 7 if changed else 1
             control = control_spaces(moved, moved, ["residualised-all-layers"])
             before = len(seen)
-            held_out_scores(control, one, how)
+            score(control, one, how)
             seen[before:] = [seen[before + number]]
     for first, second in zip(seen[:3], seen[3:], strict=True):
         for name, values in first.items():
@@ -133,7 +133,7 @@ def test_what_the_activations_tell_of_the_gradients_is_gone() -> None:
     for name, part in (("linear", linear), ("own", own)):
         Y = part @ random.standard_normal((5, 30)) + 0.5 * random.standard_normal((N, 30))
         shown, targets = pd.DataFrame({"image": range(N)}), pd.DataFrame({"label": [str(v) for v in range(30)]})
-        scores = held_out_scores(both, Recording(Y.astype(np.float32), shown, targets, "s", "z")).r
+        scores = score(both, Recording(Y.astype(np.float32), shown, targets, "s", "z")).r
         for kind in ("gradient", "gradient/residualised-same-layer"):
             r[name, kind] = float(scores.sel(feature=f"net/loss/{kind}/a").mean())
     # not nothing: a ridge shrinks, and leaves some of what it takes out
@@ -144,9 +144,9 @@ def test_what_the_activations_tell_of_the_gradients_is_gone() -> None:
 def test_scores_do_not_depend_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     spaces = captured()
     control = control_spaces(spaces, spaces, CONTROLS[2:])
-    whole = held_out_scores(control, brain())
+    whole = score(control, brain())
     monkeypatch.setattr(held_out, "_BYTES_OF_X", 1)
-    np.testing.assert_allclose(held_out_scores(control, brain()).r, whole.r, atol=2e-3)  # residuals of float32
+    np.testing.assert_allclose(score(control, brain()).r, whole.r, atol=2e-3)  # residuals of float32
 
 
 def test_other_controls_are_what_they_are_called() -> None:
@@ -175,7 +175,7 @@ def test_a_feature_space_under_two_names_is_scored_once(monkeypatch: pytest.Monk
         return cross_val_score(X, *args, **options)
 
     monkeypatch.setattr(held_out, "cross_val_score", watching)
-    found = held_out_scores(spaces | control_spaces(spaces, spaces, ["layer-permuted"]), brain(1))
+    found = score(spaces | control_spaces(spaces, spaces, ["layer-permuted"]), brain(1))
     assert len(scored) == len(spaces) == 6
     plain = found.r.sel(feature=[f"net/loss/gradient/{layer}" for layer in LAYERS]).values
     permuted = found.r.sel(feature=[f"net/loss/gradient/layer-permuted/{layer}" for layer in LAYERS]).values
@@ -219,12 +219,12 @@ class TestEncode:
         cube = {key: np.asarray(values) for key, values in load_features(folders / "cube").items()}
         G, given = unit_length(cube["gradient", "1"]), [cube["activation", layer] for layer in "01"]
         spaces = {
-            "residualised-all-layers": Residualised(G, given),
-            "residualised-same-layer": Residualised(G, given[1]),
+            "residualised-all-layers": Residualized(G, given),
+            "residualised-same-layer": Residualized(G, given[1]),
             "image-permuted": image_permuted(G, seed=2),
             "raw": cube["gradient", "1"],
         }
-        expected = held_out_scores(spaces, recording(), HoldOut(folds=3, seed=2))
+        expected = score(spaces, recording(), CrossValidation(folds=3, seed=2))
         for kind in kinds:
             found = scores.r.sel(feature=("_cube", f"gradient/{kind}", "1"))
             np.testing.assert_allclose(found, expected.r.sel(feature=kind), atol=1e-5)

@@ -11,13 +11,13 @@ from sklearn.pipeline import make_pipeline
 import gradkern
 from gradkern import Sketch, objectives
 from gradkern.encoding import (
-    Residualiser,
+    Residualizer,
     effective_rank,
     image_permuted,
     layer_permuted,
     match_dimension,
     nuisances,
-    residualise,
+    residualize,
     unit_length,
 )
 from gradkern.features import Features
@@ -88,7 +88,7 @@ def test_what_is_left_has_no_linear_relation_to_the_activations_in_training_rows
     A, noise = rand(80, 6), rand(80, 9, seed=1)
     G = A @ rand(6, 9, seed=2) + 0.3 * noise + 4
     train = np.arange(80) < 60
-    left = residualise(G, A, train, alphas=TINY)
+    left = residualize(G, A, train, alphas=TINY)
     assert np.abs(centred(A[train]).T @ left[train]).max() < 1e-6 * np.abs(centred(A[train]).T @ G[train]).max()
     np.testing.assert_allclose(left[train].mean(0), 0, atol=1e-6)
     truth = LinearRegression().fit(A[train], G[train])
@@ -97,7 +97,7 @@ def test_what_is_left_has_no_linear_relation_to_the_activations_in_training_rows
 
 def test_shrinkage_is_all_that_is_left_of_the_relation() -> None:
     A, G = rand(60, 5), rand(60, 3, seed=1) + rand(60, 5)[:, :3]
-    fitted = Residualiser(5, alphas=(0.1, 3.0, 90.0)).fit(np.hstack([A, G]))
+    fitted = Residualizer(5, alphas=(0.1, 3.0, 90.0)).fit(np.hstack([A, G]))
     left = fitted.transform(np.hstack([A, G]))
     np.testing.assert_allclose(centred(A).T @ left, (fitted.ridge_.alpha_ * fitted.ridge_.coef_.T), atol=1e-6)
     assert set(fitted.ridge_.alpha_) <= {0.1, 3.0, 90.0}
@@ -109,16 +109,16 @@ def test_held_out_rows_change_nothing_but_themselves(several: bool) -> None:
     train = np.r_[3:40]
     test = np.setdiff1d(np.arange(50), train)
     given = A if several else A[0]
-    before = residualise(G, given, train)
+    before = residualize(G, given, train)
     other = G.copy()
     other[test] = 1e3 * rand(len(test), 6, seed=9)
-    after = residualise(other, given, train)
+    after = residualize(other, given, train)
     np.testing.assert_array_equal(after[train], before[train])
     np.testing.assert_allclose(other[test] - after[test], G[test] - before[test], atol=1e-9)
     moved = [part.copy() for part in A]
     for part in moved:
         part[test] *= 50
-    again = residualise(G, moved if several else moved[0], train)
+    again = residualize(G, moved if several else moved[0], train)
     np.testing.assert_array_equal(again[train], before[train])
 
 
@@ -126,11 +126,11 @@ def test_layers_of_any_size_count_alike() -> None:
     A, B, G = rand(50, 4), rand(50, 3, seed=4), rand(50, 6, seed=1)
     train = np.arange(50) % 3 > 0
     np.testing.assert_allclose(
-        residualise(G, [A, B], train), residualise(G, [1e-4 * A, 1e3 * B], train), rtol=1e-6, atol=1e-9
+        residualize(G, [A, B], train), residualize(G, [1e-4 * A, 1e3 * B], train), rtol=1e-6, atol=1e-9
     )
     G = A @ rand(4, 6) + B @ rand(3, 6)
-    assert np.abs(residualise(G, [A, B], train, alphas=TINY)).max() < 1e-5
-    assert np.abs(residualise(G, A, train, alphas=TINY)).max() > 0.5
+    assert np.abs(residualize(G, [A, B], train, alphas=TINY)).max() < 1e-5
+    assert np.abs(residualize(G, A, train, alphas=TINY)).max() > 0.5
 
 
 def test_an_image_is_not_split_when_alphas_are_chosen() -> None:
@@ -139,37 +139,37 @@ def test_an_image_is_not_split_when_alphas_are_chosen() -> None:
     A, G = rand(20, 15)[images], rand(20, 4, seed=1)[images]
     order = np.random.default_rng(0).permutation(80)
     A, G, images = A[order], G[order], images[order]
-    kept = Residualiser(15).fit(np.hstack([A, G]), groups=images).ridge_.alpha_
-    split = Residualiser(15).fit(np.hstack([A, G])).ridge_.alpha_
+    kept = Residualizer(15).fit(np.hstack([A, G]), groups=images).ridge_.alpha_
+    split = Residualizer(15).fit(np.hstack([A, G])).ridge_.alpha_
     assert (kept >= 10 * split).all()
     train = np.arange(80) < 80
-    expected = Residualiser(15).fit(np.hstack([A, G]), groups=images).transform(np.hstack([A, G]))
-    np.testing.assert_array_equal(residualise(G, A, train, groups=images), expected)
+    expected = Residualizer(15).fit(np.hstack([A, G]), groups=images).transform(np.hstack([A, G]))
+    np.testing.assert_array_equal(residualize(G, A, train, groups=images), expected)
 
 
 def test_the_transformer_nests_in_cross_validation() -> None:
     A, G = rand(60, 4), rand(60, 5, seed=1) + 2 * rand(60, 4)[:, :1]
     y, X = G[:, 0] + rand(60, seed=3), np.hstack([A, G])
-    model = make_pipeline(Residualiser(4, alphas=TINY), LinearRegression())
+    model = make_pipeline(Residualizer(4, alphas=TINY), LinearRegression())
     predicted = cross_val_predict(clone(model), X, y, cv=3)
     for test in np.split(np.arange(60), 3):
         train = np.setdiff1d(np.arange(60), test)
-        left = residualise(G, A, train, alphas=TINY)
+        left = residualize(G, A, train, alphas=TINY)
         expected = LinearRegression().fit(left[train], y[train]).predict(left[test])
         np.testing.assert_allclose(predicted[test], expected, atol=1e-6)
 
 
 BAD = [
-    (lambda: residualise(rand(9, 2), rand(8, 2), range(5)), "A must have the 9 rows of G, got 8"),
-    (lambda: residualise(rand(9, 2), [], range(5)), "A must hold at least one matrix, got none"),
-    (lambda: residualise(rand(9, 2) * np.nan, rand(9, 2), range(5)), "residualise: G must be finite"),
-    (lambda: residualise(rand(9), rand(9, 2), range(5)), r"G must be .* matrix \[n, d\], got float64 \[9\]"),
-    (lambda: residualise(rand(9, 2), rand(9, 2), [1, 9]), r"train must be bool \[9\] or distinct indices in 0..8"),
-    (lambda: residualise(rand(9, 2), rand(9, 2), [1, 1]), "train must be bool"),
-    (lambda: residualise(rand(9, 2), rand(9, 2), np.ones(8, bool)), "train must be bool"),
-    (lambda: residualise(rand(9, 2), rand(9, 2), [-1, 2]), "train must be bool"),
-    (lambda: residualise(rand(9, 2), rand(9, 2), range(9), groups=[1, 2]), r"groups must be \[9\], got \[2\]"),
-    (lambda: Residualiser(4).fit(rand(9, 4)), r"given must be in 1..3, columns of X, got 4"),
+    (lambda: residualize(rand(9, 2), rand(8, 2), range(5)), "A must have the 9 rows of G, got 8"),
+    (lambda: residualize(rand(9, 2), [], range(5)), "A must hold at least one matrix, got none"),
+    (lambda: residualize(rand(9, 2) * np.nan, rand(9, 2), range(5)), "residualize: G must be finite"),
+    (lambda: residualize(rand(9), rand(9, 2), range(5)), r"G must be .* matrix \[n, d\], got float64 \[9\]"),
+    (lambda: residualize(rand(9, 2), rand(9, 2), [1, 9]), r"train must be bool \[9\] or distinct indices in 0..8"),
+    (lambda: residualize(rand(9, 2), rand(9, 2), [1, 1]), "train must be bool"),
+    (lambda: residualize(rand(9, 2), rand(9, 2), np.ones(8, bool)), "train must be bool"),
+    (lambda: residualize(rand(9, 2), rand(9, 2), [-1, 2]), "train must be bool"),
+    (lambda: residualize(rand(9, 2), rand(9, 2), range(9), groups=[1, 2]), r"groups must be \[9\], got \[2\]"),
+    (lambda: Residualizer(4).fit(rand(9, 4)), r"given must be in 1..3, columns of X, got 4"),
     (lambda: match_dimension({"a": rand(9, 80), "b": rand(9, 63)}, 64, [1]), "every set, got 64 and 63 of 'b'"),
     (lambda: match_dimension({"a": rand(9, 80)}, 32, [1]), "k must be at least 64, got 32"),
     (lambda: match_dimension({"a": rand(9, 80)}, 64, [1, 1]), "no seed twice"),

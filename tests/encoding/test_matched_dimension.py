@@ -11,14 +11,22 @@ import pytest
 import gradkern
 from gradkern import Recording
 from gradkern.cli import main
-from gradkern.encoding import HoldOut, Matching, Residualised, effective_rank, held_out_scores, load_scores, residualise
+from gradkern.encoding import (
+    CrossValidation,
+    DimensionMatching,
+    Residualized,
+    effective_rank,
+    load_scores,
+    residualize,
+    score,
+)
 from gradkern.encoding import _score as held_out
 from gradkern.ridge import cross_val_score
 from tests.cli.test_encode_command import asked, folders
 
 __all__ = ["folders"]  # a fixture
 
-N, V, HOW = 60, 3, HoldOut(folds=3, alphas=(0.01, 1.0, 100.0))
+N, V, VERDICT_SETTINGS = 60, 3, CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -40,18 +48,18 @@ def brain() -> Recording:
 
 def test_every_seed_has_the_scores_of_its_sketch() -> None:
     spaces = {"wide": rand(N, 150, seed=4), "narrow": rand(N, 70)}
-    found = held_out_scores(spaces, brain(), HOW, Matching(64, (5, 2)))
+    found = score(spaces, brain(), VERDICT_SETTINGS, DimensionMatching(64, (5, 2)))
     assert found.r_matched.dims == ("sketch_seed", "feature", "fold", "target")
     assert found.sketch_seed.values.tolist() == [5, 2]
     for seed in (5, 2):
         sketched = {name: gradkern.sketch(X, 64, seed=seed) for name, X in spaces.items()}
-        expected = held_out_scores(sketched, brain(), HOW)
+        expected = score(sketched, brain(), VERDICT_SETTINGS)
         for name in ("r", "r2", "effective_rank", "effective_rank_entropy"):
             np.testing.assert_allclose(
                 found[f"{name}_matched"].sel(sketch_seed=seed), expected[name], rtol=1e-5, atol=1e-5
             )
     assert np.abs(found.r_matched[0] - found.r_matched[1]).max() > 0.01
-    plain = held_out_scores(spaces, brain(), HOW)
+    plain = score(spaces, brain(), VERDICT_SETTINGS)
     np.testing.assert_array_equal(plain.r, found.r)
     assert not [name for name in plain if "matched" in str(name)]
     assert json.loads(found.attrs["matched"]) == {"k": 64, "seeds": [5, 2]}
@@ -60,17 +68,19 @@ def test_every_seed_has_the_scores_of_its_sketch() -> None:
 def test_what_is_residualised_is_sketched_after_that() -> None:
     G, A, one = rand(N, 80, seed=4), rand(N, 5, seed=5), brain()
     G[:, :5] += 3 * A
-    found = held_out_scores({"left": Residualised(G, A)}, one, HOW, Matching(64, (7,)))
+    found = score({"left": Residualized(G, A)}, one, VERDICT_SETTINGS, DimensionMatching(64, (7,)))
     images, ranks = np.arange(3, N), []
-    for fold, (train, test) in enumerate(HOW.splits(one)):
+    for fold, (train, test) in enumerate(VERDICT_SETTINGS.splits(one)):
         trained = np.unique(one.image_ids[train]) - 3
-        left = residualise(G[images].astype(float), A[images].astype(float), trained, groups=HOW.groups(one)[: N - 3])
+        left = residualize(
+            G[images].astype(float), A[images].astype(float), trained, groups=VERDICT_SETTINGS.groups(one)[: N - 3]
+        )
         ranks.append(effective_rank(left))
         X = gradkern.sketch(np.ascontiguousarray(left), 64, seed=7)
         X = X / np.sqrt(((X[trained] - X[trained].mean(0)) ** 2).sum(1).mean())
         Y = np.asarray(one.responses, dtype=np.float64)
-        options: dict[str, Any] = {"cv": [(train, test)], "groups": HOW.groups(one)}
-        expected = cross_val_score(X[one.image_ids - 3].astype(float), Y, HOW.alphas, **options)
+        options: dict[str, Any] = {"cv": [(train, test)], "groups": VERDICT_SETTINGS.groups(one)}
+        expected = cross_val_score(X[one.image_ids - 3].astype(float), Y, VERDICT_SETTINGS.alphas, **options)
         np.testing.assert_allclose(found.r_matched[0, 0, fold], expected[0], atol=1e-3)
     found_ranks = (float(found.effective_rank[0]), float(found.effective_rank_entropy[0]))
     np.testing.assert_allclose(found_ranks, np.mean(ranks, axis=0), rtol=1e-4)
@@ -83,7 +93,7 @@ def test_effective_ranks_are_of_the_images_shown_each_once() -> None:
     flat[3:, :8] = np.linalg.qr(flat[3:, :8])[0]  # 8 axes alike, and nothing else
     flat[:3] = 1e3 * rand(3, 30)  # not shown
     with pytest.warns(UserWarning, match="targets of 'constant' have no defined score"):
-        found = held_out_scores({"flat": flat, "constant": np.ones((N, 3), np.float32)}, brain(), HOW)
+        found = score({"flat": flat, "constant": np.ones((N, 3), np.float32)}, brain(), VERDICT_SETTINGS)
     np.testing.assert_allclose(found.effective_rank, [8, np.nan], rtol=1e-5)
     np.testing.assert_allclose(found.effective_rank_entropy, [8, np.nan], rtol=1e-5)
     assert found.target_effective_rank.values.tolist() == [1, 2, 3]
@@ -97,7 +107,7 @@ def test_a_feature_space_under_two_names_is_sketched_once(monkeypatch: pytest.Mo
         return cross_val_score(X, *args, **options)
 
     monkeypatch.setattr(held_out, "cross_val_score", watching)
-    found = held_out_scores({"one": X, "two": X}, brain(), HOW, Matching(64))
+    found = score({"one": X, "two": X}, brain(), VERDICT_SETTINGS, DimensionMatching(64))
     assert scored == ["one", "one, sketch 1", "one, sketch 2", "one, sketch 3"]
     np.testing.assert_array_equal(found.r_matched[:, 0], found.r_matched[:, 1])
 
@@ -105,12 +115,12 @@ def test_a_feature_space_under_two_names_is_sketched_once(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Matching(63), "Matching: k must be at least 64, got 63"),
-        (lambda: Matching(64, (1, 1)), r"seeds must be at least one, from 0 on, none twice, got \[1, 1\]"),
-        (lambda: Matching(64, ()), r"seeds must be at least one, from 0 on, none twice, got \[\]"),
-        (lambda: Matching(64, (-1,)), r"from 0 on, none twice, got \[-1\]"),
+        (lambda: DimensionMatching(63), "DimensionMatching: k must be at least 64, got 63"),
+        (lambda: DimensionMatching(64, (1, 1)), r"seeds must be at least one, from 0 on, none twice, got \[1, 1\]"),
+        (lambda: DimensionMatching(64, ()), r"seeds must be at least one, from 0 on, none twice, got \[\]"),
+        (lambda: DimensionMatching(64, (-1,)), r"from 0 on, none twice, got \[-1\]"),
         (
-            lambda: held_out_scores({"a": rand(N, 80), "b": rand(N, 70)}, brain(), HOW, Matching(71)),
+            lambda: score({"a": rand(N, 80), "b": rand(N, 70)}, brain(), VERDICT_SETTINGS, DimensionMatching(71)),
             "k must be at most the width of every feature space, got 71 and 70 of 'b'",
         ),
     ],

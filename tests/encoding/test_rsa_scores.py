@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from gradkern import Recording, load_model
 from gradkern.encoding import (
-    Alike,
-    HoldOut,
+    CrossValidation,
+    RSASettings,
     Space,
     best_layers_by_measure,
     centred_products,
     compare_rdms,
-    held_out_scores,
     linear_cka,
     rdm,
     rdm_ceiling,
+    score,
     similarity_scores,
     upper_triangle,
 )
@@ -29,7 +29,7 @@ from gradkern.encoding import (
 DATA = Path(__file__).parents[3] / "shared" / "data" / "brain" / "kriegeskorte92"
 here = pytest.mark.skipif(not DATA.is_dir(), reason="no shared/data beside the checkout: real RDMs were NOT compared")
 N = 40
-FEW = Alike(permutations=99)
+FEW = RSASettings(permutations=99)
 
 
 def layer(seed: int, d: int = 12) -> NDArray[Any]:
@@ -71,7 +71,7 @@ def of(recording: Recording, *names: str) -> NDArray[Any]:
 @pytest.mark.parametrize("distance", ["correlation", "euclidean"])
 def test_scores_are_those_of_two_matrices(comparison: str, distance: str) -> None:
     brains = [fmri(f"s{i}", i, repeats=i) for i in (1, 2, 3)]
-    found = similarity_scores(FEATURES, brains, Alike(distance=distance, comparison=comparison, permutations=19))
+    found = similarity_scores(FEATURES, brains, RSASettings(distance=distance, comparison=comparison, permutations=19))
     assert found.rsa.dims == ("subject", "feature", "roi")
     assert found.roi.values.tolist() == ["V1", "V4", "none"]
     assert found.channels.values.tolist() == [[10, 10, 8]] * 3
@@ -112,11 +112,11 @@ def test_each_region_finds_its_layer_and_p_says_so() -> None:
 
 def test_p_is_the_share_of_orders_that_reach_the_score() -> None:
     """By hand: features in the same orders, by the same seed."""
-    from gradkern.stats import draw_orders
+    from gradkern.stats import draw_permutations
 
     one = fmri(noise=6)
     found = similarity_scores(FEATURES, one, FEW)
-    orders = draw_orders("test", N, 99, 0).rows
+    orders = draw_permutations("test", N, 99, 0).rows
     X, Y = FEATURES[next(iter(FEATURES))], rdm(of(one, "V1"))
     observed = compare_rdms(rdm(X), Y).value
     null = np.array([compare_rdms(rdm(X[order]), Y).value for order in orders])
@@ -127,7 +127,7 @@ def test_p_is_the_share_of_orders_that_reach_the_score() -> None:
 
 def test_p_keeps_its_level_where_there_is_nothing() -> None:
     """100 experiments on noise: at .1, 3 to 19 (binomial, p < .002 outside), and of the largest of 6 scores too."""
-    few = Alike(permutations=29, distance="euclidean")
+    few = RSASettings(permutations=29, distance="euclidean")
     p = np.array(
         [
             [found[name].min().item() for name in ("rsa_p_max", "cka_p_max")] + [found.rsa_p[0, 0, 0].item()]
@@ -150,15 +150,15 @@ def test_times_have_sensors_as_channels_and_best_layers_stand_beside_those_of_th
         subject="m",
         units="fT",
     )
-    found = similarity_scores(FEATURES, meg, Alike(permutations=19))
+    found = similarity_scores(FEATURES, meg, RSASettings(permutations=19))
     assert found.rsa.dims == ("subject", "feature", "time")
     assert found.time.values.tolist() == [0.1, 0.2]
     assert found.rsa_ceiling.isnull().all()
-    scores = held_out_scores(FEATURES, meg, HoldOut(folds=2))
+    scores = score(FEATURES, meg, CrossValidation(folds=2))
     table = best_layers_by_measure(found, [scores])
     assert table.columns.tolist() == ["subject", "time", "model", "objective", "kind", "rsa", "cka", "r"]
     assert table[["time", "rsa", "cka", "r"]].values.tolist() == [[0.1, "a", "a", "a"], [0.2, "b", "b", "b"]]
-    whole = similarity_scores(FEATURES, meg, Alike(by="all", permutations=19))
+    whole = similarity_scores(FEATURES, meg, RSASettings(by="all", permutations=19))
     assert whole.channels.values.tolist() == [[16]]
     assert len(best_layers_by_measure(whole, [scores])) == 1
     scores.r[:, 0, 0] = np.nan  # of a target that has no score in a fold the others count
@@ -169,17 +169,17 @@ def test_times_have_sensors_as_channels_and_best_layers_stand_beside_those_of_th
 
 def test_subjects_are_compared_on_images_that_all_saw() -> None:
     one, other = fmri("s1"), fmri("s2", 1, ids=np.arange(10, N))
-    found = similarity_scores(FEATURES, [one, other], Alike(permutations=19))
+    found = similarity_scores(FEATURES, [one, other], RSASettings(permutations=19))
     assert found.attrs["images"] == "30 of 30 that 2 subjects saw, of 40"
     expected = compare_rdms(rdm(layer(0)[10:]), rdm(of(one, "V1")[10:])).value
     assert float(found.rsa.sel(subject="s1", roi="V1")[0]) == pytest.approx(expected, abs=2e-6)
-    some = similarity_scores(FEATURES, [one, other], Alike(permutations=19, images=12))
+    some = similarity_scores(FEATURES, [one, other], RSASettings(permutations=19, images=12))
     assert some.attrs["images"] == "12 of 30 that 2 subjects saw, of 40"
 
 
 def test_a_region_that_a_subject_lacks_is_nan_there() -> None:
     other = fmri("s2", 1).roi("V1", "none")
-    found = similarity_scores(FEATURES, [fmri("s1"), other], Alike(permutations=19))
+    found = similarity_scores(FEATURES, [fmri("s1"), other], RSASettings(permutations=19))
     assert found.rsa.isnull().any("feature").values.tolist() == [[False] * 3, [False, True, False]]
     assert found.channels.values.tolist() == [[10, 10, 8], [10, 0, 8]]
     assert found.rsa_ceiling.isnull().values.tolist() == [[False, True, False]] * 2
@@ -189,7 +189,7 @@ def test_a_region_that_a_subject_lacks_is_nan_there() -> None:
 def test_targets_of_no_region_are_left_out_however_that_is_written(outside: Any) -> None:
     one = fmri("s1")
     roi = one.targets["roi"].replace("", outside)
-    found = similarity_scores(FEATURES, replace(one, targets=one.targets.assign(roi=roi)), Alike(permutations=19))
+    found = similarity_scores(FEATURES, replace(one, targets=one.targets.assign(roi=roi)), RSASettings(permutations=19))
     assert found.roi.values.tolist() == ["V1", "V4", "none"]
     assert json.loads(found.attrs["outside"]) == {"s1": 1}
 
@@ -216,7 +216,7 @@ def test_92_images_a_deep_layer_is_nearer_to_human_it_than_a_shallow_one() -> No
     with np.load(DATA / "rdms.npz") as file:
         rdms = np.array([sessions.mean(0) for sessions in file["hIT"]])
     brains = [_responses(square, f"s{i}") for i, square in enumerate(rdms)]
-    found = similarity_scores(features, brains, Alike(permutations=199))
+    found = similarity_scores(features, brains, RSASettings(permutations=199))
     shallow, deep = found.rsa.mean("subject").values[:, 0]
     assert shallow < 0.15 < deep < float(found.rsa_ceiling.sel(bound="upper")[0])
     assert found.cka.mean("subject")[1] > found.cka.mean("subject")[0]
@@ -241,17 +241,17 @@ def _responses(square: NDArray[Any], subject: str) -> Recording:
     )
 
 
-GOOD = similarity_scores(FEATURES, fmri(), Alike(permutations=19))
-SCORES = held_out_scores(FEATURES, fmri(), HoldOut(folds=2))
+GOOD = similarity_scores(FEATURES, fmri(), RSASettings(permutations=19))
+SCORES = score(FEATURES, fmri(), CrossValidation(folds=2))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Alike("region"), "Alike: by must be one of .*, got 'region'"),
-        (lambda: Alike(distance="city"), "Alike: distance must be one of .*, got 'city'"),
-        (lambda: Alike(comparison="Kendall tau-a"), "comparison must be one of .*, got 'Kendall tau-a'"),
-        (lambda: Alike(images=3), "Alike: images must be at least 4 or None, got 3"),
+        (lambda: RSASettings("region"), "RSASettings: by must be one of .*, got 'region'"),
+        (lambda: RSASettings(distance="city"), "RSASettings: distance must be one of .*, got 'city'"),
+        (lambda: RSASettings(comparison="Kendall tau-a"), "comparison must be one of .*, got 'Kendall tau-a'"),
+        (lambda: RSASettings(images=3), "RSASettings: images must be at least 4 or None, got 3"),
         (lambda: similarity_scores({}, fmri()), "features must hold at least one feature space, got none"),
         (lambda: similarity_scores(FEATURES, []), r"at least one subject, each with another name, got \[\]"),
         (lambda: similarity_scores(FEATURES, [fmri(), fmri()]), r"each with another name, got \['s1', 's1'\]"),
@@ -261,8 +261,11 @@ SCORES = held_out_scores(FEATURES, fmri(), HoldOut(folds=2))
             r"as many images.*\(images: \[30, 40\]",
         ),
         (lambda: similarity_scores({"x": layer(0)[:30]}, fmri()), r"image_ids must lie in 0\.\.29 for 30 images"),
-        (lambda: similarity_scores(FEATURES, fmri(), Alike("time")), "'time' must be known of the targets"),
-        (lambda: similarity_scores(FEATURES, fmri(), Alike(permutations=0)), "permutations must be a whole number"),
+        (lambda: similarity_scores(FEATURES, fmri(), RSASettings("time")), "'time' must be known of the targets"),
+        (
+            lambda: similarity_scores(FEATURES, fmri(), RSASettings(permutations=0)),
+            "permutations must be a whole number",
+        ),
         (
             lambda: similarity_scores(FEATURES, [fmri("s1", ids=range(9)), fmri("s2", ids=range(6, N))]),
             "at least 4 images in common, got 3",

@@ -11,7 +11,7 @@ import xarray as xr
 from sklearn.model_selection import GroupKFold
 
 from gradkern import Recording
-from gradkern.encoding import HoldOut, ceiling_of, held_out_scores
+from gradkern.encoding import CrossValidation, ceiling_of, score
 from gradkern.encoding import _score as held_out
 from gradkern.recordings import estimate_ncsnr
 from gradkern.ridge import cross_val_score
@@ -46,14 +46,14 @@ def recording(**changes: Any) -> Recording:
 
 def test_scores_are_those_of_nested_cross_validation_by_image() -> None:
     brain = recording()
-    found = held_out_scores({"x": features(), "other": features(5, 3)}, brain)
+    found = score({"x": features(), "other": features(5, 3)}, brain)
     groups = brain.image_ids
     splits = list(GroupKFold(5, shuffle=True, random_state=0).split(groups, groups=groups))
     X = features()
     X = (X / np.sqrt(((X - X.mean(0)) ** 2).sum(1).mean()))[brain.image_ids]
     for scoring in ("r", "r2"):
         expected = cross_val_score(
-            X, np.asarray(brain.responses), HoldOut().alphas, cv=splits, groups=groups, scoring=scoring
+            X, np.asarray(brain.responses), CrossValidation().alphas, cv=splits, groups=groups, scoring=scoring
         )
         np.testing.assert_allclose(found[scoring].sel(feature="x"), expected, atol=2e-5)
     assert found.r.dims == ("feature", "fold", "target")
@@ -64,27 +64,27 @@ def test_scores_are_those_of_nested_cross_validation_by_image() -> None:
 
 def test_scores_do_not_depend_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     spaces = {("activation", f"blocks.{i}"): torch.from_numpy(features(6, i)) for i in range(3)}
-    whole = held_out_scores(spaces, recording())
+    whole = score(spaces, recording())
     monkeypatch.setattr(held_out, "_BYTES_OF_X", 1)
-    xr.testing.assert_allclose(held_out_scores(spaces, recording()), whole)
+    xr.testing.assert_allclose(score(spaces, recording()), whole)
     assert whole.kind.values.tolist() == ["activation"] * 3
     assert whole.layer.values.tolist() == ["blocks.0", "blocks.1", "blocks.2"]
 
 
 def test_ceilings_are_of_the_rows_that_are_scored() -> None:
     brain = recording()
-    single = held_out_scores({"x": features()}, brain)
+    single = score({"x": features()}, brain)
     squared = estimate_ncsnr(brain) ** 2
     np.testing.assert_allclose(single.noise_ceiling, np.sqrt(squared / (squared + 1)))
     highest = np.sqrt(squared / (squared + 1))  # of a target, the same in every fold
     for found, expected in ((single.r_normalised, single.r / highest), (single.r2_normalised, single.r2 / highest**2)):
         assert found.dims == ("feature", "fold", "target")
         np.testing.assert_allclose(found, expected)
-    averaged = held_out_scores({"x": features()}, brain.average_repeats())
+    averaged = score({"x": features()}, brain.average_repeats())
     assert averaged.noise_ceiling.isnull().all()
     assert "not known" in averaged.attrs["ceiling"]
     np.testing.assert_allclose(ceiling_of(recording(ncsnr=np.ones(V))).r, np.sqrt(0.5))
-    silent = held_out_scores({"x": features()}, recording(ncsnr=np.array([1, 1, 0, np.nan])))
+    silent = score({"x": features()}, recording(ncsnr=np.array([1, 1, 0, np.nan])))
     assert silent.noise_ceiling.values[2] == 0
     assert silent.r_normalised.isnull().values.tolist() == [[[False, False, True, True]] * 5]
 
@@ -98,15 +98,15 @@ def test_whatever_is_held_out_no_response_of_it_is_trained_on(by: str) -> None:
             session=np.tile(np.arange(IMAGES), REPEATS) % 4,
         )
     )
-    how = HoldOut(by=by, folds=3, inner_folds=3)
+    how = CrossValidation(by=by, folds=3, inner_folds=3)
     splits = how.splits(brain)
     assert len(splits) == (1 if by in ("published", "zero-shot") else 3)
-    before = held_out_scores({"x": features()}, brain, how)
+    before = score({"x": features()}, brain, how)
     for number, (train, test) in enumerate(splits):
         assert not set(brain.image_ids[train]) & set(brain.image_ids[test])
         changed = np.array(brain.responses)
         changed[test] = 3 * changed[test] - 7
-        after = held_out_scores({"x": features()}, recording(responses=changed, presentations=brain.presentations), how)
+        after = score({"x": features()}, recording(responses=changed, presentations=brain.presentations), how)
         # r of a fold is blind to scale and shift of what is held out if no fit has seen it
         np.testing.assert_allclose(after.r[:, number], before.r[:, number], atol=1e-5)
     assert json.loads(before.attrs["held_out"])["by"] == by
@@ -116,15 +116,15 @@ def test_what_is_odd_is_said_before_and_kept() -> None:
     values = np.array(recording().responses)
     values[:, 2] = 4
     with (
-        pytest.warns(UserWarning, match="held_out_scores: 1 of the first 4 targets are constant"),
+        pytest.warns(UserWarning, match="score: 1 of the first 4 targets are constant"),
         pytest.warns(UserWarning, match="1 of 4 targets of 'x' have no defined score"),
     ):
-        found = held_out_scores({"x": features()}, recording(responses=values))
+        found = score({"x": features()}, recording(responses=values))
     assert "constant" in found.attrs["odd"]
     assert found.r.sel(target="c").isnull().all()
     values[3, 1] = np.inf
     with pytest.raises(ValueError, match="responses must be finite, got inf at presentation 3, target 'b'"):
-        held_out_scores({"x": features()}, recording(responses=values))
+        score({"x": features()}, recording(responses=values))
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_what_is_odd_is_said_before_and_kept() -> None:
         ({"x": np.zeros((60, 2, 3))}, {}, r"features must be \[images, d\], got \[60, 2, 3\] of 'x'"),
         ({"x": np.zeros((50, 3))}, {}, r"image_ids must lie in 0\.\.49 for 50 images, got 0\.\.59"),
         ({"x": np.full((60, 3), np.nan)}, {}, "finite"),
-        ({"x": np.ones((60, 3))}, {"by": "time"}, "HoldOut: by must be one of .*, got 'time'"),
+        ({"x": np.ones((60, 3))}, {"by": "time"}, "CrossValidation: by must be one of .*, got 'time'"),
         ({"x": np.ones((60, 3))}, {"gap": 0.1}, "folds: 'onset' must be known for a gap"),
         ({"x": np.ones((60, 3))}, {"folds": 61}, r"folds: n_folds must lie in 2\.\.60"),
     ],
 )
 def test_bad_input_is_named(spaces: dict[str, Any], how: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        held_out_scores(spaces, recording(), HoldOut(**how))
+        score(spaces, recording(), CrossValidation(**how))

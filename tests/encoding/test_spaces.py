@@ -13,11 +13,11 @@ import xarray as xr
 from gradkern import Recording, capture, load_model
 from gradkern.encoding import (
     Space,
-    held_out_scores,
-    is_done,
+    is_up_to_date,
     join_captures,
     load_scores,
     save_scores,
+    score,
     unit_gradients,
     unit_length,
 )
@@ -93,10 +93,10 @@ def test_features_are_selected_by_what_they_are_after_a_file(tmp_path: Path) -> 
     joined = join_captures([captured(), captured("entropy"), captured("entropy", "resnet")])
     for subject in ("s1", "s2"):
         recording = brain(subject, seed=int(subject[1]), depth=[0.1, 0.2, 0.3])
-        save_scores(held_out_scores(joined, recording), tmp_path / f"{subject}.nc", {"subject": subject})
+        save_scores(score(joined, recording), tmp_path / f"{subject}.nc", {"subject": subject})
     scores = load_scores(tmp_path)
     assert list(scores.children) == ["s1", "s2"]
-    expected = held_out_scores(joined, brain("s2", 2))
+    expected = score(joined, brain("s2", 2))
     for tree in (scores, _as_one_file(scores, tmp_path / "all" / "study.nc")):
         table = tree["s2"].to_dataset().set_index(feature=["model", "objective", "kind", "layer"])
         of_net = table.r.sel(model="net", objective="entropy", kind="gradient")
@@ -144,13 +144,13 @@ def test_a_capture_says_what_it_is_of(tmp_path: Path) -> None:
 def test_files_of_scores_are_known_again(tmp_path: Path) -> None:
     scores = xr.Dataset({"r": ("feature", [1.0])}, coords={"feature": ["x"]})
     path, made_from = tmp_path / "s.nc", {"captures": [{"sketch": [1, 2]}], "how": "x" * 500}
-    assert not is_done(path, made_from)
+    assert not is_up_to_date(path, made_from)
     save_scores(scores, path, made_from)
-    assert is_done(path, {"captures": [{"sketch": (1, 2)}], "how": "x" * 500})
+    assert is_up_to_date(path, {"captures": [{"sketch": (1, 2)}], "how": "x" * 500})
     with pytest.raises(
         FileExistsError, match=r'\(--overwrite replaces it\): captures\.0\.sketch\.1: 2, now 3; how: "x+\.\.\., now "y"'
     ):
-        is_done(path, {"captures": [{"sketch": [1, 3]}], "how": "y"})
+        is_up_to_date(path, {"captures": [{"sketch": [1, 3]}], "how": "y"})
     save_scores(scores + 1, path, made_from)
     assert load_scores(tmp_path)["s"].r.values == [2.0]
     assert sorted(tmp_path.iterdir()) == [path]
@@ -160,7 +160,7 @@ def test_files_of_scores_are_known_again(tmp_path: Path) -> None:
     ):
         write(tmp_path / name)
         with pytest.raises(FileExistsError, match=f"{name} must be a file of save_scores, got another"):
-            is_done(tmp_path / name, made_from)
+            is_up_to_date(tmp_path / name, made_from)
 
 
 ONE, OTHER = captured(), captured("entropy")
@@ -181,8 +181,8 @@ ONE, OTHER = captured(), captured("entropy")
         ),
         (lambda: join_captures([ONE, replace(OTHER, tokens="mean")]), r"\(tokens 'all' and 'mean'\)"),
         (
-            lambda: held_out_scores({1: np.ones((N, 2)), "1": np.ones((N, 2))}, brain()),
-            r"held_out_scores: features must have different names, got \['1'\] more than once",
+            lambda: score({1: np.ones((N, 2)), "1": np.ones((N, 2))}, brain()),
+            r"score: features must have different names, got \['1'\] more than once",
         ),
     ],
 )

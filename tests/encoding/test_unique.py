@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from gradkern import RidgeCV, variance_partition
-from gradkern.encoding import beyond_test, residualise, unique_variance
+from gradkern.encoding import partial_permutation_test, residualize, unique_variance
 from gradkern.stats import permutation_test, permutation_test_held_out
 
 ALPHAS = np.logspace(-2, 3, 6)
@@ -30,7 +30,7 @@ def make(seed: int, own: float = 0.0) -> tuple[NDArray[Any], NDArray[Any], NDArr
 def test_no_readout_of_the_given_features_is_seen() -> None:
     A, G, Y = make(0)
     more = Y + 10 * A @ np.random.default_rng(1).standard_normal((A_DIMS, V)) + 5
-    first, second = (beyond_test(G, A, each, ALPHAS, permutations=19, seed=0) for each in (Y, more))
+    first, second = (partial_permutation_test(G, A, each, ALPHAS, permutations=19, seed=0) for each in (Y, more))
     np.testing.assert_allclose(first.r, second.r, atol=1e-6)
     np.testing.assert_allclose(first.null_max, second.null_max, atol=1e-6)
     assert first.n == N - 1 - A_DIMS
@@ -41,23 +41,26 @@ def test_no_readout_of_the_given_features_is_seen() -> None:
 
 
 def test_its_level_is_held_though_gradients_are_functions_of_the_activations() -> None:
-    runs, pools = 200, {"all": np.arange(V)}
-    tests = [beyond_test(*order(make(seed)), ALPHAS, permutations=39, seed=seed, pools=pools) for seed in range(runs)]
+    runs, target_groups = 200, {"all": np.arange(V)}
+    tests = [
+        partial_permutation_test(*order(make(seed)), ALPHAS, permutations=39, seed=seed, target_groups=target_groups)
+        for seed in range(runs)
+    ]
     low, high = binom.ppf([0.001, 0.999], runs, 0.05)
-    assert low <= sum(test.pools["all"].p <= 0.05 for test in tests) <= high
+    assert low <= sum(test.target_groups["all"].p <= 0.05 for test in tests) <= high
     assert low <= sum(test.p_max.min() <= 0.05 for test in tests) <= high
     assert low <= sum(test.p[0] <= 0.05 for test in tests) <= high
 
 
 def test_what_a_ridge_leaves_of_gradients_predicts_a_brain_of_activations_alone() -> None:
     """Why gradients residualised on activations are no test: at a level of 5 % they were found in 21 of 100 brains."""
-    pools, train, found = {"all": np.arange(V)}, np.arange(N) < 80, 0
+    target_groups, train, found = {"all": np.arange(V)}, np.arange(N) < 80, 0
     for seed in range(50):
         A, G, Y = make(seed)
-        left = residualise(G, A, train)
+        left = residualize(G, A, train)
         predicted = np.asarray(RidgeCV(ALPHAS).fit(left[train], Y[train]).predict(left[~train]))
-        test = permutation_test_held_out(Y[~train], predicted, permutations=39, seed=seed, pools=pools)
-        found += test.pools["all"].p <= 0.05
+        test = permutation_test_held_out(Y[~train], predicted, permutations=39, seed=seed, target_groups=target_groups)
+        found += test.target_groups["all"].p <= 0.05
     assert found >= binom.ppf(0.99, 50, 0.05)
 
 
@@ -67,16 +70,19 @@ def order(made: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
 
 
 def test_what_only_the_gradients_tell_is_found() -> None:
-    pools = {"all": np.arange(V)}
-    tests = [beyond_test(*order(make(seed, 1.0)), ALPHAS, permutations=39, seed=0, pools=pools) for seed in range(10)]
-    assert all(test.pools["all"].p <= 0.05 for test in tests)
+    target_groups = {"all": np.arange(V)}
+    tests = [
+        partial_permutation_test(*order(make(seed, 1.0)), ALPHAS, permutations=39, seed=0, target_groups=target_groups)
+        for seed in range(10)
+    ]
+    assert all(test.target_groups["all"].p <= 0.05 for test in tests)
 
 
 def test_several_layers_count_alike_whatever_their_units() -> None:
     A, G, Y = make(0)
     parts = [A[:, :5], A[:, 5:]]
-    plain = beyond_test(G, parts, Y, ALPHAS, permutations=3, seed=0, axes=6)
-    scaled = beyond_test(G, [1e3 * parts[0], parts[1]], Y, ALPHAS, permutations=3, seed=0, axes=6)
+    plain = partial_permutation_test(G, parts, Y, ALPHAS, permutations=3, seed=0, axes=6)
+    scaled = partial_permutation_test(G, [1e3 * parts[0], parts[1]], Y, ALPHAS, permutations=3, seed=0, axes=6)
     np.testing.assert_allclose(plain.r, scaled.r, atol=1e-6)
     assert plain.n == N - 1 - 6
 
@@ -86,9 +92,10 @@ def test_only_the_axes_asked_for_are_removed() -> None:
     A = A * np.arange(A_DIMS, 0, -1)  # of very different variance
     vectors = np.linalg.svd(A - A.mean(0), full_matrices=False)[0]
     tests = [
-        beyond_test(G, A, Y + 20 * vectors[:, [axis]], ALPHAS, permutations=3, seed=0, axes=4).r for axis in (0, 3, 4)
+        partial_permutation_test(G, A, Y + 20 * vectors[:, [axis]], ALPHAS, permutations=3, seed=0, axes=4).r
+        for axis in (0, 3, 4)
     ]
-    plain = beyond_test(G, A, Y, ALPHAS, permutations=3, seed=0, axes=4).r
+    plain = partial_permutation_test(G, A, Y, ALPHAS, permutations=3, seed=0, axes=4).r
     np.testing.assert_allclose(tests[:2], [plain, plain], atol=1e-6)
     assert np.abs(tests[2] - plain).max() > 0.01
 
@@ -108,24 +115,30 @@ def test_parts_are_those_of_joint_fits_and_add_up() -> None:
 A, G, Y = make(0)
 HELD = (A[:, :2] @ np.random.default_rng(0).standard_normal((2, 3))).astype(np.float32)  # all of it in the activations
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
-    (lambda: beyond_test(G, [], Y, seed=0), "given must hold at least one matrix, got none"),
-    (lambda: beyond_test(G, A[:-1], Y, seed=0), r"given must be floating-point \[120, d\], got float64 \[119, 12\]"),
-    (lambda: beyond_test(G, A, Y[:-1], seed=0), r"Y must be floating-point \[120, d\], got float64 \[119, 8\]"),
-    (lambda: beyond_test(G.astype(int), A, Y, seed=0), r"X must be floating-point \[n, d\], got int64"),
-    (lambda: beyond_test(np.where(G > 2, np.nan, G), A, Y, seed=0), "X must be finite, got"),
-    (lambda: beyond_test(0 * G, A, Y, seed=0), "X must vary over its rows"),
-    (lambda: beyond_test(G, 0 * A, Y, seed=0), "given must vary over its rows"),
+    (lambda: partial_permutation_test(G, [], Y, seed=0), "given must hold at least one matrix, got none"),
     (
-        lambda: beyond_test(HELD, A, Y, seed=0),
+        lambda: partial_permutation_test(G, A[:-1], Y, seed=0),
+        r"given must be floating-point \[120, d\], got float64 \[119, 12\]",
+    ),
+    (
+        lambda: partial_permutation_test(G, A, Y[:-1], seed=0),
+        r"Y must be floating-point \[120, d\], got float64 \[119, 8\]",
+    ),
+    (lambda: partial_permutation_test(G.astype(int), A, Y, seed=0), r"X must be floating-point \[n, d\], got int64"),
+    (lambda: partial_permutation_test(np.where(G > 2, np.nan, G), A, Y, seed=0), "X must be finite, got"),
+    (lambda: partial_permutation_test(0 * G, A, Y, seed=0), "X must vary over its rows"),
+    (lambda: partial_permutation_test(G, 0 * A, Y, seed=0), "given must vary over its rows"),
+    (
+        lambda: partial_permutation_test(HELD, A, Y, seed=0),
         "X must hold something that is no linear readout .*, got none of 3 columns",
     ),
     (
-        lambda: beyond_test(G, A, Y, seed=0, axes=13),
+        lambda: partial_permutation_test(G, A, Y, seed=0, axes=13),
         "axes must be None or 1..12, the rank of the given features, got 13",
     ),
-    (lambda: beyond_test(G, A, Y, seed=0, axes=True), "axes must be None or 1..12"),
+    (lambda: partial_permutation_test(G, A, Y, seed=0, axes=True), "axes must be None or 1..12"),
     (
-        lambda: beyond_test(G, np.random.default_rng(0).standard_normal((N, 100)), Y, seed=0),
+        lambda: partial_permutation_test(G, np.random.default_rng(0).standard_normal((N, 100)), Y, seed=0),
         "must leave at least 20 of the rows, got 100 axes of 120 rows",
     ),
     (lambda: unique_variance(G, A, Y[:, :0], seed=0), r"unique_variance: Y must be"),

@@ -15,8 +15,8 @@ from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
 from gradkern.encoding import (
     BY_TARGET,
-    Beyond,
     Space,
+    UniqueVarianceSettings,
     join_captures,
     load_scores,
     unique_scores,
@@ -65,7 +65,7 @@ def brain(**changes: Any) -> Recording:
 @pytest.mark.parametrize("given", ["all-layers", "same-layer"])
 def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) -> None:
     X, one = captured(), brain()
-    found = unique_scores(X, X, one, Beyond(given, **FEW, seed=2))
+    found = unique_scores(X, X, one, UniqueVarianceSettings(given, **FEW, seed=2))
     assert found.feature.values.tolist() == [
         f"{model}/loss/gradient/{layer}" for model in ("net", "resnet") for layer in "ab"
     ]
@@ -75,7 +75,7 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
     for layer, beside in (("a", A if given == "all-layers" else A[0]), ("b", A if given == "all-layers" else A[1])):
         G = np.asarray(X[Space("net", "loss", "gradient", layer)])
         expected = unique_variance(
-            G, beside, Y, FEW["alphas"], ratios=3, cv=folds, permutations=19, seed=2, pools={"all": range(V)}
+            G, beside, Y, FEW["alphas"], ratios=3, cv=folds, permutations=19, seed=2, target_groups={"all": range(V)}
         )
         here = found.sel(feature=f"net/loss/gradient/{layer}")
         test = expected.test
@@ -83,7 +83,7 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
         for name, values in zip(BY_TARGET, parts, strict=True):
             assert here[name].dims == ("target",)
             np.testing.assert_allclose(here[name], values, atol=1e-4, err_msg=name)
-        assert here.beyond_p_pooled == test.pools["all"].p
+        assert here.beyond_p_pooled == test.target_groups["all"].p
     own = found.sel(feature="net/loss/gradient/a")
     np.testing.assert_allclose(own.unique_r2 + own.unique_given_r2 + own.shared_r2, own.joint_r2, atol=1e-6)
     assert own.unique_r2.mean() > 0.02
@@ -95,16 +95,16 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
 
 def test_targets_without_a_score_are_missing_and_said() -> None:
     X, one = captured(), brain().average_repeats()
-    whole = unique_scores(X, X, one, Beyond(**FEW))
+    whole = unique_scores(X, X, one, UniqueVarianceSettings(**FEW))
     values = np.array(one.responses)
     values[:, 1], values[3, 2] = 4, np.nan
     with pytest.warns(UserWarning, match="2 of 4 targets of s are constant or not finite"):
-        found = unique_scores(X, X, replace(one, responses=values), Beyond(**FEW))
+        found = unique_scores(X, X, replace(one, responses=values), UniqueVarianceSettings(**FEW))
     assert found.joint_r2.isnull().any("feature").values.tolist() == [False, True, True, False]
     np.testing.assert_allclose(found.unique_r2[:, [0, 3]], whole.unique_r2[:, [0, 3]], atol=1e-5)
     np.testing.assert_array_equal(found.beyond_p[:, [0, 3]], whole.beyond_p[:, [0, 3]])
     with pytest.raises(ValueError, match="targets that are finite and vary, got none of 4"):
-        unique_scores(X, X, replace(one, responses=0 * values), Beyond(**FEW))
+        unique_scores(X, X, replace(one, responses=0 * values), UniqueVarianceSettings(**FEW))
 
 
 def test_a_gradient_that_is_refused_has_a_reason_and_no_number() -> None:
@@ -112,11 +112,11 @@ def test_a_gradient_that_is_refused_has_a_reason_and_no_number() -> None:
     linear = np.asarray(X[Space("net", "none", "activation", "a")])[:, :2]
     spaces = {Space("net", "loss", "gradient", "a"): linear, **{k: v for k, v in X.items() if k.layer == "b"}}
     with pytest.warns(UserWarning, match="net/loss/gradient/a is NaN: .*must hold something that is no linear readout"):
-        found = unique_scores(spaces, X, brain(), Beyond(**FEW))
+        found = unique_scores(spaces, X, brain(), UniqueVarianceSettings(**FEW))
     assert found.unique_r2.isnull().all("target").values.tolist() == [True, False, False]
     assert "no linear readout" in json.loads(found.attrs["unique"])["refused"]["net/loss/gradient/a"]
     with pytest.raises(ValueError, match=r"axes must be None or 1\.\.12"):
-        unique_scores(X, X, brain(), Beyond(axes=13, **FEW))
+        unique_scores(X, X, brain(), UniqueVarianceSettings(axes=13, **FEW))
 
 
 def test_images_shown_more_often_are_said() -> None:
@@ -124,14 +124,14 @@ def test_images_shown_more_often_are_said() -> None:
     one = brain(responses=np.asarray(brain().responses)[:70], presentations=pd.DataFrame({"image": ids}))
     spaces = {name: values for name, values in captured().items() if name.model == "net" and name.layer == "a"}
     with pytest.warns(UserWarning, match="images of s were shown 1 to 2 times"):
-        unique_scores(spaces, spaces, one, Beyond(**FEW))
+        unique_scores(spaces, spaces, one, UniqueVarianceSettings(**FEW))
 
 
 X = captured()
 REFUSED = (
-    (lambda: Beyond("layers"), "given must be one of same-layer, all-layers, got 'layers'"),
-    (lambda: Beyond(folds=1), "folds must be at least 2, got 1"),
-    (lambda: Beyond(permutations=0), "permutations must be at least 1, got 0"),
+    (lambda: UniqueVarianceSettings("layers"), "given must be one of same-layer, all-layers, got 'layers'"),
+    (lambda: UniqueVarianceSettings(folds=1), "folds must be at least 2, got 1"),
+    (lambda: UniqueVarianceSettings(permutations=0), "permutations must be at least 1, got 0"),
     (lambda: unique_scores({}, X, brain()), r"spaces must hold gradients, got only \[\]"),
     (lambda: unique_scores(X, {}, brain()), "must hold the activations of all layers for net/loss/gradient/a"),
     (lambda: unique_scores({name: values[:50] for name, values in X.items()}, X, brain()), "for 50 images"),
@@ -165,7 +165,7 @@ def test_the_command_writes_the_parts_beside_the_scores(tmp_path: Path, capsys: 
     loaded = load_features(tmp_path / "c")
     joined = join_captures([loaded])
     gradient = Space("Sequential", "quartic", "gradient", "1")
-    how = Beyond(folds=3, permutations=19, axes=9)
+    how = UniqueVarianceSettings(folds=3, permutations=19, axes=9)
     expected = unique_scores({gradient: unit_gradients(joined)[gradient]}, joined, brain(), how)
     for name in BY_TARGET:
         assert scores[name].dims == ("feature", "target")

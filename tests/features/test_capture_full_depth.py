@@ -9,7 +9,7 @@ import gradkern
 from benchmarks.bench_capture import KINDS, batch, plain
 from benchmarks.memory import peak_bytes
 from gradkern import Sketch
-from gradkern.models import ROWS, architecture, load_model
+from gradkern.models import CATALOGUE, architecture, load_model
 from gradkern.models._load import LoadedModel
 from tests.features.test_capture_models import loss
 from tests.small_models import SMALL
@@ -20,7 +20,7 @@ DEPTHS = {"num_hidden_layers", "decoder_num_hidden_layers", "depths"}
 
 def narrow(name: str) -> tuple[LoadedModel, int]:
     """The named architecture with the widths of its family's small model, and the size of its images."""
-    _, small, size = next(entry for entry in SMALL.values() if ROWS[entry[0]].family == ROWS[name].family)
+    _, small, size = next(entry for entry in SMALL.values() if CATALOGUE[entry[0]].family == CATALOGUE[name].family)
     return load_model(name, "random", config=without_depths(small)), size
 
 
@@ -29,7 +29,7 @@ def without_depths(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inner.items() if key not in DEPTHS}
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_all_parameters_of_the_published_architecture_are_covered(name: str) -> None:
     model, size = narrow(name)
     published = architecture(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradkern.hierarchy import ESTIMATORS, Courses, Latency, TooFewLatencies, lag_test
+from gradkern.hierarchy import ESTIMATORS, Latency, TimeCourses, TooFewLatencies, lag_test
 from gradkern.stats import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,10 +28,12 @@ def curves(late: float, size: float, random: np.random.Generator, resamplings: i
     return Scores(r, r + white[1:], 100)
 
 
-def study(seed: int, late: float = 0.0, size: float = 0.09, subjects: int = 1, resamplings: int = 60) -> list[Courses]:
+def study(
+    seed: int, late: float = 0.0, size: float = 0.09, subjects: int = 1, resamplings: int = 60
+) -> list[TimeCourses]:
     random = np.random.default_rng(seed)
     return [
-        Courses(
+        TimeCourses(
             curves(0.0, 0.5, random, resamplings), curves(late, size, random, resamplings), TIMES, LAYERS, DEPTH,
             f"s{number}",
         )
@@ -104,7 +106,7 @@ def test_without_noise_it_is_the_difference_of_latencies() -> None:
     assert lag_test([sharp], latency).value == pytest.approx((expected[1] - expected[0]).mean(), abs=1e-12)
 
 
-def quiet(one: Courses, layers: int) -> Courses:
+def quiet(one: TimeCourses, layers: int) -> TimeCourses:
     r, resampled = one.gradients.r.copy(), one.gradients.resampled.copy()
     r[:layers], resampled[:, :layers] = -0.1, -0.1
     return replace(one, gradients=Scores(r, resampled, 100))

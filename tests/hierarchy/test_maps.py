@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradkern.hierarchy import Measure, Preference, SubjectMap, beside_smooth_maps, folded, predicted, strengths
+from gradkern.hierarchy import (
+    Measure,
+    Preference,
+    SubjectMap,
+    mirror_hemispheres,
+    predictability,
+    predicted,
+    variogram_null_test,
+)
 from gradkern.hierarchy._maps import joined
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DEPTH = np.linspace(0, 1, 5)
 SIZES = {"places": 200, "permutations": 39}
-DEPTHS = Measure(partial(Preference().depth_of, depth=DEPTH), strengths)
+DEPTHS = Measure(partial(Preference().depth_of, depth=DEPTH), predictability)
 ALONE = Measure(DEPTHS.value)
 
 
@@ -34,7 +42,7 @@ def test_one_layer_has_no_place_where_targets_are_predicted_worse_along_the_axis
     alone, beside = ([of.correlation(one) for one in maps] for of in (ALONE, DEPTHS))
     assert abs(np.mean(alone)) > 0.15
     assert abs(np.mean(beside)) < 0.08
-    p = [beside_smooth_maps([one], DEPTHS, **SIZES, seed=seed)[0] for seed, one in enumerate(maps)]
+    p = [variogram_null_test([one], DEPTHS, **SIZES, seed=seed)[0] for seed, one in enumerate(maps)]
     assert sum(each <= 0.05 for each in p) <= binom.ppf(0.995, runs, 0.05)
 
 
@@ -43,7 +51,7 @@ def test_an_order_is_found_beside_how_well_targets_are_predicted() -> None:
         first = scored(seed, 0.5)
         one = scored(seed, first.axis / 60)
         assert DEPTHS.correlation(one) > 0.3
-        assert beside_smooth_maps([one], DEPTHS, **SIZES, seed=seed)[0] <= 0.05
+        assert variogram_null_test([one], DEPTHS, **SIZES, seed=seed)[0] <= 0.05
 
 
 def test_what_is_taken_out_is_a_regression_on_strengths_and_their_squares() -> None:
@@ -62,15 +70,15 @@ def test_the_length_of_scores_is_in_units_of_their_noise() -> None:
     one, random = scored(3, 0.25), np.random.default_rng(0)
     turned = random.standard_normal((5, 5))
     other = SubjectMap("s", one.points, one.axis, turned @ one.r, turned @ turned.T)
-    np.testing.assert_allclose(strengths(other)[1], strengths(one)[1])
-    np.testing.assert_array_equal(strengths(other)[0], (turned @ one.r).max(0))
+    np.testing.assert_allclose(predictability(other)[1], predictability(one)[1])
+    np.testing.assert_array_equal(predictability(other)[0], (turned @ one.r).max(0))
 
 
 def test_targets_that_are_not_known_take_no_part() -> None:
     one = scored(1, 0.25)
     gone = np.arange(0, 120, 7)
     value = partial(Preference().depth_of, depth=DEPTH)
-    fewer = Measure(lambda r: np.where(np.isin(np.arange(r.shape[1]), gone), np.nan, value(r)), strengths)
+    fewer = Measure(lambda r: np.where(np.isin(np.arange(r.shape[1]), gone), np.nan, value(r)), predictability)
     left = np.setdiff1d(np.arange(120), gone)
     rest = SubjectMap("s", one.points[left], one.axis[left], one.r[:, left], one.noise)
     assert fewer.correlation(one) == pytest.approx(DEPTHS.correlation(rest))
@@ -88,9 +96,9 @@ def test_mirrored_hemispheres_are_not_twice_the_evidence() -> None:
         points = np.vstack([left, left * [-1, 1, 1]])
         r = np.tile(smooth, 2)[None] + 0.2 * random.standard_normal(2 * v)
         sides = np.repeat(["left", "right"], v)
-        for name, places in (("folded", folded(points, sides)), ("straight", points)):
+        for name, places in (("folded", mirror_hemispheres(points, sides)), ("straight", points)):
             one = SubjectMap("s", places, np.tile(left[:, 1], 2), r)
-            (p,) = beside_smooth_maps([one], Measure(lambda r: r[0]), **SIZES, seed=seed)
+            (p,) = variogram_null_test([one], Measure(lambda r: r[0]), **SIZES, seed=seed)
             found[name] += p <= 0.05
     assert found["folded"] <= binom.ppf(0.99, runs, 0.05)
     assert found["folded"] < found["straight"]
@@ -98,7 +106,7 @@ def test_mirrored_hemispheres_are_not_twice_the_evidence() -> None:
 
 def test_folding_mirrors_the_right_hemisphere_alone() -> None:
     points = np.arange(12.0).reshape(4, 3) + 1
-    both = folded(points, ["left", "right", "left", "right"])
+    both = mirror_hemispheres(points, ["left", "right", "left", "right"])
     np.testing.assert_array_equal(both[:, 0], [1, -4, 7, -10])
     np.testing.assert_array_equal(both[:, 1:], points[:, 1:])
 
@@ -118,7 +126,7 @@ def test_subjects_of_the_same_places_are_one_map_of_their_mean() -> None:
 def test_few_places_are_refused() -> None:
     one = scored(0, 0.25, v=19)
     with pytest.raises(ValueError, match=r"maps of s must have at least 20 targets with a place, .* got 19 of 19"):
-        beside_smooth_maps([one], DEPTHS, **SIZES, seed=0)
+        variogram_null_test([one], DEPTHS, **SIZES, seed=0)
 
 
 def test_predicted_targets_have_a_layer_above_two_standard_errors() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from gradkern.hierarchy import (
     BY,
-    Mapped,
+    HierarchyScores,
     Preference,
     SpatialVariant,
     correlate,
@@ -31,7 +31,7 @@ LAYERS = 6
 DEPTH = np.linspace(0, 1, LAYERS)
 
 
-def subject(seed: int, v: int = 60, noise: float = 0.02, order: float = 1.0, bootstraps: int = 100) -> Mapped:
+def subject(seed: int, v: int = 60, noise: float = 0.02, order: float = 1.0, bootstraps: int = 100) -> HierarchyScores:
     """Targets in 6 regions along an axis of 60 mm that prefer deeper layers further on, with noisy scores."""
     random = np.random.default_rng(seed)
     axis = np.linspace(0, 60, v)
@@ -40,10 +40,10 @@ def subject(seed: int, v: int = 60, noise: float = 0.02, order: float = 1.0, boo
     r = truth + noise * random.standard_normal(truth.shape)
     resampled = r + noise * random.standard_normal((bootstraps, *r.shape))
     regions = np.array([f"area {int(place)}" for place in np.arange(v) * 6 // v])
-    return Mapped(Scores(r, resampled, 100), axis, regions)
+    return HierarchyScores(Scores(r, resampled, 100), axis, regions)
 
 
-def of(mapped: Mapped | list[Mapped], *choice: Any, **named: Any) -> Any:
+def of(mapped: HierarchyScores | list[HierarchyScores], *choice: Any, **named: Any) -> Any:
     return spatial_score(mapped if isinstance(mapped, list) else [mapped], DEPTH, SpatialVariant(*choice, **named))
 
 
@@ -145,7 +145,7 @@ def test_what_is_left_out_is_counted() -> None:
     axis[:3] = np.nan
     keep = np.ones(60, dtype=bool)
     keep[50:] = False
-    left = Mapped(replace(one.scores, r=r), axis, one.regions, keep, "below the ceiling asked for")
+    left = HierarchyScores(replace(one.scores, r=r), axis, one.regions, keep, "below the ceiling asked for")
     found = of(left, preference=Preference("centre of mass"))
     assert {each.reason: each.count for each in found.excluded} == {
         "below the ceiling asked for": 10,
@@ -165,7 +165,7 @@ def test_what_is_left_out_is_counted() -> None:
     assert regions.points == (4,)
 
 
-def without(one: Mapped, value: float, *regions: str) -> Mapped:
+def without(one: HierarchyScores, value: float, *regions: str) -> HierarchyScores:
     """Scores of all targets in these regions are `value` at every layer."""
     here = np.isin(one.regions, regions)
     r, resampled = np.where(here, value, one.scores.r), np.where(here, value, one.scores.resampled)
@@ -320,10 +320,13 @@ class TestGeodesic:
     def test_the_nearest_vertex_counts_and_ways_follow_the_fold(self) -> None:
         points, triangles = grid(4, 9)
         sides = np.isin(points[:, 0], [0, 8])
-        folded = points.copy()
-        folded[:, 0], folded[:, 2] = np.minimum(points[:, 0], 4), np.maximum(points[:, 0] - 4, 0)
+        mirror_hemispheres = points.copy()
+        mirror_hemispheres[:, 0], mirror_hemispheres[:, 2] = (
+            np.minimum(points[:, 0], 4),
+            np.maximum(points[:, 0] - 4, 0),
+        )
         expected = np.minimum(points[:, 0], 8 - points[:, 0])
-        for each in (points, folded):
+        for each in (points, mirror_hemispheres):
             np.testing.assert_allclose(geodesic_axis(each, triangles, sides), expected)
 
     def test_a_vertex_that_no_way_leads_to_has_no_place(self) -> None:
@@ -352,7 +355,7 @@ def test_the_order_of_hcp_mmp1_is_that_of_the_surface() -> None:
     np.testing.assert_array_equal(rank_axis(HCP_ORDER, ["V2", "V1", "A1"]), [1, 0, np.nan])
 
 
-def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple[Mapped, Mapped]:
+def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple[HierarchyScores, HierarchyScores]:
     """The same scores kept and streamed; of one target without a score, in folds, with places and regions."""
     random = np.random.default_rng(seed)
     signal = random.standard_normal((LAYERS, n, v))
@@ -365,7 +368,7 @@ def streamed(seed: int, v: int = 60, n: int = 50, bootstraps: int = 40) -> tuple
     regions = [f"area {i}" for i in np.arange(v) * 6 // v]
     stream = ScoreStream(signal.astype(np.float32), responses, resampling, np.arange(n) % 2)
     kept = resampled_scores(stream.predictions, responses, resampling, stream.folds)
-    return tuple(Mapped(scores, axis, regions, np.arange(v) != 5, "odd") for scores in (kept, stream))
+    return tuple(HierarchyScores(scores, axis, regions, np.arange(v) != 5, "odd") for scores in (kept, stream))
 
 
 @pytest.mark.parametrize("variant", list(product(POINTS, SUBJECTS, BY)))
@@ -413,7 +416,7 @@ ONE = subject(0)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Mapped(ONE.scores, np.zeros(59)), r"axis must be \[60\], one a target, got \[59\]"),
+        (lambda: HierarchyScores(ONE.scores, np.zeros(59)), r"axis must be \[60\], one a target, got \[59\]"),
         (lambda: replace(ONE, keep=np.ones(60)), r"keep must be bool \[60\], got float64"),
         (lambda: replace(ONE, scores=replace(ONE.scores, kind="jackknife")), "by a bootstrap, got a jackknife"),
         (lambda: SpatialVariant("voxels"), "points must be one of .* got 'voxels'"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import gradkern
 from gradkern.cli import main
-from gradkern.models import ROWS, architecture, load_model
+from gradkern.models import CATALOGUE, architecture, load_model
 from gradkern.objectives import Output
 from tests.small_models import SMALL, small
 from tests.toy_models import Transformer
@@ -160,9 +160,9 @@ class TestNames:
         with pytest.raises(ValueError, match=r"layer must be one of spec.layers or spec.branches, got 'x'"):
             spec.depth("x")
 
-    @pytest.mark.parametrize("name", ROWS)
+    @pytest.mark.parametrize("name", CATALOGUE)
     def test_published_size(self, name: str) -> None:
-        model, row = architecture(name), ROWS[name]
+        model, row = architecture(name), CATALOGUE[name]
         parameters = list(model.parameters())
         assert all(parameter.is_meta for parameter in parameters)
         assert sum(parameter.numel() for parameter in parameters) / 1e6 == pytest.approx(row.parameters, rel=0.01)
@@ -260,7 +260,7 @@ class TestWeights:
         with pytest.raises(OSError, match="is not in the local cache") as caught:
             load_model(name)
         message = str(caught.value)
-        assert f"`hf download {ROWS[name].hub}`" in message
+        assert f"`hf download {CATALOGUE[name].hub}`" in message
         assert "weights=PATH" in message
         assert ("accept Meta's DINOv3 License" in message) == (name == "dinov3-vitb16")
 
@@ -356,7 +356,7 @@ class TestCommandLine:
     def test_models(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["models"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in lines] == ["name", "efficientnet-lite0", *ROWS]
+        assert [line.split()[0] for line in lines] == ["name", "efficientnet-lite0", *CATALOGUE]
         assert "dinov3-vit7b16         6716.0 M    224         none" in "\n".join(lines)
 
     def test_layers(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradkern.models import ROWS, architecture, load_model
+from gradkern.models import CATALOGUE, architecture, load_model
 
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -65,7 +65,7 @@ def test_preprocessing() -> None:
     torch.testing.assert_close(planes[1].mean((1, 2)), black)
 
 
-@pytest.mark.parametrize("name", [*ROWS, "efficientnet-lite0"])
+@pytest.mark.parametrize("name", [*CATALOGUE, "efficientnet-lite0"])
 @pytest.mark.parametrize("size", [(300, 400), (401, 227), (100, 100)], ids=str)
 def test_images_are_fed_as_published(name: str, size: tuple[int, int]) -> None:
     """Beside Pillow, with which the published numbers were measured."""

@@ -18,14 +18,14 @@ from gradkern.recordings import Responses, estimate_ncsnr, load_bootstraps, load
 from gradkern.recordings._lazy import Beside, ChosenTargets, Scaled, Stacked, Whole
 
 N, V = 12, 5
-ROWS = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
+CATALOGUE = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
 
 
 def recording(**changes: Any) -> Recording:
     random = np.random.default_rng(0)
     given = {
         "responses": random.standard_normal((N, V)).astype(np.float32),
-        "presentations": ROWS,
+        "presentations": CATALOGUE,
         "targets": pd.DataFrame(
             {"label": list("abcde"), "roi": ["V1", "V1", "FFA", "FFA", "PPA"], "time": [0.0, 0.1, 0.2, 0.3, 0.4]}
         ),
@@ -41,21 +41,21 @@ LABELS = pd.DataFrame({"label": list("aacde")})
 ERRORS = [
     ({"responses": np.zeros(6)}, r"responses must be float \[presentations, targets\], got float64 \[6\]"),
     ({"responses": np.zeros((6, 2), int)}, r"responses must be float \[presentations, targets\], got int64 \[6, 2\]"),
-    ({"presentations": ROWS[:5]}, "presentations must have 12 rows and a column 'image', got 5 rows"),
-    ({"presentations": ROWS[["session"]]}, r"presentations must have 12 .*'image', got columns \['session'\]"),
-    ({"presentations": ROWS.astype(float)}, "'image' of presentations must be whole numbers, got float64"),
-    ({"presentations": ROWS.assign(repeats=1.5)}, "'repeats' of presentations must be whole numbers, got float64"),
-    ({"presentations": ROWS + 1}, r"image_ids must lie in 0\.\.5 for 6 images, got 1\.\.6 .*1-based"),
+    ({"presentations": CATALOGUE[:5]}, "presentations must have 12 rows and a column 'image', got 5 rows"),
+    ({"presentations": CATALOGUE[["session"]]}, r"presentations must have 12 .*'image', got columns \['session'\]"),
+    ({"presentations": CATALOGUE.astype(float)}, "'image' of presentations must be whole numbers, got float64"),
+    ({"presentations": CATALOGUE.assign(repeats=1.5)}, "'repeats' of presentations must be whole numbers, got float64"),
+    ({"presentations": CATALOGUE + 1}, r"image_ids must lie in 0\.\.5 for 6 images, got 1\.\.6 .*1-based"),
     ({"image_names": ("a", "b")}, r"image_ids must lie in 0\.\.1 for 2 images, got 0\.\.5"),
     ({"targets": LABELS}, "targets must be 5 different labels, got 4"),
     ({"targets": LABELS[:3]}, "targets must be 5 different labels, got 2"),
     ({"targets": pd.DataFrame({"name": range(V)})}, "targets must be 5 different labels, got no column 'label'"),
     ({"ncsnr": np.zeros(3)}, r"ncsnr must be \[5\], got \[3\]"),
     ({"ncsnr": np.full(V, -0.5)}, "ncsnr must not be negative, got -0.5"),
-    ({"presentations": ROWS.assign(repeats=0)}, "'repeats' of presentations must be at least 1, got 0"),
+    ({"presentations": CATALOGUE.assign(repeats=0)}, "'repeats' of presentations must be at least 1, got 0"),
     ({"image_names": tuple("abcdefg")}, "images must be those of image_names, in their order: 7, got 6"),
     (
-        {"responses": np.zeros((0, V)), "presentations": ROWS[:0]},
+        {"responses": np.zeros((0, V)), "presentations": CATALOGUE[:0]},
         r"responses must have presentations and targets, got \[0, 5\]",
     ),
     (
@@ -116,7 +116,7 @@ class TestLazy:
 
     def test_what_is_read_does_not_change_what_is_stored(self) -> None:
         values, noise = np.ones((N, V), np.float32), np.ones(V)
-        rows, targets = ROWS.copy(), recording().targets.copy()
+        rows, targets = CATALOGUE.copy(), recording().targets.copy()
         made = recording(responses=values, ncsnr=noise, presentations=rows, targets=targets)
         copy = np.array(made.responses)
         copy[:] = 7
@@ -128,12 +128,12 @@ class TestLazy:
         np.testing.assert_array_equal(np.asarray(made.responses), 1)
         assert made.ncsnr is not None
         np.testing.assert_array_equal(made.ncsnr, 1)
-        assert made.image_ids.tolist() == ROWS["image"].tolist()
+        assert made.image_ids.tolist() == CATALOGUE["image"].tolist()
         assert made.targets["roi"].iloc[0] == "V1"
 
     @pytest.mark.parametrize("unknown", [np.nan, None])
     def test_presentations_of_no_session_cannot_be_z_scored(self, unknown: Any) -> None:
-        rows = ROWS.assign(session=pd.Series([1.0, unknown] * 6))
+        rows = CATALOGUE.assign(session=pd.Series([1.0, unknown] * 6))
         with pytest.raises(ValueError, match="standardise must know every 'session', got none for 6 presentations"):
             recording(presentations=rows).standardise()
 
@@ -217,7 +217,7 @@ class TestHistory:
         np.testing.assert_array_equal(made.ncsnr, [0.1, 0.2])
 
     def test_an_average_keeps_what_is_the_same_for_all_its_presentations(self) -> None:
-        rows = ROWS.assign(concept=list("abcabc") * 2, run=1)
+        rows = CATALOGUE.assign(concept=list("abcabc") * 2, run=1)
         kept = recording(presentations=rows).average_repeats().presentations
         assert kept.to_dict("list") == {
             "image": list(range(6)),
@@ -236,10 +236,10 @@ class TestHistory:
         (lambda r: r.select_targets(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
         (lambda r: r.select_targets([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
         (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or places, got float64"),
-        (lambda r: replace(r, presentations=ROWS[["image"]]).standardise(), "'session' must be known, got only"),
+        (lambda r: replace(r, presentations=CATALOGUE[["image"]]).standardise(), "'session' must be known, got only"),
         (lambda r: r.average_repeats().average_repeats(), "average_repeats was done before"),
         (
-            lambda r: replace(r, presentations=ROWS.assign(repeats=2)).standardise(),
+            lambda r: replace(r, presentations=CATALOGUE.assign(repeats=2)).standardise(),
             "standardise must come before repeats are averaged",
         ),
     )

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from gradkern.encoding import beyond_test, unit_scale
-from gradkern.stats import MoreTest, Scores, layer_scores, more_test, resample_images
+from gradkern.encoding import partial_permutation_test, unit_scale
+from gradkern.stats import PairedTest, Scores, layer_scores, paired_test, resample_images
 
 ALPHAS, N, V, FOLDS, BOOTSTRAPS = np.logspace(-2, 3, 6), 100, 12, 5, 120
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,11 +23,11 @@ def make(seed: int, width: int = 40, noise: float = 0.7, subjects: int = 1) -> l
     return [*spaces, [signal + random.standard_normal((N, V)) for signal in signals]]
 
 
-def compared(seed: int, **how: Any) -> MoreTest:
+def compared(seed: int, **how: Any) -> PairedTest:
     first, second, responses = make(seed, **how)
     resampling = resample_images(np.arange(N), BOOTSTRAPS, seed)
     scored = [layer_scores([first, second], Y, ALPHAS, FOLDS, resampling) for Y in responses]
-    return more_test(*([one_of(scores, i) for scores in scored] for i in (0, 1)), FOLDS, seed=seed)
+    return paired_test(*([one_of(scores, i) for scores in scored] for i in (0, 1)), FOLDS, seed=seed)
 
 
 def one_of(scores: Scores, layer: int) -> Scores:
@@ -51,9 +51,14 @@ def test_what_predicts_more_is_found_and_what_predicts_less_is_not() -> None:
 def test_each_of_two_views_tells_something_beyond_the_other_though_neither_predicts_more() -> None:
     """Which is why a verdict asks both."""
     first, second, (Y,) = make(0, width=10)
-    pools = {"all": np.arange(V)}
+    target_groups = {"all": np.arange(V)}
     for X, given in ((first, second), (second, first)):
-        assert beyond_test(X, given, Y, ALPHAS, permutations=19, seed=0, pools=pools).pools["all"].p == 0.05
+        assert (
+            partial_permutation_test(X, given, Y, ALPHAS, permutations=19, seed=0, target_groups=target_groups)
+            .target_groups["all"]
+            .p
+            == 0.05
+        )
     assert 0.05 < compared(0, width=10).p < 0.95
 
 
@@ -68,19 +73,19 @@ def test_value_and_interval_are_those_of_the_differences_stretched_for_folds() -
     first, second = scores(400, 7, shift=0.2), scores(400, 7, seed=1)
     difference = (first.r - second.r).mean()
     again = (first.resampled - second.resampled).mean((1, 2))
-    found = more_test([first], [second], 5)
+    found = paired_test([first], [second], 5)
     assert found.value == pytest.approx(difference)
     half = np.quantile(np.abs(again - difference), 0.95)
     assert found.interval.high - found.value == pytest.approx(1.5 * half)
     assert found.interval.over == "60 images"
-    assert more_test([first], [second], 2).interval.high - found.value == pytest.approx(np.sqrt(3) * half)
+    assert paired_test([first], [second], 2).interval.high - found.value == pytest.approx(np.sqrt(3) * half)
     assert found.smallest_p == 1 / 802
     assert found.p == pytest.approx((1 + (1.5 * np.abs(again - difference) >= difference).sum()) / 401 / 2)
 
 
 def test_of_two_subjects_the_interval_is_wide_and_p_is_theirs() -> None:
     pairs = [scores(400, 7, seed=seed, shift=0.4) for seed in (2, 3)], [scores(400, 7, seed=seed) for seed in (4, 5)]
-    found = more_test(*pairs, 5)
+    found = paired_test(*pairs, 5)
     np.testing.assert_allclose(found.each, [(one.r - other.r).mean() for one, other in zip(*pairs, strict=True)])
     assert found.value == pytest.approx(found.each.mean())
     assert found.interval.over == "60 images and 2 subjects"
@@ -96,15 +101,15 @@ MISSING = Scores(np.full((1, 4), np.nan), np.full((20, 1, 4), np.nan), 60)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: more_test([], [], 5), "the same subjects, at least one, got 0 and 0"),
-        (lambda: more_test([A], [B, B], 5), "the same subjects, at least one, got 1 and 2"),
-        (lambda: more_test([A], [B], 1), "folds must be at least 2, got 1"),
-        (lambda: more_test([A], [scores(20, 5)], 5), "must be of one layer, the same targets and bootstrap, got"),
-        (lambda: more_test([A], [scores(19, 4)], 5), "must be of one layer, the same targets and bootstrap, got"),
-        (lambda: more_test([A], [Scores(B.r, B.resampled, 60, "jackknife")], 5), "'jackknife'.* of subject 0"),
-        (lambda: more_test([A], [Scores(B.r, B.resampled, 59)], 5), "the same targets and bootstrap"),
-        (lambda: more_test([A, scores(9, 4)], [B, scores(9, 4)], 5), "subjects must have the same resamplings"),
-        (lambda: more_test([A], [MISSING], 5), "every target must have a score, got none of 4 of subject 0"),
+        (lambda: paired_test([], [], 5), "the same subjects, at least one, got 0 and 0"),
+        (lambda: paired_test([A], [B, B], 5), "the same subjects, at least one, got 1 and 2"),
+        (lambda: paired_test([A], [B], 1), "folds must be at least 2, got 1"),
+        (lambda: paired_test([A], [scores(20, 5)], 5), "must be of one layer, the same targets and bootstrap, got"),
+        (lambda: paired_test([A], [scores(19, 4)], 5), "must be of one layer, the same targets and bootstrap, got"),
+        (lambda: paired_test([A], [Scores(B.r, B.resampled, 60, "jackknife")], 5), "'jackknife'.* of subject 0"),
+        (lambda: paired_test([A], [Scores(B.r, B.resampled, 59)], 5), "the same targets and bootstrap"),
+        (lambda: paired_test([A, scores(9, 4)], [B, scores(9, 4)], 5), "subjects must have the same resamplings"),
+        (lambda: paired_test([A], [MISSING], 5), "every target must have a score, got none of 4 of subject 0"),
     ],
 )
 def test_bad_input_is_named(call: Any, message: str) -> None:

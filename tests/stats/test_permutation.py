@@ -6,7 +6,7 @@ from scipy.stats import binom, kstest
 from sklearn.model_selection import ShuffleSplit
 
 from gradkern.ridge import cross_val_score, pearson_r
-from gradkern.stats import draw_orders, permutation_test, permutation_test_held_out
+from gradkern.stats import draw_permutations, permutation_test, permutation_test_held_out
 
 ALPHAS = np.logspace(-1, 4, 6)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +33,7 @@ def make_data(n=90, d=12, v=6, dtype=np.float32, strength=1.0):
 def test_every_order_is_a_plain_refit(selection, cv, d, dtype, atol):
     X, Y = make_data(d=d, dtype=dtype)
     found = permutation_test(X, Y, ALPHAS, cv=cv, permutations=4, seed=3, selection=selection, keep=True)
-    orders = draw_orders("test", len(X), 4, 3).rows
+    orders = draw_permutations("test", len(X), 4, 3).rows
     for r, order in zip([found.r, *found.null], [np.arange(len(X)), *orders], strict=True):
         plain = cross_val_score(X, Y[order], ALPHAS, cv=cv, selection=selection).mean(0)
         np.testing.assert_allclose(r, plain, atol=atol + 1e-7)  # null scores are kept in float32
@@ -70,17 +70,20 @@ def test_what_does_not_vary_in_a_fold_counts_as_no_prediction():
 def test_counts_are_those_of_the_null_scores(monkeypatch):
     monkeypatch.setitem(permutation_test.__globals__["_TARGETS_AT_ONCE"], "cpu", 4)
     X, Y = make_data(v=10)
-    pools = {"first": np.arange(10) < 5, "two": [9, 3]}
-    found = permutation_test(X, Y, ALPHAS, permutations=60, seed=1, keep=True, pools=pools)
+    target_groups = {"first": np.arange(10) < 5, "two": [9, 3]}
+    found = permutation_test(X, Y, ALPHAS, permutations=60, seed=1, keep=True, target_groups=target_groups)
     np.testing.assert_allclose(found.p, (1 + (found.null >= found.r).sum(0)) / 61)
     np.testing.assert_allclose(found.null_max, found.null.max(1), atol=1e-7)
     np.testing.assert_allclose(found.p_max, (1 + (found.null.max(1)[:, None] >= found.r).sum(0)) / 61)
     np.testing.assert_allclose(found.null_mean, found.null.mean(0), atol=1e-7)
     np.testing.assert_allclose(found.null_sd, found.null.std(0), atol=1e-6)
-    for name, where in pools.items():
-        np.testing.assert_allclose(found.pools[name].null, found.null[:, where].mean(1), atol=1e-7)
-        assert found.pools[name].r == pytest.approx(found.r[where].mean())
-        assert found.pools[name].p == (1 + (found.pools[name].null >= found.pools[name].r).sum()) / 61
+    for name, where in target_groups.items():
+        np.testing.assert_allclose(found.target_groups[name].null, found.null[:, where].mean(1), atol=1e-7)
+        assert found.target_groups[name].r == pytest.approx(found.r[where].mean())
+        assert (
+            found.target_groups[name].p
+            == (1 + (found.target_groups[name].null >= found.target_groups[name].r).sum()) / 61
+        )
     assert (found.n, found.permutations, found.smallest_p) == (90, 60, 1 / 61)
 
 
@@ -88,21 +91,21 @@ def test_groups_stay_whole_and_rows_stay_within_their_session():
     groups, session = np.tile(np.arange(20), 3), np.repeat([0, 1, 2], 20)
     shuffled = np.random.default_rng(0).permutation(60)
     groups, session = groups[shuffled], session[shuffled]
-    orders = draw_orders("test", 60, 30, 0, groups=groups, within=session)
+    orders = draw_permutations("test", 60, 30, 0, groups=groups, within=session)
     assert orders.n == 20
     for order in orders.rows:
         assert sorted(order) == list(range(60))
         np.testing.assert_array_equal(session[order], session)
         partners = {(groups[row], groups[source]) for row, source in enumerate(order)}
         assert len(partners) == 20  # every image takes the responses of one other
-    moved = draw_orders("test", 60, 200, 1, groups=groups).rows
+    moved = draw_permutations("test", 60, 200, 1, groups=groups).rows
     first = groups[moved[:, 0]]
     assert np.bincount(first, minlength=20).min() > 0  # any image may come anywhere
 
 
 def test_groups_of_one_place_move_only_among_their_own():
     groups, half = np.arange(40), np.arange(40) % 2
-    for order in draw_orders("test", 40, 20, 0, groups=groups, within=half).rows:
+    for order in draw_permutations("test", 40, 20, 0, groups=groups, within=half).rows:
         np.testing.assert_array_equal(order % 2, half)
 
 
@@ -151,7 +154,7 @@ def test_the_held_out_score_is_r():
     predictions = Y + np.random.default_rng(0).standard_normal(Y.shape).astype(np.float32)
     predictions[:, 2] = 1
     found = permutation_test_held_out(Y, predictions, permutations=5, seed=0, keep=True)
-    order = draw_orders("test", 40, 5, 0).rows[2]
+    order = draw_permutations("test", 40, 5, 0).rows[2]
     for r, rows in ((found.r, Y), (found.null[2], Y[order])):
         np.testing.assert_allclose(r, np.nan_to_num(pearson_r(rows, predictions)), atol=1e-6)
     assert found.r[2] == 0

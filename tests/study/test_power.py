@@ -15,17 +15,17 @@ from gradkern.models import UNTRAINED
 from gradkern.recordings import Brain
 from gradkern.study.power import (
     CLAIMS,
-    How,
     Outcome,
+    PowerSettings,
     binomial_interval,
     rates,
     simulated_rates,
-    study_once,
+    simulated_tests,
     toy_features,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-HOW = How(permutations=39, bootstraps=60, every=8)
+VERDICT_SETTINGS = PowerSettings(permutations=39, bootstraps=60, every=8)
 BRAIN = Brain(
     subjects=5, repeats=1, ceiling=0.7, vertices=100, silent=10, times=tuple(0.03 * step for step in range(16))
 )
@@ -36,7 +36,9 @@ RUNS = {"none": 8, "forward": 3, "forward-then-backward": 3, "gradient-misplaced
 @pytest.fixture(scope="module")
 def outcomes(one_thread: None) -> dict[str, list[Outcome]]:
     return {
-        name: [study_once(replace(BRAIN, organisation=name), FEATURES, HOW, seed) for seed in range(runs)]
+        name: [
+            simulated_tests(replace(BRAIN, organisation=name), FEATURES, VERDICT_SETTINGS, seed) for seed in range(runs)
+        ]
         for name, runs in RUNS.items()
     }
 
@@ -93,11 +95,11 @@ def test_misplaced_gradients_are_found_without_an_order(outcomes) -> None:
 def test_a_study_can_be_repeated_and_takes_captured_features() -> None:
     brain = replace(BRAIN, organisation="forward-then-backward", subjects=2, vertices=60, times=(0.0, 0.1, 0.2))
     captured = toy_features(80, layers=3, width=6)
-    how = How(permutations=19, bootstraps=20)
-    first, again, other = (study_once(brain, captured, how, seed) for seed in (3, 3, 4))
+    how = PowerSettings(permutations=19, bootstraps=20)
+    first, again, other = (simulated_tests(brain, captured, how, seed) for seed in (3, 3, 4))
     assert first == again
     assert first.values != other.values
-    assert study_once(brain, by_kind(captured), how, 3) == first
+    assert simulated_tests(brain, by_kind(captured), how, 3) == first
     # two subjects cannot be significant by their signs: that is said
     assert "cannot reach" in first.refused["gradient: r, signs of subjects"]
     # nor is there a late time
@@ -171,12 +173,12 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
     ),
     (lambda: rates([replace(outcome(0), found={"luck": True})]), r"of CLAIMS or VERDICT, got \['luck'\]"),
     (lambda: rates([outcome(0, r=True), outcome(0, r=False)]), "different brains, got 1 twice"),
-    (lambda: How(permutations=18), "permutations must be at least 19, for p of .05, got 18"),
-    (lambda: How(every=0), "every must be at least 1, got 0"),
+    (lambda: PowerSettings(permutations=18), "permutations must be at least 19, for p of .05, got 18"),
+    (lambda: PowerSettings(every=0), "every must be at least 1, got 0"),
     (lambda: toy_features(100, layers=2), "layers must be at least 3, .* got 2, 10 and 100"),
-    (lambda: study_once(BRAIN, {"activation": by_kind(FEATURES)["activation"]}), "got none of 'gradient'"),
+    (lambda: simulated_tests(BRAIN, {"activation": by_kind(FEATURES)["activation"]}), "got none of 'gradient'"),
     (
-        lambda: study_once(BRAIN, {**by_kind(FEATURES), "gradient": by_kind(FEATURES)["gradient"][:2]}),
+        lambda: simulated_tests(BRAIN, {**by_kind(FEATURES), "gradient": by_kind(FEATURES)["gradient"][:2]}),
         "at least 3 layers of either kind, got {'activation': 5, 'gradient': 2}",
     ),
 )

@@ -9,14 +9,14 @@ from scipy.stats import binom
 
 from gradkern.recordings import Brain
 from gradkern.study._settings import EVERYTHING
-from gradkern.study.power import HOW, VERDICT, Outcome, judge_once, toy_features
+from gradkern.study.power import VERDICT, VERDICT_SETTINGS, Outcome, simulated_verdict, toy_features
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BRAIN = Brain(
     subjects=3, repeats=1, ceiling=0.7, vertices=80, silent=20, times=tuple(0.03 * step for step in range(16))
 )
 FEATURES = toy_features(300, layers=5, width=12)
-SMALL = replace(HOW, permutations=19, bootstraps=40)
+SMALL = replace(VERDICT_SETTINGS, permutations=19, bootstraps=40)
 RUNS = {"none": 3, "forward": 2, "forward-then-backward": 2, "gradient-misplaced": 2}
 SPACE, TIME = (f"gradients have the {where} order of backpropagation" for where in ("spatial", "temporal"))
 
@@ -24,7 +24,7 @@ SPACE, TIME = (f"gradients have the {where} order of backpropagation" for where 
 @pytest.fixture(scope="module")
 def outcomes(one_thread: None) -> dict[str, list[Outcome]]:
     return {
-        name: [judge_once(replace(BRAIN, organisation=name), FEATURES, SMALL, seed) for seed in range(runs)]
+        name: [simulated_verdict(replace(BRAIN, organisation=name), FEATURES, SMALL, seed) for seed in range(runs)]
         for name, runs in RUNS.items()
     }
 
@@ -81,7 +81,7 @@ def test_a_simulated_verdict_can_be_repeated() -> None:
     brain = replace(BRAIN, organisation="forward", subjects=1, vertices=40, silent=5, times=(0.0, 0.1, 0.2))
     few = toy_features(120, layers=3, width=5)
     tiny = replace(SMALL, bootstraps=20)
-    first, again, other = (judge_once(brain, few, tiny, seed, regions="O", every=8) for seed in (3, 3, 4))
+    first, again, other = (simulated_verdict(brain, few, tiny, seed, regions="O", every=8) for seed in (3, 3, 4))
     assert first == again
     assert first.values != other.values
     assert (first.organisation, first.images, first.subjects, first.ceiling, first.seed) == ("forward", 120, 1, 0.7, 3)
@@ -90,8 +90,8 @@ def test_a_simulated_verdict_can_be_repeated() -> None:
 
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"brain\.repeats must be 1, got 2"):
-        judge_once(replace(BRAIN, repeats=2), FEATURES)
+        simulated_verdict(replace(BRAIN, repeats=2), FEATURES)
     with pytest.raises(ValueError, match="regions must name some sensors, got 'X'"):
-        judge_once(replace(BRAIN, subjects=1), FEATURES, regions="X")
+        simulated_verdict(replace(BRAIN, subjects=1), FEATURES, regions="X")
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
-        judge_once(replace(BRAIN, subjects=1), FEATURES, every=0)
+        simulated_verdict(replace(BRAIN, subjects=1), FEATURES, every=0)

@@ -21,7 +21,7 @@ from gradkern.models import UNTRAINED, untrained
 from gradkern.objectives import Output
 from gradkern.recordings import HCP_ORDER, Brain, load_recording, save_recording
 from gradkern.study import read_study, verdict
-from gradkern.study.claims._verdict import Judging, Study
+from gradkern.study.claims._verdict import Study, VerdictSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES, WIDTH = 120, 10
@@ -31,7 +31,7 @@ BRAIN = Brain(
     times=tuple(0.06 * step for step in range(8)),
 )  # fmt: skip
 JUDGING = "permutations = 19\nbootstraps = 20\ntargets = 50\nplaces = 40\nseed = 3\n"
-HOW = Judging(permutations=19, bootstraps=20, targets=50, places=40, seed=3)
+VERDICT_SETTINGS = VerdictSettings(permutations=19, bootstraps=20, targets=50, places=40, seed=3)
 STUDY = f"""axis = "depth"
 [features]
 mean = {{folder = "tokens", token = "mean"}}
@@ -143,7 +143,7 @@ def test_the_numbers_are_those_of_the_functions(home: Path, written: Path) -> No
         for part in ("fmri", "meg")
     )
     hard = nuisances(captured).values
-    expected = verdict(Study(features, [0, 1 / 3, 2 / 3, 1], fmri, meg, "depth", hard), HOW)
+    expected = verdict(Study(features, [0, 1 / 3, 2 / 3, 1], fmri, meg, "depth", hard), VERDICT_SETTINGS)
     found = read(written / "verdict.csv")
     numbers = ["estimate", "low", "high", "p", "smallest p", "subjects", "images", "targets", "ceiling", "power"]
     pd.testing.assert_frame_equal(found[numbers], expected[numbers], check_dtype=False, rtol=1e-9)

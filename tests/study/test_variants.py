@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording
-from gradkern.study import Alternatives, FeatureSet, choices, region_means, subject_mean
-from gradkern.study.claims._verdict import Judging, Study
+from gradkern.study import FeatureSet, StudyVariants, choices, region_means, subject_mean
+from gradkern.study.claims._verdict import Study, VerdictSettings
 from gradkern.study.power import simulated_rates
 from gradkern.study.report import in_words, power_table
 
@@ -76,11 +76,11 @@ def test_a_named_layer_is_that_of_the_nearest_depth_in_other_features() -> None:
         FeatureSet({"activation": layers, "gradient": layers}, np.linspace(0, 1, len(layers)))
         for layers in (three, five)
     )
-    made = Alternatives({"a": first, "b": other}, {"betas": [recording("1")]}, {})
-    change = choices(made, Judging())["features"]["b"]
-    assert change(made.study(), Judging(layer=2))[1].layer == 4
-    assert change(made.study(), Judging(layer=1))[1].layer == 2
-    assert change(made.study(), Judging())[1].layer is None
+    made = StudyVariants({"a": first, "b": other}, {"betas": [recording("1")]}, {})
+    change = choices(made, VerdictSettings())["features"]["b"]
+    assert change(made.study(), VerdictSettings(layer=2))[1].layer == 4
+    assert change(made.study(), VerdictSettings(layer=1))[1].layer == 2
+    assert change(made.study(), VerdictSettings())[1].layer is None
 
 
 def test_subjects_are_averaged_image_by_image() -> None:
@@ -104,7 +104,7 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
         r"same targets, got other \['distance'\] of 1 and 2",
     ),
     (lambda: subject_mean([recording("1"), recording("2", units="%")], "x"), "units must be the same, got 'z' and '%'"),
-    (lambda: Alternatives({}, {}, {}), "features must have at least one name"),
+    (lambda: StudyVariants({}, {}, {}), "features must have at least one name"),
 )  # fmt: skip
 
 
@@ -117,8 +117,8 @@ def test_what_has_no_mean_is_refused(call: Callable[[], Any], message: str) -> N
 def test_choices_change_what_they_say_and_nothing_else() -> None:
     layers = [RANDOM.standard_normal((3, 4)) for _ in range(3)]
     features = FeatureSet({"activation": layers, "gradient": layers}, [0, 0.5, 1])
-    made = Alternatives({"a": features}, {"betas": [recording("1"), recording("2")]}, {})
-    study, how = made.study(), Judging(selection="loo")
+    made = StudyVariants({"a": features}, {"betas": [recording("1"), recording("2")]}, {})
+    study, how = made.study(), VerdictSettings(selection="loo")
     options = choices(made, how)
     assert set(options) == {"targets", "fmri subjects", "penalty", "preference"}
     assert list(options["penalty"]) == ["by leave-one-out", "by GCV", "by k-fold", "3.16 for all"]

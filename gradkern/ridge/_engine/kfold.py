@@ -1,6 +1,7 @@
 """Exact k-fold scores of every alpha, from statistics of the folds.
 
-Sums over a fold's predictions come from divided differences (see `gradkern.ridge._engine.divided_differences`); only of a few test
+Sums over a fold's predictions come from divided differences (see `gradkern.ridge._engine.divided_differences`); only of
+a few test
 samples are the predictions formed. With weights all rows are multiplied by their square roots, `root`, which stand for
 the column of ones; sums over samples are then weighted sums.
 """

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.study.claims._evidence import Evidence as Evidence
     from gradkern.study.claims._evidence import Row as Row
+    from gradkern.study.claims._evidence import ScoredStudy as ScoredStudy
     from gradkern.study.claims._evidence import Subject as Subject
     from gradkern.study.claims._spatial import InSpace as InSpace
     from gradkern.study.claims._temporal import InTime as InTime

@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gradkern.encoding._evaluation import check_first, unit_scale
+from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
 from gradkern.features._engine.memory import free_bytes
 from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
-from gradkern.study._settings import Judging, Study
+from gradkern.study._settings import Study, VerdictSettings
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _check_memory(meg: Sequence[Recording]) -> None:
         )
 
 
-class Evidence:
+class ScoredStudy:
     """Features and subjects of one study, and scores, which are computed once.
 
     Attributes
@@ -80,7 +80,7 @@ class Evidence:
     fmri, meg : subjects, rows in the order of the images
     """
 
-    def __init__(self, study: Study, how: Judging) -> None:
+    def __init__(self, study: Study, how: VerdictSettings) -> None:
         self.study, self.how = study, how
         self.features = {kind: [unit_scale(layer) for layer in each] for kind, each in study.features.items()}
         layers = len(self.features["activation"])

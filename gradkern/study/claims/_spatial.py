@@ -8,19 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.hierarchy._layer_permutation import LayerOrderTest, layer_order_test
+from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._layers import predicted
-from gradkern.hierarchy._maps import LEAST_PLACES, Measure, SubjectMap, beside_smooth_maps, folded, joined, strengths
+from gradkern.hierarchy._maps import (
+    LEAST_PLACES,
+    Measure,
+    SubjectMap,
+    joined,
+    mirror_hemispheres,
+    predictability,
+    variogram_null_test,
+)
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._intervals import cross, crossed_interval, interval
-from gradkern.study._settings import Judging
-from gradkern.study.claims._evidence import Evidence, Row, Subject
+from gradkern.study._settings import VerdictSettings
+from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
 
 
 class InSpace:
     """Tests of the fMRI's targets at their places, beside maps of the same smoothness."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: ScoredStudy) -> None:
         self.evidence, self.how = evidence, evidence.how
         self._placed: dict[str, Row] = {}
 
@@ -28,7 +36,7 @@ class InSpace:
         """The spatial score with its interval; p of the preferred depths by maps of the same smoothness."""
         own = self.placed(kind)
         row = self._beside_smooth_maps(self._maps(kind), self._depths(), own.against)
-        usual = row.as_simulated and self.how.preference == Judging().preference
+        usual = row.as_simulated and self.how.preference == VerdictSettings().preference
         return replace(row, estimate=own.estimate, low=own.low, high=own.high, as_simulated=usual)
 
     def placed(self, kind: str) -> Row:
@@ -45,7 +53,7 @@ class InSpace:
         if min(there) < LEAST_PLACES:
             raise ValueError(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {there}")
         together = len(kept) < len(maps)
-        depths = Measure(partial(self.how.preference.depth_of, depth=self.evidence.study.depth), strengths)
+        depths = Measure(partial(self.how.preference.depth_of, depth=self.evidence.study.depth), predictability)
 
         def of(subjects: Any, resampling: int) -> float:
             """Of the same targets in every resampling."""
@@ -63,7 +71,7 @@ class InSpace:
         against = f"maps of the same variogram, of {sum(there)} targets that a layer predicts, beside how well it does"
         return Row(value, np.nan, over.low, over.high, np.nan, ceiling, against)
 
-    def in_another_order(self) -> LayerOrderTest:
+    def in_another_order(self) -> LayerPermutationTest:
         """The gradients' spatial score beside that of layers in another order."""
         maps = joined(self._maps("gradient"))
 
@@ -71,7 +79,7 @@ class InSpace:
             return float(np.mean([self._depths(depth).correlation(one) for one in maps]))
 
         depth, how = self.evidence.study.depth, self.how
-        return layer_order_test(spatial, depth, permutations=how.permutations, seed=how.seed)
+        return layer_permutation_test(spatial, depth, permutations=how.permutations, seed=how.seed)
 
     def higher(self) -> Row:
         """Is r of gradients larger where the axis is, among targets that activations predict? As a share of the
@@ -95,7 +103,7 @@ class InSpace:
         return np.where(predicted(r[1:], self.evidence.images(self.evidence.fmri)), r[0], np.nan)
 
     def _depths(self, depth: Floats | None = None) -> Measure:
-        return Measure(partial(self._preferred, depth=depth), strengths)
+        return Measure(partial(self._preferred, depth=depth), predictability)
 
     def _preferred(self, r: Floats, depth: Floats | None = None) -> Floats:
         """Depth that targets prefer, NaN where no layer predicts them."""
@@ -105,7 +113,7 @@ class InSpace:
     def _beside_smooth_maps(self, maps: Sequence[SubjectMap], of: Measure, against: str) -> Row:
         """Of every subject's scores."""
         how = self.how
-        p = beside_smooth_maps(joined(maps), of, places=how.places, permutations=how.permutations, seed=how.seed)
+        p = variogram_null_test(joined(maps), of, places=how.places, permutations=how.permutations, seed=how.seed)
         return self.evidence.over([of.correlation(one) for one in maps], p, self.evidence.fmri, against, halves=True)
 
     def _maps(self, kind: str) -> list[SubjectMap]:
@@ -139,4 +147,4 @@ def _points(one: Subject) -> Floats:
         if column not in one.targets:
             raise ValueError(f"targets of {one.recording.subject} must have {column!r}, got {list(one.targets)}")
     points: Floats = one.targets[["x", "y", "z"]].to_numpy(dtype=np.float64)
-    return folded(points, one.targets["hemisphere"]) if "hemisphere" in one.targets else points
+    return mirror_hemispheres(points, one.targets["hemisphere"]) if "hemisphere" in one.targets else points

@@ -6,17 +6,24 @@ import numpy as np
 
 from gradkern.hierarchy._lag import lag_test
 from gradkern.hierarchy._latency import Latency, time_courses
-from gradkern.hierarchy._layer_permutation import LayerOrderTest, layer_order_test
-from gradkern.hierarchy._temporal_order import PREDICTED, Courses, Order, OrderTest, order_test, slope
+from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
+from gradkern.hierarchy._temporal_order import (
+    PREDICTED,
+    Order,
+    TemporalOrderTest,
+    TimeCourses,
+    slope,
+    temporal_order_test,
+)
 from gradkern.stats._bootstrap import Floats, Scores, stacked
 from gradkern.study._settings import KINDS
-from gradkern.study.claims._evidence import Evidence, Row, Subject
+from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
 
 
 class InTime:
     """Tests of the latencies of every layer's curve over time; decided by intervals, at .025."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: ScoredStudy) -> None:
         self.evidence, self.how = evidence, evidence.how
 
     def later(self) -> Row:
@@ -31,7 +38,7 @@ class InTime:
             raise ValueError(found.refused["gradient"])
         return self._row(found.slope["gradient"], "no order (slope 0)")
 
-    def in_another_order(self) -> LayerOrderTest:
+    def in_another_order(self) -> LayerPermutationTest:
         """The gradients' slope beside that of layers in another order; only those with a latency change places."""
         latencies = self._tested.latency[:, 1]
         known = np.isfinite(latencies).any(0)
@@ -41,14 +48,14 @@ class InTime:
 
         depth = np.asarray(self.evidence.study.depth, dtype=np.float64)[known]
         how = self.how
-        return layer_order_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
+        return layer_permutation_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
 
     @cached_property
-    def _tested(self) -> OrderTest:
-        return order_test(self._all_courses, self.how.latency, seed=self.how.seed)
+    def _tested(self) -> TemporalOrderTest:
+        return temporal_order_test(self._all_courses, self.how.latency, seed=self.how.seed)
 
     @cached_property
-    def _all_courses(self) -> list[Courses]:
+    def _all_courses(self) -> list[TimeCourses]:
         return [self._courses(one) for one in self.evidence.meg]
 
     def _row(self, found: Order, against: str) -> Row:
@@ -59,13 +66,13 @@ class InTime:
         usual = self.how.latency.estimator == Latency().estimator
         return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right, usual)
 
-    def _courses(self, one: Subject) -> Courses:
+    def _courses(self, one: Subject) -> TimeCourses:
         for name in ("sensor", "time"):
             if name not in one.targets:
                 raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
         (activations, times), (gradients, _) = (self._curve(one, kind) for kind in KINDS)
         layers = tuple(f"layer {number}" for number in range(len(self.evidence.features["activation"])))
-        return Courses(activations, gradients, times, layers, self.evidence.study.depth, one.recording.subject)
+        return TimeCourses(activations, gradients, times, layers, self.evidence.study.depth, one.recording.subject)
 
     def _curve(self, one: Subject, kind: str) -> tuple[Scores, Floats]:
         """Means over sensors, layer by layer: all scores of whole MEG would take 8 b l v bytes."""

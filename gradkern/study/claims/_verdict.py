@@ -7,7 +7,7 @@ the same thing in simulated brains. A claim that the data cannot carry has a row
 Gradients residualised on activations have no row. A ridge leaves some of the activations in what it leaves of the
 gradients, and its errors in held-out images are activations again: at a level of 5 % what was left predicted responses
 made of activations alone in 21 of 100 simulations. "Beyond activations" is the same question with a test that holds:
-all axes of the activations are taken out of gradients and responses alike (`unique.beyond_test`).
+all axes of the activations are taken out of gradients and responses alike (`unique.partial_permutation_test`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,18 +20,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.encoding._controls import effective_rank, image_permuted, unit_length
-from gradkern.encoding._unique import beyond_test
-from gradkern.hierarchy._layer_permutation import LayerOrderTest
+from gradkern.encoding._unique import partial_permutation_test
+from gradkern.hierarchy._layer_permutation import LayerPermutationTest
 from gradkern.stats._bootstrap import Floats, Scores
-from gradkern.stats._paired import more_test
+from gradkern.stats._paired import paired_test
 from gradkern.stats._permutation import PermutationTest, permutation_test
-from gradkern.study._settings import ALL_LAYERS, EVERYTHING, IMAGE_PERMUTED, NUISANCES, SAME_LAYER, Judging, Study
-from gradkern.study.claims._evidence import Evidence, Row, Subject
+from gradkern.study._settings import (
+    ALL_LAYERS,
+    EVERYTHING,
+    IMAGE_PERMUTED,
+    NUISANCES,
+    SAME_LAYER,
+    Study,
+    VerdictSettings,
+)
+from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
 from gradkern.study.claims._spatial import InSpace
 from gradkern.study.claims._temporal import InTime
 from gradkern.study.power._rates import power_of, simulated_rates
 
-__all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Judging", "Study", "verdict"]
+__all__ = ["NOT_FOUND", "NOT_TESTED", "SUPPORTED", "Study", "VerdictSettings", "verdict"]
 
 SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
 LEVEL = 0.05
@@ -39,7 +47,7 @@ _MOVED = "more than with layers in another order"
 _SECONDS = ("gradients predict later than activations", "gradients have the temporal order of backpropagation")
 
 
-def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None = None) -> pd.DataFrame:
+def verdict(study: Study, how: VerdictSettings | None = None, power: pd.DataFrame | None = None) -> pd.DataFrame:
     """Test every claim that the study's recordings allow.
 
     Parameters
@@ -55,17 +63,17 @@ def verdict(study: Study, how: Judging | None = None, power: pd.DataFrame | None
         images where axes are taken out), "targets", "ceiling", "against", "power" and "simulated" (how often the test
         found what was there in simulated studies, and in which), "why"
     """
-    how = how or Judging()
+    how = how or VerdictSettings()
     if how.layer is not None and not 0 <= how.layer < len(study.features["activation"]):
         raise ValueError(f"verdict: layer must be one of {len(study.features['activation'])}, got {how.layer}")
     power = simulated_rates() if power is None else power
-    evidence = Evidence(study, how)
+    evidence = ScoredStudy(study, how)
     rows = [_told(evidence, claim, of, test, power) for claim, of, test in _Claims(evidence).all()]
     return pd.DataFrame(rows)
 
 
 def _told(
-    evidence: Evidence, claim: str, of: Sequence[Subject], test: Callable[[], Row], power: pd.DataFrame
+    evidence: ScoredStudy, claim: str, of: Sequence[Subject], test: Callable[[], Row], power: pd.DataFrame
 ) -> dict[str, Any]:
     why, row = "", Row(np.nan, np.nan)
     try:
@@ -114,7 +122,7 @@ def _carried(row: Row) -> Row:
 class _Claims:
     """All tests of one study, claim by claim."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: ScoredStudy) -> None:
         self.evidence, self.study, self.how, self.layer = evidence, evidence.study, evidence.how, evidence.layer
         self.gradients = evidence.features["gradient"][self.layer]
         self._control = {IMAGE_PERMUTED: image_permuted(self.gradients, self.how.seed)}
@@ -167,8 +175,8 @@ class _Claims:
     def predicts(self, of: Sequence[Subject]) -> Row:
         X = self.gradients.astype(np.float32)
 
-        def test(rows: NDArray[np.int64], Y: NDArray[np.float32], pools: Any) -> PermutationTest:
-            return permutation_test(X[rows], Y, pools=pools, **self._sizes())
+        def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
+            return permutation_test(X[rows], Y, target_groups=target_groups, **self._sizes())
 
         return self._permuted(of, test, "images in random order")
 
@@ -177,9 +185,9 @@ class _Claims:
         given, axes, against = self._given(what)
         X = G.astype(np.float32)
 
-        def test(rows: NDArray[np.int64], Y: NDArray[np.float32], pools: Any) -> PermutationTest:
+        def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
             beside = [layer[rows] for layer in given]
-            return beyond_test(X[rows], beside, Y, pools=pools, axes=axes, **self._sizes())
+            return partial_permutation_test(X[rows], beside, Y, target_groups=target_groups, axes=axes, **self._sizes())
 
         return self._permuted(of, test, against)
 
@@ -194,10 +202,10 @@ class _Claims:
         for group in groups:
             Y = np.hstack([one.Y.astype(np.float32) for one in group])
             ends = np.cumsum([0, *(one.Y.shape[1] for one in group)])
-            pools = {str(number): np.arange(*ends[number : number + 2]) for number in range(len(group))}
-            found = test(group[0].rows, Y, {**pools, "all": np.arange(Y.shape[1])})
-            r += [found.pools[name].r for name in pools]
-            p.append(found.pools["all"].p)
+            target_groups = {str(number): np.arange(*ends[number : number + 2]) for number in range(len(group))}
+            found = test(group[0].rows, Y, {**target_groups, "all": np.arange(Y.shape[1])})
+            r += [found.target_groups[name].r for name in target_groups]
+            p.append(found.target_groups["all"].p)
             rows.append(found.n)
         return replace(self.evidence.over(r, p, of, against), rows=min(rows))
 
@@ -228,7 +236,7 @@ class _Claims:
         if id(of) not in self._own:
             self._own[id(of)] = [self.evidence.scored(one, [self.gradients]) for one in of]
         second = [self.evidence.scored(one, [self._control[control]]) for one in of]
-        found = more_test(self._own[id(of)], second, self.how.folds, seed=self.how.seed)
+        found = paired_test(self._own[id(of)], second, self.how.folds, seed=self.how.seed)
         over, ceiling = found.interval, self.evidence.ceiling(of)
         return Row(found.value, found.p, over.low, over.high, found.smallest_p, ceiling, self._in_words(control))
 
@@ -243,7 +251,7 @@ class _Claims:
         return f"{control} ({sizes[0]}; gradients {sizes[1]})"
 
 
-def _in_another_order(row: Callable[[], Row], test: Callable[[], LayerOrderTest]) -> Row:
+def _in_another_order(row: Callable[[], Row], test: Callable[[], LayerPermutationTest]) -> Row:
     """The row of an order, beside the layers' other orders instead of its own null."""
     own, found = row(), test()
     return replace(own, p=found.p, smallest_p=found.smallest_p, against=found.against, supported=None)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from gradkern.study.power._rates import power_of as power_of
     from gradkern.study.power._rates import rates as rates
     from gradkern.study.power._rates import simulated_rates as simulated_rates
-    from gradkern.study.power._simulated_verdict import HOW as HOW
-    from gradkern.study.power._simulated_verdict import judge_once as judge_once
-    from gradkern.study.power._single_tests import How as How
-    from gradkern.study.power._single_tests import study_once as study_once
+    from gradkern.study.power._simulated_verdict import VERDICT_SETTINGS as VERDICT_SETTINGS
+    from gradkern.study.power._simulated_verdict import simulated_verdict as simulated_verdict
+    from gradkern.study.power._single_tests import PowerSettings as PowerSettings
+    from gradkern.study.power._single_tests import simulated_tests as simulated_tests
     from gradkern.study.power._toy_network import toy_features as toy_features
 
 __getattr__, __dir__, __all__ = lazy(__name__)

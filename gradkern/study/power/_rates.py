@@ -99,7 +99,10 @@ def _verdict_claims() -> dict[str, Claim]:
     return claims
 
 
-CLAIMS, VERDICT = _claims(), _verdict_claims()  # by the tests of `power.study_once`, and the rows of `verdict.verdict`
+CLAIMS, VERDICT = (
+    _claims(),
+    _verdict_claims(),
+)  # by the tests of `power.simulated_tests`, and the rows of `verdict.verdict`
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,24 @@ import pandas as pd
 from gradkern.encoding._controls import nuisances
 from gradkern.features._features import Features
 from gradkern.recordings._simulation.brain import Brain, simulate_brain
-from gradkern.study._settings import Judging, Study
+from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED, verdict
 from gradkern.study.power._rates import Outcome
 
 # with more permutations power is higher, and levels are the same
-HOW = Judging(alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=19, bootstraps=100)
+VERDICT_SETTINGS = VerdictSettings(
+    alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=19, bootstraps=100
+)
 
 
-def judge_once(
-    brain: Brain, features: Features, how: Judging | None = None, seed: int = 0, *, regions: str = "OT", every: int = 3
+def simulated_verdict(
+    brain: Brain,
+    features: Features,
+    how: VerdictSettings | None = None,
+    seed: int = 0,
+    *,
+    regions: str = "OT",
+    every: int = 3,
 ) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and give its verdict.
 
@@ -40,21 +48,21 @@ def judge_once(
     ValueError : several repeats, every below 1, no sensors there, what `Study` refuses
     """
     if brain.repeats != 1:
-        raise ValueError(f"judge_once: brain.repeats must be 1, got {brain.repeats}")
+        raise ValueError(f"simulated_verdict: brain.repeats must be 1, got {brain.repeats}")
     if every < 1:
-        raise ValueError(f"judge_once: every must be at least 1, got {every}")
+        raise ValueError(f"simulated_verdict: every must be at least 1, got {every}")
     names = [layer for kind, layer in features if kind == "activation"]
     kinds = dict.fromkeys(kind for kind, _ in features if kind in ("activation", "gradient") or "gradient/" in kind)
     layers = {kind: [features[kind, layer].double().numpy() for layer in names] for kind in kinds}
     fmri, meg = simulate_brain(layers, replace(brain, seed=seed))
     sensors = [name for name in meg[0].targets["sensor"].unique() if name[2] in regions][::every]
     if not sensors:
-        raise ValueError(f"judge_once: regions must name some sensors, got {regions!r}")
+        raise ValueError(f"simulated_verdict: regions must name some sensors, got {regions!r}")
     here = meg[0].targets["sensor"].isin(sensors).to_numpy()
     meg = [one.select_targets(here, f"one in {every} over {regions}") for one in meg]
     depth = np.linspace(0, 1, len(names))  # as the simulation has it
     study = Study(layers, depth, fmri, meg, nuisances=nuisances(features).values)
-    table = verdict(study, replace(how or HOW, seed=seed), pd.DataFrame()).set_index("claim")
+    table = verdict(study, replace(how or VERDICT_SETTINGS, seed=seed), pd.DataFrame()).set_index("claim")
     tested = table[table["conclusion"] != NOT_TESTED]
     return Outcome(
         brain.organisation, len(layers["activation"][0]), brain.subjects, brain.ceiling, seed,

@@ -1,7 +1,7 @@
 """Every test of the package on one simulated brain: what it would have found, had that been the truth.
 
-`study_once` makes a brain from features and returns an `Outcome`; many of them make `rates`. Where there is nothing to
-find, a test's rate must be its level, and where there is, the rate is its power.
+`simulated_tests` makes a brain from features and returns an `Outcome`; many of them make `rates`. Where there is
+nothing to find, a test's rate must be its level, and where there is, the rate is its power.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.encoding._evaluation import unit_scale
-from gradkern.encoding._unique import beyond_test
+from gradkern.encoding._scale import unit_scale
+from gradkern.encoding._unique import partial_permutation_test
 from gradkern.features._features import Features
 from gradkern.hierarchy._latency import TooFewLatencies, temporal_score, time_courses
 from gradkern.hierarchy._layers import Preference
-from gradkern.hierarchy._temporal_order import PREDICTED, Courses, order_test
+from gradkern.hierarchy._temporal_order import PREDICTED, TimeCourses, temporal_order_test
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._simulation.brain import Brain, simulate_brain
 from gradkern.ridge._cross_val import cross_val_score
@@ -24,7 +24,7 @@ from gradkern.ridge._variance_partition import variance_partition
 from gradkern.stats._bootstrap import Scores, layer_scores, resample_images
 from gradkern.stats._clusters import cluster_test
 from gradkern.stats._group_tests import combine, fdr, sign_flip
-from gradkern.stats._permutation import PermutationTest, Pool, permutation_test
+from gradkern.stats._permutation import PermutationTest, TargetGroup, permutation_test
 from gradkern.stats._prevalence import prevalence
 from gradkern.stats._spatial_nulls import map_correlation, variogram_maps
 from gradkern.study.power._rates import Outcome
@@ -40,7 +40,7 @@ Layers = dict[str, list[NDArray[np.float64]]]  # by kind: [images, d] of every l
 
 
 @dataclass(frozen=True)
-class How:
+class PowerSettings:
     """How the simulated brains are studied.
 
     Parameters
@@ -63,12 +63,12 @@ class How:
 
     def __post_init__(self) -> None:
         if self.permutations < 19:
-            raise ValueError(f"How: permutations must be at least 19, for p of .05, got {self.permutations}")
+            raise ValueError(f"PowerSettings: permutations must be at least 19, for p of .05, got {self.permutations}")
         if self.every < 1:
-            raise ValueError(f"How: every must be at least 1, got {self.every}")
+            raise ValueError(f"PowerSettings: every must be at least 1, got {self.every}")
 
 
-def study_once(brain: Brain, features: Any, how: How | None = None, seed: int = 0) -> Outcome:
+def simulated_tests(brain: Brain, features: Any, how: PowerSettings | None = None, seed: int = 0) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and make every test of `rates.CLAIMS` on it.
 
     Features of one layer, the middle one, are tested wherever a single feature space is meant; what gradients tell
@@ -86,7 +86,7 @@ def study_once(brain: Brain, features: Any, how: How | None = None, seed: int = 
     ------
     ValueError : features that lack a kind; fewer than 3 layers; what the tests refuse for other reasons
     """
-    how = how or How()
+    how = how or PowerSettings()
     layers = _layers(features)
     fmri, meg = simulate_brain(layers, replace(brain, seed=seed))
     study = _Study(layers, how, seed)
@@ -105,17 +105,17 @@ def _layers(features: Any) -> Layers:
         features = {kind: [features[kind, layer].double().numpy() for layer in names] for kind in _KINDS}
     missing = [kind for kind in _KINDS if kind not in features]
     if missing:
-        raise ValueError(f"study_once: features must be of {_KINDS}, got none of {missing[0]!r}")
+        raise ValueError(f"simulated_tests: features must be of {_KINDS}, got none of {missing[0]!r}")
     counts = {kind: len(features[kind]) for kind in _KINDS}
     if len(set(counts.values())) > 1 or counts["activation"] < 3:
-        raise ValueError(f"study_once: features must be of at least 3 layers of either kind, got {counts}")
+        raise ValueError(f"simulated_tests: features must be of at least 3 layers of either kind, got {counts}")
     return {kind: [unit_scale(layer) for layer in features[kind]] for kind in _KINDS}
 
 
 class _Study:
     """Features, sizes, and what was found so far."""
 
-    def __init__(self, layers: Layers, how: How, seed: int) -> None:
+    def __init__(self, layers: Layers, how: PowerSettings, seed: int) -> None:
         self.layers, self.how, self.seed = layers, how, seed
         self.found: dict[str, bool] = {}
         self.values: dict[str, float] = {}
@@ -136,14 +136,14 @@ def _vertices(study: _Study, fmri: Sequence[Recording]) -> None:
     visual = fmri[0].targets["depth"].notna().to_numpy()
     each = [_responses(one)[:, visual] for one in fmri]
     together, v = np.hstack(each), int(visual.sum())
-    pools = {f"{number}": np.arange(number * v, (number + 1) * v) for number in range(len(each))}
-    pools["all"] = np.arange(together.shape[1])
+    target_groups = {f"{number}": np.arange(number * v, (number + 1) * v) for number in range(len(each))}
+    target_groups["all"] = np.arange(together.shape[1])
     high = np.flatnonzero(np.tile(fmri[0].targets["depth"].to_numpy()[visual] > _HIGH, len(each)))
     for kind in _KINDS:
-        test = _permuted(study, study.middle(kind), together, pools)
+        test = _permuted(study, study.middle(kind), together, target_groups)
         _raw(study, kind, test, len(each), v)
         _spatial_order(study, kind, each, fmri[0].targets[visual].reset_index(drop=True))
-    _beyond(study, together, pools | ({"high": high} if len(high) else {}))
+    _beyond(study, together, target_groups | ({"high": high} if len(high) else {}))
     every = study.how.every
     _unique(study, together[:, ::every], np.repeat(np.arange(len(each)), v)[::every])
 
@@ -155,7 +155,7 @@ def _responses(recording: Recording) -> NDArray[np.float64]:
 
 
 def _permuted(
-    study: _Study, X: NDArray[np.float64], Y: NDArray[np.float64], pools: Mapping[str, Any], keep: bool = False
+    study: _Study, X: NDArray[np.float64], Y: NDArray[np.float64], target_groups: Mapping[str, Any], keep: bool = False
 ) -> PermutationTest:
     how = study.how
     return permutation_test(
@@ -165,17 +165,17 @@ def _permuted(
         cv=how.folds,
         permutations=how.permutations,
         seed=study.seed,
-        pools=pools,
+        target_groups=target_groups,
         keep=keep,
     )
 
 
 def _raw(study: _Study, kind: str, test: PermutationTest, subjects: int, v: int) -> None:
     """Is there any relation between a layer's features and vertices? By every road that leads over subjects."""
-    p = [test.pools[f"{number}"].p for number in range(subjects)]
-    r = [test.pools[f"{number}"].r for number in range(subjects)]
+    p = [test.target_groups[f"{number}"].p for number in range(subjects)]
+    r = [test.target_groups[f"{number}"].r for number in range(subjects)]
     study.note(f"{kind}: r, one subject", r[0], p[0] <= _LEVEL)
-    study.note(f"{kind}: r, all subjects", test.pools["all"].r, test.pools["all"].p <= _LEVEL)
+    study.note(f"{kind}: r, all subjects", test.target_groups["all"].r, test.target_groups["all"].p <= _LEVEL)
     study.note(f"{kind}: r, largest of all vertices", test.r.max(), test.p_max.min() <= _LEVEL)
     rejected = fdr(test.p[:v], _LEVEL, smallest_p=test.smallest_p).rejected
     study.note(f"{kind}: r, FDR of vertices", rejected.mean(), rejected.any())
@@ -224,29 +224,38 @@ def _spatial_order(study: _Study, kind: str, each: Sequence[NDArray[np.float64]]
     study.note(test, found.r, found.r > 0 and found.p <= _LEVEL)
 
 
-def _beyond(study: _Study, together: NDArray[np.float64], pools: Mapping[str, Any]) -> None:
+def _beyond(study: _Study, together: NDArray[np.float64], target_groups: Mapping[str, Any]) -> None:
     """Does one kind tell of vertices what the other, of all layers, does not?"""
     for kind, other in zip(_KINDS, reversed(_KINDS), strict=True):
-        test = _beyond_test(study, kind, together, pools)
+        test = _beyond_test(study, kind, together, target_groups)
         name = f"{kind} beyond {other}s"
-        study.note(f"{name}: one subject", test.pools["0"].r, test.pools["0"].p <= _LEVEL)
-        study.note(f"{name}: all subjects", test.pools["all"].r, test.pools["all"].p <= _LEVEL)
+        study.note(f"{name}: one subject", test.target_groups["0"].r, test.target_groups["0"].p <= _LEVEL)
+        study.note(f"{name}: all subjects", test.target_groups["all"].r, test.target_groups["all"].p <= _LEVEL)
         study.note(f"{name}: largest of all vertices", test.r.max(), test.p_max.min() <= _LEVEL)
-        _note_pool(study, f"{name}: high areas, all subjects", test.pools.get("high"), f"no depth above {_HIGH}")
+        _note_pool(
+            study, f"{name}: high areas, all subjects", test.target_groups.get("high"), f"no depth above {_HIGH}"
+        )
 
 
-def _note_pool(study: _Study, test: str, pool: Pool | None, why: str) -> None:
+def _note_pool(study: _Study, test: str, pool: TargetGroup | None, why: str) -> None:
     if pool is None:
         study.refuse(test, why)
     else:
         study.note(test, pool.r, pool.p <= _LEVEL)
 
 
-def _beyond_test(study: _Study, kind: str, Y: NDArray[np.float64], pools: Mapping[str, Any]) -> PermutationTest:
+def _beyond_test(study: _Study, kind: str, Y: NDArray[np.float64], target_groups: Mapping[str, Any]) -> PermutationTest:
     (other,) = set(_KINDS) - {kind}
     how, given = study.how, study.layers[other]
-    options: dict[str, Any] = {"cv": how.folds, "permutations": how.permutations, "seed": study.seed, "pools": pools}
-    return beyond_test(study.middle(kind).astype(np.float32), given, Y.astype(np.float32), how.alphas, **options)
+    options: dict[str, Any] = {
+        "cv": how.folds,
+        "permutations": how.permutations,
+        "seed": study.seed,
+        "pools": target_groups,
+    }
+    return partial_permutation_test(
+        study.middle(kind).astype(np.float32), given, Y.astype(np.float32), how.alphas, **options
+    )
 
 
 def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -> None:
@@ -271,11 +280,11 @@ def _sensors(study: _Study, meg: Sequence[Recording]) -> None:
     for kind in _KINDS:
         _clusters(study, kind, each[0], here)
     late = np.flatnonzero(np.tile(here["time"].to_numpy() > _LATE, len(each)))
-    pools = {"in MEG": np.arange(len(each) * len(here))} | ({"late in MEG": late} if len(late) else {})
-    beyond = _beyond_test(study, "gradient", np.hstack(each), pools)
+    target_groups = {"in MEG": np.arange(len(each) * len(here))} | ({"late in MEG": late} if len(late) else {})
+    beyond = _beyond_test(study, "gradient", np.hstack(each), target_groups)
     for name in ("in MEG", "late in MEG"):
         test = f"gradient beyond activations: {name}, all subjects"
-        _note_pool(study, test, beyond.pools.get(name), f"no time after {_LATE} s")
+        _note_pool(study, test, beyond.target_groups.get(name), f"no time after {_LATE} s")
     _orders(study, [_courses(study, Y, here, one.subject) for Y, one in zip(each, meg, strict=True)])
 
 
@@ -296,7 +305,7 @@ def _clusters(study: _Study, kind: str, Y: NDArray[np.float64], here: Any) -> No
     study.note(f"{kind}: r, clusters in MEG", len(found.clusters), least <= _LEVEL)
 
 
-def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> Courses:
+def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> TimeCourses:
     """One subject's scores of every layer over time, in the mean over sensors, resampled over images."""
     how = study.how
     # of the same images in all subjects
@@ -308,13 +317,13 @@ def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> 
         curves[kind], times = time_courses(scores, here["sensor"], here["time"])
     count = len(study.layers["activation"])
     names = tuple(f"layer {number}" for number in range(count))
-    return Courses(curves["activation"], curves["gradient"], times, names, np.linspace(0, 1, count), subject)
+    return TimeCourses(curves["activation"], curves["gradient"], times, names, np.linspace(0, 1, count), subject)
 
 
-def _orders(study: _Study, courses: Sequence[Courses]) -> None:
+def _orders(study: _Study, courses: Sequence[TimeCourses]) -> None:
     """Orders in time: over images and subjects by the order test, and over images alone."""
     try:
-        found = order_test(courses, seed=study.seed)
+        found = temporal_order_test(courses, seed=study.seed)
         slopes, refused = found.slope, found.refused
     except TooFewLatencies as error:
         slopes, refused = {}, dict.fromkeys((*_KINDS, "difference"), str(error))

@@ -1,6 +1,5 @@
 """How well features predict a recording: held-out correlations with their uncertainty, in named arrays."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +8,10 @@ import numpy as np
 import xarray as xr
 from sklearn.model_selection import GroupKFold, KFold
 
+from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_val import cross_val_predict
+from gradkern.stats._correlation import correlation
 
 _IN_WORDS = {
     "kfold": "5-fold cross-validation",
@@ -64,14 +65,6 @@ class HeldOut:
     fold: np.ndarray
 
 
-def check_first(op: str, recording: Recording) -> tuple[str, ...]:
-    """What `Recording.check` finds odd, which is warned of, before anything is computed."""
-    odd = recording.check()
-    for line in odd:
-        warnings.warn(f"{op}: {line}", stacklevel=3)
-    return odd
-
-
 def predict(X: Any, recording: Recording, how: Evaluation) -> HeldOut:
     """Predict a recording from features.
 
@@ -108,13 +101,6 @@ def predict(X: Any, recording: Recording, how: Evaluation) -> HeldOut:
     return HeldOut(predictions, fold)
 
 
-def unit_scale(X: Any) -> np.ndarray:
-    """X times one number, so that the mean square norm of its centred rows is 1: one grid of alphas fits all."""
-    values: np.ndarray = np.asarray(X, dtype=np.float64)
-    size = float(np.sqrt(np.mean(np.sum((values - values.mean(0)) ** 2, axis=1))))
-    return values / size if size > 0 else values
-
-
 def score(held_out: HeldOut, Y: np.ndarray, how: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """Mean over folds and repeats of r within a fold's held-out images, and its 95 % interval.
 
@@ -141,25 +127,6 @@ def score(held_out: HeldOut, Y: np.ndarray, how: Evaluation) -> tuple[np.ndarray
             resampled.append(correlation(Y[test], predictions[test], counts[:, test]))
     interval = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975], axis=0).T
     return np.mean(r, axis=0), interval
-
-
-def correlation(y: np.ndarray, yhat: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson r of columns for each row of weights, [..., b, targets]; 0 where either does not vary.
-
-    Parameters
-    ----------
-    y, yhat : [..., n, targets]; axes before these two are broadcast: one y [n, targets] serves the yhat of many layers
-    weights : [b, n], how often each row counts
-    """
-    y, yhat = y - y.mean(-2, keepdims=True), yhat - yhat.mean(-2, keepdims=True)
-    share = weights / np.maximum(weights.sum(1, keepdims=True), 1)
-    mean_y, mean_yhat = share @ y, share @ yhat
-    covariance = share @ (y * yhat) - mean_y * mean_yhat
-    variances = (share @ y**2 - mean_y**2) * (share @ yhat**2 - mean_yhat**2)
-    vary = variances > (1e-12 * (y**2).mean(-2, keepdims=True)) ** 2
-    r: np.ndarray = np.zeros_like(covariance)
-    np.divide(covariance, np.sqrt(np.abs(variances)), out=r, where=vary)
-    return r
 
 
 def encode(features: Mapping[str, Any], recording: Recording, how: Evaluation | None = None) -> xr.Dataset:
