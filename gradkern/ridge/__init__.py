@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gradkern.ridge._cross_val import cross_val_predict as cross_val_predict
     from gradkern.ridge._cross_val import cross_val_score as cross_val_score
     from gradkern.ridge._cross_val import pearson_r as pearson_r
+    from gradkern.ridge._cross_validation import CrossValidation as CrossValidation
     from gradkern.ridge._engine.band_weights import make_ratios as make_ratios
     from gradkern.ridge._engine.folds import resolve_folds as resolve_folds
     from gradkern.ridge._path import ridge_path as ridge_path

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradkern.ridge._cross_validation import CrossValidation, Nesting, resolve_setting
 from gradkern.ridge._engine.folds import Indices, check_groups, resolve_folds, subset
 from gradkern.ridge._engine.inputs import (
     Array,
@@ -56,7 +57,8 @@ def cross_val_score(
     X : [n, d] features; or a mapping of names to several such feature spaces, which share one read of Y
     Y : [n, v] or [n] responses; may be a memory map, which is read in parts of 1 GiB or less
     alphas : [a] positive penalties
-    cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices
+    cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices; or a
+        `CrossValidation`, which also decides alphas, inner_cv and selection
     inner_cv : inner folds, for ``selection="kfold"``: int or scikit-learn splitter
     groups : [n] labels that neither the outer nor the inner folds may split ("loo" and "gcv" choose alpha
         without looking at them)
@@ -89,11 +91,13 @@ def cross_val_score(
     scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
     for each_scoring in scorings or (scoring,):
         check_choice(op, "scoring", each_scoring, SCORINGS)
-    choice = make_choice(op, alphas, selection, "r2")
-    if standardise and selection != "kfold":
-        raise ValueError(f"{op}: standardise needs selection='kfold', got selection={selection!r}")
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
-    nested = _nest(op, spaces, Y, choice, _Splits(cv, inner_cv, groups, sample_weight), device, standardise)
+    nesting = _nesting(op, next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
+    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
+    if standardise and nesting.selection != "kfold":
+        raise ValueError(f"{op}: standardise needs selection='kfold', got selection={nesting.selection!r}")
+    splits = _Splits(nesting.cv, nesting.inner_cv, groups, sample_weight)
+    nested = _nest(op, spaces, Y, choice, splits, device, standardise)
     scores = {
         name: each.placement.empty(len(scorings), len(each.outer), each.responses.shape[1])
         for name, each in nested.items()
@@ -158,8 +162,10 @@ def cross_val_predict(
     (60, 3)
     """
     op = "cross_val_predict"
-    splits = _Splits(cv, inner_cv, groups, sample_weight)
-    nested = _nest(op, {"X": X}, Y, make_choice(op, alphas, selection, "r2"), splits, device)["X"]
+    nesting = _nesting(op, X, cv, inner_cv, alphas, selection, groups)
+    splits = _Splits(nesting.cv, nesting.inner_cv, groups, sample_weight)
+    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
+    nested = _nest(op, {"X": X}, Y, choice, splits, device)["X"]
     check_finite(op, "Y", nested.responses)
     predictions = nested.placement.empty(*nested.responses.shape)
     with multiplying("float32"):
@@ -209,6 +215,14 @@ def pearson_r(y: Any, yhat: Any) -> Array:
         part = slice(start, start + _COLUMNS_AT_ONCE)
         r[part] = correlation(load(left, placement, columns=part), load(right, placement, columns=part))
     return placement.hand_back(r[0] if first.ndim == 1 else r)
+
+
+def _nesting(op: str, X: Any, cv: Any, inner_cv: Any, alphas: Any, selection: str, groups: Any) -> Nesting:
+    """What the caller wants, of one setting or of arguments one by one."""
+    if not isinstance(cv, CrossValidation):
+        return Nesting(cv, inner_cv, alphas, selection)
+    n = len(as_array(op, "X", X))
+    return resolve_setting(cv, inner_cv, alphas, selection, groups, n)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradkern.ridge._cross_validation import resolve_setting
 from gradkern.ridge._engine.cores import on_all_cores
 from gradkern.ridge._engine.folds import Fold, check_groups
 from gradkern.ridge._engine.inputs import (
@@ -88,7 +89,7 @@ def permutation_test(
     groups: Any = None,
     within: Any = None,
     permutations: int = 1000,
-    seed: int,
+    seed: int = 0,
     selection: str = "gcv",
     target_groups: Mapping[str, Any] | None = None,
     keep: bool = False,
@@ -136,10 +137,12 @@ def permutation_test(
     (3,)
     """
     op = "permutation_test"
-    choice = make_choice(op, alphas, selection, "r2")
     features = as_array(op, "X", X)
     check_matrix(op, "X", features)
     n = features.shape[0]
+    nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
+    cv, inner_cv = nesting.cv, nesting.inner_cv
+    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
     responses, _ = as_targets(op, Y, n)
     where = place(op, device, X, X=features, Y=responses)
     check_finite(op, "X", features)
@@ -161,7 +164,7 @@ def permutation_test_held_out(
     groups: Any = None,
     within: Any = None,
     permutations: int = 1000,
-    seed: int,
+    seed: int = 0,
     target_groups: Mapping[str, Any] | None = None,
     keep: bool = False,
     device: Any = None,
