@@ -1,4 +1,4 @@
-"""One setting of cross-validation for everything that scores encoding models, so that one layer has one r everywhere."""
+"""One setting of cross-validation for all that scores encoding models, so that one layer has one r everywhere."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,7 @@ class Nesting:
 
 
 def resolve_setting(cv: Any, inner_cv: Any, alphas: Any, selection: str, groups: Any, n: int) -> Nesting:
-    """What a call means: a `CrossValidation` as `cv` decides everything, anything else leaves the arguments as they are."""
+    """What a call means: a `CrossValidation` as `cv` decides everything; anything else changes nothing."""
     if not isinstance(cv, CrossValidation):
         return Nesting(cv, inner_cv, alphas, selection)
     if alphas is not DEFAULT_ALPHAS:
