@@ -1,4 +1,4 @@
-"""The same analysis under every choice that studies make: which conclusions survive them.
+"""The same analysis under every choice that studies make, and which conclusions survive them.
 
 After Steegen et al. (2016), Perspectives on Psychological Science 11:702, and Simonsohn et al. (2020), Nature Human
 Behaviour 4:1208 (the specification curve).
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradkern.errors import Refused, naming
+
 REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its 95 % interval, and what was concluded, in words; NaN where there is none, and `why`."""
+    """A number, its 95 % interval, its p value, and the conclusion in words; NaN and `why` where there is no number."""
 
     value: float
     low: float = np.nan
@@ -27,29 +29,32 @@ class Estimate:
     why: str = ""
 
 
+@naming("multiverse")
 def multiverse(
     analysis: Callable[..., Mapping[str, Estimate]],
     choices: Mapping[str, Mapping[str, Any]],
     *,
     together: bool = False,
 ) -> pd.DataFrame:
-    """Run an analysis once as it is, and again with each choice made otherwise.
+    """Run an analysis as it is, and again with other options of each choice.
 
     Parameters
     ----------
-    analysis : takes one keyword a choice, gives a claim's name -> `Estimate`
-    choices : choice -> name of an option -> what `analysis` is given; the first option is that of the analysis as it is
-    together : every combination, instead of one choice at a time
+    analysis : takes a keyword argument per choice, returns the name of each claim -> its `Estimate`
+    choices : choice -> name of an option -> the argument of `analysis`; the first option is that of the analysis as it
+        is
+    together : run every combination of options, instead of changing one choice at a time
 
     Returns
     -------
-    DataFrame : a row a run and claim: a column a choice with the option's name; "changed", the choices that are not as
-        they were; "claim", "value", "low", "high", "p", "conclusion", and "why": the estimate's; where an analysis
-        refuses (ValueError) its claims are NaN, their conclusion "refused" and this the reason
+    DataFrame : a row per run and claim: one column per choice with the option's name; "changed", the choices that
+        differ from the analysis as it is; "claim", "value", "low", "high", "p", "conclusion" and "why" of the
+        estimate. Where the analysis raises `Refused`, values are NaN, the conclusion is "refused", and "why" is its message
 
     Raises
     ------
-    ValueError : no choices, a choice without options, different claims in different runs; every run refused
+    ValueError : no choices, a choice without options, different claims in different runs
+    Refused : every run was refused. Other exceptions of the analysis are raised
 
     Examples
     --------
@@ -60,21 +65,21 @@ def multiverse(
     [5.5, 4.0, 11.0]
     """
     if not choices or not all(choices.values()):
-        raise ValueError(f"multiverse: choices must have options, got { ({k: list(v) for k, v in choices.items()}) }")
+        names = {name: list(options) for name, options in choices.items()}
+        raise ValueError(f"choices must have options, got {names}")
     base = {name: next(iter(options)) for name, options in choices.items()}
-    runs = [(made, *_run(analysis, choices, made)) for made in _specifications(choices, base, together)]
-    done = [set(found) for _, found, why in runs if not why]
-    if not done:
-        raise ValueError(f"multiverse: analysis must allow some choices, got only refusals, first: {runs[0][2]}")
-    if any(claims != done[0] for claims in done):
-        raise ValueError(f"multiverse: analysis must always have the same claims, got {sorted(map(sorted, done))}")
-    claims = next(list(found) for _, found, why in runs if not why)
+    runs = [(options, *_run(analysis, choices, options)) for options in _specifications(choices, base, together)]
+    claims = [list(estimates) for _, estimates, why in runs if not why]
+    if not claims:
+        raise Refused(f"analysis must allow some choices, got only refusals, first: {runs[0][2]}")
+    if any(set(names) != set(claims[0]) for names in claims):
+        raise ValueError(f"analysis must always have the same claims, got {sorted(map(sorted, claims))}")
     rows = []
-    for made, found, why in runs:
-        changed = ", ".join(name for name in choices if made[name] != base[name])
-        for claim in claims:
-            one = found.get(claim, Estimate(np.nan, conclusion=REFUSED))
-            rows.append({**made, "changed": changed, "claim": claim, **vars(one), "why": why or one.why})
+    for options, estimates, why in runs:
+        changed = ", ".join(name for name in choices if options[name] != base[name])
+        for claim in claims[0]:
+            estimate = estimates.get(claim, Estimate(np.nan, conclusion=REFUSED))
+            rows.append({**options, "changed": changed, "claim": claim, **vars(estimate), "why": why or estimate.why})
     return pd.DataFrame(rows)
 
 
@@ -82,7 +87,7 @@ def _specifications(
     choices: Mapping[str, Mapping[str, Any]], base: dict[str, str], together: bool
 ) -> Iterator[dict[str, str]]:
     if together:
-        yield from (dict(zip(choices, made, strict=True)) for made in product(*choices.values()))
+        yield from (dict(zip(choices, options, strict=True)) for options in product(*choices.values()))
         return
     yield base
     for name, options in choices.items():
@@ -90,30 +95,37 @@ def _specifications(
 
 
 def _run(
-    analysis: Callable[..., Mapping[str, Estimate]], choices: Mapping[str, Mapping[str, Any]], made: dict[str, str]
+    analysis: Callable[..., Mapping[str, Estimate]], choices: Mapping[str, Mapping[str, Any]], options: dict[str, str]
 ) -> tuple[Mapping[str, Estimate], str]:
     try:
-        return analysis(**{name: choices[name][option] for name, option in made.items()}), ""
-    except ValueError as error:
+        return analysis(**{name: choices[name][option] for name, option in options.items()}), ""
+    except Refused as error:
         return {}, str(error)
 
 
 def survival(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim: its `value` and conclusion as the analysis is, the range over all runs, how many runs conclude the
-    same, of those that have a number, and how many were "refused" or have none."""
+    """Summarise a multiverse: one row per claim.
+
+    Returns
+    -------
+    DataFrame : "id" (if the table has ids), "claim", "value" and "conclusion" of the analysis as it is, "lowest" and
+        "highest" value over all runs, "same conclusion": how many runs conclude the same, of the "runs" that have a
+        number, and how many were "refused" or have none
+    """
+    names = [name for name in ("id", "claim") if name in table]
     rows = []
-    for claim, runs in table.groupby("claim", sort=False):
-        first, kept = runs.iloc[0], runs[runs["value"].notna()]
+    for _, runs in table.groupby(names[0], sort=False):
+        first, valued = runs.iloc[0], runs[runs["value"].notna()]
         rows.append(
             {
-                "claim": claim,
+                **{name: first[name] for name in names},
                 "value": first["value"],
                 "conclusion": first["conclusion"],
-                "lowest": kept["value"].min(),
-                "highest": kept["value"].max(),
-                "same conclusion": int((kept["conclusion"] == first["conclusion"]).sum()),
-                "runs": len(kept),
-                "refused": len(runs) - len(kept),
+                "lowest": valued["value"].min(),
+                "highest": valued["value"].max(),
+                "same conclusion": int((valued["conclusion"] == first["conclusion"]).sum()),
+                "runs": len(valued),
+                "refused": len(runs) - len(valued),
             }
         )
     return pd.DataFrame(rows)

@@ -1,7 +1,6 @@
 """`gradkern verdict`: the claims of a study from files, under other choices, as tables, figures and a report."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,28 +28,28 @@ def run(options: argparse.Namespace) -> int:
     study = read_study(options.study)
     for note in study.notes:
         print(note)
-    table = verdict(study.alternatives.study(), study.how)
+    table = verdict(study.variants.study(), study.settings)
     tables = {"verdict": table, "power": _power_of(table)}
     if options.multiverse:
-        options_of = {name: list(each) for name, each in choices(study.alternatives, study.how).items()}
-        print("choices: " + "; ".join(f"{name}: {', '.join(each)}" for name, each in options_of.items()), flush=True)
-        runs = verdict_multiverse(study.alternatives, study.how, table, together=options.together)
+        names = {name: list(changes) for name, changes in choices(study.variants, study.settings).items()}
+        print("choices: " + "; ".join(f"{name}: {', '.join(each)}" for name, each in names.items()), flush=True)
+        runs = verdict_multiverse(study.variants, study.settings, table, together=options.together)
         tables |= {"multiverse": runs, "survival": survival(runs)}
     with written_whole(options.output, options.overwrite, MARK) as folder:
         _write(folder, study, tables)
     _print(table)
-    print(f"all in {options.output}: open report.html in a browser")
+    print(f"wrote {options.output}: open report.html in a browser")
     return 0
 
 
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     rates = simulated_rates()
-    return rates[rates["test"].isin(table["claim"])]
+    return rates[rates["id"].isin(table["id"])]
 
 
 def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame]) -> None:
-    for name, each in tables.items():
-        each.to_csv(folder / f"{name}.csv", index=False)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
     pictures = _pictures(tables)
     for picture in pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
@@ -60,24 +59,27 @@ def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame]) -
 
 
 def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
-    caption = "Every claim's estimate with its 95 % interval. Blue: supported; grey: not found."
+    caption = "Estimate of every claim with its 95 % interval. Blue: supported; grey: not found."
     pictures = [Picture.of("verdict", caption, figures.verdict_estimates(tables["verdict"]))]
     if "multiverse" in tables:
-        runs = tables["multiverse"]
-        for claim in runs.loc[runs["value"].notna(), "claim"].unique():
-            caption = f"{claim}: every analysis with its 95 % interval, over the choices that made it."
-            name = f"choices_{re.sub(r'[^a-z0-9]+', '_', claim.lower())}"
+        for id, runs in tables["multiverse"].groupby("id", sort=False):
+            if not runs["value"].notna().any():
+                continue
+            claim = runs["claim"].iloc[0]
+            caption = f"{claim}: the estimate of every analysis with its 95 % interval, and the choices that made it."
+            name = f"choices_{id}".replace(":", "_").replace("/", "_")
             pictures.append(Picture.of(name, caption, figures.specification_curve(runs, claim)))
     return pictures
 
 
 def _facts(study: StudyFile) -> dict[str, str]:
+    depth = next(iter(study.variants.features.values())).depth
     return {
         **made_by(),
         **study.facts,
-        "axis": study.alternatives.axis,
-        "depth": ", ".join(f"{depth:g}" for depth in next(iter(study.alternatives.features.values())).depth),
-        **{f"judging.{name}": str(value) for name, value in asdict(study.how).items()},
+        "hierarchy": study.variants.hierarchy,
+        "depth": ", ".join(f"{value:g}" for value in depth),
+        **{f"settings.{name}": str(value) for name, value in asdict(study.settings).items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""What a verdict is of, and how its claims are tested."""
+"""What a study consists of, and the settings of its tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradkern.errors import Refused, naming
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
 from gradkern.recordings._recording import Recording
@@ -13,122 +14,146 @@ from gradkern.ridge._cross_validation import CrossValidation
 
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
-ALL_LAYERS, SAME_LAYER, NUISANCES = "activations of all layers", "activations of the same layer", "nuisances"
-EVERYTHING = "activations of all layers, nuisances and captured controls"
-# what gradients are held against beside captured controls
-_MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES, EVERYTHING)
-LEAST = {"permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
+COVARIATES = {  # sets of covariates of the partial permutation tests, and each set in words
+    "activations": "activations of all layers",
+    "same-layer": "activations of the same layer",
+    "nuisances": "nuisances",
+    "everything": "activations of all layers, nuisances and captured controls",
+}
+LEAST = {"permutations": 19, "bootstraps": 20, "max_targets": 1, "max_locations": 20, "n_components": 1, "seed": 0}
+_RESERVED = (IMAGE_PERMUTED, *COVARIATES, *COVARIATES.values())
 _LEAST_LAYERS = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
-    """What a verdict is of.
+    """Features of a model and the recordings that they are compared with.
 
     Parameters
     ----------
-    features : kind -> of every layer, shallow to deep, [images, d]; "activation" and "gradient"; any other kind is a
-        control that gradients are held against
+    features : kind -> features [images, d] of every layer, shallow to deep. "activation" and "gradient" are needed; any
+        other kind is a control that gradients are compared with
     depth : [l], relative depth of the layers in [0, 1]
-    fmri, meg : a recording a subject, a row an image; row i of the features is image i of the recordings
-    axis : the column of the fMRI's targets that says how high in the hierarchy a target is, such as "distance" (to V1)
+    fmri, meg : one recording per subject, one row per image; row i of the features is image i of the recordings
+    hierarchy : column of the fMRI targets with the hierarchy value of each target, such as "distance" (to V1)
     nuisances : [images, m], what an image's gradient may owe to the image being hard: loss, entropy and norms, as
-        `controls.nuisances` has them
+        returned by `encoding.nuisances`
 
     Raises
     ------
-    ValueError : fewer than 3 layers, depths all the same or not rising in [0, 1], kinds with other layers or images, a
-        kind that the verdict makes itself, features or nuisances that are not floating-point matrices or not finite,
-        activations or gradients that do not vary, an image in several rows, no recording, a subject twice
+    ValueError : depths that do not rise in [0, 1], kinds with different layers or images, a reserved kind, features or
+        nuisances that are not floating-point matrices, no recording, several rows per image, a subject twice
+    Refused : fewer than 3 layers; activations or gradients that do not vary; features or nuisances that are not finite
     """
 
     features: Mapping[str, Sequence[Any]]
     depth: Any
     fmri: Sequence[Recording] = ()
     meg: Sequence[Recording] = ()
-    axis: str = "distance"
+    hierarchy: str = "distance"
     nuisances: Any = None
 
+    @naming("Study")
     def __post_init__(self) -> None:
-        missing = [kind for kind in KINDS if kind not in self.features]
-        if missing:
-            raise ValueError(f"Study: features must have the kinds {KINDS}, got none of {missing[0]!r}")
-        layers = len(self.features["activation"])
-        if layers < _LEAST_LAYERS:
-            raise ValueError(f"Study: layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
-        at = checked_depth("Study", self.depth, layers)
-        if (np.diff(at) < 0).any() or at[0] < 0 or at[-1] > 1:
-            raise ValueError(f"Study: depth must rise from shallow to deep in [0, 1], got {at.tolist()}")
-        sizes = {kind: [len(layer) for layer in each] for kind, each in self.features.items()}
-        if any(each != sizes["activation"] or len(set(each)) > 1 for each in sizes.values()):
-            raise ValueError(f"Study: all kinds must have the same layers and images, got images {sizes}")
-        for kind, each in self.features.items():
-            for number, layer in enumerate(each):
-                _check_matrix(f"{kind!r} of layer {number}", layer, None)
-                if kind in KINDS and not np.ptp(layer, axis=0).any():
-                    raise ValueError(f"Study: {kind!r} of layer {number} must vary, got the same row for every image")
-        for kind in _MADE:
-            if kind in self.features:
-                raise ValueError(f"Study: features must not have the kind {kind!r}, which the verdict makes itself")
+        _check_layers(self.features, self.depth)
+        _check_kinds(self.features)
+        images = len(self.features["activation"][0])
         if self.nuisances is not None:
-            _check_matrix("nuisances", self.nuisances, sizes["activation"][0])
+            _check_matrix("nuisances", self.nuisances, images)
         if not self.fmri and not self.meg:
-            raise ValueError("Study: fmri or meg must have a recording, got none")
+            raise ValueError("fmri or meg must have a recording, got none")
         for name, recordings in (("fmri", self.fmri), ("meg", self.meg)):
-            subjects = [one.subject for one in recordings]
-            if len(set(subjects)) < len(subjects):
-                raise ValueError(f"Study: {name} must have a recording a subject, got {subjects}")
-            for one in recordings:
-                one.check_images(sizes["activation"][0])
-                if len(np.unique(one.image_ids)) < len(one.image_ids):
-                    raise ValueError(f"Study: {name} must have a row an image, got repeats: average_repeats() them")
+            _check_recordings(name, recordings, images)
 
     @property
     def controls(self) -> tuple[str, ...]:
         return tuple(kind for kind in self.features if kind not in KINDS)
 
+    def __repr__(self) -> str:
+        layers = self.features["activation"]
+        recordings = [f"{len(each)} x {name}" for name, each in (("fMRI", self.fmri), ("MEG", self.meg)) if each]
+        controls = f", controls {', '.join(self.controls)}" if self.controls else ""
+        return f"Study({len(layers)} layers, {len(layers[0])} images{controls}; {', '.join(recordings)})"
+
 
 @dataclass(frozen=True)
 class VerdictSettings:
-    """How the claims are tested.
+    """Settings of the claims' tests.
 
     Parameters
     ----------
-    cv : folds of images, penalties and how they are chosen; its scheme must be "image"
-    permutations, bootstraps : of every test, of every interval
-    layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
-    targets : at most so many of each recording's targets, drawn at random, are scored
-    places : at most so many places of a map go into its spatial null
-    axes : see `unique.partial_permutation_test`; of activations and controls with more columns than that
-    latency, preference : how curves become latencies, and scores over layers depths
-    seed : of everything drawn
+    cv : cross-validation: folds of images, alphas and their selection; its scheme must be "image"
+    permutations, bootstraps : of every test, and of every interval
+    layer : index of the layer that is tested where a claim is about one feature space; None: the middle one
+    max_targets : score at most this many fMRI targets of a recording, drawn at random
+    max_locations : use at most this many locations of a map in its spatial null
+    n_components : remove only this many principal components of covariates that have more columns; None: all of them
+        (see `encoding.partial_permutation_test`)
+    latency, preference : how time courses become latencies, and how scores over layers become a preferred depth
+    seed : of all random numbers
     """
 
     cv: CrossValidation = field(default_factory=CrossValidation)
     permutations: int = 1000
     bootstraps: int = 500
     layer: int | None = None
-    targets: int = 2000
-    places: int = 400
-    axes: int | None = None
+    max_targets: int = 2000
+    max_locations: int = 400
+    n_components: int | None = None
     latency: Latency = field(default_factory=Latency)
     preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
     seed: int = 0
 
+    @naming("VerdictSettings")
     def __post_init__(self) -> None:
         if self.cv.by != "image":
-            raise ValueError(f"VerdictSettings: cv must hold out images, by='image', got {self.cv.by!r}")
+            raise ValueError(f"cv must hold out images, by='image', got {self.cv.by!r}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"VerdictSettings: {name} must be at least {least}, got {value}")
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def _check_matrix(name: str, given: Any, images: int | None) -> None:
-    values = np.asarray(given)
+def _check_layers(features: Mapping[str, Sequence[Any]], depth: Any) -> None:
+    missing = [kind for kind in KINDS if kind not in features]
+    if missing:
+        raise ValueError(f"features must have the kinds {KINDS}, got none of {missing[0]!r}")
+    layers = len(features["activation"])
+    if layers < _LEAST_LAYERS:
+        raise Refused(f"layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
+    at = checked_depth("Study", depth, layers)
+    if (np.diff(at) < 0).any() or at[0] < 0 or at[-1] > 1:
+        raise ValueError(f"depth must rise from shallow to deep in [0, 1], got {at.tolist()}")
+
+
+def _check_kinds(features: Mapping[str, Sequence[Any]]) -> None:
+    images = {kind: [len(layer) for layer in layers] for kind, layers in features.items()}
+    if any(counts != images["activation"] or len(set(counts)) > 1 for counts in images.values()):
+        raise ValueError(f"all kinds must have the same layers and images, got images {images}")
+    for kind, layers in features.items():
+        if kind in _RESERVED:
+            raise ValueError(f"features must not have the kind {kind!r}, which the verdict makes itself")
+        for number, layer in enumerate(layers):
+            _check_matrix(f"{kind!r} of layer {number}", layer, None)
+            if kind in KINDS and not np.ptp(layer, axis=0).any():
+                raise Refused(f"{kind!r} of layer {number} must vary, got the same row for every image")
+
+
+def _check_matrix(name: str, matrix: Any, images: int | None) -> None:
+    values = np.asarray(matrix)
     good = values.ndim == 2 and values.shape[1] and values.dtype.kind == "f"
     if not good or (images is not None and len(values) != images):
         wanted = "images" if images is None else images
-        raise ValueError(f"Study: {name} must be floating-point [{wanted}, d], got {values.dtype} {list(values.shape)}")
+        raise ValueError(f"{name} must be floating-point [{wanted}, d], got {values.dtype} {list(values.shape)}")
     if not np.isfinite(values).all():
-        raise ValueError(f"Study: {name} must be finite, got {int((~np.isfinite(values)).sum())} NaN or inf")
+        raise Refused(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} NaN or inf")
+
+
+def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -> None:
+    subjects = [recording.subject for recording in recordings]
+    if len(set(subjects)) < len(subjects):
+        raise ValueError(f"{name} must have one recording per subject, got {subjects}")
+    for recording in recordings:
+        recording.check_images(images)
+        if len(np.unique(recording.image_ids)) < len(recording.image_ids):
+            raise ValueError(f"{name} must have one row per image, got repeats: average_repeats() them")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradkern.errors import Refused
 from gradkern.plotting import specification_curve
 from gradkern.study import Estimate, multiverse, survival
 
@@ -13,7 +14,7 @@ CHOICES = {"delay": {"5.5 s": 5.5, "4 s": 4.0, "betas": None}, "points": {"voxel
 
 def analysis(delay: Any, points: int) -> dict[str, Estimate]:
     if delay is None:
-        raise ValueError("betas have no delay")
+        raise Refused("betas have no delay")
     value = delay * points
     low, high = value - 1, value + 1
     return {"space": Estimate(value, low, high, 0.01, "order" if low > 0 else "none"), "time": Estimate(0.0)}
@@ -42,6 +43,12 @@ def test_a_refusal_is_kept_with_its_reason() -> None:
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         multiverse(lambda delay: {"x": Estimate(1 / delay)}, {"delay": {"zero": 0}})
+
+    def broken(delay: Any, points: int) -> dict[str, Estimate]:
+        return {"x": Estimate(float((np.zeros(3) + np.zeros(2)).sum()))}
+
+    with pytest.raises(ValueError, match="could not be broadcast"):
+        multiverse(broken, CHOICES)
 
 
 def test_survival_counts_the_same_conclusion() -> None:

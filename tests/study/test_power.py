@@ -14,7 +14,7 @@ from gradkern.features import CONTROLS, Features
 from gradkern.models import UNTRAINED
 from gradkern.recordings import Brain
 from gradkern.study.power import (
-    CLAIMS,
+    SINGLE_TESTS,
     Outcome,
     PowerSettings,
     binomial_interval,
@@ -53,10 +53,10 @@ def counts(outcomes: list[Outcome]) -> dict[str, int]:
 @pytest.mark.parametrize("organisation", ["none", "forward", "gradient-misplaced"])
 def test_levels_are_held_where_there_is_nothing_to_find(outcomes, organisation: str) -> None:
     found = counts(outcomes[organisation])
-    assert set(found) == set(CLAIMS)
-    here = [test for test, claim in CLAIMS.items() if claim.wanted(organisation) == "level"]
+    assert set(found) == set(SINGLE_TESTS)
+    here = [test for test, expected in SINGLE_TESTS.items() if expected.of(organisation) == "false"]
     for test in here:
-        assert found[test] <= binom.ppf(0.9995, RUNS[organisation], CLAIMS[test].level), test
+        assert found[test] <= binom.ppf(0.9995, RUNS[organisation], SINGLE_TESTS[test].level), test
 
 
 def test_gradients_of_a_forward_brain_predict_and_tell_nothing_of_their_own(outcomes) -> None:
@@ -93,11 +93,11 @@ def test_misplaced_gradients_are_found_without_an_order(outcomes) -> None:
 def test_a_study_can_be_repeated_and_takes_captured_features() -> None:
     brain = replace(BRAIN, organisation="forward-then-backward", subjects=2, vertices=60, times=(0.0, 0.1, 0.2))
     captured = toy_features(80, layers=3, width=6)
-    how = PowerSettings(permutations=19, bootstraps=20)
-    first, again, other = (simulated_tests(brain, captured, how, seed) for seed in (3, 3, 4))
+    settings = PowerSettings(permutations=19, bootstraps=20)
+    first, again, other = (simulated_tests(brain, captured, settings, seed) for seed in (3, 3, 4))
     assert first == again
     assert first.values != other.values
-    assert simulated_tests(brain, by_kind(captured), how, 3) == first
+    assert simulated_tests(brain, by_kind(captured), settings, 3) == first
     # two subjects cannot be significant by their signs: that is said
     assert "cannot reach" in first.refused["gradient: r, signs of subjects"]
     # nor is there a late time
@@ -142,15 +142,15 @@ def test_rates_say_whether_a_test_does_as_is_wanted() -> None:
     brains = [outcome(seed, r=seed < 10, order=seed < 1, space=True) for seed in range(40)]
     brains += [outcome(seed, "gradient-misplaced", r=seed < 35, order=False, space=True) for seed in range(40)]
     brains += [outcome(seed, "forward-then-backward", 0.7, r=True, order=seed < 10, space=True) for seed in range(40)]
-    table = rates(brains).set_index(["organisation", "test"])
+    table = rates(brains).set_index(["organisation", "id"])
     none, misplaced, backward = (table.loc[name] for name in ("none", "gradient-misplaced", "forward-then-backward"))
     r, order, space = "gradient: r, all subjects", "gradient: order in time", "gradient: spatial order"
-    assert (none.loc[r, "rate"], none.loc[r, "claim"], none.loc[r, "as wanted"]) == (0.25, "level", False)
-    assert none.loc[order, "as wanted"]
+    assert (none.loc[r, "rate"], none.loc[r, "expected"], none.loc[r, "as expected"]) == (0.25, "false", False)
+    assert none.loc[order, "as expected"]
     assert (none.loc[order, "refused"], none.loc[order, "runs"], none.loc[order, "level"]) == (39, 40, 0.025)
-    assert (misplaced.loc[r, "claim"], misplaced.loc[r, "as wanted"]) == ("power", True)
-    assert (misplaced.loc[space, "claim"], misplaced.loc[space, "as wanted"]) == ("inherited", None)
-    assert (backward.loc[order, "claim"], backward.loc[order, "as wanted"]) == ("power", False)
+    assert (misplaced.loc[r, "expected"], misplaced.loc[r, "as expected"]) == ("true", True)
+    assert (misplaced.loc[space, "expected"], misplaced.loc[space, "as expected"]) == ("inherited", None)
+    assert (backward.loc[order, "expected"], backward.loc[order, "as expected"]) == ("true", False)
     assert backward.loc[order, "ceiling"] == 0.7
     assert (none.loc[r, "low"], none.loc[r, "high"]) == binomial_interval(10, 40)
 
@@ -167,9 +167,12 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
     (lambda: rates([]), "outcomes must be at least one, got none"),
     (
         lambda: rates([outcome(0, r=True), outcome(1, order=True)]),
-        "of CLAIMS or VERDICT, got different ones",
+        "of SINGLE_TESTS or SIMULATED_CLAIMS, got different ones",
     ),
-    (lambda: rates([replace(outcome(0), found={"luck": True})]), r"of CLAIMS or VERDICT, got \['luck'\]"),
+    (
+        lambda: rates([replace(outcome(0), found={"luck": True})]),
+        r"of SINGLE_TESTS or SIMULATED_CLAIMS, got \['luck'\]",
+    ),
     (lambda: rates([outcome(0, r=True), outcome(0, r=False)]), "different brains, got 1 twice"),
     (lambda: PowerSettings(permutations=18), "permutations must be at least 19, for p of .05, got 18"),
     (lambda: PowerSettings(every=0), "every must be at least 1, got 0"),

@@ -8,8 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from gradkern.recordings import Brain
-from gradkern.study import EVERYTHING
-from gradkern.study.power import VERDICT, VERDICT_SETTINGS, Outcome, simulated_verdict, toy_features
+from gradkern.study.power import SIMULATED_CLAIMS, VERDICT_SETTINGS, Outcome, simulated_verdict, toy_features
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BRAIN = Brain(
@@ -18,7 +17,7 @@ BRAIN = Brain(
 FEATURES = toy_features(300, layers=5, width=12)
 SMALL = replace(VERDICT_SETTINGS, permutations=19, bootstraps=40)
 RUNS = {"none": 3, "forward": 2, "forward-then-backward": 2, "gradient-misplaced": 2}
-SPACE, TIME = (f"gradients have the {where} order of backpropagation" for where in ("spatial", "temporal"))
+SPACE, TIME = (f"gradient-has-{where}-order" for where in ("spatial", "temporal"))
 
 
 @pytest.fixture(scope="module")
@@ -36,34 +35,34 @@ def found(outcomes: list[Outcome], claim: str) -> int:
 @pytest.mark.parametrize("organisation", RUNS)
 def test_every_row_has_a_rate_and_holds_its_level_where_there_is_nothing(outcomes: Any, organisation: str) -> None:
     here = outcomes[organisation]
-    assert set(here[0].found) == set(VERDICT)
-    for claim, of in VERDICT.items():
-        if of.wanted(organisation) == "level":
-            assert found(here, claim) <= binom.ppf(0.9999, RUNS[organisation], of.level), claim
+    assert set(here[0].found) == set(SIMULATED_CLAIMS)
+    for id, claim in SIMULATED_CLAIMS.items():
+        if claim.expected.of(organisation) == "false":
+            assert found(here, id) <= binom.ppf(0.9999, RUNS[organisation], claim.expected.level), id
 
 
 def test_a_forward_brain_has_the_hierarchy_and_nothing_of_gradients_alone(outcomes: Any) -> None:
     forward = outcomes["forward"]
-    assert found(forward, "activations map the hierarchy") == 2
-    assert found(forward, "gradients predict fMRI") >= 1
-    assert all(each.values["gradients predict fMRI"] > 0.01 for each in forward)
-    assert found(forward, f"gradients predict fMRI beyond {EVERYTHING}") <= 1
+    assert found(forward, "activation-maps-hierarchy") == 2
+    assert found(forward, "gradient-predicts-fmri") >= 1
+    assert all(each.values["gradient-predicts-fmri"] > 0.01 for each in forward)
+    assert found(forward, "gradient-predicts-fmri-beyond:everything") <= 1
 
 
 def test_a_backward_sweep_is_beyond_every_control_and_in_order(outcomes: Any) -> None:
     backward = outcomes["forward-then-backward"]
-    for claim in ("activations map the hierarchy", "gradients predict later than activations", SPACE, TIME):
+    for claim in ("activation-maps-hierarchy", "gradient-later-than-activation", SPACE, TIME):
         assert found(backward, claim) == 2, claim
-    for control in ("activations", EVERYTHING, "gradient/random-cotangent", "gradient/untrained"):
-        assert found(backward, f"gradients predict fMRI beyond {control}") == 2, control
+    for control in ("activations", "everything", "random-cotangent", "untrained"):
+        assert found(backward, f"gradient-predicts-fmri-beyond:{control}") == 2, control
 
 
 def test_misplaced_gradients_are_in_high_areas_without_order(outcomes: Any) -> None:
-    misplaced, higher = outcomes["gradient-misplaced"], "gradients predict higher areas more"
+    misplaced, higher = outcomes["gradient-misplaced"], "gradient-predicts-higher-areas-more"
     # beside 19 smooth maps of 80 places that is seldom found: docs/power.md has its power
     assert min(each.values[higher] for each in misplaced) > 0.5
     assert max(each.values.get(higher, 0) for each in outcomes["forward"]) < 0.5
-    assert found(misplaced, "gradients predict fMRI beyond activations") == 2
+    assert found(misplaced, "gradient-predicts-fmri-beyond:activations") == 2
     assert found(misplaced, SPACE) == found(misplaced, TIME) == 0
 
 
@@ -74,7 +73,7 @@ def test_what_could_not_be_tested_says_why_and_counts_as_not_found(outcomes: Any
     for each in outcomes["none"]:
         assert not any(each.found[claim] for claim in each.refused)
         assert not set(each.values) & set(each.refused)
-        assert set(each.values) | set(each.refused) == set(VERDICT)
+        assert set(each.values) | set(each.refused) == set(SIMULATED_CLAIMS)
 
 
 def test_a_simulated_verdict_can_be_repeated() -> None:

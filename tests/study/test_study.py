@@ -29,9 +29,9 @@ BRAIN = Brain(
     "forward-then-backward", subjects=2, repeats=2, ceiling=0.9, vertices=60, silent=10,
     times=tuple(0.06 * step for step in range(8)),
 )  # fmt: skip
-JUDGING = "permutations = 19\nbootstraps = 20\ntargets = 50\nplaces = 40\nseed = 3\n"
-SETTINGS = VerdictSettings(permutations=19, bootstraps=20, targets=50, places=40, seed=3)
-STUDY = f"""axis = "depth"
+SETTINGS_TEXT = "permutations = 19\nbootstraps = 20\nmax_targets = 50\nmax_locations = 40\nseed = 3\n"
+SETTINGS = VerdictSettings(permutations=19, bootstraps=20, max_targets=50, max_locations=40, seed=3)
+STUDY = f"""hierarchy = "depth"
 [features]
 mean = {{folder = "tokens", token = "mean"}}
 rms = {{folder = "tokens", token = "rms"}}
@@ -41,11 +41,11 @@ betas = ["fmri-0.h5", "fmri-1.h5"]
 "5.5 s" = ["later-0.h5", "later-1.h5"]
 [meg]
 sensors = ["meg-0.h5", "meg-1.h5"]
-[judging]
-{JUDGING}"""
+[settings]
+{SETTINGS_TEXT}"""
 
 
-UNTRAINED_STUDY = """axis = "depth"
+UNTRAINED_STUDY = """hierarchy = "depth"
 features.x = {folder = "tokens", token = "rms", untrained = "untrained"}
 fmri.betas = ["fmri-0.h5"]
 """
@@ -150,7 +150,7 @@ def test_the_numbers_are_those_of_the_functions(home: Path, written: Path) -> No
     for words in ("conclusion", "simulated", "units", "data", "against"):
         assert found[words].astype(object).fillna("").tolist() == expected[words].tolist()
     assert (found["simulated"].astype(object).fillna("") != "").tolist() == found["power"].notna().tolist()
-    assert "gradients predict MEG beyond gradient/random-cotangent" in set(found["claim"])
+    assert "gradient-predicts-meg-beyond:random-cotangent" in set(found["claim"])
 
 
 class TestMultiverse:
@@ -159,30 +159,30 @@ class TestMultiverse:
         both = {"": 1, "features": 2, "penalty": 2}
         fmri, meg = {"fmri": 1, "targets": 1, "fmri subjects": 1}, {"meg subjects": 1}
         for claim, wanted in {
-            "gradients predict fMRI": both | fmri,
-            "activations map the hierarchy": both | fmri | {"preference": 2},
-            "gradients predict MEG beyond activations": both | meg,
-            "gradients predict later than activations": both | meg | {"latency": 4},
+            "gradient-predicts-fmri": both | fmri,
+            "activation-maps-hierarchy": both | fmri | {"preference": 2},
+            "gradient-predicts-meg-beyond:activations": both | meg,
+            "gradient-later-than-activation": both | meg | {"latency": 4},
         }.items():
-            assert runs.loc[runs["claim"] == claim, "changed"].fillna("").value_counts().to_dict() == wanted
+            assert runs.loc[runs["id"] == claim, "changed"].fillna("").value_counts().to_dict() == wanted
 
     def test_the_study_as_it_is_comes_first_and_others_differ(self, written: Path) -> None:
-        runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("claim")
-        first = runs[runs["changed"].isna()].set_index("claim")
+        runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("id")
+        first = runs[runs["changed"].isna()].set_index("id")
         np.testing.assert_array_equal(first["value"], base.loc[first.index, "estimate"])
         tested = runs[runs["conclusion"].isin(["supported", "not found"]) & runs["changed"].notna()]
         # activations are the same whatever the objective
-        same = tested["claim"].eq("activations map the hierarchy") & tested["features"].eq("feature norm")
-        values = tested["value"] == base.loc[tested["claim"], "estimate"].to_numpy()
+        same = tested["id"].eq("activation-maps-hierarchy") & tested["features"].eq("feature norm")
+        values = tested["value"] == base.loc[tested["id"], "estimate"].to_numpy()
         np.testing.assert_array_equal(values, same)
 
     def test_refusals_are_kept_with_their_reason(self, written: Path) -> None:
-        runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("claim")
+        runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("id")
         refused = runs[runs["conclusion"] == "refused"]
         assert set(refused["changed"]) == {"fmri subjects"}
         assert refused["why"].str.contains(r"subjects must have the same targets, got other \['label'\]").all()
-        survived = read(written / "survival.csv").set_index("claim")
-        told = refused["claim"].value_counts().reindex(survived.index, fill_value=0)
+        survived = read(written / "survival.csv").set_index("id")
+        told = refused["id"].value_counts().reindex(survived.index, fill_value=0)
         np.testing.assert_array_equal(told, base.loc[survived.index, "data"] == "fMRI")
         # beside what was refused, what could not be tested has no number
         without = runs[runs["value"].isna()]["claim"].value_counts().reindex(survived.index, fill_value=0)
@@ -191,14 +191,14 @@ class TestMultiverse:
 
     def test_a_control_that_not_all_captures_have_is_not_tested_there(self, written: Path) -> None:
         runs = read(written / "multiverse.csv")
-        row = runs[(runs["features"] == "feature norm") & runs["claim"].str.contains("random-cotangent")]
+        row = runs[(runs["features"] == "feature norm") & runs["id"].str.contains("random-cotangent")]
         assert row["conclusion"].tolist() == ["not tested"] * 4  # beyond it and more than it, fMRI and MEG
         (why,) = set(row["why"])
         assert "these features have no such test: their capture lacks the control" in why
 
     def test_region_means_are_fewer_targets_and_subjects_first_are_one(self, written: Path) -> None:
         runs = read(written / "multiverse.csv")
-        by = runs[runs["claim"] == "gradients predict MEG"].set_index("changed")
+        by = runs[runs["id"] == "gradient-predicts-meg"].set_index("changed")
         assert by.loc["meg subjects", "value"] > 0
         assert np.isnan(by.loc["meg subjects", "low"])  # of one subject there is no interval over subjects
         assert not np.isnan(by.loc["penalty", "low"]).any()
@@ -213,7 +213,7 @@ class TestReport:
         inside = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
         assert {base64.b64decode(data) for data in inside} == {(written / name).read_bytes() for name in pictures}
         assert not re.search(r'(src|href)="http', page)
-        for word in ("study_sha256", "features.mean.images", "judging.seed", "averaged 2 to 2 presentations"):
+        for word in ("study_sha256", "features.mean.images", "settings.seed", "averaged 2 to 2 presentations"):
             assert word in page, word
         assert str(written.parent) not in page
 
@@ -241,27 +241,31 @@ class TestReport:
 
 def test_what_a_study_file_says_is_read(home: Path, tmp_path: Path) -> None:
     (home / "other.toml").write_text(
-        'axis = "depth"\nlayers = ["blocks.3", "blocks.0", "blocks.2"]\n[features]\nx = "weights"\n'
-        '[meg]\ns = ["meg-0.h5"]\n[judging]\nlayer = "blocks.2"\nselection = "kfold"\nalphas = [1, 10]\n'
+        'hierarchy = "depth"\nlayers = ["blocks.3", "blocks.0", "blocks.2"]\n[features]\nx = "weights"\n'
+        '[meg]\ns = ["meg-0.h5"]\n[settings]\nlayer = "blocks.2"\nselection = "kfold"\nalphas = [1, 10]\n'
         'latency = "peak"\nwindow = [0, 0.3]\npreference = "best layer"\n'
     )
     study = read_study(home / "other.toml")
-    np.testing.assert_allclose(study.alternatives.features["x"].depth, [0, 2 / 3, 1])
-    assert list(study.alternatives.features["x"].kinds) == ["activation", "gradient"]
+    np.testing.assert_allclose(study.variants.features["x"].depth, [0, 2 / 3, 1])
+    assert list(study.variants.features["x"].kinds) == ["activation", "gradient"]
     assert any("weight_gradient is no control" in note for note in study.notes)
-    how = study.how
-    assert (how.layer, how.cv.selection, how.cv.alphas) == (1, "kfold", (1.0, 10.0))
-    assert (how.latency.estimator, how.latency.window, how.preference.by) == ("peak", (0.0, 0.3), "best layer")
-    assert not study.alternatives.fmri
+    settings = study.settings
+    assert (settings.layer, settings.cv.selection, settings.cv.alphas) == (1, "kfold", (1.0, 10.0))
+    assert (settings.latency.estimator, settings.latency.window, settings.preference.by) == (
+        "peak",
+        (0.0, 0.3),
+        "best layer",
+    )
+    assert not study.variants.fmri
 
 
-def test_an_axis_is_made_of_places_or_regions(home: Path, tmp_path: Path) -> None:
-    def made(axis: str) -> Any:
-        return read_study(written_study(home, STUDY.replace('"depth"', axis, 1)))
+def test_a_hierarchy_is_derived_from_points_or_regions(home: Path, tmp_path: Path) -> None:
+    def made(hierarchy: str) -> Any:
+        return read_study(written_study(home, STUDY.replace('"depth"', hierarchy, 1)))
 
     plain = made('"distance"')
-    assert plain.alternatives.axis == "distance"
-    assert not any("the axis is" in note for note in plain.notes)
+    assert plain.variants.hierarchy == "distance"
+    assert not any("the hierarchy is" in note for note in plain.notes)
 
     def distance(targets: pd.DataFrame) -> Any:
         places, sides = targets[["x", "y", "z"]], targets["hemisphere"]
@@ -271,26 +275,26 @@ def test_an_axis_is_made_of_places_or_regions(home: Path, tmp_path: Path) -> Non
         "V1, V2, V3": lambda targets: rank_axis(["V1", "V2", "V3"], targets["roi"]),
         "HCP-MMP1": lambda targets: rank_axis(HCP_ORDER, targets["roi"]),
     }
-    for axis, column, expected in (
+    for hierarchy, column, expected in (
         ('{euclidean = "V1"}', "distance to V1", distance),
         ('{order = ["V1", "V2", "V3"]}', "rank of the region in V1, V2, V3", ranks["V1, V2, V3"]),
         ('{order = "HCP-MMP1"}', "rank of the region in HCP-MMP1", ranks["HCP-MMP1"]),
     ):
-        study = made(axis)
-        assert study.alternatives.axis == study.alternatives.study().axis == column
-        for name, before in plain.alternatives.fmri.items():
-            for one, other in zip(study.alternatives.fmri[name], before, strict=True):
+        study = made(hierarchy)
+        assert study.variants.hierarchy == study.variants.study().hierarchy == column
+        for name, before in plain.variants.fmri.items():
+            for one, other in zip(study.variants.fmri[name], before, strict=True):
                 values = expected(other.targets)
                 np.testing.assert_array_equal(one.targets[column], values)
                 there = int(np.isfinite(values).sum())
-                line = f"the axis is the {column}, of {there} targets; {70 - there} have no place in it"
+                line = f"the hierarchy is the {column}, of {there} targets; {70 - there} have no value"
                 assert f"fmri.{name}, {one.subject}: {line}" in study.notes
-        assert not any(column in one.targets for one in study.alternatives.meg["sensors"])
+        assert not any(column in one.targets for one in study.variants.meg["sensors"])
 
 
 def test_gradients_of_an_untrained_model_are_a_control(home: Path) -> None:
     study = read_study(home / "untrained.toml")
-    features = study.alternatives.features["x"]
+    features = study.variants.features["x"]
     assert list(features.kinds) == ["activation", "gradient", CONTROL, UNTRAINED]
     captured = load_features(home / "untrained")
     expected = [unit_length(captured["gradient", f"blocks.{i}"][:, 1].numpy()) for i in range(4)]
@@ -299,7 +303,7 @@ def test_gradients_of_an_untrained_model_are_a_control(home: Path) -> None:
     assert study.facts["features.x.untrained.weights"] == "random"
     raw = read_study(written_study(home, UNTRAINED_STUDY.replace('"rms"', '"rms", raw = true')))
     np.testing.assert_array_equal(
-        raw.alternatives.features["x"].kinds[UNTRAINED][2], captured["gradient", "blocks.2"][:, 1].numpy()
+        raw.variants.features["x"].kinds[UNTRAINED][2], captured["gradient", "blocks.2"][:, 1].numpy()
     )
 
 
@@ -344,15 +348,15 @@ CHANGES: tuple[tuple[str, Callable[[str], str], str], ...] = (
     ("two layers", lambda s: 'layers = ["blocks.0", "blocks.1"]\n' + s, "layers must be at least 3"),
     ("other depth", lambda s: 'layers = ["blocks.0"]\ndepth = [0.5]\n' + s, r"depth must be that of features.mean, 0"),
     ("depth alone", lambda s: "depth = [0.5]\n" + s, r"depth must be a list of numbers, one for each of layers"),
-    ("axis", lambda s: s.replace('"depth"', "1", 1), r"axis must be a column's name, {euclidean = .*, got 1"),
-    ("no V1", lambda s: s.replace('"depth"', '{euclidean = "V9"}', 1), r"axis: fmri.betas, simulated 1: targets .* V9"),
-    ("judging", lambda s: s + "colour = 1\n", "keys of judging must be some of"),
-    ("permutations", lambda s: s.replace("= 19", "= 5"), "judging.permutations must be a whole number of at least 19"),
-    ("a bool", lambda s: s.replace("seed = 3", "seed = true"), "judging.seed must be a whole number .*, got True"),
-    ("selection", lambda s: s + 'selection = "best"\n', "judging.selection must be one of auto, .* got 'best'"),
-    ("alphas", lambda s: s + "alphas = [0]\n", r"judging.alphas must be a list of positive numbers, got \[0\]"),
-    ("layer", lambda s: s + 'layer = "blocks.9"\n', "judging.layer must be one of blocks.0"),
-    ("window", lambda s: s + "window = [1, 0]\n", "judging.window must be two times in s"),
+    ("hierarchy", lambda s: s.replace('"depth"', "1", 1), r"hierarchy must be a column's name, {euclidean = .*, got 1"),
+    ("no V1", lambda s: s.replace('"depth"', '{euclidean = "V9"}', 1), "hierarchy: fmri.betas, .* 1: .*targets .* V9"),
+    ("judging", lambda s: s + "colour = 1\n", "keys of settings must be some of"),
+    ("permutations", lambda s: s.replace("= 19", "= 5"), "settings.permutations must be a whole number of at least 19"),
+    ("a bool", lambda s: s.replace("seed = 3", "seed = true"), "settings.seed must be a whole number .*, got True"),
+    ("selection", lambda s: s + 'selection = "best"\n', "settings.selection must be one of auto, .* got 'best'"),
+    ("alphas", lambda s: s + "alphas = [0]\n", r"settings.alphas must be a list of positive numbers, got \[0\]"),
+    ("layer", lambda s: s + 'layer = "blocks.9"\n', "settings.layer must be one of blocks.0"),
+    ("window", lambda s: s + "window = [1, 0]\n", "settings.window must be two times in s"),
 )  # fmt: skip
 
 
@@ -374,12 +378,12 @@ def test_depths_that_nobody_knows_must_be_given(home: Path) -> None:
     model = nn.Sequential(nn.Flatten(1), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 6))
     images = torch.randn(IMAGES, 3, 4, 4)
     capture(model, images, objectives.FeatureNorm(), layers=["1", "2", "3"], sketch=Sketch(64), out=home / "bare")
-    text = 'axis = "depth"\n[features]\nx = "bare"\n[fmri]\ny = ["fmri-0.h5"]\n'
+    text = 'hierarchy = "depth"\n[features]\nx = "bare"\n[fmri]\ny = ["fmri-0.h5"]\n'
     (home / "bare.toml").write_text(text)
     with pytest.raises(ValueError, match=r"bare\.toml: depth must be given, with layers: features\.x .* '1', got none"):
         read_study(home / "bare.toml")
     (home / "bare.toml").write_text('layers = ["1", "2", "3"]\ndepth = [0, 0.4, 1]\n' + text)
-    assert read_study(home / "bare.toml").alternatives.features["x"].depth == [0, 0.4, 1]
+    assert read_study(home / "bare.toml").variants.features["x"].depth == [0, 0.4, 1]
 
 
 def test_images_of_other_recordings_are_refused(home: Path) -> None:
@@ -388,6 +392,6 @@ def test_images_of_other_recordings_are_refused(home: Path) -> None:
     (home / "few.toml").write_text(STUDY.replace('"norm"', '"fewer"'))
     with pytest.raises(ValueError, match=r"features must be captures of the same images, got .*'feature norm': 100"):
         read_study(home / "few.toml")
-    (home / "few.toml").write_text('axis = "depth"\n[features]\nx = "fewer"\n[fmri]\ny = ["fmri-0.h5"]\n')
+    (home / "few.toml").write_text('hierarchy = "depth"\n[features]\nx = "fewer"\n[fmri]\ny = ["fmri-0.h5"]\n')
     with pytest.raises(ValueError, match=r"few\.toml: fmri\.y, fmri-0\.h5: .*image_ids must lie in 0\.\.99"):
         read_study(home / "few.toml")

@@ -101,7 +101,7 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
     (lambda: subject_mean([recording("1"), recording("2", (3, 1, 0))], "x"), "same images, got 3 and 3, 2 of them"),
     (
         lambda: subject_mean([recording("1"), recording("2", targets=TARGETS.assign(distance=1.0))], "distance"),
-        r"same targets, got other \['distance'\] of 1 and 2",
+        r"same targets, got different \['distance'\] of 1 and 2",
     ),
     (lambda: subject_mean([recording("1"), recording("2", units="%")], "x"), "units must be the same, got 'z' and '%'"),
     (lambda: StudyVariants({}, {}, {}), "features must have at least one name"),
@@ -118,19 +118,22 @@ def test_choices_change_what_they_say_and_nothing_else() -> None:
     layers = [RANDOM.standard_normal((3, 4)) for _ in range(3)]
     features = FeatureSet({"activation": layers, "gradient": layers}, [0, 0.5, 1])
     made = StudyVariants({"a": features}, {"betas": [recording("1"), recording("2")]}, {})
-    study, how = made.study(), VerdictSettings(cv=CrossValidation(selection="loo", alphas=(0.1, 3.16, 100.0)))
-    options = choices(made, how)
+    study, settings = made.study(), VerdictSettings(cv=CrossValidation(selection="loo", alphas=(0.1, 3.16, 100.0)))
+    options = choices(made, settings)
     assert set(options) == {"targets", "fmri subjects", "penalty", "preference"}
     assert list(options["penalty"]) == ["by leave-one-out", "by GCV", "by k-fold", "3.16 for all"]
     for each in options.values():
         first, *others = each.values()
-        assert first(study, how) == (study, how)
-        assert all(other(study, how) != (study, how) for other in others)
-    one: Study = options["fmri subjects"]["responses averaged"](study, how)[0]
+        assert first(study, settings) == (study, settings)
+        assert all(other(study, settings) != (study, settings) for other in others)
+    one: Study = options["fmri subjects"]["responses averaged"](study, settings)[0]
     assert [each.subject for each in one.fmri] == ["mean of 2 subjects"]
-    assert options["penalty"]["by k-fold"](study, how) == (study, replace(how, cv=replace(how.cv, selection="kfold")))
-    (alpha,) = options["penalty"]["3.16 for all"](study, how)[1].cv.alphas
-    assert alpha in how.cv.alphas
+    assert options["penalty"]["by k-fold"](study, settings) == (
+        study,
+        replace(settings, cv=replace(settings.cv, selection="kfold")),
+    )
+    (alpha,) = options["penalty"]["3.16 for all"](study, settings)[1].cv.alphas
+    assert alpha in settings.cv.alphas
 
 
 ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01, "power": np.nan}
@@ -140,10 +143,10 @@ ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01,
     ("changes", "words"),
     [
         ({"conclusion": "not tested", "why": "no MEG"}, "Not tested: no MEG."),
-        ({"conclusion": "supported"}, "Supported, held against x."),
-        ({}, "Not found; how often this test finds it where it is there, in a study no larger, is not known."),
-        ({"power": 0.9, "simulated": "9 of 10 such"}, "found it in 9 of 10 such: .* would likely have been found"),
-        ({"power": 0.3, "simulated": "3 of 10 such"}, "found it in 3 of 10 such: this says little"),
+        ({"conclusion": "supported"}, "Supported, tested against x."),
+        ({}, "Not found. The test's power for a study of this size is unknown."),
+        ({"power": 0.9, "simulated": "9 of 10 such"}, "would probably have been detected: .* in 9 of 10 such"),
+        ({"power": 0.3, "simulated": "3 of 10 such"}, "This null result says little: .* in 3 of 10 such"),
     ],
 )
 def test_a_null_result_is_told_with_what_it_is_worth(changes: dict[str, Any], words: str) -> None:
@@ -151,18 +154,18 @@ def test_a_null_result_is_told_with_what_it_is_worth(changes: dict[str, Any], wo
 
 
 def test_the_table_of_power_holds_the_rates() -> None:
-    rates, test = simulated_rates(), "gradients predict fMRI beyond activations"
-    table = power_table(rates, [test, "gradients predict fMRI", test])
-    assert [row["test"] for row in table["rows"]] == [test, "gradients predict fMRI"]
+    rates, test = simulated_rates(), "gradient-predicts-fmri-beyond:activations"
+    table = power_table(rates, [test, "gradient-predicts-fmri", test])
+    assert [row["id"] for row in table["rows"]] == [test, "gradient-predicts-fmri"]
     assert table["size"] == "500 images, 5 subjects, a noise ceiling of 0.5"
     here = rates[(rates["images"] == 500) & (rates["subjects"] == 5) & (rates["ceiling"] == 0.5)]
-    first = here[here["test"] == test].set_index("organisation").loc[table["organisations"]]
+    first = here[here["id"] == test].set_index("organisation").loc[table["organisations"]]
     assert table["brains"] == first["runs"].sum()
     for cell, (_, row) in zip(table["rows"][0]["cells"], first.iterrows(), strict=True):
-        assert cell == {"text": f"{row['rate']:.2f} of {row['runs']}", "odd": row["as wanted"] is False}
-    seldom = power_table(rates, ["gradients predict later than activations"])["rows"][0]["cells"]
+        assert cell == {"text": f"{row['rate']:.2f} of {row['runs']}", "odd": row["as expected"] is False}
+    seldom = power_table(rates, ["gradient-later-than-activation"])["rows"][0]["cells"]
     assert seldom[table["organisations"].index("forward")]["text"] == "0.03 of 70, 50 not tested"
     inherited = table["rows"][1]["cells"][table["organisations"].index("forward")]
     assert inherited["text"].startswith("(")
-    with pytest.raises(ValueError, match=r"power_table: tests must be in the rates, got \['luck'\]"):
+    with pytest.raises(ValueError, match=r"power_table: ids must be in the rates, got \['luck'\]"):
         power_table(rates, ["luck"])

@@ -14,12 +14,21 @@ from gradkern.encoding import unit_length
 from gradkern.hierarchy import Latency, Preference
 from gradkern.recordings import Brain
 from gradkern.ridge import CrossValidation
-from gradkern.study import EVERYTHING, Study, VerdictSettings, verdict
-from gradkern.study.claims import NOT_FOUND, NOT_TESTED, SUPPORTED, InSpace, InTime, ScoredStudy
-from gradkern.study.power import simulated_rates
+from gradkern.study import COVARIATES, Study, VerdictSettings, verdict
+from gradkern.study.claims import (
+    NOT_FOUND,
+    NOT_TESTED,
+    SUPPORTED,
+    score_study,
+    spatial_layer_permutation,
+    spatial_order,
+    temporal_layer_permutation,
+    temporal_order,
+)
+from gradkern.study.power import SIMULATED_CLAIMS, code_hash, simulated_rates
 
 LAYERS, IMAGES, WIDTH = 4, 200, 8
-SETTINGS = VerdictSettings(permutations=59, bootstraps=60, targets=150, places=150)
+SETTINGS = VerdictSettings(permutations=59, bootstraps=60, max_targets=150, max_locations=150)
 DEPTH = np.linspace(0, 1, LAYERS)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +51,7 @@ def study(organisation: str, features: Mapping[str, Any] = FEATURES, **brain: An
     fmri, meg = simulate_brain(FEATURES, made)
     occipital = [some.select_targets(some.targets["sensor"].str[2].eq("O").to_numpy(), "occipital") for some in meg]
     averaged = [[one.average_repeats() for one in some] for some in (fmri, occipital)]
-    return Study(features, DEPTH, *averaged, axis="depth")
+    return Study(features, DEPTH, *averaged, hierarchy="depth")
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +59,18 @@ def forward(one_thread: None) -> pd.DataFrame:
     control = {
         "gradient/random-cotangent": [np.random.default_rng(i).standard_normal((IMAGES, 12)) for i in range(LAYERS)]
     }
-    return verdict(study("forward", FEATURES | control), SETTINGS, simulated_rates().iloc[:0]).set_index("claim")
+    return verdict(study("forward", FEATURES | control), SETTINGS, simulated_rates().iloc[:0]).set_index("id")
 
 
 class TestForward:
     def test_raw_scores_of_gradients_are_there_and_nothing_beyond_activations(self, forward: pd.DataFrame) -> None:
-        assert forward.loc["gradients predict fMRI", "conclusion"] == SUPPORTED
-        assert forward.loc["gradients predict fMRI beyond activations", "conclusion"] == NOT_FOUND
-        assert forward.loc["gradients predict fMRI beyond gradient/random-cotangent", "conclusion"] == SUPPORTED
+        assert forward.loc["gradient-predicts-fmri", "conclusion"] == SUPPORTED
+        assert forward.loc["gradient-predicts-fmri-beyond:activations", "conclusion"] == NOT_FOUND
+        assert forward.loc["gradient-predicts-fmri-beyond:random-cotangent", "conclusion"] == SUPPORTED
 
     def test_gradients_beat_those_of_other_images(self, forward: pd.DataFrame) -> None:
-        for claim in ("beyond", "more than"):
-            row = forward.loc[f"gradients predict fMRI {claim} gradient/image-permuted"]
+        for claim in ("beyond", "more-than"):
+            row = forward.loc[f"gradient-predicts-fmri-{claim}:image-permuted"]
             assert row["conclusion"] == SUPPORTED
             assert row["against"] == "gradient/image-permuted, seed 0"
 
@@ -69,38 +78,34 @@ class TestForward:
         self, forward: pd.DataFrame
     ) -> None:
         for claim in (
-            "gradients predict fMRI beyond activations of the same layer",
-            "gradients of unit norm predict fMRI beyond activations",
+            "gradient-predicts-fmri-beyond:same-layer",
+            "unit-gradient-predicts-fmri-beyond:activations",
         ):
             assert forward.loc[claim, "conclusion"] == NOT_FOUND
 
     def test_a_control_of_another_width_is_held_against_with_its_rank(self, forward: pd.DataFrame) -> None:
-        for claim in ("beyond", "more than"):
-            said = forward.loc[f"gradients predict fMRI {claim} gradient/random-cotangent", "against"]
+        for claim in ("beyond", "more-than"):
+            said = forward.loc[f"gradient-predicts-fmri-{claim}:random-cotangent", "against"]
             assert "12 columns of effective rank 11.2; gradients 8 columns of effective rank 5.1" in said
 
     def test_an_order_stands_beside_other_orders_of_the_layers(self, forward: pd.DataFrame) -> None:
-        order = forward.loc["gradients have the spatial order of backpropagation"]
-        other = forward.loc[
-            "gradients have the spatial order of backpropagation more than with layers in another order"
-        ]
+        order = forward.loc["gradient-has-spatial-order"]
+        other = forward.loc["gradient-has-spatial-order-more-than:layer-permutation"]
         assert (other["estimate"], other["low"]) == (order["estimate"], order["low"])
         assert other["p"] == other["smallest p"] == 1 / 24
         assert other["conclusion"] == SUPPORTED
         assert other["against"].startswith("layers in another order (all 24 orders; 95 % of them from -0.")
-        late = forward.loc[
-            "gradients have the temporal order of backpropagation more than with layers in another order"
-        ]
+        late = forward.loc["gradient-has-temporal-order-more-than:layer-permutation"]
         assert late["conclusion"] == NOT_FOUND
 
     def test_activations_map_the_hierarchy(self, forward: pd.DataFrame) -> None:
-        row = forward.loc["activations map the hierarchy"]
+        row = forward.loc["activation-maps-hierarchy"]
         assert row["estimate"] > 0.3
         assert row["low"] < row["estimate"] < row["high"]
         assert row["conclusion"] == SUPPORTED
 
     def test_gradients_have_no_order_in_time(self, forward: pd.DataFrame) -> None:
-        assert forward.loc["gradients have the temporal order of backpropagation", "conclusion"] != SUPPORTED
+        assert forward.loc["gradient-has-temporal-order", "conclusion"] != SUPPORTED
 
     def test_every_row_says_of_what_it_is(self, forward: pd.DataFrame) -> None:
         tested = forward[forward["conclusion"] != NOT_TESTED]
@@ -112,24 +117,24 @@ class TestForward:
 
 
 def test_a_planted_backward_sweep_is_found_beyond_activations() -> None:
-    found = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS).set_index("claim")
-    assert found.loc["gradients predict fMRI beyond activations", "conclusion"] == SUPPORTED
-    assert found.loc["gradients predict MEG beyond activations", "conclusion"] == SUPPORTED
-    assert found.loc["gradients have the temporal order of backpropagation", "estimate"] < 0
+    found = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS).set_index("id")
+    assert found.loc["gradient-predicts-fmri-beyond:activations", "conclusion"] == SUPPORTED
+    assert found.loc["gradient-predicts-meg-beyond:activations", "conclusion"] == SUPPORTED
+    assert found.loc["gradient-has-temporal-order", "estimate"] < 0
 
 
 def test_what_the_data_cannot_carry_has_a_reason_and_no_number() -> None:
     both = study("none")
-    alone = verdict(replace(both, meg=()), SETTINGS).set_index("claim")
-    for claim in ("gradients predict MEG", "gradients have the temporal order of backpropagation"):
+    alone = verdict(replace(both, meg=()), SETTINGS).set_index("id")
+    for claim in ("gradient-predicts-meg", "gradient-has-temporal-order"):
         row = alone.loc[claim]
         assert row["conclusion"] == NOT_TESTED
         assert row["why"] == "the study has no such recordings"
         assert np.isnan([row["estimate"], row["p"], row["low"]]).all()
-    row = alone.loc["gradients predict fMRI beyond nuisances"]
+    row = alone.loc["gradient-predicts-fmri-beyond:nuisances"]
     assert row["conclusion"] == NOT_TESTED
     assert row["why"] == "the study has no nuisances"
-    row = alone.loc[f"gradients predict fMRI beyond {EVERYTHING}"]
+    row = alone.loc["gradient-predicts-fmri-beyond:everything"]
     assert row["why"] == "the study has neither nuisances nor captured controls"
 
 
@@ -151,18 +156,18 @@ def test_without_places_of_a_subject_there_is_no_order_in_space_and_the_rest_is_
     change: Any, message: str
 ) -> None:
     first, second = study("none").fmri
-    there = Study(FEATURES, DEPTH, [first, replace(second, targets=change(second.targets))], axis="depth")
-    found = verdict(there, replace(SETTINGS, permutations=19, bootstraps=20, targets=60)).set_index("claim")
+    there = Study(FEATURES, DEPTH, [first, replace(second, targets=change(second.targets))], hierarchy="depth")
+    found = verdict(there, replace(SETTINGS, permutations=19, bootstraps=20, max_targets=60)).set_index("id")
     for claim in (
-        "activations map the hierarchy",
-        "gradients predict higher areas more",
-        "gradients have the spatial order of backpropagation",
-        "gradients have the spatial order of backpropagation more than with layers in another order",
+        "activation-maps-hierarchy",
+        "gradient-predicts-higher-areas-more",
+        "gradient-has-spatial-order",
+        "gradient-has-spatial-order-more-than:layer-permutation",
     ):
         assert found.loc[claim, "conclusion"] == NOT_TESTED
         assert re.search(message, found.loc[claim, "why"])
         assert np.isnan(found.loc[claim, ["estimate", "p", "smallest p"]].astype(float)).all()
-    assert found.loc["gradients predict fMRI", "conclusion"] != NOT_TESTED
+    assert found.loc["gradient-predicts-fmri", "conclusion"] != NOT_TESTED
 
 
 def test_a_region_without_a_target_is_refused() -> None:
@@ -173,20 +178,22 @@ def test_a_region_without_a_target_is_refused() -> None:
 def test_what_could_not_be_found_is_not_tested() -> None:
     both = study("none", subjects=1)
     three = {kind: each[:3] for kind, each in FEATURES.items()}
-    found = verdict(Study(three, DEPTH[:3], both.fmri, axis="depth"), SETTINGS).set_index("claim")
-    orders = [row for claim, row in found.iterrows() if "spatial order" in claim]
+    found = verdict(Study(three, DEPTH[:3], both.fmri, hierarchy="depth"), SETTINGS).set_index("id")
+    orders = [row for claim, row in found.iterrows() if "spatial-order" in claim]
     assert [row["conclusion"] for row in orders][1] == NOT_TESTED
-    assert "p could not go under 0.167" in orders[1]["why"]
+    assert "smallest attainable p is 0.167" in orders[1]["why"]
     assert orders[0]["p"] > 0
 
 
 def test_what_is_held_beside_other_orders_is_the_statistic_of_the_order() -> None:
-    evidence = ScoredStudy(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS)
-    space, time = InSpace(evidence), InTime(evidence)
-    for row, test in ((time.order(), time.in_another_order()), (space.order("gradient"), space.in_another_order())):
+    scored = score_study(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS)
+    times = temporal_layer_permutation(scored)
+    for row, test in (
+        (temporal_order(scored), times),
+        (spatial_order(scored, "gradient"), spatial_layer_permutation(scored)),
+    ):
         assert test.value == pytest.approx(row.estimate)
         assert len(test.null) == 24
-    times = time.in_another_order()
     assert times.p == (times.null <= times.value + 1e-12).mean() < 0.5
 
 
@@ -194,9 +201,9 @@ def test_the_size_of_an_images_gradient_does_not_count_where_directions_are_aske
     sizes = np.random.default_rng(3).lognormal(size=(IMAGES, 1))
     scaled = {"activation": ACTIVATIONS, "gradient": [sizes * G for G in GRADIENTS]}
     both = replace(study("forward-then-backward"), meg=())
-    found = [verdict(replace(both, features=features), SETTINGS).set_index("claim") for features in (FEATURES, scaled)]
-    for claim, same in (("gradients", False), ("gradients of unit norm", True)):
-        one, other = (each.loc[f"{claim} predict fMRI beyond activations", "estimate"] for each in found)
+    found = [verdict(replace(both, features=features), SETTINGS).set_index("id") for features in (FEATURES, scaled)]
+    for claim, same in (("gradient", False), ("unit-gradient", True)):
+        one, other = (each.loc[f"{claim}-predicts-fmri-beyond:activations", "estimate"] for each in found)
         assert (abs(one - other) < 1e-3) == same
 
 
@@ -205,22 +212,22 @@ def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
     seen = np.arange(0, 150), np.arange(50, 200)
     fmri = [one.select_presentations(rows, "seen") for one, rows in zip(both.fmri, seen, strict=True)]
     apart = replace(both, fmri=fmri, meg=())
-    evidence = ScoredStudy(apart, SETTINGS)
-    first, second = (evidence.resampled(one).counts for one in evidence.fmri)
+    scored = score_study(apart, SETTINGS)
+    first, second = (scored.resampled(subject).counts for subject in scored.subjects["fMRI"])
     np.testing.assert_array_equal(first[:, 50:], second[:, :100])
     assert (first[:, :50] != second[:, 100:]).any()
-    found = verdict(apart, SETTINGS).set_index("claim")
-    assert found.loc["activations map the hierarchy", "conclusion"] == SUPPORTED
-    assert found.loc["gradients predict fMRI more than gradient/image-permuted", "images"] == 150
+    found = verdict(apart, SETTINGS).set_index("id")
+    assert found.loc["activation-maps-hierarchy", "conclusion"] == SUPPORTED
+    assert found.loc["gradient-predicts-fmri-more-than:image-permuted", "images"] == 150
 
 
 def test_subjects_who_saw_the_same_images_are_one_test() -> None:
     """Two copies of a subject are as much evidence as one: Fisher's p would be smaller."""
     made = study("none")
     one = made.fmri[0]
-    claim = "gradients predict fMRI"
+    claim = "gradient-predicts-fmri"
     alone, twice = (
-        verdict(replace(made, fmri=some, meg=()), SETTINGS).set_index("claim").loc[claim]
+        verdict(replace(made, fmri=some, meg=()), SETTINGS).set_index("id").loc[claim]
         for some in ([one], [one, replace(one, subject="a copy")])
     )
     assert twice["p"] == alone["p"]
@@ -236,23 +243,23 @@ def test_activations_of_another_layer_are_told_from_those_of_the_same() -> None:
     """Gradients with something of the first layer in them, which the brain responds to."""
     mixed = [G + A for G, A in zip(GRADIENTS, [*ACTIVATIONS[1:], ACTIVATIONS[0]], strict=True)]
     found = verdict(replace(study("forward", FEATURES | {"gradient": mixed}, ceiling=0.95), meg=()), SETTINGS)
-    conclusions = found.set_index("claim")["conclusion"]
-    assert conclusions["gradients predict fMRI beyond activations of the same layer"] == SUPPORTED
-    assert conclusions["gradients predict fMRI beyond activations"] == NOT_FOUND
+    conclusions = found.set_index("id")["conclusion"]
+    assert conclusions["gradient-predicts-fmri-beyond:same-layer"] == SUPPORTED
+    assert conclusions["gradient-predicts-fmri-beyond:activations"] == NOT_FOUND
 
 
 def test_nuisances_are_taken_out_whatever_their_units() -> None:
     """Those that hold all activations say what activations do; those that hold the gradients leave nothing to test."""
     both = replace(study("forward"), meg=())
     units = np.logspace(-9, 9, LAYERS * WIDTH)
-    found = verdict(replace(both, nuisances=np.column_stack(ACTIVATIONS) * units), SETTINGS).set_index("claim")
-    row, same = (found.loc[f"gradients predict fMRI beyond {what}"] for what in ("nuisances", "activations"))
+    found = verdict(replace(both, nuisances=np.column_stack(ACTIVATIONS) * units), SETTINGS).set_index("id")
+    row, same = (found.loc[f"gradient-predicts-fmri-beyond:{what}"] for what in ("nuisances", "activations"))
     assert row["estimate"] == pytest.approx(same["estimate"], abs=0.02)
     assert (row["conclusion"], row["against"]) == (NOT_FOUND, "32 nuisances")
     # these are the activations again
-    assert found.loc[f"gradients predict fMRI beyond {EVERYTHING}", "p"] == pytest.approx(same["p"], abs=0.02)
-    found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), SETTINGS).set_index("claim")
-    assert "X must hold something" in found.loc["gradients predict fMRI beyond nuisances", "why"]
+    assert found.loc["gradient-predicts-fmri-beyond:everything", "p"] == pytest.approx(same["p"], abs=0.02)
+    found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), SETTINGS).set_index("id")
+    assert "X must hold something" in found.loc["gradient-predicts-fmri-beyond:nuisances", "why"]
 
 
 @pytest.mark.parametrize(("organisation", "conclusion"), [("forward", NOT_FOUND), ("gradient-misplaced", SUPPORTED)])
@@ -263,30 +270,30 @@ def test_beyond_everything_only_gradients_that_the_brain_has_are_found(organisat
     view = [G + random.standard_normal(G.shape) for G in GRADIENTS]
     hard = random.standard_normal((IMAGES, 2))
     made = replace(both, features=FEATURES | {"gradient/view": view}, nuisances=hard)
-    row = verdict(made, SETTINGS).set_index("claim").loc[f"gradients predict fMRI beyond {EVERYTHING}"]
-    assert (row["conclusion"], row["against"]) == (conclusion, EVERYTHING)
+    row = verdict(made, SETTINGS).set_index("id").loc["gradient-predicts-fmri-beyond:everything"]
+    assert (row["conclusion"], row["against"]) == (conclusion, COVARIATES["everything"])
 
 
 def test_gradients_of_one_norm_have_no_row_of_unit_norm() -> None:
     both = replace(study("none"), meg=())
     unit = [unit_length(G) for G in GRADIENTS]
-    row = "gradients of unit norm predict fMRI beyond activations"
+    row = "unit-gradient-predicts-fmri-beyond:activations"
     assert [
-        row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), SETTINGS)["claim"])
+        row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), SETTINGS)["id"])
         for G in (unit, GRADIENTS)
     ] == [False, True]
 
 
 def test_power_is_that_of_the_rows_that_are_left_and_of_the_same_estimators() -> None:
     """Of 200 images 32 activations leave 167 rows; a latency or preference of another kind has no known power."""
-    claims = ("gradients predict fMRI", "gradients predict fMRI beyond activations", "activations map the hierarchy",
-              "gradients predict later than activations")  # fmt: skip
+    claims = ("gradient-predicts-fmri", "gradient-predicts-fmri-beyond:activations", "activation-maps-hierarchy",
+              "gradient-later-than-activation")  # fmt: skip
     small = {"organisation": "forward-then-backward", "images": 200, "subjects": 2, "ceiling": 0.1}
-    found = {"rate": 1.0, "claim": "power", "found": 20, "runs": 20}
+    found = {"rate": 1.0, "expected": "true", "found": 20, "runs": 20}
 
-    def power(how: VerdictSettings, rows: int) -> list[bool]:
-        rates = pd.DataFrame([{**small, **found, "rows": rows, "test": claim} for claim in claims])
-        told = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), how, rates).set_index("claim")
+    def power(settings: VerdictSettings, rows: int) -> list[bool]:
+        rates = pd.DataFrame([{**small, **found, "rows": rows, "id": claim} for claim in claims])
+        told = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), settings, rates).set_index("id")
         assert told.loc[claims[1], "rows"] == 167
         return told.loc[list(claims), "power"].notna().tolist()
 
@@ -296,29 +303,30 @@ def test_power_is_that_of_the_rows_that_are_left_and_of_the_same_estimators() ->
 
 
 def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
-    found = verdict(replace(study("forward"), meg=()), replace(SETTINGS, axes=10)).set_index("claim")
-    row = found.loc["gradients predict fMRI beyond activations"]
-    assert (row["against"], row["why"]) == ("activations of all layers, 10 axes", "")
-    row = found.loc["gradients predict fMRI beyond activations of the same layer"]
+    found = verdict(replace(study("forward"), meg=()), replace(SETTINGS, n_components=10)).set_index("id")
+    row = found.loc["gradient-predicts-fmri-beyond:activations"]
+    assert (row["against"], row["why"]) == ("activations of all layers, 10 principal components", "")
+    row = found.loc["gradient-predicts-fmri-beyond:same-layer"]
     assert (row["against"], row["why"]) == ("activations of the same layer", "")
 
 
 def test_power_is_that_of_the_nearest_simulated_study_that_is_no_larger() -> None:
+    code = code_hash(SIMULATED_CLAIMS["gradient-predicts-fmri"])
     rows = [
         {"organisation": "forward-then-backward", "images": images, "subjects": subjects, "ceiling": ceiling,
-         "rate": rate, "test": "gradients predict fMRI", "claim": claim, "rows": images,
+         "rate": rate, "id": "gradient-predicts-fmri", "expected": expected, "code": code, "rows": images,
          "found": int(20 * rate), "runs": 20}
-        for images, subjects, ceiling, rate, claim in (
-            (150, 2, 0.7, 0.9, "power"), (210, 2, 0.7, 1.0, "power"), (200, 2, 0.85, 1.0, "power"),
-            (200, 3, 0.7, 1.0, "power"), (150, 2, 0.2, 0.3, "power"), (190, 2, 0.78, 0.05, "level"))
+        for images, subjects, ceiling, rate, expected in (
+            (150, 2, 0.7, 0.9, "true"), (210, 2, 0.7, 1.0, "true"), (200, 2, 0.85, 1.0, "true"),
+            (200, 3, 0.7, 1.0, "true"), (150, 2, 0.2, 0.3, "true"), (190, 2, 0.78, 0.05, "false"))
     ]  # fmt: skip
     both = replace(study("none"), meg=())
-    found = verdict(both, SETTINGS, pd.DataFrame(rows)).set_index("claim")
-    row = found.loc["gradients predict fMRI"]
+    found = verdict(both, SETTINGS, pd.DataFrame(rows)).set_index("id")
+    row = found.loc["gradient-predicts-fmri"]
     assert row["power"] == 0.9
     assert row["simulated"] == "18 of 20 forward-then-backward brains, 150 images, 2 subjects, ceiling 0.7"
-    assert np.isnan(found.loc["gradients predict higher areas more", "power"])
-    larger = verdict(both, SETTINGS, pd.DataFrame(rows[1:4])).set_index("claim").loc["gradients predict fMRI"]
+    assert np.isnan(found.loc["gradient-predicts-higher-areas-more", "power"])
+    larger = verdict(both, SETTINGS, pd.DataFrame(rows[1:4])).set_index("id").loc["gradient-predicts-fmri"]
     assert np.isnan(larger["power"])
     assert larger["simulated"] == ""
 
@@ -343,7 +351,7 @@ def changed(**changes: Any) -> Study:
         ),
         (lambda one: {"features": FEATURES | {"c": FEATURES["gradient"][:3]}}, "the same layers and images"),
         (lambda one: {"fmri": (), "meg": ()}, "fmri or meg must have a recording, got none"),
-        (lambda one: {"fmri": (one.fmri[0], one.fmri[0])}, "fmri must have a recording a subject"),
+        (lambda one: {"fmri": (one.fmri[0], one.fmri[0])}, "fmri must have one recording per subject"),
         (
             lambda one: {"features": FEATURES | {"gradient/image-permuted": GRADIENTS}},
             "must not have the kind 'gradient/image-permuted', which the verdict makes itself",
@@ -375,22 +383,22 @@ def test_studies_that_cannot_be_judged_are_refused(change: Any, message: str) ->
 def test_repeats_must_be_averaged_first() -> None:
     one = changed()
     twice: Recording = one.fmri[0].select_presentations(np.repeat(np.arange(IMAGES), 2), "twice")
-    with pytest.raises(ValueError, match="fmri must have a row an image, got repeats"):
+    with pytest.raises(ValueError, match="fmri must have one row per image, got repeats"):
         replace(one, fmri=(twice,))
 
 
 def test_a_way_to_judge_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"CrossValidation: selection must be one of .* got 'aic'"):
         VerdictSettings(cv=CrossValidation(selection="aic"))
-    for name, value in (("permutations", 18), ("axes", 0), ("targets", 0)):
+    for name, value in (("permutations", 18), ("n_components", 0), ("max_targets", 0)):
         with pytest.raises(ValueError, match=rf"VerdictSettings: {name} must be at least \d+, got {value}"):
             VerdictSettings(**{name: value})
 
 
 def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradkern.study.claims._evidence.free_bytes", lambda place: 10 * 2**20)
-    monkeypatch.setattr("gradkern.study.claims._evidence.check_first", lambda *given: pytest.fail("work had begun"))
-    with pytest.raises(ValueError, match=r"meg of 2 subjects must fit into memory, got up to 200 x 1,\d+ numbers each"):
+    monkeypatch.setattr("gradkern.study.claims._scored.free_bytes", lambda place: 10 * 2**20)
+    monkeypatch.setattr("gradkern.study.claims._scored.check_first", lambda *given: pytest.fail("work had begun"))
+    with pytest.raises(ValueError, match=r"MEG of 2 subjects, up to 200 x 1,\d+ numbers each, must fit into memory"):
         verdict(study("none"), SETTINGS)
 
 
@@ -400,9 +408,9 @@ def test_dead_voxels_are_left_out_and_told() -> None:
     values = np.array(first.responses)
     values[:, np.flatnonzero(first.targets["depth"].notna())[[3, 7]]] = 1.5
     with pytest.warns(UserWarning, match="2 targets of simulated 1 do not vary, left out"):
-        found = verdict(replace(both, fmri=(replace(first, responses=values), second)), SETTINGS).set_index("claim")
+        found = verdict(replace(both, fmri=(replace(first, responses=values), second)), SETTINGS).set_index("id")
     assert (found["conclusion"] != NOT_TESTED).sum() > 5
-    row = found.loc["gradients predict fMRI"]
+    row = found.loc["gradient-predicts-fmri"]
     assert row["targets"] == sum(one.targets["depth"].notna().sum() for one in both.fmri) - 2
 
 
@@ -410,9 +418,9 @@ def test_subjects_whose_images_come_in_another_order_are_one_test() -> None:
     both = replace(study("none"), meg=())
     order = np.random.default_rng(0).permutation(IMAGES)
     turned = (both.fmri[0], both.fmri[1].select_presentations(order, "turned"))
-    claims = ["gradients predict fMRI", "gradients predict fMRI beyond activations", "activations map the hierarchy"]
+    claims = ["gradient-predicts-fmri", "gradient-predicts-fmri-beyond:activations", "activation-maps-hierarchy"]
     first, again = (
-        verdict(replace(both, fmri=fmri), SETTINGS).set_index("claim").loc[claims] for fmri in (both.fmri, turned)
+        verdict(replace(both, fmri=fmri), SETTINGS).set_index("id").loc[claims] for fmri in (both.fmri, turned)
     )
     np.testing.assert_allclose(
         first[["estimate", "p"]].astype(float), again[["estimate", "p"]].astype(float), atol=1e-6
@@ -423,14 +431,14 @@ def test_subjects_with_places_of_their_own_have_no_power_of_studies_tested_as_on
     both = replace(study("forward-then-backward"), meg=())
     moved = both.fmri[1].targets.assign(x=both.fmri[1].targets["x"] + 1)
     small = {"organisation": "forward", "images": 100, "rows": 100, "subjects": 2, "ceiling": 0.1}
-    found = {"rate": 1.0, "claim": "power", "found": 20, "runs": 20}
-    claims = ("activations map the hierarchy", "gradients predict fMRI")
-    rates = pd.DataFrame([{**small, **found, "test": claim} for claim in claims])
+    found = {"rate": 1.0, "expected": "true", "found": 20, "runs": 20}
+    claims = ("activation-maps-hierarchy", "gradient-predicts-fmri")
+    rates = pd.DataFrame([{**small, **found, "id": claim} for claim in claims])
     same, apart = (
-        verdict(replace(both, fmri=fmri), SETTINGS, rates).set_index("claim")
+        verdict(replace(both, fmri=fmri), SETTINGS, rates).set_index("id")
         for fmri in (both.fmri, (both.fmri[0], replace(both.fmri[1], targets=moved)))
     )
-    claim = "activations map the hierarchy"
+    claim = "activation-maps-hierarchy"
     assert (same.loc[claim, "power"], np.isnan(apart.loc[claim, "power"])) == (1.0, True)
-    assert apart.loc["gradients predict fMRI", "power"] == 1.0
+    assert apart.loc["gradient-predicts-fmri", "power"] == 1.0
     assert apart.loc[claim, "smallest p"] == pytest.approx(2 * same.loc[claim, "smallest p"])

@@ -1,13 +1,13 @@
-"""A verdict's claims of space: are layers, and is what gradients predict, laid out over the hierarchy?"""
+"""Claims about space: do the layers, and what gradients predict, follow the cortical hierarchy?"""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.errors import Refused
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._layers import predicted
 from gradkern.hierarchy._maps import (
@@ -22,129 +22,175 @@ from gradkern.hierarchy._maps import (
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._intervals import cross, crossed_interval, interval
 from gradkern.study._settings import VerdictSettings
-from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
+from gradkern.study.claims._claim import FMRI, Row
+from gradkern.study.claims._scored import ScoredStudy, Subject
 
 
-class InSpace:
-    """Tests of the fMRI's targets at their places, beside maps of the same smoothness."""
-
-    def __init__(self, evidence: ScoredStudy) -> None:
-        self.evidence, self.how = evidence, evidence.how
-        self._placed: dict[str, Row] = {}
-
-    def order(self, kind: str) -> Row:
-        """The spatial score with its interval; p of the preferred depths by maps of the same smoothness."""
-        own = self.placed(kind)
-        row = self._beside_smooth_maps(self._maps(kind), self._depths(), own.against)
-        usual = row.as_simulated and self.how.preference == VerdictSettings().preference
-        return replace(row, estimate=own.estimate, low=own.low, high=own.high, as_simulated=usual)
-
-    def placed(self, kind: str) -> Row:
-        """The spatial score with its interval, no p: of the mean scores where all subjects have the same places."""
-        if kind not in self._placed:
-            self._placed[kind] = self._place(kind)
-        return self._placed[kind]
-
-    def _place(self, kind: str) -> Row:
-        fmri = self.evidence.fmri
-        scores, maps = [self.evidence.scores(one, kind) for one in fmri], self._maps(kind)
-        kept = [np.isfinite(self._preferred(one.r)) for one in joined(maps)]
-        there = [int(keep.sum()) for keep in kept]
-        if min(there) < LEAST_PLACES:
-            raise ValueError(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {there}")
-        together = len(kept) < len(maps)
-        depths = Measure(partial(self.how.preference.depth_of, depth=self.evidence.study.depth), predictability)
-
-        def of(subjects: Any, resampling: int) -> float:
-            """Of the same targets in every resampling."""
-            drawn = []
-            for i in subjects:
-                r = scores[i].resampled[resampling - 1] if resampling else scores[i].r
-                drawn.append(_of_targets(replace(maps[i], r=r), kept[0 if together else i]))
-            return float(np.mean([depths.correlation(one) for one in (joined(drawn) if together else drawn)]))
-
-        s, images, ceiling = len(fmri), f"{scores[0].images} images", self.evidence.ceiling(fmri)
-        value, drawn = of(range(s), 0), cross(of, s, self.how.bootstraps, self.how.seed)
-        over = interval(value, drawn.images, images, bound=1)
-        if s > 1:
-            over = crossed_interval(value, drawn, s, f"{images} and {s} subjects", bound=1)
-        against = f"maps of the same variogram, of {sum(there)} targets that a layer predicts, beside how well it does"
-        return Row(value, np.nan, over.low, over.high, np.nan, ceiling, against)
-
-    def in_another_order(self) -> LayerPermutationTest:
-        """The gradients' spatial score beside that of layers in another order."""
-        maps = joined(self._maps("gradient"))
-
-        def spatial(depth: Floats) -> float:
-            return float(np.mean([self._depths(depth).correlation(one) for one in maps]))
-
-        depth, how = self.evidence.study.depth, self.how
-        return layer_permutation_test(spatial, depth, permutations=how.permutations, seed=how.seed)
-
-    def higher(self) -> Row:
-        """Is r of gradients larger where the axis is, among targets that activations predict? As a share of the
-        ceiling, if that is known in all subjects."""
-        maps, ceilings = self._maps("activation"), []
-        least = 2 / np.sqrt(self.evidence.images(self.evidence.fmri))
-        for one in self.evidence.fmri:
-            ceiling = one.ceiling()
-            # a share of a ceiling that is noise itself is no share
-            ceilings.append(np.where(np.isfinite(ceiling) & (ceiling > least), ceiling, np.nan))
-        gradients = [self.evidence.scores(one, "gradient").r[self.evidence.layer] for one in self.evidence.fmri]
-        against = "maps of the same variogram; r as it is"
-        if all(np.isfinite(ceiling).any() for ceiling in ceilings):
-            gradients = [r / ceiling for r, ceiling in zip(gradients, ceilings, strict=True)]
-            against = "maps of the same variogram; r as a share of its ceiling"
-        both = [replace(one, r=np.vstack([r, one.r])) for one, r in zip(maps, gradients, strict=True)]
-        return self._beside_smooth_maps(both, Measure(self._where_predicted), against)
-
-    def _where_predicted(self, r: Floats) -> Floats:
-        """The first of scores [1 + l, v] where one of the others is above noise."""
-        return np.where(predicted(r[1:], self.evidence.images(self.evidence.fmri)), r[0], np.nan)
-
-    def _depths(self, depth: Floats | None = None) -> Measure:
-        return Measure(partial(self._preferred, depth=depth), predictability)
-
-    def _preferred(self, r: Floats, depth: Floats | None = None) -> Floats:
-        """Depth that targets prefer, NaN where no layer predicts them."""
-        found = self.how.preference.depth_of(r, self.evidence.study.depth if depth is None else depth)
-        return np.where(predicted(r, self.evidence.images(self.evidence.fmri)), found, np.nan)
-
-    def _beside_smooth_maps(self, maps: Sequence[SubjectMap], of: Measure, against: str) -> Row:
-        """Of every subject's scores."""
-        how = self.how
-        p = variogram_null_test(joined(maps), of, places=how.places, permutations=how.permutations, seed=how.seed)
-        return self.evidence.over([of.correlation(one) for one in maps], p, self.evidence.fmri, against, halves=True)
-
-    def _maps(self, kind: str) -> list[SubjectMap]:
-        return [self._map(one, self.evidence.scores(one, kind)) for one in self.evidence.fmri]
-
-    def _map(self, one: Subject, scores: Scores) -> SubjectMap:
-        deviations = scores.resampled - scores.resampled.mean(0)
-        noise = np.einsum("blv,bmv->lm", deviations, deviations)
-        return SubjectMap(one.recording.subject, _points(one), self._axis(one), scores.r, noise)
-
-    def _axis(self, one: Subject) -> Floats:
-        who, name = one.recording.subject, self.evidence.study.axis
-        if name not in one.targets:
-            raise ValueError(f"targets of {who} must have {name!r}, got {list(one.targets)}")
-        if one.targets[name].dtype.kind not in "biuf":
-            raise ValueError(f"{name!r} of the targets of {who} must be numbers, got {one.targets[name].dtype}")
-        axis: Floats = one.targets[name].to_numpy(dtype=np.float64)
-        known = axis[np.isfinite(axis)]
-        if not len(known) or np.ptp(known) == 0:
-            got = f"{known[0]:g} for all {len(known)}" if len(known) else f"none of {len(axis)}"
-            raise ValueError(f"{name!r} must be known and differ between the targets of {who}, got {got}")
-        return axis
+def spatial_order(scored: ScoredStudy, kind: str) -> Row:
+    """The spatial score of a kind with its interval; p of the preferred depths against variogram-matched maps."""
+    score = spatial_score(scored, kind)
+    row = _variogram_null(scored, _maps(scored, kind), _preferred_depth(scored), score.against)
+    usual = row.as_simulated and scored.settings.preference == VerdictSettings().preference
+    return replace(row, estimate=score.estimate, low=score.low, high=score.high, as_simulated=usual)
 
 
-def _of_targets(one: SubjectMap, kept: NDArray[np.bool_]) -> SubjectMap:
-    return replace(one, points=one.points[kept], axis=one.axis[kept], r=one.r[:, kept])
+def spatial_order_of_layers(scored: ScoredStudy) -> Row:
+    """The gradients' spatial score, against the same score with the layers permuted."""
+    score, permuted = spatial_score(scored, "gradient"), spatial_layer_permutation(scored)
+    return replace(score, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against)
 
 
-def _points(one: Subject) -> Floats:
+def spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
+    """The gradients' spatial score among those of permuted layers."""
+    maps = joined(_maps(scored, "gradient"))
+
+    def score(depth: Floats) -> float:
+        return float(np.mean([_preferred_depth(scored, depth).correlation(values) for values in maps]))
+
+    settings = scored.settings
+    return layer_permutation_test(score, scored.study.depth, permutations=settings.permutations, seed=settings.seed)
+
+
+def higher_areas(scored: ScoredStudy) -> Row:
+    """Does gradient r increase along the hierarchy, among targets predicted by activations?
+
+    r is divided by the noise ceiling if that is known in all subjects.
+    """
+    maps, ceilings = _maps(scored, "activation"), []
+    noise = 2 / np.sqrt(scored.images(FMRI))
+    for subject in scored.subjects[FMRI]:
+        ceiling = subject.ceiling()
+        # r relative to a ceiling that is noise itself means nothing
+        ceilings.append(np.where(np.isfinite(ceiling) & (ceiling > noise), ceiling, np.nan))
+    gradients = [scored.scores(subject, "gradient").r[scored.layer] for subject in scored.subjects[FMRI]]
+    against = "maps of the same variogram; r as it is"
+    if all(np.isfinite(ceiling).any() for ceiling in ceilings):
+        gradients = [r / ceiling for r, ceiling in zip(gradients, ceilings, strict=True)]
+        against = "maps of the same variogram; r as a share of its ceiling"
+    stacked = [replace(values, r=np.vstack([r, values.r])) for values, r in zip(maps, gradients, strict=True)]
+    return _variogram_null(
+        scored, stacked, Measure(partial(_first_where_predicted, images=scored.images(FMRI))), against
+    )
+
+
+def spatial_score(scored: ScoredStudy, kind: str) -> Row:
+    """The spatial score with its interval, without p."""
+    return scored.once(("spatial score", kind), lambda: _spatial_score(scored, kind))
+
+
+def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
+    subjects, settings = scored.subjects[FMRI], scored.settings
+    scores, maps = [scored.scores(subject, kind) for subject in subjects], _maps(scored, kind)
+    preferred = _preferred_depth(scored).value
+    predicted_targets = [np.isfinite(preferred(values.r)) for values in joined(maps)]
+    counts = [int(chosen.sum()) for chosen in predicted_targets]
+    if min(counts) < LEAST_PLACES:
+        raise Refused(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {counts}")
+    depths = Measure(partial(settings.preference.depth_of, depth=scored.study.depth), predictability)
+    resampled = _ResampledScore(scores, maps, predicted_targets, depths)
+    value = resampled.of(range(len(subjects)), 0)
+    drawn = cross(resampled.of, len(subjects), settings.bootstraps, settings.seed)
+    images = f"{scores[0].images} images"
+    over = interval(value, drawn.images, images, bound=1)
+    if len(subjects) > 1:
+        over = crossed_interval(value, drawn, len(subjects), f"{images} and {len(subjects)} subjects", bound=1)
+    against = (
+        f"maps of the same variogram, at {sum(counts)} targets that a layer predicts, with predictability as covariate"
+    )
+    return Row(value, np.nan, over.low, over.high, np.nan, scored.ceiling(FMRI), against)
+
+
+@dataclass(frozen=True, eq=False)
+class _ResampledScore:
+    """The spatial score at the same targets in every resampling.
+
+    Subjects with targets at the same points are averaged into one map first; `predicted_targets` has one mask then.
+    """
+
+    scores: Sequence[Scores]
+    maps: Sequence[SubjectMap]
+    predicted_targets: Sequence[NDArray[np.bool_]]
+    depths: Measure
+
+    def of(self, subjects: Sequence[int], resampling: int) -> float:
+        """The score of these subjects: resampling 0 is the data as they are."""
+        averaged = len(self.predicted_targets) < len(self.maps)
+        drawn = []
+        for subject in subjects:
+            scores = self.scores[subject]
+            r = scores.resampled[resampling - 1] if resampling else scores.r
+            chosen = self.predicted_targets[0 if averaged else subject]
+            drawn.append(_at_targets(replace(self.maps[subject], r=r), chosen))
+        return float(np.mean([self.depths.correlation(values) for values in (joined(drawn) if averaged else drawn)]))
+
+
+def _at_targets(values: SubjectMap, chosen: NDArray[np.bool_]) -> SubjectMap:
+    return replace(values, points=values.points[chosen], axis=values.axis[chosen], r=values.r[:, chosen])
+
+
+def _preferred_depth(scored: ScoredStudy, depth: Floats | None = None) -> Measure:
+    """The depth that targets prefer, NaN where no layer predicts them; `depth`: of permuted layers."""
+    at = scored.study.depth if depth is None else depth
+    depth_of = partial(scored.settings.preference.depth_of, depth=at)
+    return Measure(partial(_where_predicted, depth_of=depth_of, images=scored.images(FMRI)), predictability)
+
+
+def _where_predicted(r: Floats, depth_of: "partial[Floats]", images: int) -> Floats:
+    """Preferred depth [v] by scores r [l, v]."""
+    depth = depth_of(r)
+    return np.where(predicted(r, images), depth, np.nan)
+
+
+def _first_where_predicted(r: Floats, images: int) -> Floats:
+    """The first row of scores [1 + l, v] where one of the other rows is above noise."""
+    return np.where(predicted(r[1:], images), r[0], np.nan)
+
+
+def _variogram_null(scored: ScoredStudy, maps: Sequence[SubjectMap], measure: Measure, against: str) -> Row:
+    """Test each subject's map against variogram-matched surrogates."""
+    settings = scored.settings
+    p = variogram_null_test(
+        joined(maps),
+        measure,
+        places=settings.max_locations,
+        permutations=settings.permutations,
+        seed=settings.seed,
+    )
+    return scored.group_row([measure.correlation(values) for values in maps], p, FMRI, against, halves=True)
+
+
+def _maps(scored: ScoredStudy, kind: str) -> list[SubjectMap]:
+    return [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+
+
+def _map(scored: ScoredStudy, subject: Subject, kind: str) -> SubjectMap:
+    scores = scored.scores(subject, kind)
+    deviations = scores.resampled - scores.resampled.mean(0)
+    noise = np.einsum("blv,bmv->lm", deviations, deviations)
+    return SubjectMap(subject.name, _points(subject), _hierarchy(scored, subject), scores.r, noise)
+
+
+def _hierarchy(scored: ScoredStudy, subject: Subject) -> Floats:
+    column = scored.study.hierarchy
+    _check_column(subject, column)
+    kind = subject.targets[column].dtype
+    if kind.kind not in "biuf":
+        raise Refused(f"{column!r} of the targets of {subject.name} must be numbers, got {kind}")
+    values: Floats = subject.targets[column].to_numpy(dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if not len(finite) or np.ptp(finite) == 0:
+        got = f"{finite[0]:g} for all {len(finite)}" if len(finite) else f"none of {len(values)}"
+        raise Refused(f"{column!r} must be known and differ between the targets of {subject.name}, got {got}")
+    return values
+
+
+def _points(subject: Subject) -> Floats:
     for column in ("x", "y", "z"):
-        if column not in one.targets:
-            raise ValueError(f"targets of {one.recording.subject} must have {column!r}, got {list(one.targets)}")
-    points: Floats = one.targets[["x", "y", "z"]].to_numpy(dtype=np.float64)
-    return mirror_hemispheres(points, one.targets["hemisphere"]) if "hemisphere" in one.targets else points
+        _check_column(subject, column)
+    points: Floats = subject.targets[["x", "y", "z"]].to_numpy(dtype=np.float64)
+    return mirror_hemispheres(points, subject.targets["hemisphere"]) if "hemisphere" in subject.targets else points
+
+
+def _check_column(subject: Subject, column: str) -> None:
+    if column not in subject.targets:
+        raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")

@@ -1,9 +1,13 @@
-"""A verdict's claims of time: do gradients predict MEG later than activations, and deep layers before shallow ones?"""
+"""Claims about time: do gradients predict MEG later than activations, and deep layers before shallow ones?
 
-from functools import cached_property
+Decided by 95 % intervals of latencies, at a one-sided level of .025.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 
+from gradkern.errors import Refused
 from gradkern.hierarchy._lag import lag_test
 from gradkern.hierarchy._latency import Latency, time_courses
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
@@ -17,65 +21,76 @@ from gradkern.hierarchy._temporal_order import (
 )
 from gradkern.stats._bootstrap import Floats, Scores, stacked
 from gradkern.study._settings import KINDS
-from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
+from gradkern.study.claims._claim import MEG, Row
+from gradkern.study.claims._scored import ScoredStudy, Subject
 
 
-class InTime:
-    """Tests of the latencies of every layer's curve over time; decided by intervals, at .025."""
+def lag(scored: ScoredStudy) -> Row:
+    """Latency of gradients minus that of activations, mean over layers, in seconds."""
+    result = lag_test(_all_courses(scored), scored.settings.latency, seed=scored.settings.seed)
+    return _row(scored, result, "activations' latencies, under noise of one size")
 
-    def __init__(self, evidence: ScoredStudy) -> None:
-        self.evidence, self.how = evidence, evidence.how
 
-    def later(self) -> Row:
-        """Mean over layers of the gradients' latency minus the activations', s."""
-        found = lag_test(self._all_courses, self.how.latency, seed=self.how.seed)
-        return self._row(found, "activations' latencies, under noise of one size")
+def temporal_order(scored: ScoredStudy) -> Row:
+    """Slope of the gradients' latency on depth, in seconds."""
+    tested = _order_test(scored)
+    if "gradient" in tested.refused:
+        raise Refused(tested.refused["gradient"])
+    return _row(scored, tested.slope["gradient"], "no order (slope 0)")
 
-    def order(self) -> Row:
-        """Slope of the gradients' latency on depth, s."""
-        found = self._tested
-        if "gradient" in found.refused:
-            raise ValueError(found.refused["gradient"])
-        return self._row(found.slope["gradient"], "no order (slope 0)")
 
-    def in_another_order(self) -> LayerPermutationTest:
-        """The gradients' slope beside that of layers in another order; only those with a latency change places."""
-        latencies = self._tested.latency[:, 1]
-        known = np.isfinite(latencies).any(0)
+def temporal_order_of_layers(scored: ScoredStudy) -> Row:
+    """The gradients' slope, against the same slope with the layers permuted."""
+    row, permuted = temporal_order(scored), temporal_layer_permutation(scored)
+    return replace(row, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against, supported=None)
 
-        def temporal(depth: Floats) -> float:
-            return float(np.mean([slope(each, depth) for each in latencies[:, known]]))
 
-        depth = np.asarray(self.evidence.study.depth, dtype=np.float64)[known]
-        how = self.how
-        return layer_permutation_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
+def temporal_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
+    """The gradients' slope among those of permuted layers; only layers with a latency are permuted."""
+    latencies = _order_test(scored).latency[:, 1]
+    measured = np.isfinite(latencies).any(0)
 
-    @cached_property
-    def _tested(self) -> TemporalOrderTest:
-        return temporal_order_test(self._all_courses, self.how.latency, seed=self.how.seed)
+    def mean_slope(depth: Floats) -> float:
+        return float(np.mean([slope(latency, depth) for latency in latencies[:, measured]]))
 
-    @cached_property
-    def _all_courses(self) -> list[TimeCourses]:
-        return [self._courses(one) for one in self.evidence.meg]
+    depth, settings = np.asarray(scored.study.depth, dtype=np.float64)[measured], scored.settings
+    return layer_permutation_test(
+        mean_slope, depth, expected=-1, permutations=settings.permutations, seed=settings.seed
+    )
 
-    def _row(self, found: Order, against: str) -> Row:
-        over, smallest = found.over_both or found.over_images, np.nan
-        if over.freedom is None:
-            smallest = 1 / (2 * (1 + self.how.bootstraps))
-        right, ceiling = found.verdict == PREDICTED, self.evidence.ceiling(self.evidence.meg)
-        usual = self.how.latency.estimator == Latency().estimator
-        return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right, usual)
 
-    def _courses(self, one: Subject) -> TimeCourses:
-        for name in ("sensor", "time"):
-            if name not in one.targets:
-                raise ValueError(f"targets of {one.recording.subject} must have {name!r}, got {list(one.targets)}")
-        (activations, times), (gradients, _) = (self._curve(one, kind) for kind in KINDS)
-        layers = tuple(f"layer {number}" for number in range(len(self.evidence.features["activation"])))
-        return TimeCourses(activations, gradients, times, layers, self.evidence.study.depth, one.recording.subject)
+def _row(scored: ScoredStudy, order: Order, against: str) -> Row:
+    interval, smallest = order.over_both or order.over_images, np.nan
+    if interval.freedom is None:
+        smallest = 1 / (2 * (1 + scored.settings.bootstraps))
+    usual = scored.settings.latency.estimator == Latency().estimator
+    ceiling, supported = scored.ceiling(MEG), order.verdict == PREDICTED
+    return Row(order.value, order.p, interval.low, interval.high, smallest, ceiling, against, supported, usual)
 
-    def _curve(self, one: Subject, kind: str) -> tuple[Scores, Floats]:
-        """Means over sensors, layer by layer: all scores of whole MEG would take 8 b l v bytes."""
-        sensors, at = one.targets["sensor"], one.targets["time"]
-        each = [time_courses(self.evidence.scored(one, [X]), sensors, at) for X in self.evidence.features[kind]]
-        return stacked([curve for curve, _ in each]), each[0][1]
+
+def _order_test(scored: ScoredStudy) -> TemporalOrderTest:
+    settings = scored.settings
+    return scored.once(
+        ("temporal order test",),
+        lambda: temporal_order_test(_all_courses(scored), settings.latency, seed=settings.seed),
+    )
+
+
+def _all_courses(scored: ScoredStudy) -> list[TimeCourses]:
+    return scored.once(("time courses",), lambda: [_courses(scored, subject) for subject in scored.subjects[MEG]])
+
+
+def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
+    for column in ("sensor", "time"):
+        if column not in subject.targets:
+            raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")
+    (activations, times), (gradients, _) = (_curve(scored, subject, kind) for kind in KINDS)
+    layers = tuple(f"layer {number}" for number in range(len(scored.features["activation"])))
+    return TimeCourses(activations, gradients, times, layers, scored.study.depth, subject.name)
+
+
+def _curve(scored: ScoredStudy, subject: Subject, kind: str) -> tuple[Scores, Floats]:
+    """Mean over sensors, layer by layer: scores of all layers and targets would take 8 b l v bytes."""
+    sensors, times = subject.targets["sensor"], subject.targets["time"]
+    curves = [time_courses(scored.score(subject, [X]), sensors, times) for X in scored.features[kind]]
+    return stacked([scores for scores, _ in curves]), curves[0][1]

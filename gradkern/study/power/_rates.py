@@ -1,44 +1,32 @@
-"""How often each test found something in simulated brains, and what should have come out."""
+"""How often each test found something in simulated brains, and what it should have found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
-from gradkern.features._engine.gradient_controls import CONTROLS
-from gradkern.models._untrained import UNTRAINED
-from gradkern.study._settings import EVERYTHING, IMAGE_PERMUTED
+from gradkern.errors import naming
+from gradkern.study.claims._claim import FALSE, INHERITED, TRUE, Claim, Expectation
+from gradkern.study.claims._registry import simulated_claims
+from gradkern.study.power._code import code_hash
 
-_BRAINS = ("none", "forward", "forward-then-backward", "gradient-misplaced")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A test's `level`, and in which of the organisations what it tests for is `there`.
-
-    Where it is `inherited`, gradients have it from the activations that they are functions of, and nothing is wanted.
-    """
-
-    level: float
-    there: tuple[str, ...]
-    inherited: tuple[str, ...] = ()
-
-    def wanted(self, organisation: str) -> str:
-        """ "power" where there is something to find, "level" where not, "inherited" where gradients are read off."""
-        if organisation in self.there:
-            return "power"
-        return "inherited" if organisation in self.inherited else "level"
+ENOUGH = 0.8  # a detection rate at which a null result says something
+EARLIER_CODE = "measured with an earlier version of this test"
+_FORWARD, _BACKWARD, _MISPLACED = "forward", "forward-then-backward", "gradient-misplaced"
+_SIGNAL, _GRADIENTS = (_FORWARD, _BACKWARD, _MISPLACED), (_BACKWARD, _MISPLACED)
+_SIZES = ("organisation", "images", "subjects", "ceiling")
 
 
-def _claims() -> dict[str, Claim]:
-    signal, backward, late = _BRAINS[1:], _BRAINS[2:3], _BRAINS[2:]
-    claims = {}
+def _single_tests() -> dict[str, Expectation]:
+    """Tests of `simulated_tests` by their names."""
+    expected = {}
     for kind in ("activation", "gradient"):
-        own = signal if kind == "activation" else backward
+        ordered = _SIGNAL if kind == "activation" else (_BACKWARD,)
         # gradients predict what is made of activations: they are functions of them
-        there, inherited = (signal, ()) if kind == "activation" else (late, signal[:1])
+        true, inherited = (_SIGNAL, ()) if kind == "activation" else (_GRADIENTS, (_FORWARD,))
         for name in (
             "r, one subject",
             "r, all subjects",
@@ -49,13 +37,14 @@ def _claims() -> dict[str, Claim]:
             "r, signs of subjects",
             "r, clusters in MEG",
         ):
-            claims[f"{kind}: {name}"] = Claim(0.05, there, inherited)
-        claims[f"{kind}: spatial order"] = Claim(0.025, own, tuple(name for name in signal if name not in own))
-        claims[f"{kind}: order in time"] = Claim(0.025, own)
-        claims[f"{kind}: order in time, images alone"] = Claim(0.025, own)
-    # the difference has the order of activations in it
-    claims["difference: order in time"] = Claim(0.025, backward, ("forward", "gradient-misplaced"))
-    for kind, there in (("gradient", late), ("activation", signal)):
+            expected[f"{kind}: {name}"] = Expectation(0.05, true, inherited)
+        unordered = tuple(name for name in _SIGNAL if name not in ordered)
+        expected[f"{kind}: spatial order"] = Expectation(0.025, ordered, unordered)
+        expected[f"{kind}: order in time"] = Expectation(0.025, ordered)
+        expected[f"{kind}: order in time, images alone"] = Expectation(0.025, ordered)
+    # the difference contains the order of the activations
+    expected["difference: order in time"] = Expectation(0.025, (_BACKWARD,), (_FORWARD, _MISPLACED))
+    for kind, true in (("gradient", _GRADIENTS), ("activation", _SIGNAL)):
         other = "activations" if kind == "gradient" else "gradients"
         for name in (
             "one subject",
@@ -64,45 +53,14 @@ def _claims() -> dict[str, Claim]:
             "largest of all vertices",
             "unique variance, signs of subjects",
         ):
-            claims[f"{kind} beyond {other}: {name}"] = Claim(0.05, there)
+            expected[f"{kind} beyond {other}: {name}"] = Expectation(0.05, true)
     for name in ("in MEG", "late in MEG"):
-        claims[f"gradient beyond activations: {name}, all subjects"] = Claim(0.05, late)
-    return claims
+        expected[f"gradient beyond activations: {name}, all subjects"] = Expectation(0.05, _GRADIENTS)
+    return expected
 
 
-def _verdict_claims() -> dict[str, Claim]:
-    signal, forward, backward, late = _BRAINS[1:], _BRAINS[1:2], _BRAINS[2:3], _BRAINS[2:]
-    raw, beyond = Claim(0.05, late, forward), Claim(0.05, late)
-    claims = {"activations map the hierarchy": Claim(0.05, signal)}
-    for name in ("fMRI", "MEG"):
-        predict = f"gradients predict {name}"
-        claims |= {
-            predict: raw,
-            f"{predict} beyond activations": beyond,
-            # those of other layers are in it
-            f"{predict} beyond activations of the same layer": raw,
-            f"gradients of unit norm predict {name} beyond activations": beyond,
-            f"{predict} beyond nuisances": raw,
-            f"{predict} beyond {EVERYTHING}": beyond,
-        }
-        for control in (IMAGE_PERMUTED, *CONTROLS, UNTRAINED):
-            claims |= {f"{predict} {held} {control}": raw for held in ("beyond", "more than")}
-    # planted in high areas alone
-    claims["gradients predict higher areas more"] = Claim(0.05, _BRAINS[3:], _BRAINS[1:3])
-    claims["gradients predict later than activations"] = Claim(0.025, late)
-    others = tuple(name for name in signal if name not in backward)
-    for where, level, inherited in (("spatial", 0.05, others), ("temporal", 0.025, ())):
-        order = f"gradients have the {where} order of backpropagation"
-        claims[order] = Claim(level, backward, inherited)
-        # neighbouring layers are alike, so that orders come by chance (`layer_orders`)
-        claims[f"{order} more than with layers in another order"] = Claim(0.05, backward, others)
-    return claims
-
-
-CLAIMS, VERDICT = (
-    _claims(),
-    _verdict_claims(),
-)  # by the tests of `power.simulated_tests`, and the rows of `verdict.verdict`
+SINGLE_TESTS = _single_tests()
+SIMULATED_CLAIMS = simulated_claims()
 
 
 @dataclass(frozen=True)
@@ -112,10 +70,10 @@ class Outcome:
     Attributes
     ----------
     organisation, images, subjects, ceiling, seed : of the brain
-    found : test -> whether it found what it tests for, at its level
-    values : a number a test -> what was measured
-    refused : test -> why it could not be made; it found nothing then
-    rows : test -> what it had left of the images, where that is told
+    found : id of a test -> whether it found what it tests for, at its level
+    values : id -> the number that it measured
+    refused : id -> why it could not be made; it found nothing then
+    rows : id -> rows that it used, where that is not the number of images
     """
 
     organisation: str
@@ -128,9 +86,22 @@ class Outcome:
     refused: Mapping[str, str]
     rows: Mapping[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        size = f"{self.images} images, {self.subjects} subjects, ceiling {self.ceiling:g}, seed {self.seed}"
+        return f"Outcome({self.organisation}, {size}; {sum(self.found.values())} of {len(self.found)} tests found)"
 
+
+@dataclass(frozen=True)
+class Power:
+    """The detection rate of a test in the closest simulated study, and which study that is; NaN where there is none."""
+
+    rate: float = np.nan
+    study: str = ""
+
+
+@naming("binomial_interval")
 def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper & Pearson 1934) interval of a chance, from k of n.
+    """Exact (Clopper & Pearson 1934) interval of a probability, from k of n.
 
     Raises
     ------
@@ -144,46 +115,57 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, 
     from scipy.stats import beta
 
     if not 0 <= k <= n or n < 1:
-        raise ValueError(f"binomial_interval: k must lie in 0..n with n at least 1, got {k} of {n}")
+        raise ValueError(f"k must lie in 0..n with n at least 1, got {k} of {n}")
     if not 0 < confidence < 1:
-        raise ValueError(f"binomial_interval: confidence must lie between 0 and 1, got {confidence}")
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     outer = (1 - confidence) / 2
     low = 0.0 if k == 0 else float(beta.ppf(outer, k, n - k + 1))
     high = 1.0 if k == n else float(beta.ppf(1 - outer, k + 1, n - k))
     return low, high
 
 
+@naming("rates")
 def rates(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """How often each test found something, by the brains' organisation, images, subjects and ceiling.
 
     Returns
     -------
-    DataFrame : "organisation", "images", "subjects", "ceiling", "test", "rows" (the fewest that the test had of the
-        images), "runs", "found", "refused" (counts), "rate", "low", "high" (95 %, exact binomial), "level", "claim"
-        (see `Claim.wanted`) and "as wanted": of "level", that the interval does not lie above the level; of "power",
-        that it does not lie under 0.8; else None
+    DataFrame : "organisation", "images", "subjects", "ceiling", "id" and "text" of the test, "code" (hash of the code
+        that decides it, see `power.code_hash`; "" of single tests), "rows" (the fewest that the test used), "runs",
+        "found", "refused" (counts), "rate", "low", "high" (95 %, exact binomial), "level", "expected" ("true": the rate
+        is the test's power; "false": its false-positive rate; "inherited": gradients have the property from the
+        activations) and "as expected": of "false", that the interval does not lie above the level; of "true", that it
+        does not lie below 0.8; otherwise None
 
     Raises
     ------
     ValueError : no outcomes, unknown tests, brains with different tests, one brain twice
     """
     if not outcomes:
-        raise ValueError("rates: outcomes must be at least one, got none")
-    known = CLAIMS | VERDICT
-    unknown = sorted({test for each in outcomes for test in each.found} - set(known))
-    if unknown or len({frozenset(each.found) for each in outcomes}) > 1:
+        raise ValueError("outcomes must be at least one, got none")
+    tests = [*SINGLE_TESTS, *SIMULATED_CLAIMS]
+    unknown = sorted({test for outcome in outcomes for test in outcome.found} - set(tests))
+    if unknown or len({frozenset(outcome.found) for outcome in outcomes}) > 1:
         raise ValueError(
-            f"rates: outcomes must have the same tests, of CLAIMS or VERDICT, got {unknown or 'different ones'}"
+            f"outcomes must have the same tests, of SINGLE_TESTS or SIMULATED_CLAIMS, got {unknown or 'different ones'}"
         )
-    keys = [(each.organisation, each.images, each.subjects, each.ceiling) for each in outcomes]
-    brains = [(*key, each.seed) for key, each in zip(keys, outcomes, strict=True)]
-    if len(set(brains)) < len(brains):
-        raise ValueError(f"rates: outcomes must be of different brains, got {len(brains) - len(set(brains))} twice")
+    sizes = [tuple(getattr(outcome, name) for name in _SIZES) for outcome in outcomes]
+    brains = {(*size, outcome.seed) for size, outcome in zip(sizes, outcomes, strict=True)}
+    if len(brains) < len(outcomes):
+        raise ValueError(f"outcomes must be of different brains, got {len(outcomes) - len(brains)} twice")
     rows = []
-    for key in dict.fromkeys(keys):
-        here = [each for each, of in zip(outcomes, keys, strict=True) if of == key]
-        rows += [_row(key, test, here) for test in known if test in here[0].found]
+    for size in dict.fromkeys(sizes):
+        alike = [outcome for outcome, other in zip(outcomes, sizes, strict=True) if other == size]
+        rows += [_rate(size, test, alike) for test in tests if test in alike[0].found]
     return pd.DataFrame(rows)
+
+
+@cache
+def _recorded_rates() -> pd.DataFrame:
+    with files("gradkern.study.power").joinpath("power-verdict.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file, dtype={"code": str, "expected": str})
+    as_expected = table["as expected"].astype(object)  # a file has no None
+    return table.assign(**{"as expected": as_expected.where(as_expected.notna(), None)})
 
 
 def simulated_rates() -> pd.DataFrame:
@@ -194,57 +176,68 @@ def simulated_rates() -> pd.DataFrame:
     >>> sorted(set(simulated_rates()["organisation"]))
     ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
     """
-    with files("gradkern.study.power").joinpath("power-verdict.csv").open(encoding="utf-8") as file:
-        table = pd.read_csv(file)
-    wanted = table["as wanted"].astype(object)  # a file has no None
-    return table.assign(**{"as wanted": wanted.where(wanted.notna(), None)})
+    return _recorded_rates().copy()
 
 
-def _row(key: tuple[str, int, int, float], test: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
-    claim, runs = (CLAIMS | VERDICT)[test], len(outcomes)
-    wanted, found = claim.wanted(key[0]), int(np.sum([each.found[test] for each in outcomes]))
-    low, high = binomial_interval(found, runs)
-    as_wanted = {"level": low <= claim.level, "power": high >= 0.8, "inherited": None}[wanted]
+def is_current(id: str, code: object) -> bool:
+    """Whether a rate with this `code` was measured with the running code of the claim with this id."""
+    claim = SIMULATED_CLAIMS.get(id)
+    return claim is not None and code == code_hash(claim)
+
+
+def _rate(size: tuple[object, ...], test: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    claim = SIMULATED_CLAIMS.get(test)
+    expectation = SINGLE_TESTS[test] if claim is None else claim.expected
+    runs, found = len(outcomes), int(np.sum([outcome.found[test] for outcome in outcomes]))
+    expected, (low, high) = expectation.of(str(size[0])), binomial_interval(found, runs)
+    as_expected = {FALSE: low <= expectation.level, TRUE: high >= ENOUGH, INHERITED: None}[expected]
     return {
-        **dict(zip(("organisation", "images", "subjects", "ceiling"), key, strict=True)),
-        "test": test,
-        "rows": min(each.rows.get(test, each.images) for each in outcomes),
+        **dict(zip(_SIZES, size, strict=True)),
+        "id": test,
+        "text": test if claim is None else claim.text,
+        "code": "" if claim is None else code_hash(claim),
+        "rows": min(outcome.rows.get(test, outcome.images) for outcome in outcomes),
         "runs": runs,
         "found": found,
-        "refused": sum(test in each.refused for each in outcomes),
+        "refused": sum(test in outcome.refused for outcome in outcomes),
         "rate": found / runs,
         "low": low,
         "high": high,
-        "level": claim.level,
-        "claim": wanted,
-        "as wanted": as_wanted,
+        "level": expectation.level,
+        "expected": expected,
+        "as expected": as_expected,
     }
 
 
-def power_of(table: pd.DataFrame, test: str, rows: int, subjects: int, ceiling: float) -> tuple[float, str]:
-    """How often a test found what was there in the simulated studies that are nearest to one of such a size and larger
-    in nothing, and which these were; of several organisations that where it found least.
+def power_of(table: pd.DataFrame, claim: Claim, rows: int, subjects: int, ceiling: float) -> Power:
+    """Detection rate of a claim's test in the closest simulated study that has no more rows, subjects or ceiling.
 
-    The power in the study is then no less, if the effect is as strong; NaN where all simulated studies are larger.
+    If several organisations tie, the one with the lowest rate counts. The power in the study is no less, if the effect
+    is as strong as the simulated one. NaN where all simulated studies are larger. A rate that was measured with other
+    code than the running one is given with the words "measured with an earlier version of this test".
 
     Parameters
     ----------
     table : of `rates`
-    rows : what the test had of the images, fewer where axes of other features were taken out
-    ceiling : mean of the targets, or for MEG that of the best sensor at its best time; NaN: not known
+    rows : rows that the test used, fewer than the images where covariates are removed
+    ceiling : mean of the targets, or for MEG that of the best sensor at its best time; NaN: unknown
     """
     if table.empty:
-        return float("nan"), ""
-    some = table[(table["test"] == test) & (table["claim"] == "power")]
-    here = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
-    for name, value in here.items():
-        some = some[some[name] <= value]
-    if some.empty:
-        return float("nan"), ""
-    apart = sum((np.log(some[name] / value) ** 2 for name, value in here.items()), start=pd.Series(0.0, some.index))
-    nearest = some[apart == apart.min()]
-    like = nearest.loc[nearest["rate"].idxmin()]
-    return float(like["rate"]), (
-        f"{like['found']} of {like['runs']} {like['organisation']} brains, {like['images']} images, "
-        f"{like['subjects']} subjects, ceiling {like['ceiling']:g}"
+        return Power()
+    smaller = table[(table["id"] == claim.id) & (table["expected"] == TRUE)]
+    study = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
+    for name, value in study.items():
+        smaller = smaller[smaller[name] <= value]
+    if smaller.empty:
+        return Power()
+    distance = sum(
+        (np.log(smaller[name] / value) ** 2 for name, value in study.items()), start=pd.Series(0.0, smaller.index)
     )
+    closest = smaller[distance == distance.min()]
+    row = closest.loc[closest["rate"].idxmin()]
+    words = (
+        f"{row['found']} of {row['runs']} {row['organisation']} brains, {row['images']} images, "
+        f"{row['subjects']} subjects, ceiling {row['ceiling']:g}"
+    )
+    current = row.get("code") == code_hash(claim)
+    return Power(float(row["rate"]), words if current else f"{words}, {EARLIER_CODE}")

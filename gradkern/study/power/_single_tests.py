@@ -67,8 +67,8 @@ class PowerSettings:
             raise ValueError(f"PowerSettings: every must be at least 1, got {self.every}")
 
 
-def simulated_tests(brain: Brain, features: Any, how: PowerSettings | None = None, seed: int = 0) -> Outcome:
-    """Simulate a brain, fMRI and MEG of all its subjects, and make every test of `rates.CLAIMS` on it.
+def simulated_tests(brain: Brain, features: Any, settings: PowerSettings | None = None, seed: int = 0) -> Outcome:
+    """Simulate a brain, fMRI and MEG of all its subjects, and make every test of `SINGLE_TESTS` on it.
 
     Features of one layer, the middle one, are tested wherever a single feature space is meant; what gradients tell
     beyond activations is beyond those of all layers. Orders use all layers. A test that refuses the data (too few
@@ -78,17 +78,17 @@ def simulated_tests(brain: Brain, features: Any, how: PowerSettings | None = Non
     ----------
     brain : what to simulate; its seed is replaced
     features : "activation" and "gradient": of each layer in order, [images, d]; or `Features` of a capture
-    how : the tests' sizes
+    settings : of the tests
     seed : of the brain, and of all permutations and resamplings
 
     Raises
     ------
     ValueError : features that lack a kind; fewer than 3 layers; what the tests refuse for other reasons
     """
-    how = how or PowerSettings()
+    settings = settings or PowerSettings()
     layers = _layers(features)
     fmri, meg = simulate_brain(layers, replace(brain, seed=seed))
-    study = _Study(layers, how, seed)
+    study = _Study(layers, settings, seed)
     _vertices(study, fmri)
     _sensors(study, meg)
     images = len(layers["activation"][0])
@@ -114,8 +114,8 @@ def _layers(features: Any) -> Layers:
 class _Study:
     """Features, sizes, and what was found so far."""
 
-    def __init__(self, layers: Layers, how: PowerSettings, seed: int) -> None:
-        self.layers, self.how, self.seed = layers, how, seed
+    def __init__(self, layers: Layers, settings: PowerSettings, seed: int) -> None:
+        self.layers, self.settings, self.seed = layers, settings, seed
         self.found: dict[str, bool] = {}
         self.values: dict[str, float] = {}
         self.refused: dict[str, str] = {}
@@ -143,7 +143,7 @@ def _vertices(study: _Study, fmri: Sequence[Recording]) -> None:
         _raw(study, kind, test, len(each), v)
         _spatial_order(study, kind, each, fmri[0].targets[visual].reset_index(drop=True))
     _beyond(study, together, target_groups | ({"high": high} if len(high) else {}))
-    every = study.how.every
+    every = study.settings.every
     _unique(study, together[:, ::every], np.repeat(np.arange(len(each)), v)[::every])
 
 
@@ -156,12 +156,12 @@ def _responses(recording: Recording) -> NDArray[np.float64]:
 def _permuted(
     study: _Study, X: NDArray[np.float64], Y: NDArray[np.float64], target_groups: Mapping[str, Any], keep: bool = False
 ) -> PermutationTest:
-    how = study.how
+    settings = study.settings
     return permutation_test(
         X.astype(np.float32),
         Y.astype(np.float32),
-        cv=how.cv,
-        permutations=how.permutations,
+        cv=settings.cv,
+        permutations=settings.permutations,
         seed=study.seed,
         target_groups=target_groups,
         keep=keep,
@@ -202,11 +202,11 @@ def _signs(study: _Study, test: str, values: NDArray[np.float64]) -> None:
 def _spatial_order(study: _Study, kind: str, each: Sequence[NDArray[np.float64]], places: Any) -> None:
     """Do vertices farther from V1 prefer deeper layers? Scores averaged over subjects; the left hemisphere."""
     left = (places["hemisphere"] == "left").to_numpy()
-    layers, how = study.layers[kind], study.how
+    layers, settings = study.layers[kind], study.settings
     mean = np.zeros((len(layers), int(left.sum())))
     for responses in each:
         for number, layer in enumerate(layers):
-            r = np.asarray(cross_val_score(layer, responses[:, left], cv=how.cv))
+            r = np.asarray(cross_val_score(layer, responses[:, left], cv=settings.cv))
             mean[number] += np.nan_to_num(r).mean(0) / len(each)  # predictions that do not vary score 0, as elsewhere
     preferred = Preference("centre of mass").depth_of(mean, np.linspace(0, 1, len(layers)))
     known = np.isfinite(preferred)
@@ -217,7 +217,7 @@ def _spatial_order(study: _Study, kind: str, each: Sequence[NDArray[np.float64]]
     here = places[left][known]
     points = here[["x", "y", "z"]].to_numpy()
     apart = np.linalg.norm(points[:, None] - points, axis=2)
-    null = variogram_maps(preferred[known], apart, permutations=how.permutations, seed=study.seed)
+    null = variogram_maps(preferred[known], apart, permutations=settings.permutations, seed=study.seed)
     found = map_correlation(preferred[known], here["distance"].to_numpy(), null)
     study.note(test, found.r, found.r > 0 and found.p <= _LEVEL)
 
@@ -244,22 +244,24 @@ def _note_pool(study: _Study, test: str, pool: TargetGroup | None, why: str) -> 
 
 def _beyond_test(study: _Study, kind: str, Y: NDArray[np.float64], target_groups: Mapping[str, Any]) -> PermutationTest:
     (other,) = set(_KINDS) - {kind}
-    how, given = study.how, study.layers[other]
+    settings, covariates = study.settings, study.layers[other]
     options: dict[str, Any] = {
-        "cv": how.cv,
-        "permutations": how.permutations,
+        "cv": settings.cv,
+        "permutations": settings.permutations,
         "seed": study.seed,
         "target_groups": target_groups,
     }
-    return partial_permutation_test(study.middle(kind).astype(np.float32), given, Y.astype(np.float32), **options)
+    return partial_permutation_test(study.middle(kind).astype(np.float32), covariates, Y.astype(np.float32), **options)
 
 
 def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -> None:
     """Unique variance by joint fits, and the signs of its means in subjects; `subject` [v] of each target."""
-    how = study.how
+    settings = study.settings
     for kind, other in zip(_KINDS, reversed(_KINDS), strict=True):
         bands = [study.middle(kind).astype(np.float32), np.column_stack(study.layers[other]).astype(np.float32)]
-        parts = variance_partition(bands, Y.astype(np.float32), ratios=_RATIOS, cv=how.cv, inner_cv=3, seed=study.seed)
+        parts = variance_partition(
+            bands, Y.astype(np.float32), ratios=_RATIOS, cv=settings.cv, inner_cv=3, seed=study.seed
+        )
         unique = np.asarray(parts.unique[0], dtype=np.float64)
         means = np.array([unique[subject == number].mean() for number in np.unique(subject)])
         _signs(study, f"{kind} beyond {other}s: unique variance, signs of subjects", means)
@@ -268,7 +270,7 @@ def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -
 def _sensors(study: _Study, meg: Sequence[Recording]) -> None:
     """All that is tested in MEG."""
     targets = meg[0].targets
-    chosen = targets["sensor"].str[2].isin(list(study.how.regions)).to_numpy()
+    chosen = targets["sensor"].str[2].isin(list(study.settings.regions)).to_numpy()
     here = targets[chosen].reset_index(drop=True)
     each = [_responses(one)[:, chosen] for one in meg]
     for kind in _KINDS:
@@ -301,13 +303,13 @@ def _clusters(study: _Study, kind: str, Y: NDArray[np.float64], here: Any) -> No
 
 def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> TimeCourses:
     """One subject's scores of every layer over time, in the mean over sensors, resampled over images."""
-    how = study.how
+    settings = study.settings
     # of the same images in all subjects
-    resampling = resample_images(np.arange(len(Y)), how.bootstraps, study.seed)
+    resampling = resample_images(np.arange(len(Y)), settings.bootstraps, study.seed)
     curves: dict[str, Scores] = {}
     times = np.unique(here["time"])
     for kind in _KINDS:
-        scores = layer_scores(study.layers[kind], Y, resampling, how.cv)
+        scores = layer_scores(study.layers[kind], Y, resampling, settings.cv)
         curves[kind], times = time_courses(scores, here["sensor"], here["time"])
     count = len(study.layers["activation"])
     names = tuple(f"layer {number}" for number in range(count))

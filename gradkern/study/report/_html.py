@@ -14,10 +14,15 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from gradkern.study._demo_scores import GRADIENT_KINDS
+from gradkern.study.claims._claim import INHERITED
 from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED
-from gradkern.study.power._rates import VERDICT, simulated_rates
-
-_ENOUGH = 0.8  # power, at which finding nothing says something
+from gradkern.study.power._rates import (
+    EARLIER_CODE,
+    ENOUGH,
+    SIMULATED_CLAIMS,
+    is_current,
+    simulated_rates,
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,14 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
         best=best_layers(scores),
         comparisons=comparisons,
         layers=scores.sizes["layer"],
-        power=power_table(simulated_rates(), [claim for claim in VERDICT if "gradient/" not in claim]),
+        power=power_table(simulated_rates(), _without_controls()),
     )
+
+
+def _without_controls() -> list[str]:
+    """Claims that compare gradients with no control."""
+    claims = SIMULATED_CLAIMS.values()
+    return [claim.id for claim in claims if not any("gradient/" in str(argument) for argument in claim.arguments)]
 
 
 def write_verdict(
@@ -102,11 +113,11 @@ def write_verdict(
 
     Parameters
     ----------
-    table : of `verdict.verdict`
-    power : of `rates.rates`; the claims of the table are shown
+    table : of `verdict`
+    power : of `power.rates`; the claims of the table are shown
     facts : provenance, printed as a table at the end
     notes : what was left out and what was done to the data, in words
-    survived : of `multiverse.survival`
+    survived : of `survival`
     """
     rows = [(row, in_words(row)) for row in table.to_dict("records")]
     return _page(
@@ -116,7 +127,7 @@ def write_verdict(
         rows=rows,
         notes=notes,
         survived=None if survived is None else survived.to_dict("records"),
-        power=power_table(power, list(table["claim"])),
+        power=power_table(power, list(table["id"])),
     )
 
 
@@ -125,45 +136,62 @@ def in_words(row: Mapping[str, Any]) -> str:
     if row["conclusion"] == NOT_TESTED:
         return f"Not tested: {row['why']}."
     if row["conclusion"] == SUPPORTED:
-        return f"Supported, held against {row['against']}."
+        return f"Supported, tested against {row['against']}."
     if np.isnan(row["power"]):
-        return "Not found; how often this test finds it where it is there, in a study no larger, is not known."
-    worth = "as strong as there, it would likely have been found" if row["power"] >= _ENOUGH else "this says little"
-    return f"Not found. The test found it in {row['simulated']}: {worth}."
+        return "Not found. The test's power for a study of this size is unknown."
+    if row["power"] >= ENOUGH:
+        worth = "An effect of the simulated size would probably have been detected"
+    else:
+        worth = "This null result says little"
+    return f"Not found. {worth}: the test detected the effect in {row['simulated']}."
 
 
-def power_table(rates: pd.DataFrame, tests: Sequence[str]) -> dict[str, Any]:
-    """Rates of these tests, a row a test and a column an organisation, of the brains that all organisations have.
+def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
+    """Rates of claims or tests: a row per test, a column per organisation, of the sizes that all organisations have.
 
     Returns
     -------
-    "organisations", "brains" (how many), "size" (of their study, in words), and "rows" of "test", "level" and "cells":
-    "text" and whether it is "odd", not as wanted
+    "organisations", "brains" (how many), "size" (of their study, in words), "measured" (with which code, in words; ""
+    if with the running one), and "rows" of "id", "test" (in words), "level" and "cells": "text", and whether it is
+    "odd", not as expected
 
     Raises
     ------
-    ValueError : none of the tests is in the rates
+    ValueError : none of the ids is in the rates
     """
     sizes = ["images", "subjects", "ceiling"]
     usual = list(rates.groupby(sizes)["organisation"].nunique().idxmax())
-    here = rates[(rates[sizes] == usual).all(axis=1) & rates["test"].isin(tests)]
-    if here.empty:
-        raise ValueError(f"power_table: tests must be in the rates, got {list(tests)}")
-    organisations = list(dict.fromkeys(here["organisation"]))
-    cells = {(row["test"], row["organisation"]): row for row in here.to_dict("records")}
+    chosen = rates[(rates[sizes] == usual).all(axis=1) & rates["id"].isin(ids)]
+    if chosen.empty:
+        raise ValueError(f"power_table: ids must be in the rates, got {list(ids)}")
+    organisations = list(dict.fromkeys(chosen["organisation"]))
+    cells = {(row["id"], row["organisation"]): row for row in chosen.to_dict("records")}
     rows = []
-    for test in dict.fromkeys(test for test in tests if test in set(here["test"])):
-        each = [cells[test, name] for name in organisations]
-        rows.append({"test": test, "level": f"{each[0]['level']:g}", "cells": [_cell(row) for row in each]})
-    runs = here.groupby("organisation")["runs"].max()
-    size = f"{usual[0]} images, {usual[1]} subjects, a noise ceiling of {usual[2]:g}"
-    return {"organisations": organisations, "brains": int(runs.sum()), "size": size, "rows": rows}
+    for id in dict.fromkeys(id for id in ids if id in set(chosen["id"])):
+        of_test = [cells[id, name] for name in organisations]
+        rows.append(
+            {
+                "id": id,
+                "test": of_test[0]["text"],
+                "level": f"{of_test[0]['level']:g}",
+                "cells": [_cell(row) for row in of_test],
+            }
+        )
+    runs = chosen.groupby("organisation")["runs"].max()
+    current = all(is_current(row["id"], row["code"]) for row in chosen.to_dict("records"))
+    return {
+        "organisations": organisations,
+        "brains": int(runs.sum()),
+        "size": f"{usual[0]} images, {usual[1]} subjects, a noise ceiling of {usual[2]:g}",
+        "measured": "" if current else EARLIER_CODE,
+        "rows": rows,
+    }
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
-    text = f"{row['rate']:.2f}" if row["claim"] != "inherited" else f"({row['rate']:.2f})"
+    text = f"{row['rate']:.2f}" if row["expected"] != INHERITED else f"({row['rate']:.2f})"
     refused = f", {row['refused']} not tested" if row["refused"] else ""
-    return {"text": f"{text} of {row['runs']}{refused}", "odd": row["as wanted"] is False}
+    return {"text": f"{text} of {row['runs']}{refused}", "odd": row["as expected"] is False}
 
 
 def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], **values: Any) -> str:

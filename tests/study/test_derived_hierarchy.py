@@ -1,4 +1,4 @@
-"""The axis of a study file: made as the functions of the hierarchy make it, of targets that tell what it needs."""
+"""The hierarchy of a study file: derived by the functions of the package, from targets that have what it needs."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from gradkern import Recording
 from gradkern.hierarchy import euclidean_axis, rank_axis
 from gradkern.recordings import HCP_ORDER
-from gradkern.study._hierarchy_values import MadeAxis, read_axis
+from gradkern.study import DerivedHierarchy, parse_hierarchy
 
 TARGETS = pd.DataFrame(
     {
@@ -29,17 +29,14 @@ def recording(**columns: Any) -> Recording:
     return Recording(np.eye(3, 8, dtype=np.float32), rows, targets, "s", "z", history=("read",))
 
 
-def axis_of(given: Any) -> Any:
-    return read_axis(given, lambda key, wanted, got: ValueError(f"{key} must be {wanted}, got {got}"))
-
-
 def made(given: Any, **columns: Any) -> Any:
-    axis = axis_of(given)
-    return axis.added(recording(**columns)).targets[axis.column].to_numpy()
+    hierarchy = parse_hierarchy(given)
+    assert isinstance(hierarchy, DerivedHierarchy)
+    return hierarchy.added(recording(**columns)).targets[hierarchy.column].to_numpy()
 
 
 def test_a_word_is_a_column() -> None:
-    assert axis_of("euclidean") == "euclidean"
+    assert parse_hierarchy("euclidean") == "euclidean"
 
 
 def test_distances_are_those_to_the_middle_of_the_origin_in_the_own_hemisphere() -> None:
@@ -61,9 +58,9 @@ def test_ranks_are_places_in_the_list() -> None:
 
 
 def test_the_recording_says_what_was_done_and_is_else_the_same() -> None:
-    axis, before = MadeAxis("rank", ("V1", "V2", "V4"), "order"), recording()
-    after = axis.added(before)
-    assert after.history == ("read", "the axis is the rank, of 5 targets; 3 have no place in it")
+    hierarchy, before = DerivedHierarchy("rank", ("V1", "V2", "V4"), "order"), recording()
+    after = hierarchy.added(before)
+    assert after.history == ("read", "the hierarchy is the rank, of 5 targets; 3 have no value")
     pd.testing.assert_frame_equal(after.targets.drop(columns="rank"), before.targets)
     assert "rank" not in before.targets
 
@@ -71,20 +68,24 @@ def test_the_recording_says_what_was_done_and_is_else_the_same() -> None:
 @pytest.mark.parametrize(
     ("given", "columns", "message"),
     [
-        ({"geodesic": "V1"}, {}, r"axis must be a column's name, {euclidean = region} or {order .* got {'geodesic'"),
-        ({"euclidean": "V1", "order": ["V1"]}, {}, "axis must be a column's name"),
-        ({}, {}, "axis must be a column's name, .* got {}"),
-        (["V1"], {}, "axis must be a column's name"),
+        (
+            {"geodesic": "V1"},
+            {},
+            r"hierarchy must be a column's name, {euclidean = region} or {order .* got {'geodesic'",
+        ),
+        ({"euclidean": "V1", "order": ["V1"]}, {}, "hierarchy must be a column's name"),
+        ({}, {}, "hierarchy must be a column's name, .* got {}"),
+        (["V1"], {}, "hierarchy must be a column's name"),
         (
             {"order": "HCP"},
             {},
-            "axis.order must be a list of regions from low to high, or one of 'HCP-MMP1', got 'HCP'",
+            "hierarchy.order must be a list of regions from low to high, or one of 'HCP-MMP1', got 'HCP'",
         ),
-        ({"order": ["V1"]}, {}, r"axis.order must be a list of 2 regions or more, got \['V1'\]"),
-        ({"order": ["V1", 2]}, {}, "axis.order must be a list of 2 regions or more"),
-        ({"order": ["V1", "V2", "V1"]}, {}, "axis.order must be regions that are named once"),
-        ({"euclidean": []}, {}, r"axis.euclidean must be a region, or a list of them, got \[\]"),
-        ({"euclidean": 1}, {}, "axis.euclidean must be a region, or a list of them, got 1"),
+        ({"order": ["V1"]}, {}, r"hierarchy.order must be a list of 2 regions or more, got \['V1'\]"),
+        ({"order": ["V1", 2]}, {}, "hierarchy.order must be a list of 2 regions or more"),
+        ({"order": ["V1", "V2", "V1"]}, {}, "hierarchy.order must be regions that are named once"),
+        ({"euclidean": []}, {}, r"hierarchy.euclidean must be a region, or a list of them, got \[\]"),
+        ({"euclidean": 1}, {}, "hierarchy.euclidean must be a region, or a list of them, got 1"),
         ({"euclidean": "V9"}, {}, "must lie in V9 in every hemisphere, got none in left; 'roi' there: 'V1', 'V2'"),
         ({"euclidean": "V2"}, {}, "must lie in V2 in every hemisphere, got none in right; 'roi' there: 'V1'"),
         ({"euclidean": "V1"}, {"hemisphere": None}, "in every hemisphere, got none in any hemisphere"),
@@ -106,4 +107,4 @@ def test_columns_that_are_not_there_are_named(given: Any, column: str) -> None:
     one = recording()
     without = Recording(one.responses, one.presentations, one.targets.drop(columns=column), "s", "z")
     with pytest.raises(ValueError, match=f"targets must have '{column}', got "):
-        axis_of(given).added(without)
+        parse_hierarchy(given).added(without)

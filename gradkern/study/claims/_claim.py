@@ -1,0 +1,123 @@
+"""A claim as an object, what its test returns, and what the simulated studies expect of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradkern.errors import Refused
+
+if TYPE_CHECKING:
+    from gradkern.study.claims._scored import ScoredStudy
+
+FMRI, MEG = "fMRI", "MEG"
+LEVEL = 0.05  # a claim is supported if its p reaches this level
+TRUE, FALSE, INHERITED = "true", "false", "inherited"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of a claim's test. A number that the test does not have is NaN.
+
+    Attributes
+    ----------
+    estimate, low, high : the estimate and its 95 % interval, in the claim's units
+    p, smallest_p : the p value, and the smallest one that the test could attain
+    ceiling : mean noise ceiling of the targets
+    against : what the estimate was tested against, in words
+    supported : the test's own decision; None: p decides
+    as_simulated : whether the test has the form that it has in the simulated studies: all subjects tested as one, the
+        default latency and layer preference
+    rows : rows that the test used, fewer than the images where covariates were removed; None: all images
+    """
+
+    estimate: float
+    p: float
+    low: float = np.nan
+    high: float = np.nan
+    smallest_p: float = np.nan
+    ceiling: float = np.nan
+    against: str = ""
+    supported: bool | None = None
+    as_simulated: bool = True
+    rows: int | None = None
+
+    def is_supported(self) -> bool:
+        return self.p <= LEVEL if self.supported is None else self.supported
+
+    def checked(self) -> "Row":
+        """The row itself, if its test could have supported the claim.
+
+        Raises
+        ------
+        Refused : there is no p value, or the test could not attain the level whatever the data were
+        """
+        if np.isnan(self.p):
+            raise Refused("the test has no p value: more than 5 % of the resamplings have no estimate")
+        if self.smallest_p > LEVEL:
+            raise Refused(f"the smallest attainable p is {self.smallest_p:.3g}, above the level of {LEVEL}")
+        return self
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """In which simulated organisations a claim is true, and the level of its test.
+
+    Attributes
+    ----------
+    level : one-sided level of the test
+    true : organisations in which the claim holds
+    inherited : organisations in which gradients have the property only because they are functions of the activations;
+        either outcome is right there
+    """
+
+    level: float
+    true: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
+
+    def of(self, organisation: str) -> str:
+        """ "true", "false" or "inherited" in an organisation."""
+        if organisation in self.true:
+            return TRUE
+        return INHERITED if organisation in self.inherited else FALSE
+
+
+@dataclass(frozen=True, repr=False)
+class Claim:
+    """One claim of Raugel et al. (2026), its test, and what is known about it.
+
+    Attributes
+    ----------
+    id : stable name, by which tables, rates and the multiverse refer to the claim
+    text : the claim as a sentence, for people; nothing depends on it
+    modality : "fMRI" or "MEG"
+    units : of the estimate: "r" or "s"
+    test : function of a module, called with a `ScoredStudy` and `arguments`; returns a `Row`
+    arguments : of `test`
+    hangs_on : choices of the multiverse that can change the result
+    expected : what the simulated organisations expect
+    """
+
+    id: str
+    text: str
+    modality: str
+    units: str
+    test: Callable[..., Row]
+    arguments: tuple[Any, ...]
+    hangs_on: tuple[str, ...]
+    expected: Expectation
+
+    def tested(self, scored: "ScoredStudy") -> Row:
+        """The result of the test.
+
+        Raises
+        ------
+        Refused : the data cannot carry the test
+        """
+        if not scored.subjects[self.modality]:
+            raise Refused("the study has no such recordings")
+        return self.test(scored, *self.arguments).checked()
+
+    def __repr__(self) -> str:
+        return f"Claim({self.id!r}: {self.text}; {self.modality}, {self.units})"

@@ -1,0 +1,129 @@
+"""Claims about prediction: do gradients predict responses, alone, beyond covariates, and better than a control?"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradkern.encoding._controls import effective_rank, image_permuted, unit_length
+from gradkern.encoding._unique import partial_permutation_test
+from gradkern.errors import Refused
+from gradkern.stats._bootstrap import Floats, Scores
+from gradkern.stats._paired import paired_test
+from gradkern.stats._permutation import PermutationTest, permutation_test
+from gradkern.study._settings import COVARIATES, IMAGE_PERMUTED
+from gradkern.study.claims._claim import Row
+from gradkern.study.claims._scored import ScoredStudy
+
+_Test = Callable[[NDArray[np.int64], NDArray[np.float32], Any], PermutationTest]
+
+
+def prediction(scored: ScoredStudy, modality: str) -> Row:
+    """Mean held-out r of the tested layer's gradients, against permuted images."""
+    X = scored.gradients.astype(np.float32)
+
+    def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
+        return permutation_test(X[rows], Y, target_groups=target_groups, **_sizes(scored))
+
+    return _permuted(scored, modality, test, "images in random order")
+
+
+def partial_prediction(scored: ScoredStudy, modality: str, covariates: str, unit_norm: bool = False) -> Row:
+    """What the tested layer's gradients predict beyond covariates: a name in `COVARIATES`, or a control."""
+    matrices, n_components, against = _covariates(scored, covariates)
+    X = (unit_length(scored.gradients) if unit_norm else scored.gradients).astype(np.float32)
+
+    def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
+        removed = [matrix[rows] for matrix in matrices]
+        return partial_permutation_test(
+            X[rows], removed, Y, target_groups=target_groups, axes=n_components, **_sizes(scored)
+        )
+
+    return _permuted(scored, modality, test, against)
+
+
+def better_prediction(scored: ScoredStudy, modality: str, control: str) -> Row:
+    """Difference in r between the gradients and the control of the same layer."""
+
+    def layer_scores(X: Floats) -> list[Scores]:
+        return [scored.score(subject, [X]) for subject in scored.subjects[modality]]
+
+    first = scored.once(("gradients of the tested layer", modality), lambda: layer_scores(scored.gradients))
+    second, settings = layer_scores(_control(scored, control)), scored.settings
+    paired = paired_test(first, second, settings.cv.folds, seed=settings.seed)
+    interval, ceiling = paired.interval, scored.ceiling(modality)
+    against = _control_in_words(scored, control)
+    return Row(paired.value, paired.p, interval.low, interval.high, paired.smallest_p, ceiling, against)
+
+
+def _sizes(scored: ScoredStudy) -> dict[str, Any]:
+    settings = scored.settings
+    return {"cv": settings.cv, "permutations": settings.permutations, "seed": settings.seed}
+
+
+def _permuted(scored: ScoredStudy, modality: str, test: _Test, against: str) -> Row:
+    """Test subjects who saw the same images as one group, otherwise each by itself.
+
+    In a group the images are permuted alike for all subjects, so that what their responses share is not counted as
+    evidence of each.
+    """
+    subjects = scored.subjects[modality]
+    same_images = all(np.array_equal(subject.rows, subjects[0].rows) for subject in subjects)
+    groups = [list(subjects)] if same_images else [[subject] for subject in subjects]
+    r: list[float] = []
+    p: list[float] = []
+    rows: list[int] = []
+    for group in groups:
+        Y = np.hstack([subject.Y.astype(np.float32) for subject in group])
+        ends = np.cumsum([0, *(subject.Y.shape[1] for subject in group)])
+        by_subject = {str(number): np.arange(*ends[number : number + 2]) for number in range(len(group))}
+        result = test(group[0].rows, Y, {**by_subject, "all": np.arange(Y.shape[1])})
+        r += [result.target_groups[name].r for name in by_subject]
+        p.append(result.target_groups["all"].p)
+        rows.append(result.n)
+    return replace(scored.group_row(r, p, modality, against), rows=min(rows))
+
+
+def _covariates(scored: ScoredStudy, name: str) -> tuple[list[Floats], int | None, str]:
+    """Matrices [images, d] to remove, how many of their principal components, and a description."""
+    study, activations = scored.study, list(scored.features["activation"])
+    # column by column, because their units differ
+    nuisances = [] if study.nuisances is None else list(np.asarray(study.nuisances).T[:, :, None])
+    controls = [_control(scored, kind) for kind in study.controls]
+    if name == "nuisances":
+        if not nuisances:
+            raise Refused("the study has no nuisances")
+        return nuisances, None, f"{len(nuisances)} nuisances"
+    if name == "everything" and not nuisances and not controls:
+        raise Refused("the study has neither nuisances nor captured controls")
+    sets = {
+        "activations": activations,
+        "same-layer": [activations[scored.layer]],
+        "everything": [*activations, *nuisances, *controls],
+    }
+    matrices = sets[name] if name in sets else [_control(scored, name)]
+    against = COVARIATES[name] if name in COVARIATES else _control_in_words(scored, name)
+    most = scored.settings.n_components
+    if most is None or sum(matrix.shape[1] for matrix in matrices) <= most:
+        return matrices, None, against
+    return matrices, most, f"{against}, {most} principal components"
+
+
+def _control(scored: ScoredStudy, kind: str) -> Floats:
+    """The control of the tested layer [images, d]."""
+    if kind == IMAGE_PERMUTED:
+        return scored.once((kind,), lambda: image_permuted(scored.gradients, scored.settings.seed))
+    return scored.features[kind][scored.layer]
+
+
+def _control_in_words(scored: ScoredStudy, kind: str) -> str:
+    """A control with its seed, or with the dimensions that may explain a difference."""
+    if kind == IMAGE_PERMUTED:
+        return f"{kind}, seed {scored.settings.seed}"
+    sizes = [
+        f"{X.shape[1]} columns of effective rank {effective_rank(X).participation:.1f}"
+        for X in (_control(scored, kind), scored.gradients)
+    ]
+    return f"{kind} ({sizes[0]}; gradients {sizes[1]})"

@@ -1,0 +1,178 @@
+"""All claims of a study, in the order of the verdict.
+
+The text of a claim is for people only. Tables, power, multiverse and report refer to its id.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gradkern.encoding._scale import unit_scale
+from gradkern.features._engine.gradient_controls import CONTROLS
+from gradkern.models._untrained import UNTRAINED
+from gradkern.study._settings import COVARIATES, IMAGE_PERMUTED, Study, VerdictSettings
+from gradkern.study.claims import _prediction as prediction
+from gradkern.study.claims import _spatial as spatial
+from gradkern.study.claims import _temporal as temporal
+from gradkern.study.claims._claim import FMRI, MEG, Claim, Expectation
+
+CHOICES = {  # of the multiverse, that every claim of a modality hangs on
+    FMRI: ("features", "fmri", "targets", "fmri subjects", "penalty"),
+    MEG: ("features", "meg", "meg subjects", "penalty"),
+}
+PREFERENCE, LATENCY = "preference", "latency"  # choices that claims about depth and about latencies hang on too
+SIMULATED_CONTROLS = (*CONTROLS, UNTRAINED)
+
+_FORWARD, _BACKWARD, _MISPLACED = "forward", "forward-then-backward", "gradient-misplaced"
+_SIGNAL, _GRADIENTS = (_FORWARD, _BACKWARD, _MISPLACED), (_BACKWARD, _MISPLACED)
+_RAW = Expectation(0.05, _GRADIENTS, (_FORWARD,))
+_BEYOND = Expectation(0.05, _GRADIENTS)
+_UNORDERED = (_FORWARD, _MISPLACED)  # gradients have the order of the activations there
+
+
+def claims_of(study: Study, settings: VerdictSettings | None = None) -> tuple[Claim, ...]:
+    """All claims that a study tests, in the order of its verdict.
+
+    A modality without recordings keeps its main claims, which are then not tested. The claim about gradients of unit
+    norm is left out where all gradients of the tested layer have one norm.
+
+    Examples
+    --------
+    >>> from gradkern.study.claims import claims_of_controls
+    >>> claims_of_controls(())[1]
+    Claim('gradient-predicts-fmri': gradients predict fMRI; fMRI, r)
+    """
+    settings = settings or VerdictSettings()
+    present = {FMRI: bool(study.fmri), MEG: bool(study.meg)}
+    norms_differ = _norms_differ(study, settings)
+    return tuple(
+        claim
+        for claim in claims_of_controls(study.controls)
+        if (present[claim.modality] or claim.id in _ALWAYS)
+        and (norms_differ or not claim.id.startswith("unit-gradient-"))
+    )
+
+
+def claims_of_controls(controls: Sequence[str]) -> tuple[Claim, ...]:
+    """Every claim that a study with these controls can test.
+
+    Raises
+    ------
+    ValueError : two claims have one id
+    """
+    claims = tuple(_all_claims((IMAGE_PERMUTED, *controls)))
+    ids = [claim.id for claim in claims]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"controls must have different names, got {list(controls)}")
+    return claims
+
+
+def simulated_claims() -> dict[str, Claim]:
+    """Claims of the simulated studies, by id."""
+    return {claim.id: claim for claim in claims_of_controls(SIMULATED_CONTROLS)}
+
+
+_ALWAYS = (
+    "activation-maps-hierarchy",
+    "gradient-predicts-fmri",
+    "gradient-predicts-fmri-beyond:activations",
+    "gradient-predicts-meg",
+    "gradient-predicts-meg-beyond:activations",
+    "gradient-predicts-higher-areas-more",
+    "gradient-later-than-activation",
+    "gradient-has-spatial-order",
+    "gradient-has-temporal-order",
+)
+
+
+def _norms_differ(study: Study, settings: VerdictSettings) -> bool:
+    layers = study.features["gradient"]
+    layer = len(layers) // 2 if settings.layer is None else settings.layer
+    norms = np.linalg.norm(unit_scale(layers[layer]), axis=1)
+    return bool(np.ptp(norms) > 1e-6 * norms.max())
+
+
+def _all_claims(controls: Sequence[str]) -> Iterator[Claim]:
+    fmri, depth = CHOICES[FMRI], (*CHOICES[FMRI], PREFERENCE)
+    yield Claim(
+        "activation-maps-hierarchy",
+        "activations map the hierarchy",
+        FMRI, "r", spatial.spatial_order, ("activation",), depth, Expectation(0.05, _SIGNAL),
+    )  # fmt: skip
+    for modality in (FMRI, MEG):
+        yield from _prediction_claims(modality, controls)
+    yield Claim(
+        "gradient-predicts-higher-areas-more",
+        "gradients predict higher areas more",
+        FMRI, "r", spatial.higher_areas, (), fmri, Expectation(0.05, (_MISPLACED,), (_FORWARD, _BACKWARD)),
+    )  # fmt: skip
+    yield Claim(
+        "gradient-later-than-activation",
+        "gradients predict later than activations",
+        MEG, "s", temporal.lag, (), (*CHOICES[MEG], LATENCY), Expectation(0.025, _GRADIENTS),
+    )  # fmt: skip
+    yield from _order_claims()
+
+
+def _prediction_claims(modality: str, controls: Sequence[str]) -> Iterator[Claim]:
+    stem, text, hangs_on = f"gradient-predicts-{modality.lower()}", f"gradients predict {modality}", CHOICES[modality]
+    partial, better = prediction.partial_prediction, prediction.better_prediction
+    yield Claim(stem, text, modality, "r", prediction.prediction, (modality,), hangs_on, _RAW)
+    for covariates, words, expected in (
+        ("activations", "activations", _BEYOND),
+        # those of other layers remain
+        ("same-layer", "activations of the same layer", _RAW),
+    ):
+        id_, arguments = f"{stem}-beyond:{covariates}", (modality, covariates)
+        yield Claim(id_, f"{text} beyond {words}", modality, "r", partial, arguments, hangs_on, expected)
+    yield Claim(
+        f"unit-{stem}-beyond:activations",
+        f"gradients of unit norm predict {modality} beyond activations",
+        modality, "r", partial, (modality, "activations", True), hangs_on, _BEYOND,
+    )  # fmt: skip
+    for covariates, words, expected in (
+        ("nuisances", "nuisances", _RAW),
+        ("everything", "activations of all layers, nuisances and captured controls", _BEYOND),
+    ):
+        id_, arguments = f"{stem}-beyond:{covariates}", (modality, covariates)
+        yield Claim(id_, f"{text} beyond {words}", modality, "r", partial, arguments, hangs_on, expected)
+    for control in controls:
+        slug, arguments = _slug(control), (modality, control)
+        beyond, more = f"{text} beyond {control}", f"{text} more than {control}"
+        yield Claim(f"{stem}-beyond:{slug}", beyond, modality, "r", partial, arguments, hangs_on, _RAW)
+        yield Claim(f"{stem}-more-than:{slug}", more, modality, "r", better, arguments, hangs_on, _RAW)
+
+
+def _order_claims() -> Iterator[Claim]:
+    depth, latency = (*CHOICES[FMRI], PREFERENCE), (*CHOICES[MEG], LATENCY)
+    space = "gradients have the spatial order of backpropagation"
+    time = "gradients have the temporal order of backpropagation"
+    permuted = "more than with layers in another order"
+    # neighbouring layers are alike, so that permuted layers are often in order by chance
+    among_layers = Expectation(0.05, (_BACKWARD,), _UNORDERED)
+    yield Claim(
+        "gradient-has-spatial-order",
+        space,
+        FMRI, "r", spatial.spatial_order, ("gradient",), depth, Expectation(0.05, (_BACKWARD,), _UNORDERED),
+    )  # fmt: skip
+    yield Claim(
+        "gradient-has-spatial-order-more-than:layer-permutation",
+        f"{space} {permuted}",
+        FMRI, "r", spatial.spatial_order_of_layers, (), depth, among_layers,
+    )  # fmt: skip
+    yield Claim(
+        "gradient-has-temporal-order",
+        time,
+        MEG, "s", temporal.temporal_order, (), latency, Expectation(0.025, (_BACKWARD,)),
+    )  # fmt: skip
+    yield Claim(
+        "gradient-has-temporal-order-more-than:layer-permutation",
+        f"{time} {permuted}",
+        MEG, "s", temporal.temporal_order_of_layers, (), latency, among_layers,
+    )  # fmt: skip
+
+
+def _slug(control: str) -> str:
+    """A control in an id: "gradient/x" is x. Names that a set of covariates has, and other kinds, are written whole."""
+    short = control.removeprefix("gradient/")
+    return short if short != control and short not in COVARIATES else f"kind={control}"

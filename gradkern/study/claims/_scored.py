@@ -1,0 +1,192 @@
+"""The subjects of a study, and the encoding scores that several claims share, computed once."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from gradkern.encoding._scale import check_first, unit_scale
+from gradkern.encoding._score import ceiling_of
+from gradkern.features._engine.memory import free_bytes
+from gradkern.recordings._recording import Recording
+from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
+from gradkern.stats._group_tests import combine
+from gradkern.stats._intervals import over_subjects
+from gradkern.study._settings import Study, VerdictSettings
+from gradkern.study.claims._claim import FMRI, MEG, Row
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A subject's chosen targets: responses Y [n, v] to the images `rows` [n] of the features, in rising order."""
+
+    modality: str
+    recording: Recording
+    Y: Floats
+    rows: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        return self.recording.subject
+
+    @property
+    def targets(self) -> pd.DataFrame:
+        return self.recording.targets
+
+    def ceiling(self) -> Floats:
+        return ceiling_of(self.recording).r
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredStudy:
+    """Features and subjects of a study as the claims' tests take them; made by `score_study`.
+
+    Attributes
+    ----------
+    study, settings : what it was made from
+    features : kind -> features [images, d] of every layer, scaled to unit size
+    layer : index of the layer that is tested where a claim is about one feature space
+    subjects : "fMRI" and "MEG" -> the subjects
+    computed : results that several tests share, by their names; filled as tests ask for them
+    """
+
+    study: Study
+    settings: VerdictSettings
+    features: Mapping[str, Sequence[Floats]]
+    layer: int
+    subjects: Mapping[str, tuple[Subject, ...]]
+    computed: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
+
+    def once(self, name: tuple[str, ...], compute: Callable[[], _Value]) -> _Value:
+        """The result of this name, computed at the first request."""
+        if name not in self.computed:
+            self.computed[name] = compute()
+        value: _Value = self.computed[name]
+        return value
+
+    @property
+    def gradients(self) -> Floats:
+        """Gradients of the tested layer [images, d]."""
+        return self.features["gradient"][self.layer]
+
+    def scores(self, subject: Subject, kind: str) -> Scores:
+        """Scores of every layer of a kind, resampled over images."""
+        name = ("scores", subject.modality, subject.name, kind)
+        return self.once(name, lambda: self.score(subject, self.features[kind]))
+
+    def score(self, subject: Subject, layers: Sequence[Any]) -> Scores:
+        rows = [X[subject.rows] for X in layers]
+        return layer_scores(rows, subject.Y, self.resampled(subject), self.settings.cv)
+
+    def resampled(self, subject: Subject) -> Resampling:
+        """Resampled images, drawn for all subjects together, so that an image counts alike in all who saw it."""
+        images = np.unique(np.concatenate([other.rows for other in self.subjects[subject.modality]]))
+        drawn = resample_images(images, self.settings.bootstraps, self.settings.seed)
+        return replace(drawn, counts=drawn.counts[:, np.searchsorted(images, subject.rows)])
+
+    def group_row(
+        self, r: Sequence[float], p: Sequence[float], modality: str, against: str, halves: bool = False
+    ) -> Row:
+        """Group estimate with its interval, and combined p.
+
+        The p values of several subjects are combined by Fisher's method if no two subjects share an image, otherwise by
+        twice their mean, which is valid under any dependence. `halves`: the smallest p of a subject is half as large,
+        because the test is two-sided and its result one-sided.
+        """
+        subjects, values = self.subjects[modality], np.asarray(r, dtype=np.float64)
+        smallest = 1 / (1 + self.settings.permutations) / (2 if halves else 1)
+        combined_p, low, high = float(p[0]), np.nan, np.nan
+        if len(p) > 1:
+            rows = np.concatenate([subject.rows for subject in subjects])
+            disjoint = len(np.unique(rows)) == len(rows)
+            combined = combine(p, method="fisher" if disjoint and not halves else "mean", smallest_p=smallest)
+            combined_p, smallest = float(combined.p[0]), float(combined.smallest_p or np.nan)
+        if len(values) > 1:
+            interval = over_subjects(values, bound=1)
+            low, high = interval.low, interval.high
+        ceiling = self.ceiling(modality)
+        return Row(float(values.mean()), combined_p, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
+
+    def images(self, modality: str) -> int:
+        """Images of the smallest recording."""
+        return min((len(subject.Y) for subject in self.subjects[modality]), default=0)
+
+    def ceiling(self, modality: str) -> float:
+        """Mean noise ceiling over targets and subjects; NaN where it is unknown."""
+        ceilings = np.concatenate([subject.ceiling() for subject in self.subjects[modality]])
+        ceilings = ceilings[np.isfinite(ceilings)]
+        return float(ceilings.mean()) if len(ceilings) else np.nan
+
+    def simulated_ceiling(self, modality: str) -> float:
+        """The ceiling as simulated studies define it: for fMRI the mean, for MEG the best sensor's at its best time."""
+        if modality == FMRI:
+            return self.ceiling(modality)
+        best = [np.nanmax(subject.ceiling(), initial=0) for subject in self.subjects[modality]]
+        return float(np.mean(best)) if min(best) > 0 else np.nan
+
+
+def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
+    """Scale the features and choose the targets; scores are computed when a test asks for them.
+
+    Raises
+    ------
+    ValueError : MEG that does not fit into memory
+    """
+    features = {kind: [unit_scale(layer) for layer in layers] for kind, layers in study.features.items()}
+    count = len(features["activation"])
+    _check_memory(study.meg)
+    fmri = tuple(_fmri_subject(recording, study.hierarchy, settings) for recording in study.fmri)
+    meg = tuple(_meg_subject(recording) for recording in study.meg)
+    layer = count // 2 if settings.layer is None else settings.layer
+    return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg})
+
+
+def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Subject:
+    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that do not vary."""
+    check_first("verdict", recording)
+    if hierarchy in recording.targets:
+        valued = recording.targets[hierarchy].notna().to_numpy()
+        if valued.any():  # otherwise claims about prediction use all targets, and claims about the hierarchy refuse
+            recording = recording.select_targets(valued, f"with a {hierarchy}")
+    v = len(recording.targets)
+    if v > settings.max_targets:
+        drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
+        recording = recording.select_targets(np.sort(drawn), "drawn at random")
+    Y = np.asarray(recording.responses, dtype=np.float64)
+    constant = np.ptp(Y, axis=0) == 0
+    if constant.any() and not constant.all():
+        recording, Y = recording.select_targets(~constant, "that vary"), Y[:, ~constant]
+        warnings.warn(f"verdict: {constant.sum()} targets of {recording.subject} do not vary, left out", stacklevel=5)
+    return _sorted(FMRI, recording, Y)
+
+
+def _meg_subject(recording: Recording) -> Subject:
+    """All targets: time courses need every sensor at every time."""
+    check_first("verdict", recording)
+    return _sorted(MEG, recording, np.asarray(recording.responses, dtype=np.float64))
+
+
+def _sorted(modality: str, recording: Recording, Y: Floats) -> Subject:
+    """Sort rows by image, so that subjects who saw the same images have the same rows."""
+    order = np.argsort(recording.image_ids)
+    return Subject(modality, recording, Y[order], recording.image_ids[order])
+
+
+def _check_memory(meg: Sequence[Recording]) -> None:
+    """MEG of all subjects is held in memory and permuted in float32; predictions are held for one subject at a time."""
+    sizes = [recording.responses.shape[0] * recording.responses.shape[1] for recording in meg]
+    needed, free = 20 * sum(sizes) + 16 * max(sizes, default=0), free_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        shape = " x ".join(f"{size:,}" for size in meg[int(np.argmax(sizes))].responses.shape)
+        raise ValueError(
+            f"MEG of {len(meg)} subjects, up to {shape} numbers each, must fit into memory: it needs "
+            f"{needed / 2**30:,.1f} GiB, got {free / 2**30:,.1f} GiB free; select fewer sensors or times "
+            "(Recording.select_targets, Recording.window)"
+        )
