@@ -49,7 +49,8 @@ def multiverse(
     -------
     DataFrame : a row per run and claim: one column per choice with the option's name; "changed", the choices that
         differ from the analysis as it is; "claim", "value", "low", "high", "p", "conclusion" and "why" of the
-        estimate. Where the analysis raises `Refused`, values are NaN, the conclusion is "refused", and "why" is its message
+        estimate. Where the analysis raises `Refused`, values are NaN, the conclusion is "refused", and "why" is its
+        message
 
     Raises
     ------

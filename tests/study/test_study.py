@@ -150,7 +150,7 @@ def test_the_numbers_are_those_of_the_functions(home: Path, written: Path) -> No
     for words in ("conclusion", "simulated", "units", "data", "against"):
         assert found[words].astype(object).fillna("").tolist() == expected[words].tolist()
     assert (found["simulated"].astype(object).fillna("") != "").tolist() == found["power"].notna().tolist()
-    assert "gradient-predicts-meg-beyond:random-cotangent" in set(found["claim"])
+    assert "gradient-predicts-meg-beyond:random-cotangent" in set(found["id"])
 
 
 class TestMultiverse:
@@ -180,7 +180,7 @@ class TestMultiverse:
         runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("id")
         refused = runs[runs["conclusion"] == "refused"]
         assert set(refused["changed"]) == {"fmri subjects"}
-        assert refused["why"].str.contains(r"subjects must have the same targets, got other \['label'\]").all()
+        assert refused["why"].str.contains(r"subjects must have the same targets, got different \['label'\]").all()
         survived = read(written / "survival.csv").set_index("id")
         told = refused["id"].value_counts().reindex(survived.index, fill_value=0)
         np.testing.assert_array_equal(told, base.loc[survived.index, "data"] == "fMRI")
@@ -222,7 +222,7 @@ class TestReport:
         table = page[page.index("<th>test</th>") :]
         table = table[: table.index("</table>")]
         rows = re.findall(r"<tr><td>([^<]+)</td>", table)
-        assert set(power["test"]) == set(rows)
+        assert set(power["text"]) == set(rows)
         assert set(rows) == set(read(written / "verdict.csv")["claim"])
 
     def test_an_earlier_verdict_is_kept_unless_it_is_to_be_replaced(
@@ -350,7 +350,7 @@ CHANGES: tuple[tuple[str, Callable[[str], str], str], ...] = (
     ("depth alone", lambda s: "depth = [0.5]\n" + s, r"depth must be a list of numbers, one for each of layers"),
     ("hierarchy", lambda s: s.replace('"depth"', "1", 1), r"hierarchy must be a column's name, {euclidean = .*, got 1"),
     ("no V1", lambda s: s.replace('"depth"', '{euclidean = "V9"}', 1), "hierarchy: fmri.betas, .* 1: .*targets .* V9"),
-    ("judging", lambda s: s + "colour = 1\n", "keys of settings must be some of"),
+    ("settings", lambda s: s + "colour = 1\n", "keys of settings must be some of"),
     ("permutations", lambda s: s.replace("= 19", "= 5"), "settings.permutations must be a whole number of at least 19"),
     ("a bool", lambda s: s.replace("seed = 3", "seed = true"), "settings.seed must be a whole number .*, got True"),
     ("selection", lambda s: s + 'selection = "best"\n', "settings.selection must be one of auto, .* got 'best'"),
