@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gradkern.features._engine.gradient_controls import derangement
 from gradkern.features._features import Features
 from gradkern.kernels._sketch import sketch
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS, RidgeCV
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._ridge_cv import RidgeCV
 
 
 def unit_length(X: np.ndarray) -> np.ndarray:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.design import Design, centre, gram_of, rotated, weighted_sum
 from gradkern.ridge._engine.folds import Fold, Folds
 from gradkern.ridge._engine.kfold import FoldFactor, KFold, fold_gram, join_folds
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import PrincipalCoordinates, centre, gram_of, rotated, weighted_sum
 
 # Bounds above which eigenpairs are used: on the condition of G + a0 I (beyond it: a tiny alpha on features that repeat
 # each other), and on |(Z_train'Z_train + a0 W)^-1| (beyond it: directions that only test samples have, so that a tiny
@@ -37,7 +37,7 @@ class Whitened:
     `inverses` keeps (Z'Z + alpha W)^-1 [d, d] of the alphas that were asked for.
     """
 
-    design: Design
+    design: PrincipalCoordinates
     penalty: Tensor
     inverses: dict[float, Tensor] = field(default_factory=dict)
 
@@ -102,7 +102,7 @@ def whiten(X: Tensor, intercept: bool, weights: Tensor | None, alpha: float) -> 
     if not bool(condition <= MOST_CONDITION):
         return None
     coordinates = rotated(rows, torch.outer(root, leftover), inverse.T)
-    design = Design(
+    design = PrincipalCoordinates(
         coordinates=coordinates,
         root=root,
         weighted=weights is not None,

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.design import Design, Spectrum, eigenpairs, gram_of, make_design, rotated, weighted_sum
-from gradkern.ridge._engine.divided_differences import Divided, divide, divided_sums
-from gradkern.ridge._engine.fold_scores import Scored
+from gradkern.ridge._engine.divided_differences import DividedDifferences, divide, divided_sums
 from gradkern.ridge._engine.folds import Fold, Folds
-from gradkern.ridge._engine.metrics import Moments, moments, moments_of, stacked
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.metrics import FoldScores, Moments, moments, moments_of, stacked
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import (
+    PrincipalCoordinates,
+    Spectrum,
+    eigenpairs,
+    gram_of,
+    principal_coordinates,
+    rotated,
+    weighted_sum,
+)
 
 # Sums of squares of all samples along a direction of a fold, over the fold's own plus the smallest alpha, from which it
 # multiplies Y by coordinates of its own. Folds whose features are not nearly collinear stay under 10.
@@ -33,7 +40,7 @@ class FoldFactor:
     `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
     the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
     keeps its precision when a few predictions hardly differ. `own` [n_train, r] are the training samples in coordinates
-    of the fold's own, where features are standardised inside it or nearly collinear; B is then own' Y_train.
+    of the fold's own, where features are standardized inside it or nearly collinear; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -44,7 +51,7 @@ class FoldFactor:
     vectors: Tensor
     mean: Tensor
     own: Tensor | None
-    sums: Divided | Tensor
+    sums: DividedDifferences | Tensor
     rotated: bool = True
 
 
@@ -73,7 +80,12 @@ class FoldGram:
     r2_per_sum: float | None
 
     def factor(
-        self, vectors: Tensor, mean: Tensor, sums: Divided | Tensor, own: Tensor | None = None, rotated: bool = True
+        self,
+        vectors: Tensor,
+        mean: Tensor,
+        sums: DividedDifferences | Tensor,
+        own: Tensor | None = None,
+        rotated: bool = True,
     ) -> FoldFactor:
         """The factor of this fold, in the dtype of the coordinates."""
         return FoldFactor(
@@ -106,23 +118,30 @@ class KFold:
 
 
 def factor_folds(
-    design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None, sharp: bool = False
+    design: PrincipalCoordinates,
+    folds: Folds,
+    alphas: Tensor,
+    scoring: str,
+    X: Tensor | None = None,
+    sharp: bool = False,
 ) -> KFold:
     """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a].
 
-    Given the features X [n, d], every fold standardises them by its own training samples. `sharp` keeps the digits of
+    Given the features X [n, d], every fold standardizes them by its own training samples. `sharp` keeps the digits of
     float32 in folds whose features are nearly collinear, at the cost of coordinates of their own.
     """
     factors = tuple(
         _factor_fold(design, fold, alphas, scoring, sharp)
         if X is None
-        else _factor_fold_standardised(X, design, fold, alphas, scoring)
+        else _factor_fold_standardized(X, design, fold, alphas, scoring)
         for fold in folds.folds
     )
     return join_folds(design, folds, alphas, scoring, factors)
 
 
-def join_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, factors: Iterable[FoldFactor]) -> KFold:
+def join_folds(
+    design: PrincipalCoordinates, folds: Folds, alphas: Tensor, scoring: str, factors: Iterable[FoldFactor]
+) -> KFold:
     """Put the folds' factors side by side."""
     Z, mean = design.coordinates, design.mean
     return KFold(
@@ -138,7 +157,7 @@ def join_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, facto
     )
 
 
-def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
+def _factor_fold(design: PrincipalCoordinates, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
     gram, Z = fold_gram(design, fold, scoring), design.coordinates
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
     own = None
@@ -147,7 +166,7 @@ def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str, sharp
     return factor_gram(gram, spectrum, Z, alphas, own)
 
 
-def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
+def fold_gram(design: PrincipalCoordinates, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
     """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
     Z, intercept = design.coordinates, design.intercept
     test, train = as_index(fold.test, Z), as_index(fold.train, Z)
@@ -190,7 +209,7 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
     Eigenpairs may be those of S gram S for a diagonal S; their vectors are then multiplied by S.
     """
     vectors, values, centre = spectrum.vectors, spectrum.values, spectrum.vectors.T @ fold.centre
-    sums: Divided | Tensor
+    sums: DividedDifferences | Tensor
     if fold.triangle is None:
         projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
         sums = _test_sums(
@@ -203,20 +222,24 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
     return fold.factor(vectors.to(Z.dtype), mean.to(Z.dtype), sums, own)
 
 
-def _is_blurred(design: Design, spectrum: Spectrum, alpha: Tensor) -> bool:
+def _is_blurred(design: PrincipalCoordinates, spectrum: Spectrum, alpha: Tensor) -> bool:
     """Whether all samples are so much larger along a direction of the fold that V'(X'Y) would be rounding there."""
     whole = design.gram.diagonal() @ spectrum.vectors.square()
     return bool((whole > _BLUR * (spectrum.values + alpha)).any())
 
 
-def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
+def _factor_fold_standardized(
+    X: Tensor, design: PrincipalCoordinates, fold: Fold, alphas: Tensor, scoring: str
+) -> FoldFactor:
     test, train = as_index(fold.test, X), as_index(fold.train, X)
     weights = design.root[train].square() if design.weighted else None
-    inner = make_design(X[train], design.intercept, weights, standardise=True)
-    return factor_own(design, inner, fold, inner.place(X[test]), alphas, scoring)
+    inner = principal_coordinates(X[train], design.intercept, weights, standardize=True)
+    return factor_own(design, inner, fold, inner.project(X[test]), alphas, scoring)
 
 
-def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas: Tensor, scoring: str) -> FoldFactor:
+def factor_own(
+    design: PrincipalCoordinates, inner: PrincipalCoordinates, fold: Fold, tested: Tensor, alphas: Tensor, scoring: str
+) -> FoldFactor:
     """The factor of a fold whose training samples have a design of their own, `inner`.
 
     `tested` [n_test, r] are the coordinates of the test samples there, their rows not multiplied.
@@ -260,7 +283,7 @@ def _test_sums(
     *,
     keep: bool,
     r2_per_sum: float | None,
-) -> Divided | Tensor:
+) -> DividedDifferences | Tensor:
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
     if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
@@ -312,7 +335,7 @@ def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
     return FoldSums(rows, crosses, product(Z.T, rows), tested, moments_of(Y, slice(None), weights), trained)
 
 
-def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
+def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> FoldScores:
     """Mean score over folds of every alpha, for targets Y [n, b] about any offset.
 
     A fold counts in a target's mean only where its score is defined: r2 needs test responses that vary, r
@@ -336,7 +359,7 @@ def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored
     cross = torch.addr(sums.total, kfold.mean, mean.to(Y.dtype), alpha=-float(sums.whole.mass[0]))
     # 0 / 0 is NaN: no fold gave a score
     undefined = len(kfold.factors) - counted.amax(0).long()
-    return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
+    return FoldScores(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
@@ -372,7 +395,7 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part:
     """Scores of one fold [a, b], NaN where undefined."""
     total, spread = part.moments.total[part.number], part.moments.spread[part.number]
     about = mean if scoring == "r2" else total / factor.test_mass
-    if isinstance(factor.sums, Divided):
+    if isinstance(factor.sums, DividedDifferences):
         product, square = divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, part, total, about))
     else:
         product, square = _sums_of_predictions(factor.sums, B, part, about)
@@ -398,7 +421,7 @@ def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tenso
     return torch.cat(products), torch.cat(squares)
 
 
-def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:
+def _rotated_test(factor: FoldFactor, divided: DividedDifferences, part: _Part, total: Tensor, about: Tensor) -> Tensor:
     """D = P' (Y_test - about) [r, b]."""
     if divided.projected is not None:
         D = product(divided.projected.T, part.rows)

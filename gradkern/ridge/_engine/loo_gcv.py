@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.design import Design
-from gradkern.ridge._engine.fold_scores import Scored
-from gradkern.ridge._engine.metrics import Moments, correlation_of_rows, moments
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.metrics import FoldScores, Moments, correlation_of_rows, moments
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import PrincipalCoordinates
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ClosedForm:
     scoring: str
 
 
-def factor_closed_form(design: Design, alphas: Tensor, scoring: str) -> ClosedForm:
+def factor_closed_form(design: PrincipalCoordinates, alphas: Tensor, scoring: str) -> ClosedForm:
     """Leverages and shrinkage, once for all targets and alphas [a]."""
     n, r = design.coordinates.shape
     scale = design.values.sqrt()
@@ -53,7 +52,7 @@ def factor_closed_form(design: Design, alphas: Tensor, scoring: str) -> ClosedFo
     return ClosedForm(design.root, design.weighted, left, scale, kept, outside, complete, design.intercept, scoring)
 
 
-def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> Scored:
+def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> FoldScores:
     """1 - PRESS / SST, or Pearson r with leave-one-out predictions, of every alpha, for Y [n, b]."""
     about = _about(factor, Y)
     centred, inside, perpendicular = _split(factor, Y, about)
@@ -69,7 +68,7 @@ def score_leave_one_out(factor: ClosedForm, Y: Tensor) -> Scored:
     return _scored(factor, about, torch.stack(scores), inside)
 
 
-def score_gcv(factor: ClosedForm, Y: Tensor) -> Scored:
+def score_gcv(factor: ClosedForm, Y: Tensor) -> FoldScores:
     """1 - n GCV / SST of every alpha, GCV = (|e|^2 / n) / (1 - trace(H) / n)^2, for Y [n, b]; n sums the weights."""
     about = _about(factor, Y)
     _, inside, perpendicular = _split(factor, Y, about)
@@ -84,11 +83,11 @@ def _about(factor: ClosedForm, Y: Tensor) -> Moments:
     return moments(Y, [slice(None)], factor.root.square() if factor.weighted else None)
 
 
-def _scored(factor: ClosedForm, about: Moments, scores: Tensor, inside: Tensor) -> Scored:
+def _scored(factor: ClosedForm, about: Moments, scores: Tensor, inside: Tensor) -> FoldScores:
     mean = about.mean[0]
     cross = factor.scale.to(inside.dtype)[:, None] * inside
     undefined = torch.zeros(len(mean), dtype=torch.int64, device=mean.device)
-    return Scored(scores, cross, mean if factor.intercept else torch.zeros_like(mean), undefined, about.constant[0])
+    return FoldScores(scores, cross, mean if factor.intercept else torch.zeros_like(mean), undefined, about.constant[0])
 
 
 def _split(factor: ClosedForm, Y: Tensor, about: Moments) -> tuple[Tensor, Tensor, Tensor]:

@@ -264,7 +264,7 @@ def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -
     for kind, other in zip(_KINDS, reversed(_KINDS), strict=True):
         bands = [study.middle(kind).astype(np.float32), np.column_stack(study.layers[other]).astype(np.float32)]
         parts = variance_partition(
-            bands, Y.astype(np.float32), how.alphas, ratios=_RATIOS, cv=how.folds, inner_cv=3, seed=study.seed
+            bands, Y.astype(np.float32), how.alphas, band_weights=_RATIOS, cv=how.folds, inner_cv=3, seed=study.seed
         )
         unique = np.asarray(parts.unique[0], dtype=np.float64)
         means = np.array([unique[subject == number].mean() for number in np.unique(subject)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.precision import product
 
 # rows of X widened to float64 at a time: Gram matrices are float64, but no second X in float64 is wanted
 _ROWS = 1024
@@ -24,14 +24,14 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class Design:
+class PrincipalCoordinates:
     """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centred Gram matrix.
 
     Each coordinate is known to the precision of its own size; along the features, rounding of the large
     directions of X'Y would drown the small ones. Rows are multiplied by `root` [n]. `values` [q] are the eigenvalues,
     `mean` [q] and `gram` [q, q] the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of
     X - offset, all in float64. The product of `outward` [d, q] takes coefficients of Z back to features, which were
-    divided by `divisor` [d] if they are standardised. Without intercept nothing is centred: offset and leftover are
+    divided by `divisor` [d] if they are standardized. Without intercept nothing is centred: offset and leftover are
     zero.
     """
 
@@ -69,7 +69,7 @@ class Design:
         """What coefficients [q, b] of the coordinates predict at `leftover`, [b] in float64."""
         return self.leftover_placed @ coefficients.double()
 
-    def place(self, X: Tensor) -> Tensor:
+    def project(self, X: Tensor) -> Tensor:
         """Other samples' features [m, d] as coordinates [m, q], their rows not multiplied."""
         placed = X - self.offset - self.leftover.to(X.dtype)
         if self.divisor is not None:
@@ -80,8 +80,8 @@ class Design:
 
 
 @dataclass(frozen=True)
-class CentredRows:
-    """X [n, d] about `offset` [d], over `divisor` [d] if standardised, times `root` [n], the weights' square roots.
+class CenteredFeatures:
+    """X [n, d] about `offset` [d], over `divisor` [d] if standardized, times `root` [n], the weights' square roots.
 
     `mass` is the sum of the weights, `leftover` [d] the rows' weighted mean in float64: what `offset`, in the dtype of
     X, is off by.
@@ -95,30 +95,32 @@ class CentredRows:
     divisor: Tensor | None
 
 
-def centre(X: Tensor, intercept: bool, weights: Tensor | None, standardise: bool = False) -> CentredRows:
+def centre(X: Tensor, intercept: bool, weights: Tensor | None, standardize: bool = False) -> CenteredFeatures:
     """Centre features [n, d] about their mean rounded to their dtype; without intercept about zero."""
     root = X.new_ones(len(X), dtype=torch.float64) if weights is None else weights.sqrt()
     mass = root.square().sum()
     # rounding the mean costs nothing: what it leaves is accounted for exactly, in `leftover`
     offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(X.shape[1])
     rows = X - offset if intercept else X
-    divisor = _deviations(rows, root) if standardise else None
+    divisor = _deviations(rows, root) if standardize else None
     if divisor is not None:
         rows = rows / divisor
     if weights is not None:
         rows = rows * root[:, None].to(X.dtype)
     leftover = weighted_sum(rows, root) / mass if intercept else offset.double()
-    return CentredRows(rows, root, mass, offset, leftover, divisor)
+    return CenteredFeatures(rows, root, mass, offset, leftover, divisor)
 
 
-def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, standardise: bool = False) -> Design:
+def principal_coordinates(
+    X: Tensor, intercept: bool, weights: Tensor | None = None, standardize: bool = False
+) -> PrincipalCoordinates:
     """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
 
     Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
     U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
     """
     n, d = X.shape
-    centred = centre(X, intercept, weights, standardise)
+    centred = centre(X, intercept, weights, standardize)
     rows, root, mass, leftover, divisor = centred.rows, centred.root, centred.mass, centred.leftover, centred.divisor
     outward: tuple[Tensor, ...]
     if n > d:
@@ -136,7 +138,7 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
         coordinates = (spectrum.vectors * scale).to(X.dtype)
         outward = (rows.T, (spectrum.vectors / scale).to(X.dtype))
         placed = weighted_sum(rows.T, leftover) @ (spectrum.vectors / scale)
-    return Design(
+    return PrincipalCoordinates(
         coordinates=coordinates,
         root=root,
         weighted=weights is not None,
@@ -224,7 +226,7 @@ def eigenpairs(gram: Tensor, most: int) -> Spectrum:
     error = (gram @ (vectors @ probe) - vectors @ (values * probe)).norm()
     # negated, so that NaN fails too
     if not bool(error <= 1e3 * rounding * largest * size**0.5 + torch.finfo(gram.dtype).tiny):
-        raise RuntimeError(f"ridge: eigh of a {size} x {size} Gram matrix failed, residual {float(error):.3g}")
+        raise RuntimeError(f"eigh of a {size} x {size} Gram matrix failed, residual {float(error):.3g}")
     kept = values[-most:] > rounding * largest if most > 0 else values[:0] > 0
     start = size - int(kept.sum())
     return Spectrum(values[start:], vectors[:, start:])
