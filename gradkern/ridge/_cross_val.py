@@ -112,9 +112,9 @@ def cross_val_score(
     results = {name: _Scores.empty(problem, scorings) for name, problem in nested.items()}
     responses = next(iter(nested.values())).responses
     with multiplying("float32"):
-        for columns, part in _parts(responses):
+        for columns, values in _read_parts(responses):
             for name, problem in nested.items():
-                results[name].add(replace(problem, responses=part, first=columns.start), columns)
+                results[name].add(replace(problem, responses=values, first=columns.start), columns)
     for name, result in results.items():
         undefined = int(result.scores.isnan().any(0).any(0).sum())
         if undefined:
@@ -176,12 +176,12 @@ def cross_val_predict(
     check_finite("Y", nested.responses)
     predictions = nested.plan.empty(*nested.responses.shape)
     with multiplying("float32"):
-        for part in _held_out(nested):
-            rows = torch.from_numpy(nested.outer[part.fold].test).to(predictions.device)
-            predicted = part.predictions
+        for held in _held_out(nested):
+            rows = torch.from_numpy(nested.outer[held.fold].test).to(predictions.device)
+            predicted = held.predictions
             if not bool(predicted.isfinite().all()):
                 raise ValueError(f"X and Y must be smaller, or float64: predictions overflow {predicted.dtype}")
-            predictions[rows, part.columns] = predicted.to(predictions.device)
+            predictions[rows, held.columns] = predicted.to(predictions.device)
     return nested.plan.to_caller(predictions[:, 0] if nested.one_target else predictions)
 
 
@@ -286,17 +286,17 @@ class _Scores:
     def add(self, nested: _Nested, columns: slice) -> None:
         """Fit and score the responses of `nested`, which are these columns of all."""
         scores, alphas = self.scores[..., columns], self.alphas[:, columns]
-        for part in _held_out(nested):
-            alphas[part.fold, part.columns] = part.alpha.to(alphas.device)
-            weights = nested.outer[part.fold].test_weights
+        for held in _held_out(nested):
+            alphas[held.fold, held.columns] = held.alpha.to(alphas.device)
+            weights = nested.outer[held.fold].test_weights
             if weights is not None:
-                weights = weights.to(part.responses.device)
+                weights = weights.to(held.responses.device)
             for number, scoring in enumerate(self.scorings):
-                scores[number, part.fold, part.columns] = (
+                scores[number, held.fold, held.columns] = (
                     # r without the intercept: beside it, what a large alpha leaves would be rounded away
-                    correlation(part.responses, part.explained, weights)
+                    correlation(held.responses, held.explained, weights)
                     if scoring == "r"
-                    else r_squared(part.responses, part.predictions, weights)
+                    else r_squared(held.responses, held.predictions, weights)
                 )
 
     def scores_to_caller(self, nested: _Nested, single: bool) -> Array:
@@ -380,7 +380,7 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
         weights = None if fold.train_weights is None else fold.train_weights.to(plan.device)
         fitting = FitOptions(standardize=nested.standardize, weights=weights)
         solver = factor(load(nested.features, plan, fold.train), fold.selection, fitting)
-        tested = load(nested.features, plan, fold.test) - solver.design.offset
+        tested = load(nested.features, plan, fold.test) - solver.principal.offset
         held_out = Targets(nested.responses, plan, fold.test, nested.first)
         trained = Targets(nested.responses, plan, fold.train, nested.first)
         for block in solve(solver, trained, None, shared=False):
@@ -389,7 +389,7 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept, block.alpha)
 
 
-def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
+def _read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
     """Columns of Y in memory, as many at a time as 1 GiB holds: what is on a disk is read once."""
     n, v = responses.shape
     step = max(1, _BYTES_OF_Y // (n * 8))

@@ -65,19 +65,19 @@ def ridge_path(
     check_finite("X", features, column_names(X))
     check_finite("Y", responses)
     weights = None if sample_weights is None else torch.from_numpy(sample_weights).to(plan.device)
-    design = principal_coordinates(load(features, plan), fit_intercept, weights)
+    principal = principal_coordinates(load(features, plan), fit_intercept, weights)
     Y0 = load(responses, plan)
-    share = design.root.square() / design.root.square().sum()
+    share = principal.root.square() / principal.root.square().sum()
     mean = share @ Y0.double() if fit_intercept else torch.zeros_like(Y0[0]).double()
-    cross = design.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * design.root[:, None].to(Y0.dtype))
+    cross = principal.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * principal.root[:, None].to(Y0.dtype))
     coef = plan.empty(len(penalties), Y0.shape[1], features.shape[1])
     intercept = plan.empty(len(penalties), Y0.shape[1])
     for number, alpha in enumerate(in_callers_order(alphas, penalties)):
-        placed = cross / (design.values[:, None] + alpha).to(Y0.dtype)
-        coefficients = design.to_features(placed)
+        placed = cross / (principal.values[:, None] + alpha).to(Y0.dtype)
+        coefficients = principal.to_features(placed)
         coef[number] = coefficients.T
         if fit_intercept:
-            intercept[number] = mean - design.at_leftover(placed) - design.offset.double() @ coefficients.double()
+            intercept[number] = mean - principal.at_leftover(placed) - principal.offset.double() @ coefficients.double()
         else:
             intercept[number] = 0
     if one_target:

@@ -177,9 +177,11 @@ class RidgeCV(LinearModel):
         """Solve block after block, and set the fitted attributes."""
         plan, targets = training.plan, training.targets
         v = targets.n_targets if isinstance(targets, Targets) else 0
-        samples = solver.design.samples(X) if self.coef == "dual" else None
+        samples = solver.principal.samples(X) if self.coef == "dual" else None
         width = {"primal": X.shape[1], "dual": X.shape[0], "none": 0}[self.coef]
-        at_zero = solver.design.offset.double() if samples is None else samples.double() @ solver.design.offset.double()
+        at_zero = (
+            solver.principal.offset.double() if samples is None else samples.double() @ solver.principal.offset.double()
+        )
         coef, intercept, score = (GrowingRows(plan.empty(v, *shape)) for shape in ((width,), (), ()))
         # alpha keeps float64, so that it is one of the alphas to the bit
         alpha = GrowingRows(plan.empty(v).double())

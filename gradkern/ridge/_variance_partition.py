@@ -243,7 +243,7 @@ class _Model:
 class _Split:
     """One outer fold: bands of its training samples, held-out features about the bands' offsets, and targets."""
 
-    designs: tuple[PrincipalCoordinates, ...]
+    bands: tuple[PrincipalCoordinates, ...]
     tested: tuple[Tensor, ...]  # [m, d_b]
     training: Targets
     held_out: Targets
@@ -271,10 +271,10 @@ def _models(band_weights: NDArray[np.float64]) -> list[_Model]:
 
 
 def _split(features: tuple[Array, ...], responses: Array, plan: DevicePlan, fold: Fold) -> _Split:
-    designs = tuple(principal_coordinates(load(X, plan, fold.train), True) for X in features)
+    bands = tuple(principal_coordinates(load(X, plan, fold.train), True) for X in features)
     return _Split(
-        designs=designs,
-        tested=tuple(load(X, plan, fold.test) - design.offset for X, design in zip(features, designs, strict=True)),
+        bands=bands,
+        tested=tuple(load(X, plan, fold.test) - band.offset for X, band in zip(features, bands, strict=True)),
         training=Targets(responses, plan, fold.train),
         held_out=Targets(responses, plan, fold.test),
     )
@@ -282,7 +282,7 @@ def _split(features: tuple[Array, ...], responses: Array, plan: DevicePlan, fold
 
 def _held_out(split: _Split, model: _Model, selection: AlphaSelection, max_memory: int | None) -> Iterator[_HeldOut]:
     """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
-    bands = join_bands([split.designs[band] for band in model.bands])
+    bands = join_bands([split.bands[band] for band in model.bands])
     tested = [split.tested[band] for band in model.bands]
     gammas = torch.from_numpy(model.band_weights).to(bands.coordinates.device)
     choice = search(bands, gammas, selection, split.training, max_memory)

@@ -57,7 +57,7 @@ class Engine:
         self._solvers: list[tuple[Solver, Tensor]] = []
         for fold, choice in zip(folds.folds, choices, strict=True):
             solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, FitOptions())
-            self._solvers.append((solver, X[torch.from_numpy(fold.test).to(X.device)] - solver.design.offset))
+            self._solvers.append((solver, X[torch.from_numpy(fold.test).to(X.device)] - solver.principal.offset))
 
     def score(self, Y: Tensor, order: Tensor) -> Tensor:
         total = Y.new_zeros(Y.shape[1], dtype=torch.float64)
@@ -177,7 +177,7 @@ def _make_fold(design: PrincipalCoordinates, fold: Fold, alphas: Tensor) -> Fold
         turn = torch.cat([vectors.T, -(vectors.T @ gram.mean)[:, None]], 1) / values.sqrt()[:, None]
     tested = torch.cat([Z[test], Z.new_ones(len(fold.test), 1)], 1)
     kept = alphas[:, None] / (values + alphas[:, None])
-    predictor = ((Z[test].double() - gram.centre) @ vectors) * values.sqrt()
+    predictor = ((Z[test].double() - gram.center) @ vectors) * values.sqrt()
     return FoldRefit(
         rows=test,
         tested=tested.T.contiguous(),

@@ -162,7 +162,7 @@ def test_what_rounding_leaves_of_the_mean_is_accounted_for(by_cholesky, monkeypa
         monkeypatch.setattr(solve_module, "suits_cholesky", way)
         solver = solve_module.factor(X, choice, FitOptions())
         (block,) = solve_module.solve(solver, targets, None, shared=False)
-        moved = solver.design.leftover @ block.coefficients.double()
+        moved = solver.principal.leftover @ block.coefficients.double()
         at_offset.append(block.at_offset)
     assert by_cholesky == [True]
     assert moved.abs().max() > 1e-6
@@ -176,7 +176,7 @@ def test_only_chosen_alphas_are_inverted():
     cross = torch.randn(X.shape[1], 3)
     placed = whitened.shrink(cross, alpha)
     assert set(whitened.inverses) == {1.0, 4.0}
-    Z = whitened.design.coordinates.double() - whitened.design.mean
+    Z = whitened.principal.coordinates.double() - whitened.principal.mean
     expected = [
         torch.linalg.solve(Z.T @ Z + a * whitened.penalty, c.double()) for a, c in zip(alpha, cross.T, strict=True)
     ]

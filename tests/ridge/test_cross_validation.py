@@ -105,7 +105,7 @@ def test_variance_partition_under_a_setting_chooses_by_k_fold(data):
     ours = variance_partition([X[:, :3], X[:, 3:]], Y, band_weights=4, cv=cv)
     singly = variance_partition([X[:, :3], X[:, 3:]], Y, ALPHAS, band_weights=4, cv=cv.split(X), inner_cv=4)
     assert np.array_equal(ours.unique, singly.unique)
-    with pytest.raises(ValueError, match="variance_partition: selection must be 'kfold' or 'auto' .*, got 'loo'"):
+    with pytest.raises(ValueError, match=r"variance_partition: selection must be 'kfold' or 'auto' .*, got 'loo'"):
         variance_partition([X[:, :3], X[:, 3:]], Y, cv=CrossValidation(selection="loo"))
 
 

@@ -28,8 +28,8 @@ from gradkern.ridge._engine.folds import Folds
 from gradkern.ridge._engine.inputs import Targets
 from gradkern.ridge._engine.kfold import (
     FoldFactor,
+    FoldFactors,
     FoldGram,
-    KFold,
     factor_folds,
     factor_gram,
     factor_own,
@@ -38,6 +38,7 @@ from gradkern.ridge._engine.kfold import (
     join_folds,
     score_folds,
 )
+from gradkern.ridge._engine.metrics import FoldScores
 from gradkern.ridge._engine.precision import product
 from gradkern.ridge._engine.principal_coordinates import (
     PrincipalCoordinates,
@@ -46,7 +47,14 @@ from gradkern.ridge._engine.principal_coordinates import (
     gram_of,
     principal_coordinates,
 )
-from gradkern.ridge._engine.solve import AlphaSelection, CenteredTargets, FitOptions, centred, first_best, target_blocks
+from gradkern.ridge._engine.solve import (
+    AlphaSelection,
+    CenteredTargets,
+    FitOptions,
+    center_targets,
+    first_best,
+    target_blocks,
+)
 
 # What the factors of all candidates that are scored in one pass over the targets may take. A further pass takes
 # Z_k'Y_k again, which is cheap beside what a candidate costs where the factors are this large.
@@ -60,7 +68,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Inside:
+class FoldBands:
     """A fold's training samples, with features standardized by them: their bands, and test samples' coordinates."""
 
     bands: "Bands"
@@ -71,14 +79,14 @@ class Inside:
 class Bands:
     """Each band about its mean along its own principal axes, and the coordinates Z [n, q] of all, side by side.
 
-    A band has at most min(d_b, n - 1) of the q coordinates. `whole` is the design of Z, whose `offset` and `leftover`
-    [d] are those of all features; it has no Gram matrix where Z has no fewer columns than rows. `inside` are the bands
-    of every fold, where each standardizes the features.
+    A band has at most min(d_b, n - 1) of the q coordinates. `whole` holds the coordinates Z of all bands, and `offset`
+    and `leftover` [d] of all features; it has no Gram matrix where Z has no fewer columns than rows. `inside` holds the
+    bands of every fold, where each fold standardizes the features.
     """
 
-    designs: tuple[PrincipalCoordinates, ...]
+    per_band: tuple[PrincipalCoordinates, ...]
     whole: PrincipalCoordinates
-    inside: tuple[Inside, ...] = ()
+    inside: tuple[FoldBands, ...] = ()
 
     @property
     def coordinates(self) -> Tensor:
@@ -93,13 +101,13 @@ class Bands:
 
     def scale(self, gamma: Tensor) -> Tensor:
         """The square roots of gamma, for every coordinate [q], in float64."""
-        widths = torch.tensor([len(design.values) for design in self.designs], device=gamma.device)
+        widths = torch.tensor([len(principal.values) for principal in self.per_band], device=gamma.device)
         return gamma.sqrt().repeat_interleave(widths)
 
     def to_features(self, coefficients: Tensor) -> Tensor:
         """Coefficients [q, b] of the coordinates as coefficients [d, b] of the features."""
-        parts = torch.split(coefficients, [len(design.values) for design in self.designs])
-        return torch.cat([design.to_features(part) for design, part in zip(self.designs, parts, strict=True)])
+        parts = torch.split(coefficients, [len(principal.values) for principal in self.per_band])
+        return torch.cat([principal.to_features(part) for principal, part in zip(self.per_band, parts, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ class BandedChoice:
 
 @dataclass(frozen=True)
 class Refitted:
-    """The model of some targets of the block `columns`, those `chosen` [b]: coefficients [d, b] of the features.
+    """The model of the targets `chosen` [b] of the block `columns`: coefficients [d, b] of the features.
 
     `at_offset` [b] in float64 is the prediction where the features are at the bands' offset.
     """
@@ -132,36 +140,36 @@ class Refitted:
     at_offset: Tensor
 
 
-def make_bands(Xs: Sequence[Tensor], fitting: FitOptions, folds: Folds | None = None) -> Bands:
+def make_bands(Xs: Sequence[Tensor], options: FitOptions, folds: Folds | None = None) -> Bands:
     """Centre and rotate each band X_b [n, d_b]; given folds, in each of them too where features are standardized."""
-    designs = [principal_coordinates(X, fitting.intercept, fitting.weights, fitting.standardize) for X in Xs]
-    if folds is None or not fitting.standardize:
-        return join_bands(designs)
+    per_band = [principal_coordinates(X, options.intercept, options.weights, options.standardize) for X in Xs]
+    if folds is None or not options.standardize:
+        return join_bands(per_band)
     inside = []
     for fold in folds.folds:
         train, test = (torch.from_numpy(side).to(Xs[0].device) for side in (fold.train, fold.test))
-        weights = None if fitting.weights is None else fitting.weights[train]
-        own = [principal_coordinates(X[train], fitting.intercept, weights, standardize=True) for X in Xs]
-        tested = [design.project(X[test]) for design, X in zip(own, Xs, strict=True)]
+        weights = None if options.weights is None else options.weights[train]
+        own = [principal_coordinates(X[train], options.intercept, weights, standardize=True) for X in Xs]
+        tested = [principal.project(X[test]) for principal, X in zip(own, Xs, strict=True)]
         # without their way back to features, which a fold has no need of
-        own = [replace(design, outward=()) for design in own]
-        inside.append(Inside(join_bands(own), torch.cat(tested, 1)))
-    return replace(join_bands(designs), inside=tuple(inside))
+        own = [replace(principal, outward=()) for principal in own]
+        inside.append(FoldBands(join_bands(own), torch.cat(tested, 1)))
+    return replace(join_bands(per_band), inside=tuple(inside))
 
 
-def join_bands(designs: Sequence[PrincipalCoordinates]) -> Bands:
+def join_bands(per_band: Sequence[PrincipalCoordinates]) -> Bands:
     """Put bands of the same samples side by side."""
-    Z = torch.cat([design.coordinates for design in designs], 1)
+    Z = torch.cat([principal.coordinates for principal in per_band], 1)
     whole = replace(
-        designs[0],
+        per_band[0],
         coordinates=Z,
-        mean=torch.cat([design.mean for design in designs]),
-        gram=gram_of(Z) if Z.shape[1] < Z.shape[0] else designs[0].gram[:0, :0],
-        values=torch.cat([design.values for design in designs]),
-        offset=torch.cat([design.offset for design in designs]),
-        leftover=torch.cat([design.leftover for design in designs]),
+        mean=torch.cat([principal.mean for principal in per_band]),
+        gram=gram_of(Z) if Z.shape[1] < Z.shape[0] else per_band[0].gram[:0, :0],
+        values=torch.cat([principal.values for principal in per_band]),
+        offset=torch.cat([principal.offset for principal in per_band]),
+        leftover=torch.cat([principal.leftover for principal in per_band]),
     )
-    return Bands(tuple(designs), whole)
+    return Bands(tuple(per_band), whole)
 
 
 def search(
@@ -196,16 +204,16 @@ def search(
     for numbers in torch.split(torch.arange(len(gammas)), at_once):
         factored = _of_candidates(factor, gammas[numbers.to(device)], bands.coordinates)
         for columns in target_blocks(bytes_per_target, device, v, max_memory):
-            block = centred(targets.block(columns), bands.whole.intercept)
+            block = center_targets(targets.block(columns), bands.whole.intercept)
             choice.missing[columns] = block.missing
             sums = fold_sums(factored[0], block.values) if bands.shared or bands.inside else None
-            for number, kfold in zip(numbers.tolist(), factored, strict=True):
-                scored = score_folds(kfold, block.values, sums)
-                scored.scores[:, scored.constant] = torch.nan
-                choice.constant[columns] = scored.constant & ~block.missing
-                _keep_better(choice, columns, number, alphas, scored.scores, scored.undefined, block.values.dtype)
+            for number, factors in zip(numbers.tolist(), factored, strict=True):
+                fold_scores = score_folds(factors, block.values, sums)
+                fold_scores.scores[:, fold_scores.constant] = torch.nan
+                choice.constant[columns] = fold_scores.constant & ~block.missing
+                _keep_better(choice, columns, number, alphas, fold_scores, block.values.dtype)
                 if all_scores is not None:
-                    all_scores[columns, number] = scored.scores.T.to(all_scores)
+                    all_scores[columns, number] = fold_scores.scores.T.to(all_scores)
     return choice
 
 
@@ -222,14 +230,15 @@ def refit(
             chosen = torch.isin(candidate, numbers).nonzero()[:, 0]
             if not len(chosen):
                 continue
-            block = centred(targets.block(columns)[:, chosen], bands.whole.intercept)
+            block = center_targets(targets.block(columns)[:, chosen], bands.whole.intercept)
             mean = _mean_of(bands, block.values)
-            given = _products(bands, block.values) if bands.shared else block.values
+            right_side = _products(bands, block.values) if bands.shared else block.values
             placed = block.values.new_zeros((bands.coordinates.shape[1], len(chosen)))
             for number, ridge in zip(numbers, ridges, strict=True):
-                those = (candidate[chosen] == number).nonzero()[:, 0]
-                if len(those):
-                    placed[:, those] = ridge.solve(given[:, those], choice.alpha[columns][chosen[those]]).to(placed)
+                members = (candidate[chosen] == number).nonzero()[:, 0]
+                if len(members):
+                    alpha = choice.alpha[columns][chosen[members]]
+                    placed[:, members] = ridge.solve(right_side[:, members], alpha).to(placed)
             yield _refitted(bands, columns, chosen, block, mean, placed, choice)
 
 
@@ -269,14 +278,14 @@ class _InCoordinates:
 class _InSamples:
     """Ridge of one candidate on its scaled coordinates themselves: `solve` takes Y [n, b]."""
 
-    design: PrincipalCoordinates
+    principal: PrincipalCoordinates
     scale: Tensor
 
     def solve(self, Y: Tensor, alpha: Tensor) -> Tensor:
         """Coefficients [q, b] of Z."""
-        design = self.design
-        cross = product(design.coordinates.T, Y * design.root[:, None].to(Y.dtype) if design.weighted else Y)
-        inside = design.to_features(cross / (design.values[:, None] + alpha).to(Y.dtype))
+        principal = self.principal
+        cross = product(principal.coordinates.T, Y * principal.root[:, None].to(Y.dtype) if principal.weighted else Y)
+        inside = principal.to_features(cross / (principal.values[:, None] + alpha).to(Y.dtype))
         kept = self.scale.nonzero()[:, 0]
         placed = inside.new_zeros((len(self.scale), Y.shape[1]))
         placed[kept] = self.scale[kept, None].to(Y.dtype) * inside
@@ -286,7 +295,7 @@ class _InSamples:
 def _whole_ridge(bands: Bands, gamma: Tensor) -> _InCoordinates | _InSamples:
     scale, whole = bands.scale(gamma), bands.whole
     if not bands.shared:
-        return _InSamples(_scaled_design(bands, scale), scale)
+        return _InSamples(_rescale(bands, scale), scale)
     return _InCoordinates(_scaled_eigenpairs(whole.gram, scale, len(whole.root) - whole.intercept))
 
 
@@ -317,8 +326,8 @@ def _scaled_eigenpairs(gram: Tensor, scale: Tensor, most: int) -> Spectrum:
     return replace(spectrum, vectors=vectors)
 
 
-def _scaled_design(bands: Bands, scale: Tensor) -> PrincipalCoordinates:
-    """The design of the coordinates times `scale`, of those where it is not zero."""
+def _rescale(bands: Bands, scale: Tensor) -> PrincipalCoordinates:
+    """Principal coordinates of Z times `scale`, where that is not zero."""
     kept, whole = scale.nonzero()[:, 0], bands.whole
     rows = bands.coordinates[:, kept] * scale[kept].to(bands.coordinates)
     if not whole.weighted:
@@ -336,18 +345,18 @@ def _fold_grams(bands: Bands, folds: Folds, scoring: str) -> tuple[FoldGram, ...
 
 def _factor_candidate(
     bands: Bands, grams: tuple[FoldGram, ...], folds: Folds, alphas: Tensor, scoring: str, gamma: Tensor
-) -> KFold:
+) -> FoldFactors:
     """The folds' factors of one candidate: of Z where the candidates share sums, else of what the scaled bands span."""
     factors: list[FoldFactor] = []
     scale = bands.scale(gamma)
     if bands.inside:
         for fold, inside in zip(folds.folds, bands.inside, strict=True):
             scale = inside.bands.scale(gamma)
-            design, kept = _scaled_design(inside.bands, scale), scale.nonzero()[:, 0]
-            tested = design.project(inside.tested[:, kept] * scale[kept].to(inside.tested))
-            factors.append(factor_own(bands.whole, design, fold, tested, alphas, scoring))
+            principal, kept = _rescale(inside.bands, scale), scale.nonzero()[:, 0]
+            tested = principal.project(inside.tested[:, kept] * scale[kept].to(inside.tested))
+            factors.append(factor_own(bands.whole, principal, fold, tested, alphas, scoring))
     elif not bands.shared:
-        return factor_folds(_scaled_design(bands, scale), folds, alphas, scoring)
+        return factor_folds(_rescale(bands, scale), folds, alphas, scoring)
     for gram in grams:
         spectrum = _scaled_eigenpairs(gram.gram, scale, gram.most)
         factors.append(factor_gram(gram, spectrum, bands.coordinates, alphas))
@@ -359,27 +368,25 @@ def _keep_better(
     columns: slice,
     number: int,
     alphas: Tensor,
-    scores: Tensor,
-    undefined: Tensor,
+    candidate: FoldScores,
     dtype: torch.dtype,
 ) -> None:
+    """Choose candidate `number` for the targets that it scores better than what was chosen before."""
+    scores = candidate.scores
     best = first_best(scores, dtype)
     score = torch.where(scores.isnan(), -torch.inf, scores).gather(0, best[None])[0]
     better = score > choice.score[columns]
-    for kept, new in (
+    for chosen, new in (
         (choice.score, score),
         (choice.alpha, alphas[best]),
         (choice.candidate, torch.full_like(best, number)),
-        (choice.undefined, undefined),
+        (choice.undefined, candidate.undefined),
     ):
-        kept[columns] = torch.where(better, new, kept[columns])
+        chosen[columns] = torch.where(better, new, chosen[columns])
 
 
 def _of_candidates(call: Callable[[Tensor], T], gammas: Tensor, coordinates: Tensor) -> list[T]:
-    """A call for each candidate, on a core of its own: eigensolvers of this size hardly gain from a second.
-
-    As many at once as there is memory for.
-    """
+    """Call for each candidate, on as many cores as memory allows: eigensolvers hardly gain from a second core."""
     if gammas.is_cuda:
         return [call(gamma) for gamma in gammas]
     largest = min(coordinates.shape)

@@ -51,12 +51,12 @@ class NearPairs:
 class DividedDifferences:
     """Divided differences: what turns B and D = P'Y_test into both sums for every alpha.
 
-    `centre` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
+    `center` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
     `projected` P [n_test, r] itself, where that is the cheaper way to D. N [r, r] is `differences` in float64 and
     `distant`, if any, in float32.
     """
 
-    centre: Tensor
+    center: Tensor
     sums: Tensor
     projected: Tensor | None
     shrinkage: Tensor  # s [a, r] float64
@@ -69,7 +69,7 @@ class DividedDifferences:
 def divide(
     P: Tensor,
     total: Tensor,
-    centre: Tensor,
+    center: Tensor,
     values: Tensor,
     alphas: Tensor,
     dtype: torch.dtype,
@@ -96,9 +96,9 @@ def divide(
     N = M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0)
     close = None if r2_per_sum is None or dtype == torch.float64 else _apart(N, values, far_weights[-1], r2_per_sum)
     return DividedDifferences(
-        centre=centre.to(dtype),
+        center=center.to(dtype),
         sums=total.to(dtype),
-        projected=P.to(dtype) if keep or len(P) < len(centre) else None,
+        projected=P.to(dtype) if keep or len(P) < len(center) else None,
         shrinkage=shrinkage,
         far_weights=far_weights,
         differences=(Tile(slice(None), slice(None), N),) if close is None else _tiles(N, close, torch.float64),

@@ -202,8 +202,8 @@ def column_names(values: Any) -> Sequence[str] | None:
 
 def _is_stored(values: Any) -> bool:
     """Has the shape and dtype of an array, but its values lie elsewhere until they are asked for."""
-    known = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
-    return known and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
+    array_like = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
+    return array_like and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
 
 
 def as_targets(Y: Any, n_samples: int) -> tuple[Array, bool]:
@@ -251,11 +251,11 @@ def check_finite(name: str, array: Array, columns: Sequence[str] | None = None) 
     for start in range(0, array.shape[0], step):
         chunk = array[start : start + step]
         bad = ~torch.isfinite(chunk) if isinstance(chunk, Tensor) else ~np.isfinite(chunk)
-        found = int(bad.sum())
-        if found and first is None:
+        n_bad = int(bad.sum())
+        if n_bad and first is None:
             row, *rest = np.argwhere(bad.cpu().numpy() if isinstance(bad, Tensor) else bad)[0].tolist()
             first = [start + row, *rest]
-        count += found
+        count += n_bad
     if count and first is not None:
         named = f" (column {columns[first[-1]]!r})" if columns is not None else ""
         raise ValueError(f"{name} must be finite, got {count} values that are NaN or inf, the first at {first}{named}")

@@ -41,8 +41,8 @@ class Moments:
     def without(self, group: int) -> "Moments":
         """Of all groups but one, as one."""
         others = [i for i in range(len(self.mass)) if i != group]
-        kept = (getattr(self, name)[others] for name in ("mass", "total", "spread", "low", "high"))
-        return Moments(*kept).together()
+        fields = (getattr(self, name)[others] for name in ("mass", "total", "spread", "low", "high"))
+        return Moments(*fields).together()
 
 
 def moments(Y: Tensor, rows: Sequence[slice | Tensor], weights: Tensor | None = None) -> Moments:
@@ -116,7 +116,7 @@ def constant_columns(y: Tensor) -> Tensor:
 class FoldScores:
     """Scores of a block of b targets, and the statistics of all samples that a refit needs.
 
-    `scores` [a, b] in float64, NaN where none is defined; `cross` [q, b] is Z'Y of the centred
+    `scores` [a, b] in float64, NaN where none is defined; `cross` [q, b] is Z'Y of the centered
     coordinates Z and Y; `mean` of Y [b] in float64, zero without intercept; `undefined` [b] counts the folds
     that could give a target no score; `constant` [b] marks targets with one value throughout.
     """

@@ -53,12 +53,12 @@ def multiplying(precision: str) -> Iterator[None]:
 
     torch keeps this setting per process: other threads multiply so too, meanwhile.
     """
-    asked = [_TORCH_NAMES[precision]]
-    _settings.enter(asked)
+    request = [_TORCH_NAMES[precision]]
+    _settings.enter(request)
     try:
         yield
     finally:
-        _settings.leave(asked)
+        _settings.leave(request)
 
 
 class _Settings:
@@ -69,20 +69,20 @@ class _Settings:
         self._inside: list[list[str]] = []
         self._name, self._switches = "", ("", "")
 
-    def enter(self, asked: list[str]) -> None:
-        """Multiply as asked, by torch's name for it."""
+    def enter(self, request: list[str]) -> None:
+        """Multiply as request, by torch's name for it."""
         with self._lock:
             if not self._inside:
                 self._switches = _own(torch.backends.cuda, torch.backends.cudnn), _own(*[torch.backends.mkldnn] * 2)
                 _switch(("ieee", "ieee"))  # torch refuses to tell the name where a switch contradicts it
                 self._name = torch.get_float32_matmul_precision()
-            self._inside.append(asked)
-            torch.set_float32_matmul_precision(asked[0])
+            self._inside.append(request)
+            torch.set_float32_matmul_precision(request[0])
 
-    def leave(self, asked: list[str]) -> None:
-        """Multiply as others inside asked, or as before."""
+    def leave(self, request: list[str]) -> None:
+        """Multiply as others inside request, or as before."""
         with self._lock:
-            self._inside = [each for each in self._inside if each is not asked]
+            self._inside = [inner for inner in self._inside if inner is not request]
             torch.set_float32_matmul_precision(self._inside[-1][0] if self._inside else self._name)
             if not self._inside:
                 _switch(self._switches)

@@ -1,4 +1,4 @@
-"""The features, centred once, in the coordinates where ridge is solved.
+"""The features, centered once, in the coordinates where ridge is solved.
 
 A sample of weight w counts as w samples: its row, and that of its targets, is multiplied by w^1/2. `root` [n] holds
 these factors, which stand where an unweighted regression has a column of ones.
@@ -25,13 +25,13 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class PrincipalCoordinates:
-    """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centred Gram matrix.
+    """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centered Gram matrix.
 
     Each coordinate is known to the precision of its own size; along the features, rounding of the large
     directions of X'Y would drown the small ones. Rows are multiplied by `root` [n]. `values` [q] are the eigenvalues,
     `mean` [q] and `gram` [q, q] the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of
     X - offset, all in float64. The product of `outward` [d, q] takes coefficients of Z back to features, which were
-    divided by `divisor` [d] if they are standardized. Without intercept nothing is centred: offset and leftover are
+    divided by `divisor` [d] if they are standardized. Without intercept nothing is centered: offset and leftover are
     zero.
     """
 
@@ -59,7 +59,7 @@ class PrincipalCoordinates:
         return product(self.coordinates, coefficients / self.values.to(coefficients.dtype)[:, None])
 
     def samples(self, X: Tensor) -> Tensor:
-        """What dual coefficients multiply, [n, d]: the features X of the fit, centred and scaled."""
+        """What dual coefficients multiply, [n, d]: the features X of the fit, centered and scaled."""
         rows = X - self.offset
         if self.divisor is not None:
             rows = rows / self.divisor.square()
@@ -95,7 +95,7 @@ class CenteredFeatures:
     divisor: Tensor | None
 
 
-def centre(X: Tensor, intercept: bool, weights: Tensor | None, standardize: bool = False) -> CenteredFeatures:
+def center_features(X: Tensor, intercept: bool, weights: Tensor | None, standardize: bool = False) -> CenteredFeatures:
     """Centre features [n, d] about their mean rounded to their dtype; without intercept about zero."""
     root = X.new_ones(len(X), dtype=torch.float64) if weights is None else weights.sqrt()
     mass = root.square().sum()
@@ -120,8 +120,14 @@ def principal_coordinates(
     U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
     """
     n, d = X.shape
-    centred = centre(X, intercept, weights, standardize)
-    rows, root, mass, leftover, divisor = centred.rows, centred.root, centred.mass, centred.leftover, centred.divisor
+    centered = center_features(X, intercept, weights, standardize)
+    rows, root, mass, leftover, divisor = (
+        centered.rows,
+        centered.root,
+        centered.mass,
+        centered.leftover,
+        centered.divisor,
+    )
     outward: tuple[Tensor, ...]
     if n > d:
         gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
@@ -145,7 +151,7 @@ def principal_coordinates(
         mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(spectrum.values),
         gram=gram_of(coordinates),
         values=spectrum.values,
-        offset=centred.offset,
+        offset=centered.offset,
         leftover=leftover if divisor is None else leftover * divisor,
         leftover_placed=placed,
         divisor=divisor,
@@ -173,12 +179,12 @@ def _without(outer: Tensor, unit: Tensor) -> Tensor:
     return outer - torch.outer(along, unit) - torch.outer(unit, along - (unit @ along) * unit)
 
 
-def rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
-    """(X - centre) V, multiplied in float64 and rounded to the dtype of X."""
+def rotated(X: Tensor, center: Tensor, vectors: Tensor) -> Tensor:
+    """(X - center) V, multiplied in float64 and rounded to the dtype of X."""
     rotated = X.new_empty((X.shape[0], vectors.shape[1]))
     for start in range(0, X.shape[0], _ROWS):
         rows = slice(start, start + _ROWS)
-        rotated[rows] = (X[rows].double() - centre[rows]) @ vectors
+        rotated[rows] = (X[rows].double() - center[rows]) @ vectors
     return rotated
 
 

@@ -26,12 +26,12 @@ _WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
 
-_TO: dict[str, Callable[[PrincipalCoordinates, Tensor], Tensor]] = {
+_COEFFICIENTS: dict[str, Callable[[PrincipalCoordinates, Tensor], Tensor]] = {
     "primal": PrincipalCoordinates.to_features,
     "dual": PrincipalCoordinates.to_samples,
-    "none": lambda design, coefficients: coefficients[:0],
+    "none": lambda principal, coefficients: coefficients[:0],
 }
-COEFS = tuple(_TO)
+COEFS = tuple(_COEFFICIENTS)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Solver:
     alphas: Tensor
     score: Callable[[Tensor], FoldScores]
     shrink: Callable[[Tensor, Tensor], Tensor]
-    design: PrincipalCoordinates
+    principal: PrincipalCoordinates
     coef: str
     bytes_per_target: int
 
@@ -105,47 +105,49 @@ class Solution:
     missing: Tensor
 
 
-def factor(X: Tensor, selection: AlphaSelection, fitting: FitOptions) -> Solver:
+def factor(X: Tensor, selection: AlphaSelection, options: FitOptions) -> Solver:
     """Decompose all that the selection of alpha and the refit need, for features X [n, d].
 
     By eigenpairs, or where it suits (see `suits_cholesky`) by Cholesky factors for every alpha.
     """
     folds = selection.folds
-    plain = not fitting.standardize and fitting.coef != "dual"
+    plain = not options.standardize and options.coef != "dual"
     if folds is not None and plain and suits_cholesky(X, folds, len(selection.alphas)):
-        solver = factor_by_cholesky(X, selection, folds, fitting)
+        solver = factor_by_cholesky(X, selection, folds, options)
         if solver is not None:
             return solver
-    design = principal_coordinates(X, fitting.intercept, fitting.weights, fitting.standardize)
+    principal = principal_coordinates(X, options.intercept, options.weights, options.standardize)
     alphas = selection.alphas.to(X.device)
     score: Callable[[Tensor], FoldScores]
-    n, q = design.coordinates.shape
+    n, q = principal.coordinates.shape
     if folds is not None:
-        kfold = factor_folds(design, folds, alphas, selection.scoring, X if fitting.standardize else None, sharp=True)
-        score = partial(score_folds, kfold)
+        factored = factor_folds(
+            principal, folds, alphas, selection.scoring, X if options.standardize else None, sharp=True
+        )
+        score = partial(score_folds, factored)
         held = 6 * n + (len(folds) + 11) * q
     else:
-        closed = factor_closed_form(design, alphas, selection.scoring)
+        closed = factor_closed_form(principal, alphas, selection.scoring)
         score = partial(score_leave_one_out if selection.method == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
     bytes_per_target = _bytes_per_target(X, held + X.shape[1], len(alphas))
-    shrink = lambda cross, alpha: ops.select_scale(cross, design.values, alpha)  # noqa: E731
-    return Solver(alphas, score, shrink, design, fitting.coef, bytes_per_target)
+    shrink = lambda cross, alpha: ops.select_scale(cross, principal.values, alpha)  # noqa: E731
+    return Solver(alphas, score, shrink, principal, options.coef, bytes_per_target)
 
 
-def factor_by_cholesky(X: Tensor, selection: AlphaSelection, folds: Folds, fitting: FitOptions) -> Solver | None:
+def factor_by_cholesky(X: Tensor, selection: AlphaSelection, folds: Folds, options: FitOptions) -> Solver | None:
     """`factor` without eigenpairs; None where features [n, d] are too close to singular for it."""
-    whitened = whiten(X, fitting.intercept, fitting.weights, float(selection.alphas[-1]))
+    whitened = whiten(X, options.intercept, options.weights, float(selection.alphas[-1]))
     if whitened is None:
         return None
     alphas = selection.alphas.to(X.device)
-    kfold = factor_folds_by_cholesky(whitened, folds, alphas, selection.scoring)
-    if kfold is None:
+    factored = factor_folds_by_cholesky(whitened, folds, alphas, selection.scoring)
+    if factored is None:
         return None
     tested = max(len(fold.test) for fold in folds.folds)
     held = 6 * len(X) + (len(folds) + 12) * X.shape[1] + 10 * tested
     size = _bytes_per_target(X, held, len(alphas))
-    return Solver(alphas, partial(score_folds, kfold), whitened.shrink, whitened.design, fitting.coef, size)
+    return Solver(alphas, partial(score_folds, factored), whitened.shrink, whitened.principal, options.coef, size)
 
 
 def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
@@ -177,7 +179,7 @@ def solve(
     if shared:
         total = torch.zeros_like(solver.alphas)
         for _, responses in _read(solver, targets, max_memory):
-            scores = _scored(solver, responses)[1].scores
+            scores = _center_and_score(solver, responses)[1].scores
             total += torch.where(scores.isnan(), 0.0, scores).sum(1)
         chosen = first_best(total[:, None], torch.float32)[0]
     with closing(_read(solver, targets, max_memory)) as read:
@@ -219,7 +221,7 @@ class CenteredTargets:
         return predicted
 
 
-def centred(responses: Tensor, intercept: bool) -> CenteredTargets:
+def center_targets(responses: Tensor, intercept: bool) -> CenteredTargets:
     """Responses [n, b] about their means if there is an intercept, and which have a NaN."""
     missing, first = responses.sum(0).isnan(), responses[0]
     if bool(missing.any()):
@@ -232,12 +234,12 @@ def centred(responses: Tensor, intercept: bool) -> CenteredTargets:
     return CenteredTargets(responses - offset, offset, missing, first)
 
 
-def _scored(solver: Solver, responses: Tensor) -> tuple[CenteredTargets, FoldScores]:
+def _center_and_score(solver: Solver, responses: Tensor) -> tuple[CenteredTargets, FoldScores]:
     """Responses about their means, and their scores; those with a NaN count as constant."""
-    block = centred(responses, solver.design.intercept)
-    scored = solver.score(block.values)
-    scored.scores[:, scored.constant] = torch.nan
-    return block, scored
+    block = center_targets(responses, solver.principal.intercept)
+    fold_scores = solver.score(block.values)
+    fold_scores.scores[:, fold_scores.constant] = torch.nan
+    return block, fold_scores
 
 
 def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
@@ -252,20 +254,20 @@ def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
-    design = solver.design
-    block, scored = _scored(solver, responses)
-    scores = scored.scores
+    principal = solver.principal
+    block, fold_scores = _center_and_score(solver, responses)
+    scores = fold_scores.scores
     best = first_best(scores, responses.dtype)
     if chosen is not None:
         best = chosen.expand_as(best)
     alpha = solver.alphas[best]
     score = scores.gather(0, best[None])[0]
-    placed = solver.shrink(scored.cross, alpha)
-    coefficients = _TO[solver.coef](design, placed)
-    coefficients[:, scored.constant] = 0
-    at_offset = torch.zeros_like(scored.mean)
-    if design.intercept:
-        at_offset = block.at_offset(scored.mean, design.at_leftover(placed), scored.constant)
+    placed = solver.shrink(fold_scores.cross, alpha)
+    coefficients = _COEFFICIENTS[solver.coef](principal, placed)
+    coefficients[:, fold_scores.constant] = 0
+    at_offset = torch.zeros_like(fold_scores.mean)
+    if principal.intercept:
+        at_offset = block.at_offset(fold_scores.mean, principal.at_leftover(placed), fold_scores.constant)
     for result in (alpha, score, scores.T, coefficients.T, at_offset):
         result[block.missing] = torch.nan
     return Solution(
@@ -275,7 +277,7 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
         scores=scores,
         coefficients=coefficients,
         at_offset=at_offset,
-        undefined=scored.undefined,
-        constant=scored.constant & ~block.missing,
+        undefined=fold_scores.undefined,
+        constant=fold_scores.constant & ~block.missing,
         missing=block.missing,
     )
