@@ -43,7 +43,7 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
 
     Notes
     -----
-    As scikit-learn's RidgeClassifierCV, whose only exact cross-validation is leave-one-out.
+    Same model as scikit-learn's RidgeClassifierCV, whose only exact cross-validation is leave-one-out.
 
     Examples
     --------

@@ -35,6 +35,7 @@ from gradkern.ridge._engine.inputs import (
     column_names,
     device_plan,
     load,
+    read_parts,
 )
 from gradkern.ridge._engine.metrics import correlation, r_squared
 from gradkern.ridge._engine.precision import multiplying, product
@@ -42,7 +43,6 @@ from gradkern.ridge._engine.solve import SCORINGS, AlphaSelection, FitOptions, a
 from gradkern.ridge._engine.target_counts import warn
 
 _COLUMNS_AT_ONCE = 1024
-_BYTES_OF_Y = 2**30
 
 
 @naming("cross_val_score")
@@ -112,7 +112,7 @@ def cross_val_score(
     results = {name: _Scores.empty(problem, scorings) for name, problem in nested.items()}
     responses = next(iter(nested.values())).responses
     with multiplying("float32"):
-        for columns, values in _read_parts(responses):
+        for columns, values in read_parts(responses):
             for name, problem in nested.items():
                 results[name].add(replace(problem, responses=values, first=columns.start), columns)
     for name, result in results.items():
@@ -387,12 +387,3 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
             explained = product(tested, block.coefficients)
             intercept = block.at_offset.to(tested.dtype)
             yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept, block.alpha)
-
-
-def _read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
-    """Columns of Y in memory, as many at a time as 1 GiB holds: what is on a disk is read once."""
-    n, v = responses.shape
-    step = max(1, _BYTES_OF_Y // (n * 8))
-    for start in range(0, v, step):
-        columns = slice(start, min(start + step, v))
-        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])

@@ -38,7 +38,7 @@ _COLUMNS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class VariancePartition:
-    """What the bands explain of each target on held-out samples; means over the outer folds.
+    """Explained variance of each target on held-out samples, by band; means over the outer folds.
 
     Attributes
     ----------
@@ -251,7 +251,7 @@ class _Split:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What a model predicts of some targets of held-out samples; parts [bands, m, b] without the intercept."""
+    """Predictions of some targets for held-out samples, as parts [bands, m, b] and an intercept."""
 
     columns: Tensor
     responses: Tensor  # [m, b]

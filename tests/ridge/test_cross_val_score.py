@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, LeaveOneGroupOut, ShuffleSplit
 
 from gradkern.ridge import RidgeCV, cross_val_predict, cross_val_score, pearson_r
-from gradkern.ridge import _cross_val as scores
+from gradkern.ridge._engine import inputs
 
 ALPHAS = np.logspace(-1, 5, 7)
 EPS32 = np.finfo(np.float32).eps
@@ -196,7 +196,7 @@ def test_impossible_requests_are_errors(kwargs, error, message):
 def test_values_that_are_not_finite_are_named(monkeypatch):
     X, Y, _ = make_data()
     Y[7, 2] = np.inf
-    monkeypatch.setattr(scores, "_BYTES_OF_Y", 1)  # a target at a time
+    monkeypatch.setattr(inputs, "_BYTES_OF_Y", 1)  # a target at a time
     with pytest.raises(ValueError, match=r"cross_val_score: Y must be finite .*, got inf at \[7, 2\]"):
         cross_val_score(X, Y)
     with pytest.raises(ValueError, match=r"cross_val_predict: Y must be finite, got 1 values"):

@@ -337,7 +337,7 @@ def _rescale(bands: Bands, scale: Tensor) -> PrincipalCoordinates:
 
 
 def _fold_grams(bands: Bands, folds: Folds, scoring: str) -> tuple[FoldGram, ...]:
-    """What the folds have for all candidates, where these share it."""
+    """Statistics of the folds that all candidates share, if they share any."""
     if bands.inside or not bands.shared:
         return ()
     return tuple(fold_gram(bands.whole, fold, scoring, reused=True) for fold in folds.folds)

@@ -20,7 +20,10 @@ _Result = TypeVar("_Result")
 
 
 def on_all_cores(call: Callable[[_Item], _Result], items: Sequence[_Item], most: int | None = None) -> list[_Result]:
-    """call(item) of every item, on as many cores at once as torch may use, or on `most` of them."""
+    """Call for every item, on as many cores at once as torch may use, or on `most` of them.
+
+    For calls that hardly gain from a second core themselves. An error of a call is raised in the caller's thread.
+    """
     threads = torch.get_num_threads()
     workers = min(threads, len(items), threads if most is None else most)
     if workers <= 1:
@@ -63,7 +66,7 @@ class Copy(Protocol):
 
 
 class Device(Protocol):
-    """What copies to a device need."""
+    """Memory and copies of a device."""
 
     def memory(self, count: int, dtype: torch.dtype) -> Tensor:
         """Memory of the CPU that is copied from, [count]."""
@@ -159,9 +162,9 @@ def blocks_of(pieces: Iterable[TargetBlock], device: Device | None) -> Generator
 
 
 def is_stream(values: Any) -> bool:
-    """Whether these are not an array but come one after another: an iterator, a generator, an iterable."""
-    known = ("__len__", "__array__", "__array_interface__", "__dlpack__", "shape")
-    return hasattr(values, "__iter__") and not any(hasattr(values, name) for name in known)
+    """Whether these are an iterator, generator or other iterable of blocks, and not an array."""
+    of_arrays = ("__len__", "__array__", "__array_interface__", "__dlpack__", "shape")
+    return hasattr(values, "__iter__") and not any(hasattr(values, name) for name in of_arrays)
 
 
 class BlockIterator:

@@ -62,7 +62,7 @@ class Whitened:
 
 
 def suits_cholesky(X: Tensor, folds: Folds, n_alphas: int) -> bool:
-    """Whether features X [n, d] are rather factored here than by eigenpairs: on a GPU alone, n > d and large d.
+    """Whether to factor features X [n, d] here instead of by eigenpairs: only on a GPU, for n > d and large d.
 
     There eigenpairs in float64 are expected to take most of the time, and what this path pays instead is one product of
     each test set per alpha. So it is taken where its products with the targets, 2 n d (a + 1) + 4 d^2 a target, are at
@@ -85,7 +85,7 @@ def pays(X: Tensor, folds: Folds, n_alphas: int) -> bool:
 
 
 def _bytes(X: Tensor, folds: Folds, n_alphas: int) -> int:
-    """Of predictors and inverses for all alphas."""
+    """Bytes of predictors and inverses for all alphas."""
     tested = sum(len(fold.test) for fold in folds.folds)
     return n_alphas * X.shape[1] * (tested + X.shape[1]) * X.element_size()
 
@@ -127,7 +127,7 @@ def whiten(X: Tensor, intercept: bool, weights: Tensor | None, alpha: float) -> 
 
 
 def factor_folds_by_cholesky(whitened: Whitened, folds: Folds, alphas: Tensor, scoring: str) -> FoldFactors | None:
-    """What predicts every fold's test samples for every alpha [a], largest first; scored by `score_folds`.
+    """Predictors of every fold's test samples for every alpha [a], largest first; `score_folds` scores them.
 
     None where a fold would multiply rounding by more than `MOST_AMPLIFIED`.
     """

@@ -1,4 +1,4 @@
-"""What comes in and goes out: kinds of array, dtypes, devices, finite values, blocks of targets."""
+"""Checks and conversions of arguments, and where to compute: kinds of array, dtypes, devices, blocks of targets."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,13 @@ from torch.utils.dlpack import from_dlpack
 Array: TypeAlias = NDArray[Any] | Tensor
 
 _VALUES_AT_ONCE = 8 * 2**20
+_BYTES_OF_Y = 2**30
 _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """Where and in which dtype to compute, and the kind of array that results go back as.
+    """Device and dtype to compute in, and the kind of array that the caller gets back.
 
     `home` is the device of a torch caller, None for a NumPy caller. `back` makes a tensor an array of the caller's
     package, if that is another (CuPy, JAX), in the same memory.
@@ -68,7 +69,7 @@ def device_plan(device: Any, given: Any = None, /, **arrays: Array) -> DevicePla
 
 
 def comes_by_dlpack(values: Any) -> bool:
-    """Whether this is another package's array on a CPU or GPU that torch can share: CuPy's, JAX's."""
+    """Whether torch can share this array of another package, such as CuPy or JAX, on a CPU or GPU."""
     shares = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
     return shares and not isinstance(values, np.ndarray | np.generic | Tensor)
 
@@ -80,7 +81,7 @@ def adopt(values: Any) -> Tensor:
 
 
 def _maker(name: str, values: Any) -> Callable[[Tensor], Any]:
-    """What makes a tensor an array of the package of `values`."""
+    """Function that turns a tensor into an array of the package of `values`."""
     package = type(values).__module__.partition(".")[0]
     space = values.__array_namespace__() if hasattr(values, "__array_namespace__") else sys.modules.get(package)
     make: Callable[[Tensor], Any] | None = getattr(space, "from_dlpack", None)
@@ -142,7 +143,7 @@ class Targets:
         return self.plan.device.type == "cuda" and not there
 
     def parts(self) -> "Iterator[tuple[int, Targets]]":
-        """All in one part, from target 0 on; a stream has more."""
+        """Yield these targets as one part that starts at target 0; streamed targets have more parts."""
         yield 0, self
 
     def block(self, columns: slice) -> Tensor:
@@ -150,7 +151,7 @@ class Targets:
         return self.checked(load(self.values, self.plan, self.rows, columns), columns)
 
     def shape_of(self, columns: slice) -> tuple[int, int]:
-        """Of a block."""
+        """Shape [n, b] of a block."""
         n = self.values.shape[0] if self.rows is None else len(self.rows)
         return int(n), columns.stop - columns.start
 
@@ -170,6 +171,15 @@ class Targets:
             at = [row if self.rows is None else int(self.rows[row]), self.first + columns.start + column]
             raise ValueError(f"Y must be finite (NaN in a target leaves it out), got inf at {at}")
         return part
+
+
+def read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
+    """Columns of Y in memory, as many at a time as 1 GiB holds, so that a file is read once."""
+    n, v = responses.shape
+    step = max(1, _BYTES_OF_Y // (n * 8))
+    for start in range(0, v, step):
+        columns = slice(start, min(start + step, v))
+        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
 
 
 def as_array(name: str, values: Any) -> Array:

@@ -35,7 +35,7 @@ _PREDICTED = 2**22  # predictions that are formed at a time, or those of one alp
 
 @dataclass(frozen=True)
 class FoldFactor:
-    """All that the scores of one fold need beside the targets.
+    """The factors of one fold that its scores need beside the targets.
 
     `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
     the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
@@ -167,7 +167,7 @@ def _factor_fold(principal: PrincipalCoordinates, fold: Fold, alphas: Tensor, sc
 
 
 def fold_gram(principal: PrincipalCoordinates, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
-    """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
+    """A fold's statistics, from which factors are made for any scale of the coordinates, for several if `reused`."""
     Z, intercept = principal.coordinates, principal.intercept
     test, train = as_index(fold.test, Z), as_index(fold.train, Z)
     tested, root = Z[test].double(), principal.root[test]
@@ -296,7 +296,7 @@ def _test_sums(
 
 
 def _are_few(n_test: int, r: int, a: int) -> bool:
-    """Whether predictions of so many test samples, of a alphas, are no dearer than the divided differences."""
+    """Whether predicting n_test samples for a alphas costs no more than the divided differences."""
     return n_test <= max(_FEW, 2 * r // a)
 
 
@@ -311,7 +311,7 @@ def as_index(indices: object, X: Tensor) -> slice | Tensor:
 
 @dataclass(frozen=True)
 class FoldSums:
-    """What the folds' samples add up to, for targets Y [n, b]: scores of several factors of one Z share them.
+    """Sums over the samples of the folds for targets Y [n, b], shared by the scores of several factors of one Z.
 
     `rows` are Y multiplied by `root`; X'Y of each fold's test samples and of all [q, b]; moments of the test samples,
     of all, and of each fold's training samples.

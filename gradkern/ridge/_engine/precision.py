@@ -70,7 +70,7 @@ class _Settings:
         self._name, self._switches = "", ("", "")
 
     def enter(self, request: list[str]) -> None:
-        """Multiply as request, by torch's name for it."""
+        """Multiply as requested, by torch's name for it."""
         with self._lock:
             if not self._inside:
                 self._switches = _own(torch.backends.cuda, torch.backends.cudnn), _own(*[torch.backends.mkldnn] * 2)
@@ -89,7 +89,7 @@ class _Settings:
 
 
 def _own(backend: Any, parent: Any) -> str:
-    """What a switch was set to; "none" where it inherits, which torch reads as the value inherited."""
+    """Value that a switch was set to; "none" where it inherits, which torch reads as the inherited value."""
     value: str = backend.matmul.fp32_precision
     return "none" if value == parent.fp32_precision else value
 

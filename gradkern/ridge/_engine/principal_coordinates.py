@@ -59,14 +59,14 @@ class PrincipalCoordinates:
         return product(self.coordinates, coefficients / self.values.to(coefficients.dtype)[:, None])
 
     def samples(self, X: Tensor) -> Tensor:
-        """What dual coefficients multiply, [n, d]: the features X of the fit, centered and scaled."""
+        """Factor [n, d] of dual coefficients: the features X of the fit, centered and scaled."""
         rows = X - self.offset
         if self.divisor is not None:
             rows = rows / self.divisor.square()
         return rows * self.root[:, None].to(X.dtype) if self.weighted else rows
 
     def at_leftover(self, coefficients: Tensor) -> Tensor:
-        """What coefficients [q, b] of the coordinates predict at `leftover`, [b] in float64."""
+        """Predictions [b] of coefficients [q, b] of the coordinates at `leftover`, in float64."""
         return self.leftover_placed @ coefficients.double()
 
     def project(self, X: Tensor) -> Tensor:

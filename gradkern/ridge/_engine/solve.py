@@ -36,7 +36,7 @@ COEFS = tuple(_COEFFICIENTS)
 
 @dataclass(frozen=True)
 class AlphaSelection:
-    """How alpha is chosen: among `alphas` [a], float64 and largest first; `folds` for "kfold" only.
+    """How alpha is chosen: the grid `alphas` [a] in float64, largest first, and the `folds` of "kfold".
 
     `shared` is one alpha for all targets: the one with the best mean score.
     """
@@ -50,7 +50,7 @@ class AlphaSelection:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What is fitted besides: an intercept, standardized features, weights of samples [n] in float64, coefficients.
+    """Options of a fit: intercept, standardized features, weights of samples [n] in float64, kind of coefficients.
 
     `coef` is "primal", "dual" (of the samples) or "none".
     """
@@ -151,7 +151,7 @@ def factor_by_cholesky(X: Tensor, selection: AlphaSelection, folds: Folds, optio
 
 
 def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
-    """Of so many values held for each target; on a GPU two more blocks are read and copied while one is solved."""
+    """Bytes a target takes, of `held` values; on a GPU two more blocks are read and copied while one is solved."""
     ahead = 2 * len(X) if X.is_cuda else 0
     return X.element_size() * (held + ahead) + 8 * 4 * a
 
@@ -212,7 +212,7 @@ class CenteredTargets:
     first: Tensor
 
     def at_offset(self, mean: Tensor, moved: Tensor, constant: Tensor) -> Tensor:
-        """What is predicted [b] where the features are at their offset, in float64; constant targets exactly.
+        """Predictions [b] at the offset of the features, in float64; exact for constant targets.
 
         `mean` [b] is that of the values, `moved` [b] what the coefficients predict at the mean of the features.
         """
@@ -243,7 +243,7 @@ def _center_and_score(solver: Solver, responses: Tensor) -> tuple[CenteredTarget
 
 
 def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
-    """Which alpha [b] has the best of scores [a, b], to rounding.
+    """Index [b] of the alpha with the best of scores [a, b], to rounding.
 
     Alphas descend: of equals the larger wins, the largest where no score is. A perfect fit has many equals.
     """
