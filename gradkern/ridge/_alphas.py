@@ -10,8 +10,9 @@ from torch import Tensor
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
 
 
+_ROUNDING = 1e-5  # of an R2 in float32, with a margin: below, a target is not predicted better than by its mean
 _SHOWN = 6  # numbers of a sequence, at most
-_WIDEST = 80  # characters of a parameter
+_WIDEST = 110  # characters of a parameter
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def edge_sentences(edges: EdgeCount, alpha: Tensor, score: Tensor, alphas: Tenso
             "smaller alphas may predict them better"
         )
     if edges.highest and scoring == "r2":
-        predicted = int(((alpha == alphas[0].to(alpha)) & (score > 0).to(alpha.device)).sum())
+        predicted = int(((alpha == alphas[0].to(alpha)) & (score > _ROUNDING).to(alpha.device)).sum())
         if predicted:
             sentences.append(
                 f"{predicted} of {edges.targets} targets chose the largest alpha, {float(alphas[0]):g}, and are "

@@ -61,6 +61,12 @@ def test_a_grid_that_ends_too_low_is_said_of_targets_that_are_predicted(kind):
     assert not any("largest" in text for text in by_r)
 
 
+def test_balanced_classes_that_nothing_predicts_are_not_warned_about():
+    X, _ = make_data()  # in stratified folds the mean predicts with an R2 of 0 to rounding
+    assert not warned_by(RidgeClassifierCV(cv=4), X, np.arange(80) % 2)
+    assert not warned_by(RidgeClassifierCV(cv=4), np.zeros_like(X), np.arange(80) % 2)
+
+
 @pytest.mark.parametrize("kind", REGRESSIONS)
 def test_a_grid_of_one_alpha_has_no_edge(kind):
     X, Y = make_data(signal=1)
