@@ -18,7 +18,7 @@ from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import AXES, named_spaces
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
-from gradkern.recordings._splits import KINDS, folds, published
+from gradkern.recordings._splits import FOLD_GROUPS, folds, published
 from gradkern.ridge._cross_val import cross_val_score
 
 PUBLISHED = ("published", "zero-shot")
@@ -57,8 +57,8 @@ class CrossValidation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.by not in (*KINDS, *PUBLISHED):
-            raise ValueError(f"CrossValidation: by must be one of {(*KINDS, *PUBLISHED)}, got {self.by!r}")
+        if self.by not in (*FOLD_GROUPS, *PUBLISHED):
+            raise ValueError(f"CrossValidation: by must be one of {(*FOLD_GROUPS, *PUBLISHED)}, got {self.by!r}")
 
     def splits(self, recording: Recording) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """(train, test) of every outer fold."""

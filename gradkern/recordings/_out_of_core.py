@@ -11,47 +11,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.errors import naming
 from gradkern.recordings._lazy import Responses, Whole
 
-_READERS = 32  # reads under way at once: a disk is as fast as its queue is long
-_BYTES = 4 * 2**20  # that a reader takes at a time
+_THREADS = 32  # that read at once: disks are fastest with a long queue
+_BYTES = 4 * 2**20  # that a thread reads at a time
 
-_Piece = tuple[int, int, NDArray[Any]]  # of an open file, from this byte on, into this memory
+_Piece = tuple[int, int, NDArray[Any]]  # file descriptor, first byte, and the array to read into
 
 
 class FileRows(Responses):
-    """Rows [n, v] in one or more files, one file after another: what most formats are.
+    """Rows [n, v] in one or more files, one file after another, as most formats store them.
 
-    Of every row the part that is asked for is read by itself, many at a time. A memory map reads whole pages around
-    it, and one after another: a tenth of the speed.
+    The requested part of every row is read separately, many at a time. A memory map would read whole pages around it,
+    one after another, at a tenth of the speed.
 
     Parameters
     ----------
-    maps : [n_i, v] each, as `numpy.memmap` made them: not a part or another shape of such a map
+    maps : [n_i, v] each, as `numpy.memmap` made them, not a part or another shape of such a map
 
     Raises
     ------
-    OSError : at reading, a file that is no longer the one that was mapped
+    ValueError : maps are not such maps, or differ in width or type
+    OSError : when responses are read: a file is no longer the one that was mapped
     """
 
+    @naming("FileRows")
     def __init__(self, maps: Sequence[NDArray[Any]]) -> None:
-        for each in maps:
-            if not is_whole_map(each):
-                raise ValueError("FileRows: maps must be as numpy.memmap made them, [n, v], got a part or a copy")
-        if len({(each.shape[1], each.dtype) for each in maps}) != 1:
-            raise ValueError(f"FileRows: maps must be alike, got {[(m.shape, str(m.dtype)) for m in maps]}")
+        for map_ in maps:
+            if not is_whole_map(map_):
+                raise ValueError("maps must be as numpy.memmap made them, [n, v], got a part or a copy")
+        if len({(map_.shape[1], map_.dtype) for map_ in maps}) != 1:
+            raise ValueError(f"maps must be alike, got {[(m.shape, str(m.dtype)) for m in maps]}")
         self.maps = tuple(maps)
-        self.known = tuple(_identity(_path(each).stat()) for each in maps)
-        self.shape = (sum(len(each) for each in maps), maps[0].shape[1])
+        self.identities = tuple(_identity(_path(map_).stat()) for map_ in maps)
+        self.shape = (sum(len(map_) for map_ in maps), maps[0].shape[1])
         self.dtype = maps[0].dtype.newbyteorder("=")
 
     def columns(self, which: slice) -> NDArray[Any]:
         width = max(which.stop - which.start, 0)
         result = np.empty((self.shape[0], width), self.dtype)
-        parts = np.split(result, np.cumsum([len(each) for each in self.maps])[:-1])
+        parts = np.split(result, np.cumsum([len(map_) for map_ in self.maps])[:-1])
         if not width or not hasattr(os, "preadv"):
-            for each, part in zip(self.maps, parts, strict=True):
-                part[:] = each[:, which]
+            for map_, part in zip(self.maps, parts, strict=True):
+                part[:] = map_[:, which]
             return result
         rows = max(1, _BYTES // (width * self.dtype.itemsize))
         jobs = [
@@ -59,28 +62,28 @@ class FileRows(Responses):
             for number, part in enumerate(parts)
             for first in range(0, len(part), rows)
         ]
-        with ExitStack() as stack, ThreadPoolExecutor(_READERS, "gradkern-read") as pool:
-            files = [_open(stack, *each, random=True) for each in zip(self.maps, self.known, strict=True)]
-            for done in [pool.submit(self._read, files, *job, which.start) for job in jobs]:
-                done.result()
+        with ExitStack() as stack, ThreadPoolExecutor(_THREADS, "gradkern-read") as pool:
+            files = [_open(stack, *pair, random=True) for pair in zip(self.maps, self.identities, strict=True)]
+            for future in [pool.submit(self._read, files, *job, which.start) for job in jobs]:
+                future.result()
         return result
 
-    def _read(self, files: list[int], number: int, first: int, into: NDArray[Any], start: int) -> None:
-        """Columns from `start` on of rows from `first` on of one file, into memory [rows, width]."""
+    def _read(self, files: list[int], number: int, first: int, block: NDArray[Any], start: int) -> None:
+        """Fill a block [rows, width] with rows from `first` on and columns from `start` on of one file."""
         map_ = self.maps[number]
-        held = into if map_.dtype == into.dtype else np.empty(into.shape, map_.dtype)
-        size, at = map_.dtype.itemsize, _offset(map_)
-        if into.shape[1] == self.shape[1]:
-            _fill([(files[number], at + first * self.shape[1] * size, held)], map_)
+        stored = block if map_.dtype == block.dtype else np.empty(block.shape, map_.dtype)
+        size, offset = map_.dtype.itemsize, _offset(map_)
+        if block.shape[1] == self.shape[1]:
+            _fill([(files[number], offset + first * self.shape[1] * size, stored)], map_)
         else:
-            begins = at + (np.arange(first, first + len(into)) * self.shape[1] + start) * size
-            _fill(((files[number], begin, row) for begin, row in zip(begins.tolist(), held, strict=True)), map_)
-        if held is not into:
-            into[:] = held
+            begins = offset + (np.arange(first, first + len(block)) * self.shape[1] + start) * size
+            _fill(((files[number], begin, row) for begin, row in zip(begins.tolist(), stored, strict=True)), map_)
+        if stored is not block:
+            block[:] = stored
 
 
 class FileColumns(Responses):
-    """All responses of a target, then those of the next: a map [v, n], so that any block of targets lies together."""
+    """All responses of a target, then those of the next, in a map [v, n]: any block of targets is contiguous."""
 
     def __init__(self, map_: NDArray[Any]) -> None:
         self._rows = FileRows([map_])
@@ -94,19 +97,19 @@ class FileColumns(Responses):
         flat = block.reshape(-1)
         step, size = max(1, _BYTES // flat.itemsize), flat.itemsize
         start = _offset(self.map) + which.start * self.shape[0] * size
-        with ExitStack() as stack, ThreadPoolExecutor(_READERS // 4, "gradkern-read") as pool:
-            file = _open(stack, self.map, self._rows.known[0], random=False)
+        with ExitStack() as stack, ThreadPoolExecutor(_THREADS // 4, "gradkern-read") as pool:
+            file = _open(stack, self.map, self._rows.identities[0], random=False)
             pieces = [(file, start + first * size, flat[first : first + step]) for first in range(0, len(flat), step)]
-            for done in [pool.submit(_fill, [piece], self.map) for piece in pieces]:
-                done.result()
+            for future in [pool.submit(_fill, [piece], self.map) for piece in pieces]:
+                future.result()
         return block.astype(self.dtype, copy=False).T
 
 
 def is_whole_map(values: Any) -> bool:
-    """Whether values are all of a memory map, so that they lie in its file as they lie in memory."""
+    """Whether values are a whole memory map, so that its file has them in the same order as memory."""
     return (
         isinstance(values, np.memmap)
-        and values.mode != "c"  # what is written to such a map is not in the file
+        and values.mode != "c"  # the file does not have what is written to such a map
         and isinstance(values.base, mmap.mmap)
         and values.ndim == 2
         and bool(values.flags.c_contiguous)
@@ -114,7 +117,7 @@ def is_whole_map(values: Any) -> bool:
 
 
 def as_responses(values: Any) -> Responses:
-    """Responses of what is stored: by the file where it is a memory map or a contiguous dataset of HDF5."""
+    """Responses from an array, read from the file of a memory map or of a contiguous HDF5 dataset if there is one."""
     if is_whole_map(values):
         return FileRows([values])
     if type(values).__module__.startswith("h5py") and values.ndim == 2 and values.file.mode == "r":
@@ -124,7 +127,7 @@ def as_responses(values: Any) -> Responses:
 
 
 def map_dataset(dataset: Any) -> NDArray[Any]:
-    """A contiguous dataset of HDF5, mapped."""
+    """A contiguous HDF5 dataset as a memory map."""
     return np.memmap(dataset.file.filename, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
 
 
@@ -137,26 +140,28 @@ def _path(map_: NDArray[Any]) -> Path:
     return Path(map_.filename)  # type: ignore[attr-defined]
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    """The map keeps a replaced file's inode, so that no other file gets it."""
-    return found.st_ino, found.st_size
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """Inode and size; the map keeps the inode of a file that is replaced, so that no other file gets it."""
+    return status.st_ino, status.st_size
 
 
-def _open(stack: ExitStack, map_: NDArray[Any], known: tuple[int, int], random: bool) -> int:
+def _open(stack: ExitStack, map_: NDArray[Any], identity: tuple[int, int], random: bool) -> int:
     file = os.open(_path(map_), os.O_RDONLY)
     stack.callback(os.close, file)
-    number, size = _identity(os.fstat(file))
-    if (number, size) != known:
-        how = "cut short" if number == known[0] and size < known[1] else "replaced"
-        raise OSError(f"{_path(map_)} was {how} while it was open: {known[1]} bytes before, {size} now; load it again")
+    inode, size = _identity(os.fstat(file))
+    if (inode, size) != identity:
+        change = "cut short" if inode == identity[0] and size < identity[1] else "replaced"
+        raise OSError(
+            f"{_path(map_)} was {change} while it was open: {identity[1]} bytes before, {size} now; load it again"
+        )
     if random and hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # or more is read than asked for
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # else the system reads more than requested
     return file
 
 
 def _fill(pieces: Iterable[_Piece], map_: NDArray[Any]) -> None:
-    for file, begin, into in pieces:
-        view = into.view(np.uint8).data
+    for file, begin, array in pieces:
+        view = array.view(np.uint8).data
         while len(view):
             count = os.preadv(file, [view], begin)
             if not count:
