@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what a recording holds."""
-    from gradkern.study._describe import describe
+    from gradkern.recordings import describe
 
     for name, value in describe(_load(arguments)):
         print(f"{name:<14} {value}")

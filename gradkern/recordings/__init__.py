@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.recordings._lazy import Responses as Responses
+    from gradkern._excluded import Excluded as Excluded
+    from gradkern.recordings._describe import describe as describe
     from gradkern.recordings._noise_ceiling import Ceiling as Ceiling
     from gradkern.recordings._noise_ceiling import estimate_ncsnr as estimate_ncsnr
     from gradkern.recordings._noise_ceiling import noise_ceiling as noise_ceiling
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.things_meg import load_things_meg as load_things_meg
     from gradkern.recordings._readers.things_meg_raw import epoch_things_meg as epoch_things_meg
     from gradkern.recordings._recording import Recording as Recording
+    from gradkern.recordings._responses.lazy import Responses as Responses
     from gradkern.recordings._saved import load_recording as load_recording
     from gradkern.recordings._saved import save_recording as save_recording
     from gradkern.recordings._simulation.brain import ORGANISATIONS as ORGANISATIONS

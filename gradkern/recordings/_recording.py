@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
-from gradkern.recordings._lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
-from gradkern.recordings._out_of_core import as_responses
+from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
+from gradkern.recordings._responses.out_of_core import as_responses
 from gradkern.recordings._summary import Rows, as_html, as_text
 
 SLACK = 1e-9  # s, since times are rounded

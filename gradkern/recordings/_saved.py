@@ -15,8 +15,8 @@ from gradkern._excluded import Excluded
 from gradkern._files import written_whole
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
-from gradkern.recordings._out_of_core import FileColumns, map_dataset
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset
 
 _FORMAT, _VERSION = "gradkern recording", 1
 _WORDS = ("subject", "units", "space")

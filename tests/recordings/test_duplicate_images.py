@@ -8,8 +8,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gradkern.recordings import FileImages, Recording, folds, load_kay2017, merge_pictures, published, same_pictures
-from gradkern.study._describe import describe
+from gradkern.recordings import (
+    FileImages,
+    Recording,
+    describe,
+    folds,
+    load_kay2017,
+    merge_pictures,
+    published,
+    same_pictures,
+)
 
 STIMULI = Path(__file__).parents[3] / "shared" / "data" / "brain" / "kriegeskorte92" / "stimuli.npz"
 TWICE = {7: 3, 9: 3, 5: 0}  # ids, and those whose picture they are

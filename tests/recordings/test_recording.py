@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
 from gradkern.recordings import Responses, estimate_ncsnr, load_bootstraps, load_kay2017, noise_ceiling, split_half
-from gradkern.recordings._lazy import Beside, ChosenTargets, Scaled, Stacked, Whole
+from gradkern.recordings._responses import Beside, ChosenTargets, Scaled, Stacked, Whole
 
 N, V = 12, 5
 CATALOGUE = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
@@ -94,7 +94,7 @@ class TestLazy:
         made: Recording = recording(responses=Stacked([Whole(half) for half in halves]))
         expected = np.concatenate(halves).astype(np.float64)
         if data.draw(st.booleans()):
-            made = made.standardise()
+            made = made.zscore()
             parts = expected.reshape(2, N // 2, V)
             expected = ((parts - parts.mean(1, keepdims=True)) / parts.std(1, keepdims=True)).reshape(N, V)
         if data.draw(st.booleans()):
@@ -134,8 +134,8 @@ class TestLazy:
     @pytest.mark.parametrize("unknown", [np.nan, None])
     def test_presentations_of_no_session_cannot_be_z_scored(self, unknown: Any) -> None:
         rows = CATALOGUE.assign(session=pd.Series([1.0, unknown] * 6))
-        with pytest.raises(ValueError, match="standardise must know every 'session', got none for 6 presentations"):
-            recording(presentations=rows).standardise()
+        with pytest.raises(ValueError, match="zscore must know every 'session', got none for 6 presentations"):
+            recording(presentations=rows).zscore()
 
     def test_bytes_in_the_other_order_are_turned(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))
@@ -162,7 +162,7 @@ class TestLazy:
     def test_making_a_recording_reads_nothing(self) -> None:
         stored = Watched(np.random.default_rng(0).standard_normal((N, V)))
         made = recording(responses=stored)
-        made.standardise().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
+        made.zscore().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
         assert stored.reads == []
 
     def test_a_column_is_read_by_its_number(self) -> None:
@@ -184,7 +184,7 @@ class TestLazy:
     def test_a_target_that_does_not_vary_in_a_session_is_nan_there(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))
         values[:6, 2] = 7.0
-        missing = np.isnan(np.asarray(recording(responses=values).standardise().responses))
+        missing = np.isnan(np.asarray(recording(responses=values).zscore().responses))
         assert missing[:6, 2].all()
         assert missing.sum() == 6
 
@@ -205,7 +205,7 @@ class TestLazy:
 
 class TestHistory:
     def test_what_was_done_and_left_out_is_written_down(self) -> None:
-        made = recording().standardise().roi("V1").average_repeats()
+        made = recording().zscore().roi("V1").average_repeats()
         assert made.history == (
             "z-scored within 2 sessions",
             "2 targets: in V1",
@@ -235,12 +235,12 @@ class TestHistory:
         (lambda r: r.window(2, 3), "no targets are left"),
         (lambda r: r.select_targets(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
         (lambda r: r.select_targets([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
-        (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or places, got float64"),
-        (lambda r: replace(r, presentations=CATALOGUE[["image"]]).standardise(), "'session' must be known, got only"),
+        (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or row numbers, got float64"),
+        (lambda r: replace(r, presentations=CATALOGUE[["image"]]).zscore(), "'session' must be known, got only"),
         (lambda r: r.average_repeats().average_repeats(), "average_repeats was done before"),
         (
-            lambda r: replace(r, presentations=CATALOGUE.assign(repeats=2)).standardise(),
-            "standardise must come before repeats are averaged",
+            lambda r: replace(r, presentations=CATALOGUE.assign(repeats=2)).zscore(),
+            "zscore must come before repeats are averaged",
         ),
     )
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.recordings._lazy import Responses
-from gradkern.recordings._out_of_core import FileColumns, FileRows
+from gradkern.recordings._responses.lazy import Responses
+from gradkern.recordings._responses.out_of_core import FileColumns, FileRows
 
 
 class Trials(Responses):

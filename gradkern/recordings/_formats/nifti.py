@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from gradkern._files import written_whole
 from gradkern.recordings._formats.files import fingerprint, read_volume
-from gradkern.recordings._lazy import ChosenTargets, Responses, Scaled, Whole
-from gradkern.recordings._out_of_core import FileRows, as_responses
+from gradkern.recordings._responses.lazy import ChosenTargets, Responses, Scaled, Whole
+from gradkern.recordings._responses.out_of_core import FileRows, as_responses
 
 _VALUES_AT_ONCE = 2**25  # that are looked through for targets without data
 

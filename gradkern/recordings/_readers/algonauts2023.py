@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._lazy import Beside
-from gradkern.recordings._out_of_core import as_responses
 from gradkern.recordings._readers.dataset import NSD_AGREEMENT, DataSet
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Beside
+from gradkern.recordings._responses.out_of_core import as_responses
 from gradkern.recordings._stimuli import FileImages
 from gradkern.recordings._targets import vertex_targets
 

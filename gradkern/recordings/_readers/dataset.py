@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern.recordings._formats.files import Folder
-from gradkern.recordings._lazy import ChosenTargets, Responses
+from gradkern.recordings._responses.lazy import ChosenTargets, Responses
 
 THINGS_DATA = "Hebart et al. (2023), eLife 12:e82580"
 GLMSINGLE = "Prince et al. (2022), eLife 11:e77599"

@@ -15,9 +15,9 @@ from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint, read_table
 from gradkern.recordings._formats.nifti import open_volumes, with_data
 from gradkern.recordings._formats.timeseries import open_series, voxels
-from gradkern.recordings._lazy import Responses, Stacked, Whole
 from gradkern.recordings._readers.dataset import measured_targets, numbered_images
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Responses, Stacked, Whole
 
 _SHORTEST, _LONGEST = 0.05, 60  # s: a repetition time beyond these means that the header's units are wrong
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import fingerprint, read_mat, read_pickle, read_volume
-from gradkern.recordings._lazy import ChosenTargets, Responses, Whole
 from gradkern.recordings._readers.dataset import GLMSINGLE, check_choice, measured_targets, numbered_images
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import ChosenTargets, Responses, Whole
 from gradkern.recordings._targets import voxel_targets
 
 _MODELS = {"B": "TYPEB_FITHRF", "C": "TYPEC_FITHRF_GLMDENOISE", "D": "TYPED_FITHRF_GLMDENOISE_RR"}

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from gradkern._excluded import Excluded
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
-from gradkern.recordings._lazy import Responses, Scaled, Whole
-from gradkern.recordings._out_of_core import FileRows
 from gradkern.recordings._readers.dataset import numbered_images
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Responses, Scaled, Whole
+from gradkern.recordings._responses.out_of_core import FileRows
 from gradkern.recordings._targets import sensor_targets
 
 # numbers of the FIFF format

@@ -12,8 +12,6 @@ from gradkern.errors import naming
 from gradkern.recordings._formats.files import Folder, map_mgh, read_volume
 from gradkern.recordings._formats.hdf5 import Trials
 from gradkern.recordings._formats.nifti import open_volumes, volume_shape
-from gradkern.recordings._lazy import Beside, Responses, Scaled, Stacked
-from gradkern.recordings._out_of_core import FileRows
 from gradkern.recordings._readers.dataset import check_choice, measured_targets
 from gradkern.recordings._readers.nsd_experiment import (
     NSD,
@@ -27,6 +25,8 @@ from gradkern.recordings._readers.nsd_experiment import (
     session_files,
 )
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Beside, Responses, Scaled, Stacked
+from gradkern.recordings._responses.out_of_core import FileRows
 from gradkern.recordings._targets import vertex_targets, voxel_targets, with_positions
 
 NSD_BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}

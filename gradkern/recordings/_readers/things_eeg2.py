@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import read_pickle
-from gradkern.recordings._lazy import Stacked, Whole
 from gradkern.recordings._readers.dataset import DataSet
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Stacked, Whole
 from gradkern.recordings._targets import sensor_targets
 
 _THINGS_EEG2 = DataSet(

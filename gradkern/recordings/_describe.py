@@ -1,4 +1,4 @@
-"""`gradkern data check`: a recording in words, before anything is computed with it."""
+"""A recording in words, before anything is computed with it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.recordings import Ceiling, Recording, estimate_ncsnr, noise_ceiling, same_pictures
+from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
+from gradkern.recordings._recording import Recording
+from gradkern.recordings._stimuli import same_pictures
 
 _MOST_TARGETS = 5000  # at which a noise ceiling is estimated
 _MOST_GROUPS = 3  # of ids of the same picture that are listed
@@ -14,7 +16,17 @@ _MOST_VALUES = 12  # of a column that are listed
 
 
 def describe(recording: Recording, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Names and values of what the recording holds, what is odd about it, and its noise ceiling."""
+    """What a recording holds, what looks wrong, and its noise ceiling, as names and values for printing.
+
+    Reads the first responses, every image shown if there is an image source, and, without an ncsnr, the responses of
+    up to 5,000 targets, drawn with `seed`. `gradkern data check` prints it.
+
+    Examples
+    --------
+    >>> from gradkern.recordings import describe, load_kay2017
+    >>> dict(describe(load_kay2017()))["responses"]
+    '115 presentations x 2 targets, float32, percent signal change'
+    """
     n, v = recording.responses.shape
     counts = np.bincount(np.unique(recording.image_ids, return_inverse=True)[1])
     yield "subject", recording.subject
