@@ -38,13 +38,12 @@ def folds(
     """
     if by not in FOLD_GROUPS:
         raise ValueError(f"by must be one of {FOLD_GROUPS}, got {by!r}")
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
     _check_columns(recording.presentations, (by,))
     groups = recording.presentations[by].to_numpy()
     count = len(np.unique(groups))
-    if n_folds > count:
-        raise Refused(f"n_folds must be at most {count}, the number of {by}s, got {n_folds}")
+    if not 2 <= n_folds <= count:
+        kind = ValueError if n_folds < 2 else Refused
+        raise kind(f"n_folds must lie in 2..{count}, the number of {by}s, got {n_folds}")
     splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
     rows = np.zeros(len(groups))
     return [_separated(recording, train, test, gap) for train, test in splitter.split(rows, groups=groups)]

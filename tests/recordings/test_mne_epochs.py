@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
+from gradkern.errors import Refused
 from gradkern.recordings import folds, from_epochs, load_epochs, load_things_meg, published
 from tests.fake_datasets.things_meg import (
     CHANNELS,
@@ -197,9 +198,8 @@ class TestSplits:
         RidgeCV(cv=found).fit(X, made.responses)
 
     REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
-        (lambda: folds(shown([0, 1, 2]), "colour"), r"by must be one of .*got 'colour'"),
         (lambda: folds(shown([0, 1, 2]), "session"), "'session' must be known"),
-        (lambda: folds(shown([0, 1, 2])), r"n_folds must be at most 3, the number of images, got 5"),
+        (lambda: folds(shown([0, 1, 2])), r"n_folds must lie in 2\.\.3, the number of images, got 5"),
         (lambda: folds(shown([0, 0, 0, 0], session=[0, 0, 1, 1]), "session", 2), "left to train and to test, got 0"),
         (lambda: published(shown([0, 1])), "'split' must be known"),
         (lambda: published(shown([0, 0], split=["train", "test"])), "in training or test, got 1 in both"),
@@ -212,5 +212,14 @@ class TestSplits:
 
     @pytest.mark.parametrize(("call", "message"), REFUSED)
     def test_impossible_splits_are_refused(self, call: Callable[[], Any], message: str) -> None:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(Refused, match=message):
             call()
+
+    def test_wrong_arguments_are_no_refusals(self) -> None:
+        for options, message in (
+            ({"by": "color"}, r"folds: by must be one of .*got 'color'"),
+            ({"n_folds": 1}, r"folds: n_folds must lie in 2\.\.3, the number of images, got 1"),
+        ):
+            with pytest.raises(ValueError, match=message) as caught:
+                folds(shown([0, 1, 2]), **options)
+            assert not isinstance(caught.value, Refused)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
+from gradkern.errors import Refused
 from gradkern.recordings import Responses, estimate_ncsnr, load_bootstraps, load_kay2017, noise_ceiling, split_half
 from gradkern.recordings._responses import Beside, ChosenTargets, Scaled, Stacked, Whole
 
@@ -232,7 +233,7 @@ class TestHistory:
     REFUSED: tuple[tuple[Callable[[Recording], Any], str], ...] = (
         (lambda r: r.roi("V9"), r"roi must be one of \['FFA', 'PPA', 'V1'\], got 'V9'"),
         (lambda r: replace(r, targets=r.targets[["label"]]).roi("V1"), r"'roi' must be known, got only \['label'\]"),
-        (lambda r: r.window(2, 3), "no targets are left"),
+        (lambda r: r.select_targets([], "none"), "no targets are left"),
         (lambda r: r.select_targets(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
         (lambda r: r.select_targets([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
         (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or row numbers, got float64"),
@@ -243,6 +244,12 @@ class TestHistory:
             "zscore must come before repeats are averaged",
         ),
     )
+
+    def test_what_the_data_lack_is_a_refusal(self) -> None:
+        with pytest.raises(Refused, match="Recording: no targets are left"):
+            recording().window(2, 3)
+        with pytest.raises(Refused, match="Recording: 'roi' must be known, got only"):
+            replace(recording(), targets=recording().targets[["label"]]).roi("V1")
 
     @pytest.mark.parametrize(("do", "message"), REFUSED)
     def test_what_cannot_be_done_is_refused(self, do: Callable[[Recording], Any], message: str) -> None:
@@ -341,16 +348,16 @@ class TestCeilings:
 
     def test_what_carries_no_ceiling_is_refused(self) -> None:
         once, _ = noisy(50, 1, [1.0])
-        with pytest.raises(ValueError, match="images must be shown more than once, got 50 images shown once each"):
+        with pytest.raises(Refused, match="images must be shown more than once, got 50 images shown once each"):
             estimate_ncsnr(once)
         averaged = noisy(50, 2, [1.0])[0].average_repeats()
-        with pytest.raises(ValueError, match="single presentations are needed, got means"):
+        with pytest.raises(Refused, match="split_half: single presentations are needed, got means"):
             split_half(averaged)
-        with pytest.raises(ValueError, match="must have ncsnr, got none"):
+        with pytest.raises(Refused, match="noise_ceiling: the recording must have ncsnr, got none"):
             noise_ceiling(replace(once, ncsnr=None))
         with pytest.raises(ValueError, match="splits must be at least 1, got 0"):
             split_half(noisy(50, 2, [1.0])[0], splits=0)
-        with pytest.raises(ValueError, match="at least 3 images must be shown twice, got 1"):
+        with pytest.raises(Refused, match="at least 3 images must be shown twice, got 1"):
             split_half(noisy(5, np.array([2, 1, 1, 1, 1]), [1.0])[0])
 
 

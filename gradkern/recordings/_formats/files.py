@@ -34,8 +34,7 @@ class Folder:
             if path.is_file():
                 self.used.append(path)
                 return path
-        wanted = " or ".join(names)
-        raise FileNotFoundError(f"{wanted} is missing in {self.root}; get it from {self.source}")
+        raise FileNotFoundError(f"{' or '.join(names)} is missing in {self.root}; get it from {self.source}")
 
     def has(self, name: str) -> bool:
         return (self.root / name).is_file()
@@ -82,22 +81,22 @@ def read_mat(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     import h5py
     from scipy.io import loadmat
 
-    wanted = list(names)
+    names = list(names)
     content: dict[str, Any]
     try:
-        content = loadmat(path, variable_names=wanted)
+        content = loadmat(path, variable_names=names)
     except NotImplementedError:  # version 7.3
         try:
             with h5py.File(path) as file:
-                content = {name: np.asarray(file[name]).T for name in wanted if name in file}
+                content = {name: np.asarray(file[name]).T for name in names if name in file}
         except OSError as error:
             raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a MATLAB file: {error}") from error
-    for name in wanted:
+    for name in names:
         if name not in content:
             raise ValueError(f"{path} must hold {name!r}, got {sorted(key for key in content if key[0] != '_')}")
-    return {name: np.asarray(content[name]) for name in wanted}
+    return {name: np.asarray(content[name]) for name in names}
 
 
 def read_pickle(path: Path, names: tuple[str, ...] = (), *, allow_pickle: bool) -> dict[str, Any]:
