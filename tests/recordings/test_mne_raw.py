@@ -155,7 +155,7 @@ class TestOnsets:
             broken = table.copy()
             broken.loc[0, name] = value
             broken.to_csv(path, sep="\t", index=False, na_rep="N/A")
-            with pytest.raises(ValueError, match=rf"{name!r} in .* must be {message}.* another in 1 of 22"):
+            with pytest.raises(ValueError, match=rf"^epoch_things_meg: {name!r} in .* must be {message}.* in 1 of 22"):
                 epoch_things_meg(things.root, 1, tmp_path / "out")
 
     def test_planned_onsets_are_no_onsets(self, things: FakeThingsMEGRaw, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ class TestTimeSeries:
             load_nsd_timeseries(made.folder, 2)
         for text, message in (
             (first[:-20], r"must have a row for each of 226 volumes of timeseries_session01_run01.nii.gz.*got \[215\]"),
-            ("image\n" + first, "must hold a whole number a row"),
+            ("image\n" + first, "must hold a whole number per row"),
             (first.replace("0\n", "-1\n", 1), "must hold numbers from 1 to 73000, 0 for none, got -1 to"),
         ):
             run_data.design(1, 1).write_text(text)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradkern.recordings import Brain, Excluded, Recording, load_kay2017, noise_ceiling
+from gradkern.recordings import Brain, Excluded, Recording, load_kay2017, noise_ceiling, readers
 
 
 def many() -> Recording:
@@ -71,6 +71,12 @@ def test_responses_and_ceilings(averaged: bool) -> None:
     assert "115, repeats: 1" in repr(ceiling)
     assert "<table>" in ceiling._repr_html_()
     assert "2, unknown at 2" in repr(replace(ceiling, r=np.full(2, np.nan)))
+
+
+def test_the_table_of_readers() -> None:
+    assert fits(repr(readers()))
+    assert "nsd  " in repr(readers())
+    assert "(load_nsd)" in readers()._repr_html_()
 
 
 def test_a_simulated_brain() -> None:

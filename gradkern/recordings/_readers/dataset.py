@@ -109,7 +109,7 @@ def numbered_images(shown: Any) -> tuple[NDArray[np.int64], tuple[str, ...] | No
 def ncsnr_of_percent(name: Any, percent: Any, repeats: int = 1) -> NDArray[np.float64]:
     """`ncsnr` [v] of a noise ceiling in percent of the variance of a mean over `repeats` presentations.
 
-    `name` says where the percents are, for the message.
+    `name` is that of the file or column, for the message.
 
     Raises
     ------

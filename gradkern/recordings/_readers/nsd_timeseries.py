@@ -115,7 +115,7 @@ def _events(series: Path, path: Path, step: float) -> pd.DataFrame:
     try:
         design = np.loadtxt(path, dtype=np.int64, ndmin=1)
     except ValueError as error:
-        raise ValueError(f"{path} must hold a whole number a row: {error}") from error
+        raise ValueError(f"{path} must hold a whole number per row: {error}") from error
     _, volumes = volume_shape(series)
     if design.ndim != 1 or volumes - len(design) not in (0, 1):
         raise ValueError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradkern.errors import naming
+from gradkern.recordings._summary import Rows, as_html, as_text
 
 if TYPE_CHECKING:
     from gradkern.recordings._recording import Recording
@@ -68,6 +69,19 @@ class Reader:
         return inspect.signature(self.call).parameters
 
 
+class Readers(dict[str, Reader]):
+    """Readers by name, shown as a table."""
+
+    def __repr__(self) -> str:
+        return as_text("Readers", self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html("Readers", self._rows())
+
+    def _rows(self) -> Rows:
+        return [(name, f"{reader.about} ({reader.function})") for name, reader in self.items()]
+
+
 _UNNAMED = {"subject": "not given"}
 READERS = {
     reader.name: reader
@@ -89,7 +103,7 @@ READERS = {
 }
 
 
-def readers() -> dict[str, Reader]:
+def readers() -> Readers:
     """All readers that `load` knows, by name.
 
     Examples
@@ -98,7 +112,7 @@ def readers() -> dict[str, Reader]:
     >>> readers()["nsd"].needs
     ('subject',)
     """
-    return dict(READERS)
+    return Readers(READERS)
 
 
 @naming("load")
