@@ -8,9 +8,8 @@ import pandas as pd
 
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._regions import in_regions
-from gradkern.recordings._lazy import Mean
-from gradkern.recordings._out_of_core import as_responses
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses import Mean, as_responses
 
 _POINT = ("x", "y", "z")
 _READ = ("label", "hemisphere", "roi", *_POINT, "sensor", "time")  # columns of the targets that tests use
