@@ -1,100 +1,93 @@
-"""What `gradkern encode` and `gradkern similarity` are asked; what they need is imported when they run."""
+"""What the commands share: how one is added, options that several take, and choices that are read when needed."""
 
 import argparse
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 
-def add_encode(commands: Any) -> None:
-    """`gradkern encode`: held-out scores, a file a recording."""
-    encode = commands.add_parser(
-        "encode",
-        help="held-out scores of captured features against saved recordings",
-        description="Writes OUTPUT/NAME.nc for every recording NAME.h5, each when it is whole. Files that were made "
-        "from the same are kept, so that a second call goes on where the first one stopped.",
+class UsageError(ValueError):
+    """An argument of the command line is wrong; the message names the command."""
+
+
+class Registry:
+    """The choices of an option, from a table of the package, which is imported when a choice is checked or shown."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(getattr(import_module(self._module), self._name))
+
+    def __contains__(self, word: object) -> bool:
+        return word in tuple(self)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors about choices from a `Registry` read as those of the functions do."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action.choices, Registry) and value not in action.choices:
+            how_many = "some" if action.nargs == "+" else "one"
+            words = ", ".join(action.choices)
+            raise UsageError(f"{self.prog}: {action.option_strings[0]} must be {how_many} of {words}, got {value!r}")
+        super()._check_value(action, value)
+
+
+def add_command(commands: Any, name: str, summary: str, description: str, example: str) -> Parser:
+    """Add a command with its help.
+
+    Parameters
+    ----------
+    commands : the subparsers that it is one of
+    summary : one line, for the list of commands
+    description : what the command does, reads and writes
+    example : command lines that a reader can adapt
+    """
+    lines = "\n".join(f"  {line}" for line in example.splitlines())
+    parser: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_common(encode)
-    encode.add_argument("--output", type=Path, default=Path("scores"), help="folder to write (default: %(default)s)")
-    encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
-    encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
-    encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
-    encode.add_argument(
-        "--controls",
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    return parser
+
+
+def add_feature_options(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that compare captured features with recordings."""
+    parser.add_argument(
+        "--features", nargs="+", required=True, metavar="FOLDER", help="folders that capture(..., out=) wrote"
+    )
+    parser.add_argument(
+        "--recordings",
         nargs="+",
-        default=[],
-        help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
-        "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
+        required=True,
+        metavar="FILE",
+        help="files that save_recording wrote, one per subject",
     )
-    encode.add_argument(
-        "--unique",
-        nargs="?",
-        const="all-layers",
-        help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
-        "activations of all-layers (the default) or of the same-layer",
-    )
-    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
-    encode.add_argument(
-        "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
-    )
-    encode.add_argument("--match", type=int, metavar="K", help="score all features sketched to K numbers too")
-    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: of the sketches (default: 1 2 3)")
-    encode.set_defaults(run=_encode)
-
-
-def add_similarity(commands: Any) -> None:
-    """`gradkern similarity`: RSA and CKA, one file of all subjects."""
-    similarity = commands.add_parser(
-        "similarity",
-        help="RSA and CKA of captured features with saved recordings, region by region or time by time",
-        description="Compares on images that all subjects saw, and writes one file.",
-    )
-    _add_common(similarity)
-    similarity.add_argument(
-        "--output", type=Path, default=Path("similarity.nc"), help="file to write (default: %(default)s)"
-    )
-    similarity.add_argument(
-        "--by", choices=("roi", "time", "all"), help="channels that belong together (default: what is known)"
-    )
-    similarity.add_argument(
-        "--distance", default="correlation", help="correlation, euclidean or cosine (default: %(default)s)"
-    )
-    similarity.add_argument(
-        "--comparison", default="Spearman", help="of RDMs: Spearman or Pearson (default: %(default)s)"
-    )
-    similarity.add_argument(
-        "--permutations", type=int, default=1000, help="orders of the images (default: %(default)s)"
-    )
-    similarity.add_argument("--images", type=int, default=1000, help="at most, drawn at random (default: %(default)s)")
-    similarity.add_argument("--seed", type=int, default=0, help="of images and orders (default: %(default)s)")
-    similarity.add_argument(
-        "--scores", type=Path, help="what encode wrote: best layers by each measure are shown side by side"
-    )
-    similarity.set_defaults(run=_similarity)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--features", nargs="+", required=True, help="folders that capture(..., out=) wrote: models, objectives"
+        "--models", nargs="+", metavar="NAME", help="a name for the model of each folder (default: as captured)"
     )
-    parser.add_argument("--recordings", nargs="+", required=True, help="files that save_recording wrote: subjects")
-    parser.add_argument("--models", nargs="+", help="what to call the model of each folder (default: as captured)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.add_argument("--kinds", nargs="+", help="of features (default: all)")
-    parser.add_argument("--layers", nargs="+", help="of the models (default: all)")
-    parser.add_argument("--roi", nargs="+", help="regions (default: all targets)")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="use only these kinds of features (default: all)")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="use only these layers (default: all)")
+    parser.add_argument("--roi", nargs="+", metavar="ROI", help="use only targets in these regions (default: all)")
     parser.add_argument(
-        "--raw-gradients", action="store_true", help="do not bring each image's gradient to unit length"
+        "--raw-gradients",
+        action="store_true",
+        help="use gradients as they are; by default each image's gradient is scaled to unit length",
     )
 
 
-def _encode(options: argparse.Namespace) -> int:
-    from gradkern.study._encode import run
+def add_output(parser: argparse.ArgumentParser, default: str, what: str) -> None:
+    parser.add_argument(
+        "--output", type=Path, default=Path(default), metavar="PATH", help=f"{what} to write (default: %(default)s)"
+    )
 
-    return run(options)
 
-
-def _similarity(options: argparse.Namespace) -> int:
-    from gradkern.study._similarity import run
-
-    return run(options)
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
