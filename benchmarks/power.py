@@ -1,14 +1,13 @@
 """How often every test finds something in simulated brains, with and without it: python -m benchmarks.power
 
-Makes a brain of each organisation under so many seeds and every test on each
-(`gradkern.study.power._single_tests.simulated_tests`),
-or with --verdict its verdict (`gradkern.study.power._simulated_verdict.simulated_verdict`), then forward-then-backward
-brains of
-other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
-(--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
-results/power.json holds the rates of what ran, and nothing else. Of verdicts both are called power-verdict, and
-gradkern/analysis/power-verdict.csv holds the same rates for `gradkern.study.power._rates.simulated_rates`. Nothing is
-timed.
+Simulates brains of each organisation under many seeds and runs every single test on each
+(`gradkern.study.power.simulated_tests`), or with --verdict the verdict (`gradkern.study.power.simulated_verdict`), then
+forward-then-backward brains of other ceilings, numbers of images and of subjects. Seeds go round all of these, so that
+a run that is cut short (--minutes) has the same share of each. Outcomes are appended to results/power.jsonl, from which
+a later run of the same commit continues; results/power.json holds their rates. With --verdict the files are called
+power-verdict, and gradkern/study/power/power-verdict.csv holds the same rates, for
+`gradkern.study.power.simulated_rates`. Rates are keyed by the ids of claims and tests, and carry the hash of the code
+that decides them. Nothing is timed.
 """
 
 import argparse
@@ -30,17 +29,24 @@ import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
 from gradkern.recordings import ORGANISATIONS, Brain
-from gradkern.study.power import VERDICT_SETTINGS as JUDGING
-from gradkern.study.power import Outcome, PowerSettings, rates, simulated_tests, simulated_verdict, toy_features
+from gradkern.study.power import (
+    VERDICT_SETTINGS,
+    Outcome,
+    PowerSettings,
+    rates,
+    simulated_tests,
+    simulated_verdict,
+    toy_features,
+)
 
-VERDICT_SETTINGS = PowerSettings()
+TEST_SETTINGS = PowerSettings()
 BASE = Brain(
     subjects=5, repeats=1, ceiling=0.5, vertices=120, silent=10, times=tuple(0.03 * step for step in range(15))
 )
 IMAGES = 500  # NSD has 515 that all its subjects saw three times
 CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
 WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
-IN_PACKAGE = Path(gradkern.__file__).parent / "analysis" / "power-verdict.csv"
+IN_PACKAGE = Path(gradkern.__file__).parent / "study" / "power" / "power-verdict.csv"
 
 TESTS, VERDICT = "power", "power-verdict"
 
@@ -52,7 +58,7 @@ def features(images: int) -> Any:
     return toy_features(images)
 
 
-def settings() -> tuple[list[Setting], list[Setting]]:
+def brain_settings() -> tuple[list[Setting], list[Setting]]:
     """The four organisations, and the points of the curves beside them."""
     organisation = "forward-then-backward"
     base: dict[str, Any] = {"images": IMAGES, "subjects": BASE.subjects, "ceiling": BASE.ceiling}
@@ -70,8 +76,8 @@ def one(name: str, setting: Setting, seed: int) -> Outcome:
     organisation, images, subjects, ceiling = setting
     brain = replace(BASE, organisation=organisation, subjects=subjects, ceiling=ceiling)
     if name == VERDICT:
-        return simulated_verdict(brain, features(images), JUDGING, seed)
-    return simulated_tests(brain, features(images), VERDICT_SETTINGS, seed)
+        return simulated_verdict(brain, features(images), VERDICT_SETTINGS, seed)
+    return simulated_tests(brain, features(images), TEST_SETTINGS, seed)
 
 
 def setting_of(outcome: Outcome) -> Setting:
@@ -80,7 +86,7 @@ def setting_of(outcome: Outcome) -> Setting:
 
 def wanted(runs: int, planted_runs: int, curve_runs: int) -> list[tuple[Setting, int]]:
     """All brains, in an order that is through with the same share of each setting's seeds at any time."""
-    main, curves = settings()
+    main, curves = brain_settings()
     seeds = {setting: runs if setting[0] == "none" else planted_runs for setting in main}
     seeds |= dict.fromkeys(curves, curve_runs)
     brains = [(seed / count, setting, seed) for setting, count in seeds.items() for seed in range(count)]
@@ -128,8 +134,8 @@ def record(name: str, outcomes: list[Outcome], now: str) -> None:
     head = {"op": "power", "device": device_name("cpu"), "commit": now, "brains": len(outcomes)}
     brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    how = asdict(JUDGING if name == VERDICT else VERDICT_SETTINGS)
-    write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": how}, rows)
+    settings = asdict(VERDICT_SETTINGS if name == VERDICT else TEST_SETTINGS)
+    write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "settings": settings}, rows)
     if name == VERDICT:
         rounded.to_csv(IN_PACKAGE, index=False)
 

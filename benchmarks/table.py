@@ -99,8 +99,8 @@ def across_and_self(rows: list[dict[str, Any]], name: str) -> str:
 def power(run: dict[str, Any]) -> Iterator[str]:
     """A row for each test: its rates in the four organisations, then along the curves."""
     base = {key: run["base"][key] for key in ("images", "subjects", "ceiling")}
-    found = {(row["organisation"], *(row[key] for key in base), row["test"]): row for row in run["rows"]}
-    tests = list(dict.fromkeys(row["test"] for row in run["rows"]))
+    found = {(row["organisation"], *(row[key] for key in base), row["id"]): row for row in run["rows"]}
+    tests = {row["id"]: row["text"] for row in run["rows"]}
     brains = [brain for brain in dict.fromkeys(key[:-1] for key in found) if brain[1:] == tuple(base.values())]
     points = [brain for brain in dict.fromkeys(key[:-1] for key in found) if brain not in brains]
     made = f"{run['brains']} brains by {run['made']}"
@@ -110,7 +110,7 @@ def power(run: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|" + "---|" * len(brains)
     for test in tests:
         cells = [power_cell(found[*brain, test]) for brain in brains]
-        yield f"| {test} | {found[*brains[0], test]['level']:g} | {' | '.join(cells)} |"
+        yield f"| {tests[test]} | {found[*brains[0], test]['level']:g} | {' | '.join(cells)} |"
     yield ""
     names = [
         ", ".join(
@@ -120,16 +120,17 @@ def power(run: dict[str, Any]) -> Iterator[str]:
     ]
     yield f"| {points[0][0] if points else 'no'} brains of other sizes | {' | '.join(names)} |"
     yield "|---|" + "---|" * len(points)
-    yield from (f"| {test} | {' | '.join(power_cell(found[*brain, test]) for brain in points)} |" for test in tests)
+    for test, text in tests.items():
+        yield f"| {text} | {' | '.join(power_cell(found[*brain, test]) for brain in points)} |"
 
 
 def power_cell(row: dict[str, Any]) -> str:
-    """Rate, interval and runs; in brackets where nothing is wanted, bold where it is not as wanted."""
+    """Rate, interval and runs; in brackets where the property is inherited, bold where the rate is not as expected."""
     refused = f", {row['refused']} refused" if row["refused"] else ""
     text = f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-    if row["as wanted"] is False:
+    if row["as expected"] is False:
         text = f"**{text}**"
-    return f"{f'({text})' if row['claim'] == 'inherited' else text} of {row['runs']}{refused}"
+    return f"{f'({text})' if row['expected'] == 'inherited' else text} of {row['runs']}{refused}"
 
 
 KINDS = {"accuracy": accuracy, "power": power}

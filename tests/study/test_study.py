@@ -20,6 +20,7 @@ from gradkern.hierarchy import euclidean_axis, rank_axis
 from gradkern.models import UNTRAINED, untrained
 from gradkern.objectives import Output
 from gradkern.recordings import HCP_ORDER, Brain, load_recording, save_recording
+from gradkern.ridge import CrossValidation
 from gradkern.study import Study, VerdictSettings, read_study, verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +31,9 @@ BRAIN = Brain(
     times=tuple(0.06 * step for step in range(8)),
 )  # fmt: skip
 SETTINGS_TEXT = "permutations = 19\nbootstraps = 20\nmax_targets = 50\nmax_locations = 40\nseed = 3\n"
-SETTINGS = VerdictSettings(permutations=19, bootstraps=20, max_targets=50, max_locations=40, seed=3)
+SETTINGS = VerdictSettings(
+    CrossValidation(seed=3), permutations=19, bootstraps=20, max_targets=50, max_locations=40, seed=3
+)
 STUDY = f"""hierarchy = "depth"
 [features]
 mean = {{folder = "tokens", token = "mean"}}
@@ -185,7 +188,7 @@ class TestMultiverse:
         told = refused["id"].value_counts().reindex(survived.index, fill_value=0)
         np.testing.assert_array_equal(told, base.loc[survived.index, "data"] == "fMRI")
         # beside what was refused, what could not be tested has no number
-        without = runs[runs["value"].isna()]["claim"].value_counts().reindex(survived.index, fill_value=0)
+        without = runs[runs["value"].isna()]["id"].value_counts().reindex(survived.index, fill_value=0)
         np.testing.assert_array_equal(survived["refused"], without)
         assert (survived["refused"] >= told).all()
 
