@@ -120,9 +120,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int window = static_cast<int>(window_left <= plan.window ? window_left : plan.window);",
     ): "the two are equal there",
     (
-        "slices.h",
-        "launch({op, (n * k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
-        "launch({op, (n * k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
+        "tile_schedule.h",
+        "launch({(n * k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
+        "launch({(n * k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
     ): "a block too many, whose threads all leave at once",
     (
         "sketch.cu",
@@ -130,28 +130,28 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ";  // the last readers of a window are done",
     ): "several windows mean one warp, whose threads zero what they alone have read",
     (
-        "buckets.h",
+        "epilogue.h",
         "const unsigned ahead = offset >= own.begin ? offset - own.begin : offset + own.k - own.begin;",
         "const unsigned ahead = offset > own.begin ? offset - own.begin : offset + own.k - own.begin;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "return ahead < own.count || own.k - ahead < kSegment;",
         "return ahead <= own.count || own.k - ahead < kSegment;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "return ahead < own.count || own.k - ahead < kSegment;",
         "return ahead < own.count || own.k - ahead <= kSegment;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "unsigned hits = __ballot_sync(kFullWarp, mine.width > 0 && meets(own, mine.offset));",
         "unsigned hits = __ballot_sync(kFullWarp, mine.width >= 0 && meets(own, mine.offset));",
     ): "no lane adds columns of a segment that has none",
-    ("buckets.h", "if (hits == 0) continue;", "if (false) continue;"): "what is read for no segment is not added",
+    ("epilogue.h", "if (hits == 0) continue;", "if (false) continue;"): "what is read for no segment is not added",
     (
-        "buckets.h",
+        "tile_schedule.h",
         "cut.slice_pieces = k / 1024 > 8 ? k / 1024 : 8;",
         "cut.slice_pieces = k / 1024 >= 8 ? k / 1024 : 8;",
     ): "the two are equal there",
@@ -206,27 +206,27 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int64_t pieces = (gradient.segments() + kStaged + 1) / kStaged;",
     ): "a piece too many, of segments without columns",
     (
-        "tile.h",
+        "mainloop.h",
         "static constexpr int kPitch = kByPosition ? kRows + 8 : kPositions + kChunk;",
         "static constexpr int kPitch = kByPosition || true ? kRows + 8 : kPositions + kChunk;",
     ): "a wider pitch: more shared memory, the same values",
     (
-        "tile.h",
+        "mainloop.h",
         "static constexpr int kBytes = (kByPosition ? kPositions : kRows) * kPitch * sizeof(T);",
         "static constexpr int kBytes = (kByPosition && false ? kPositions : kRows) * kPitch * sizeof(T);",
     ): "room for more rows than there are",
     (
-        "tile.h",
+        "mainloop.h",
         "for (int u = 0; u < kRowFragments; ++u) {",
         "for (int u = 0; u <= kRowFragments; ++u) {",
     ): "a fragment too many lies over those that are loaded next; a device would keep it out of registers",
     (
-        "tile.h",
+        "mainloop.h",
         "const bool more = t + Op::kPositions < positions;",
         "const bool more = t + Op::kPositions <= positions;",
     ): "a stage of zeros is fetched, and not multiplied",
     (
-        "tile.h",
+        "mainloop.h",
         "const bool more = t + Op::kPositions < positions;",
         "const bool more = t - Op::kPositions < positions;",
     ): "a stage of zeros is fetched, and not multiplied",
@@ -237,13 +237,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "32 rows behind the last, which have no group",
     (
         "column_moments.cu",
-        "all.low = part.low < all.low ? part.low : all.low;",
-        "all.low = part.low <= all.low ? part.low : all.low;",
+        "all.low = more.low < all.low ? more.low : all.low;",
+        "all.low = more.low <= all.low ? more.low : all.low;",
     ): "the two are equal there",
     (
         "column_moments.cu",
-        "all.high = part.high > all.high ? part.high : all.high;",
-        "all.high = part.high >= all.high ? part.high : all.high;",
+        "all.high = more.high > all.high ? more.high : all.high;",
+        "all.high = more.high >= all.high ? more.high : all.high;",
     ): "the two are equal there",
     (
         "fold_scores.cu",
@@ -260,7 +260,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int64_t blocks = (a + kAlphas - 1) / kAlphas * ((b + kThreads - 1) / kThreads);",
         "const int64_t blocks = (a + kAlphas - 1) / kAlphas * ((b + kThreads + 1) / kThreads);",
     ): "blocks too many, whose threads have no column",
-    ("tile.h", "if (more) {", "if (true) {"): "a stage of zeros is fetched or stored, and not multiplied",
+    ("mainloop.h", "if (more) {", "if (true) {"): "a stage of zeros is fetched or stored, and not multiplied",
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate
 from tests.cases import MOMENTS, RIDGE_DTYPES, MomentsCase, draw
@@ -204,12 +205,13 @@ Y, GROUP = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int32)
 CAPSULE = torch.utils.dlpack.to_dlpack
 
 
-def native(threads: int = 1, **given: object) -> None:
-    """The native function, whose results ops.py makes right otherwise."""
+def native(threads: int = 1, **arguments: object) -> None:
+    """Call the native function with results that ops.py would not give it."""
     wide, own = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3)
-    arrays = {"y": Y, "group": GROUP, "sum": wide, "spread": wide, "low": own, "high": own, **given}
-    capsules = {key: CAPSULE(each) if isinstance(each, Tensor) else each for key, each in arrays.items()}
-    _native.column_moments(**capsules, threads=threads, stream=0)
+    arrays = {"y": Y, "group": GROUP, "sum": wide, "spread": wide, "low": own, "high": own, **arguments}
+    capsules = {key: CAPSULE(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
+    with naming("column_moments"):
+        _native.column_moments(**capsules, execution=(threads, 0, False))
 
 
 ERRORS = [

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate
 from tests.cases import RIDGE_DTYPES, SCORES, ScoresCase
@@ -126,16 +127,17 @@ B, WIDE, WEIGHTS = torch.zeros(4, 3), torch.zeros(4, 3).double(), torch.zeros(2,
 GOOD = {"B": B, "D": B, "E": WIDE, "F": B, "S": WEIGHTS, "U": WEIGHTS, "W": WEIGHTS}
 
 
-def run(**given: Tensor) -> None:
-    ops.fold_scores(**{**GOOD, **given})
+def run(**arguments: Tensor) -> None:
+    ops.fold_scores(**{**GOOD, **arguments})
 
 
-def native(threads: int = 1, **given: object) -> None:
+def native(threads: int = 1, **arguments: object) -> None:
     out = torch.zeros(2, 3).double()
-    arrays = {**GOOD, "product": out, "square": out, **given}
+    arrays = {**GOOD, "product": out, "square": out, **arguments}
     capsule = torch.utils.dlpack.to_dlpack
-    capsules = {key: capsule(each) if isinstance(each, Tensor) else each for key, each in arrays.items()}
-    _native.fold_scores(**capsules, threads=threads, stream=0)
+    capsules = {key: capsule(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
+    with naming("fold_scores"):
+        _native.fold_scores(**capsules, execution=(threads, 0, False))
 
 
 ERRORS = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import gradkern
 from gradkern import Sketch, _native, sketch
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate, numpy_sketch
 from tests.cases import DTYPES, SKETCH, SketchCase
@@ -331,8 +332,8 @@ ERRORS = [
     (lambda: sketch(X, 64, nnz=0), ValueError, r"sketch: nnz must be in 1\.\.k, got 0"),
     (lambda: sketch(X, 64, seed=-1), ValueError, "sketch: seed must not be negative, got -1"),
     (lambda: sketch(X, 64, first_segment=-1), ValueError, "sketch: first_segment must not be negative, got -1"),
-    (lambda: Sketch(64.5), TypeError, r"sketch: k must be an integer, got 64\.5"),
-    (lambda: Sketch(63), ValueError, "sketch: k must be at least 64, got 63"),
+    (lambda: Sketch(64.5), TypeError, r"Sketch: k must be an integer, got 64\.5"),
+    (lambda: Sketch(63), ValueError, "Sketch: k must be at least 64, got 63"),
     (
         lambda: sketch(X.transpose(1, 2), 64),
         ValueError,
@@ -343,8 +344,8 @@ ERRORS = [
     (lambda: sketch([[1.0]], 64), TypeError, "sketch: x must be a torch, NumPy or CuPy array .*, got list"),
     (lambda: sketch(X.numpy()[:, ::2], 64), ValueError, "sketch: x must be contiguous.*numpy.ascontiguousarray"),
     (lambda: sketch(X.int().numpy(), 64), ValueError, "sketch: x must be float16, float32 or float64, got int32"),
-    (lambda: Sketch(64).adjoint(X[0], (5,)), ValueError, r"sketch adjoint: y must be \[n, 64\], got shape \[3, 100\]"),
-    (lambda: Sketch(64).adjoint(torch.zeros(1, 64), ()), ValueError, r"sketch adjoint: shape must be \(cols,\)"),
+    (lambda: Sketch(64).adjoint(X[0], (5,)), ValueError, r"Sketch: y must be \[n, 64\], got shape \[3, 100\]"),
+    (lambda: Sketch(64).adjoint(torch.zeros(1, 64), ()), ValueError, r"Sketch: shape must be \(cols,\)"),
     (lambda: torch.ops.gradkern.sketch(X[0], 64, 0, 1, 0), ValueError, r"sketch: x must be \[n, rows, cols\], got"),
     (lambda: native(out=torch.zeros(2, 65)), ValueError, r"sketch: out must have shape \[2, 64\], got \[2, 65\]"),
     (lambda: native(out=torch.zeros(2, 64).double()), ValueError, "sketch: out and workspace must be float32"),
@@ -361,7 +362,8 @@ def native(out: object = None, threads: int = 1) -> None:
     capsule = torch.utils.dlpack.to_dlpack
     out = torch.zeros(2, 64) if out is None else out
     out = capsule(out) if isinstance(out, torch.Tensor) else out
-    _native.sketch(capsule(X), capsule(torch.empty(0)), out, 64, 0, 1, 0, threads, 0)
+    with naming("sketch"):
+        _native.sketch(capsule(X), capsule(torch.empty(0)), out, (64, 0, 1, 0), (threads, 0, False))
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message[:40] for _, _, message in ERRORS])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import gradkern
 from gradkern import _native, sketch_conv, sketch_outer
+from gradkern.errors import naming
 from gradkern.kernels import baselines, ops, reference
 from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase, WeightCase
 from tests.rounding import bound, uneven
@@ -355,8 +356,11 @@ def test_bad_input_is_named(call, error, message) -> None:
 def test_a_bad_workspace_or_address_is_refused() -> None:
     capsule = torch.utils.dlpack.to_dlpack
     arrays = capsule(A), capsule(G), capsule(torch.empty(0)), capsule(torch.empty(2, 65))
-    with pytest.raises(ValueError, match=r"sketch_outer: out must have shape \[2, 64\], got \[2, 65\]"):
-        _native.sketch_outer(*arrays, 64, 0, 1, 0, False, 1, 0, False)
+    with (
+        pytest.raises(ValueError, match=r"sketch_outer: out must have shape \[2, 64\], got \[2, 65\]"),
+        naming("sketch_outer"),
+    ):
+        _native.sketch_outer(*arrays, (64, 0, 1, 0), False, (1, 0, False))
     odd = np.frombuffer(bytearray(4 * 71), np.uint8)[1:-3].view(np.float32)
     with pytest.raises(ValueError, match="sketch: x must begin at a multiple of its element's 4 bytes"):
         gradkern.sketch(torch.from_numpy(odd)[None], 64)
