@@ -3,6 +3,8 @@
 //
 // In the kernel, lanes run over positions of a row; each tap has its own sum, added up over lanes at the end. Bound by
 // loading the plane, which lies in the nearest cache.
+//
+// compile: -ffp-contract=fast
 #include "../dispatch.h"
 
 namespace gradkern {

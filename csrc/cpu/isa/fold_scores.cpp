@@ -8,6 +8,8 @@
 // wide as a tile, and each tile of alphas by columns adds them up in registers. So inputs are read once, and the
 // products never leave the cache. Bound by fused multiply-adds where there are many alphas, by reading the inputs where
 // there are few.
+//
+// compile: -ffp-contract=fast
 #include "../dispatch.h"
 
 namespace gradkern {

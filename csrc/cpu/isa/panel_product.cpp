@@ -6,6 +6,8 @@
 // (add_patches), columns are read where they lie, so that a convolution stores no patches, and 64 x 64 sums are
 // transposed on the way.
 // G is never in memory. Bound by multiplications.
+//
+// compile: -ffp-contract=fast
 #if defined(GK_ISA)
 #include "vectors.h"
 
