@@ -223,7 +223,7 @@ ERRORS = [
     (lambda: ops.column_moments(Y[:1].expand(4, 3), GROUP, 2), "column_moments: y must have contiguous rows"),
     (lambda: ops.column_moments(Y, GROUP.long(), 2), "column_moments: group must be int32, got DLPack type 0 of 64"),
     (lambda: ops.column_moments(Y, Y[:, 0], 2), "column_moments: group must be int32, got DLPack type 2 of 32 bits"),
-    (lambda: ops.column_moments(Y, GROUP[:3], 2), "column_moments: group must label result of the 4 rows of y, got 3"),
+    (lambda: ops.column_moments(Y, GROUP[:3], 2), "column_moments: group must label each of the 4 rows of y, got 3"),
     (lambda: ops.column_moments(Y, GROUP[None], 2), "column_moments: group must be contiguous and have 1 dimension"),
     (lambda: ops.column_moments(Y[:2], GROUP[::2], 2), "column_moments: group must be contiguous.* stride 2"),
     (lambda: ops.column_moments(Y, GROUP + 2, 2), "column_moments: group .*from -1 to f - 1 = 1, got 2 for row 0"),
