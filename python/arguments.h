@@ -1,8 +1,14 @@
-// DLPack capsule -> View. The capsule is borrowed for the call: it is not consumed, and frees itself.
+// Python arguments -> the arguments of an op. A DLPack capsule becomes a View that borrows it for the call: the capsule
+// is not consumed, and frees itself.
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include "../csrc/view.h"
+#include <array>
+#include <cstdint>
+#include <tuple>
+#include <type_traits>
+
+#include "../csrc/ops.h"
 
 namespace gradkern {
 
@@ -80,5 +86,66 @@ inline Labels labels(const pybind11::capsule& capsule, const char* argument) {
   }
   return result;
 }
+
+// Argument<T> makes a T of the Python value `Python` that was given for the parameter `name`.
+template <typename T>
+struct Argument {
+  using Python = T;
+  static T from(T value, const char*) { return value; }
+};
+
+template <>
+struct Argument<View> {
+  using Python = pybind11::capsule;
+  static View from(const Python& capsule, const char* name) { return view(capsule, name); }
+};
+
+template <>
+struct Argument<Labels> {
+  using Python = pybind11::capsule;
+  static Labels from(const Python& capsule, const char* name) { return labels(capsule, name); }
+};
+
+template <>
+struct Argument<SketchSpec> {
+  using Python = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // k, seed, nnz, first_segment
+  static SketchSpec from(const Python& spec, const char*) {
+    return {std::get<0>(spec), std::get<1>(spec), std::get<2>(spec), std::get<3>(spec)};
+  }
+};
+
+template <>
+struct Argument<Execution> {
+  using Python = std::tuple<int, uintptr_t, bool>;  // threads, stream, allow_tf32
+  static Execution from(const Python& execution, const char*) {
+    return {std::get<0>(execution), reinterpret_cast<void*>(std::get<1>(execution)), std::get<2>(execution)};
+  }
+};
+
+template <>
+struct Argument<Window> {
+  using Pair = std::array<int64_t, 2>;
+  using Python = std::tuple<Pair, Pair, Pair, Pair, int64_t>;  // kernel_size, stride, padding, dilation, groups
+  static Window from(const Python& window, const char*) {
+    const auto& [kernel, stride, padding, dilation, groups] = window;
+    return {
+        {kernel[0], kernel[1]}, {stride[0], stride[1]}, {padding[0], padding[1]}, {dilation[0], dilation[1]}, groups};
+  }
+};
+
+template <>
+struct Argument<ConvShape> {
+  using Sizes = std::array<int64_t, 4>;
+  using Python = std::tuple<Sizes, Sizes, Argument<Window>::Python>;  // of x and of g, and the window
+  static ConvShape from(const Python& shape, const char* name) {
+    const auto& [x, g, window] = shape;
+    const ConvShape result = conv_shape(x.data(), g.data(), Argument<Window>::from(window, name));
+    check_conv(result);
+    return result;
+  }
+};
+
+template <typename Parameter>
+using PythonOf = typename Argument<std::decay_t<Parameter>>::Python;
 
 }  // namespace gradkern

@@ -1,10 +1,14 @@
-// A panel of a product G = g^T a, sketched from the registers it is computed in. Compiled once per instruction set.
+// A panel of a product G = g^T a, sketched from the registers it is computed in.
 //
 // A panel is one segment wide: 64 columns of G, all positions, any number of rows. A tile of kTileRows x kTileCols sums
 // stays in registers for all positions: one factor lies along vectors, the other is broadcast. Where columns lie along
-// vectors (add_panel), a tile's rows go to their buckets from the registers. Where rows do (add_patches), the columns
-// are read as they lie, which spares a convolution its patches, and 64 x 64 sums are transposed on the way.
+// vectors (add_panel), the rows of a tile go to their buckets from the registers. Where rows lie along vectors
+// (add_patches), columns are read where they lie, so that a convolution stores no patches, and 64 x 64 sums are
+// transposed on the way.
 // G is never in memory. Bound by multiplications.
+//
+// compile: -ffp-contract=fast
+#if defined(GK_ISA)
 #include "vectors.h"
 
 #if defined(__AVX512BF16__)
@@ -17,7 +21,7 @@ namespace {
 constexpr int kRows = kTileRows;
 constexpr int kCols = kTileCols;
 constexpr int kWide = kCols / kLanes;
-constexpr int kAhead = (kSegment + kRows - 1) / kRows * kRows;  // rows hashed together, and columns of a block
+constexpr int kAhead = (kSegment + kRows - 1) / kRows * kRows;  // rows hashed together; columns of a block
 
 #if defined(__AVX512BF16__)
 inline Floats multiply_add(Floats sum, Floats x, float y, bool pairs) {
@@ -29,10 +33,10 @@ inline Floats multiply_add(Floats sum, Floats x, float y, bool pairs) {
 inline Floats multiply_add(Floats sum, Floats x, float y, bool) { return sum + x * y; }
 #endif
 
-// A float that need not be aligned: one column's slot where it lies.
+// A slot of one column where it lies; it need not be aligned.
 typedef float InMemory __attribute__((aligned(2), may_alias));
 
-// The slot of a last position that has no neighbour.
+// The slot of a last position, which has no neighbour.
 inline float alone(const float* x) { return *x; }
 inline float alone(const Bfloat16* x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x->bits)); }
 
@@ -48,7 +52,7 @@ inline void clear(Tile<kCount>& tile) {
   }
 }
 
-// One step: tile[r][v] += x[v] * y(r), the vectors at `panel`.
+// One step: tile[r][v] += x[v] * y(r) for the vectors x at `panel`.
 template <int kCount, bool pairs, typename Broadcast>
 inline __attribute__((always_inline)) void step_tile(const float* panel, const Broadcast& y, Tile<kCount>& tile) {
   Floats x[kCount];
@@ -62,7 +66,7 @@ inline __attribute__((always_inline)) void step_tile(const float* panel, const B
   }
 }
 
-// Zeros behind the matrix's last column: there a padding zero may have met an infinity.
+// Clears what lies behind the last column of the matrix: there a padding zero may have met an infinity.
 template <int kCount>
 inline void cut(Floats (&values)[kCount], int width) {
   for (int v = 0; v < kCount; ++v) {
@@ -71,7 +75,7 @@ inline void cut(Floats (&values)[kCount], int width) {
   }
 }
 
-// Signs and offsets of one repeat.
+// The signs and offsets of rows, for one repeat.
 struct Hashes {
   uint64_t signs[kAhead];
   uint32_t offsets[kAhead];
@@ -86,7 +90,8 @@ inline void hash_rows(const PanelPlace& place, const SketchSpec& spec, int64_t f
   }
 }
 
-// Columns [col, col + kCount * kLanes) of one row, to their buckets; `at` is the row's place in the hashes of repeat 0.
+// Adds columns [col, col + kCount * kLanes) of one row to their buckets; `at` is the index of the row in the hashes of
+// repeat 0.
 template <int kCount>
 inline void add_row(const PanelPlace& place, const SketchSpec& spec, int64_t row, int col, const Hashes& hashes,
                     int64_t at, Floats (&values)[kCount], float* buckets) {
@@ -98,7 +103,7 @@ inline void add_row(const PanelPlace& place, const SketchSpec& spec, int64_t row
   }
 }
 
-// Columns [col, col + kCount * kLanes) of a tile of rows.
+// Computes columns [col, col + kCount * kLanes) of a tile of rows, and adds them.
 template <int kCount, bool pairs>
 inline void add_tile(const Panel& panel, const SketchSpec& spec, int64_t row, int col, const Hashes& hashes,
                      float* buckets) {
@@ -132,11 +137,11 @@ void add_rows(const Panel& panel, const SketchSpec& spec, float* buckets) {
   }
 }
 
-// 64 x 64 sums, [column][row]; the last tile of columns may run over.
+// 64 x 64 sums, [column][row], and room for a last tile of columns that runs over.
 using Block = float[kAhead][kSegment];
 
-// Where the steps of a grid lie from a column's first position: those of `whole` pairs (or positions), then the rest,
-// which have no neighbour in their row.
+// Offsets of the steps of a grid from the first position of a column: `whole` pairs (or positions), then the positions
+// that have no neighbour in their row.
 struct Steps {
   int64_t offsets[kMaxSteps];
   int64_t whole = 0, count = 0;
@@ -156,8 +161,8 @@ void find_steps(const Grid& grid, Steps& steps) {
   }
 }
 
-// Columns [col, col + kRows) and rows [row, row + kCount * kLanes) of a block, from the block's 64 packed rows.
-// A function of its own: constants of what follows would take registers from the sums.
+// Computes columns [col, col + kRows) and rows [row, row + kCount * kLanes) of a block from its 64 packed rows. Not
+// inlined: the constants of what follows would take registers from the sums.
 template <int kCount, bool pairs, typename T>
 __attribute__((noinline)) void make_tile(const Patches& patches, const Steps& steps, const float* g, int col,
                                          Block& block, int row) {
@@ -182,7 +187,7 @@ __attribute__((noinline)) void make_tile(const Patches& patches, const Steps& st
   }
 }
 
-// Rows [first, first + 64) of a panel.
+// Computes and adds rows [first, first + 64) of a panel.
 template <bool pairs, typename T>
 void add_block(const Patches& patches, const Steps& steps, const SketchSpec& spec, int64_t first, float* buckets) {
   const PanelPlace& place = patches.place;
@@ -233,7 +238,7 @@ void add_panel(const Panel& panel, const SketchSpec& spec, float* buckets) {
   add_rows<false>(panel, spec, buckets);
 }
 
-bool reads(Element element) { return element == Element::f32 || (kPairs && element == Element::bf16); }
+bool reads_as_stored(Element element) { return element == Element::f32 || (kPairs && element == Element::bf16); }
 
 void add_patches(const Patches& patches, const SketchSpec& spec, float* buckets) {
   if (kPairs && patches.element == Element::bf16) return add_blocks<kPairs, Bfloat16>(patches, spec, buckets);
@@ -241,3 +246,5 @@ void add_patches(const Patches& patches, const SketchSpec& spec, float* buckets)
 }
 
 }  // namespace gradkern::GK_ISA
+
+#endif

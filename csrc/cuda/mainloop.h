@@ -1,15 +1,16 @@
-// The tile product: [128, positions] times [positions, 64] on the tensor cores, by a block of 8 warps.
+// The main loop of a product: a tile [128, positions] times [positions, 64] on the tensor cores, by a block of 8 warps.
 //
 // Operands go from global memory through registers to shared memory, a stage of 64 bytes of positions at a time, while
-// the stage before is multiplied. An operand lies in shared memory as it does in global memory: kByPosition is
-// [positions, rows], as activations [t, p]; else [rows, positions], as channels [c, h * w]. Each warp owns 32 x 32
-// sums: twice as many would save a third of the reads from the L2 cache, but leave too few registers for the epilogue.
-// float32 is split into two TF32 numbers and multiplied in three passes, or rounded to one in one pass.
+// the previous stage is multiplied. An operand has the same layout in shared as in global memory: [positions, rows]
+// where kByPosition, as activations [t, p] have it, else [rows, positions], as channels [c, h * w] have it. Each warp
+// owns 32 x 32 sums: twice as many would save a third of the reads from the L2 cache, but leave too few registers for
+// the epilogue. float32 is split into two TF32 numbers and multiplied in three passes, or rounded to TF32 and
+// multiplied in one pass.
 #pragma once
 #include <cstring>
 
-#include "buckets.h"
 #include "element.h"
+#include "epilogue.h"
 #include "mma.h"
 
 namespace gradkern::cuda {
@@ -20,21 +21,21 @@ constexpr int kRowFragments = kWarpSums / 16, kColFragments = kWarpSums / 8;
 
 using Sums = float[kRowFragments][kColFragments][4];
 
-// An operand's stage in shared memory, of kRows rows or columns of the tile. Its pitch lets fragments be read without
-// bank conflicts.
+// The stage of an operand in shared memory, for kRows rows or columns of the tile. Its pitch lets fragments be read
+// without bank conflicts.
 template <typename T, bool kByPosition, int kRows>
 struct Operand {
   static constexpr int kPositions = 64 / sizeof(T);
   static constexpr int kChunk = 16 / sizeof(T);
   static constexpr int kPitch = kByPosition ? kRows + 8 : kPositions + kChunk;
   static constexpr int kBytes = (kByPosition ? kPositions : kRows) * kPitch * sizeof(T);
-  static constexpr int kChunks = kRows * 64 / 16 / kThreads;  // 16-byte chunks a thread
+  static constexpr int kChunks = kRows * 64 / 16 / kThreads;  // 16-byte chunks of a thread
 
   __device__ static int at(int row, int position) {
     return kByPosition ? position * kPitch + row : row * kPitch + position;
   }
 
-  // The element that chunk `chunk` of this thread begins with.
+  // The first element of this thread's chunk number `chunk`.
   __device__ static int chunk_row(int chunk) {
     const int index = threadIdx.x + chunk * kThreads;
     return kByPosition ? index % (kRows / kChunk) * kChunk : index / (kPositions / kChunk);
@@ -45,7 +46,7 @@ struct Operand {
   }
 };
 
-// A thread's 16 bytes of one operand; elements that are not there are zero.
+// 16 bytes of one operand; elements outside the operand are zero.
 template <typename T>
 struct Chunk {
   static constexpr int kElements = 16 / sizeof(T);
@@ -58,7 +59,7 @@ struct Chunk {
     words[element / kPerWord] |= static_cast<uint32_t>(bits) << (element % kPerWord * 16);
   }
 
-  // `count` elements from `from`; where `aligned`, they are all there or none is.
+  // Loads `count` elements from `from`; where `aligned`, count is at least kElements or at most 0.
   __device__ void load(const T* from, int64_t count, bool aligned) {
     zero();
     if (aligned) {
@@ -80,15 +81,15 @@ struct Chunk {
   }
 };
 
-// A loader's chunks of one operand.
+// Stores the chunks of a loader.
 template <typename Op, typename T>
 __device__ inline void store_chunks(const Chunk<T> (&held)[Op::kChunks], T* stage) {
 #pragma unroll
   for (int c = 0; c < Op::kChunks; ++c) held[c].store(stage + Op::at(Op::chunk_row(c), Op::chunk_position(c)));
 }
 
-// The loader of an operand that lies in global memory as it will in shared memory: rows (or columns) [first, first +
-// kRows) of one sample's matrix.
+// The loader of an operand with the same layout in global and in shared memory: rows (or columns) [first, first +
+// kRows) of the matrix of one sample.
 template <typename T, bool kByPosition, int kRows>
 struct Matrix {
   using Op = Operand<T, kByPosition, kRows>;
@@ -117,14 +118,14 @@ struct Matrix {
 __device__ inline int warp_row() { return static_cast<int>(threadIdx.x) / kLanes / 2 * kWarpSums; }
 __device__ inline int warp_col() { return static_cast<int>(threadIdx.x) / kLanes % 2 * kWarpSums; }
 
-// The address that this lane gives to ldmatrix, for 8 rows from `row` and 8 positions from `position`.
+// The address that this lane gives to ldmatrix, for 8 rows from `row` on and 8 positions from `position` on.
 template <typename Op, bool kByPosition, typename T>
 __device__ inline const T* matrix_row(const T* operand, int row, int position) {
   const int in_matrix = threadIdx.x % 8;
   return operand + (kByPosition ? Op::at(row, position + in_matrix) : Op::at(row + in_matrix, position));
 }
 
-// 16-bit elements: fragments by ldmatrix, transposed where positions are not the last dimension.
+// 16-bit elements: ldmatrix loads the fragments, transposed where positions are not the last dimension.
 template <typename T, bool kByPosition>
 __device__ inline void multiply_stage_16(const T* left, const T* right, Sums& sums) {
   using Left = Operand<T, kByPosition, kTileRows>;
@@ -153,7 +154,7 @@ __device__ inline void multiply_stage_16(const T* left, const T* right, Sums& su
   }
 }
 
-// x = high + low to 22 bits, both TF32. The product low * low is left out: it is below float32's rounding.
+// x = high + low to 22 bits, both TF32. The product low * low is left out: it is below the rounding of float32.
 __device__ inline void split(float x, uint32_t& high, uint32_t& low) {
   high = to_tf32(x);
   float rounded;
@@ -204,7 +205,7 @@ __device__ inline void multiply_stage(const T* left, const T* right, Sums& sums)
   }
 }
 
-// sums = left right over all positions. A loader fetches its chunks of the stage from a position on, then stores them.
+// sums = left right over all positions. A loader fetches its chunks of a stage, then stores them.
 template <typename T, bool kByPosition, int kPasses, typename Left, typename Right>
 __device__ inline void tile_product(Left& left, Right& right, int64_t positions, Sums& sums) {
   using Op = Operand<T, kByPosition, kTileRows>;
@@ -239,7 +240,7 @@ __device__ inline void tile_product(Left& left, Right& right, int64_t positions,
   }
 }
 
-// The tile's sums as rows of the stage.
+// Writes the sums of the tile as rows of the stage.
 __device__ inline void stage_sums(const Sums& sums, float* values) {
   const int lane = threadIdx.x % kLanes;
   float* at = values + (warp_row() + lane / 4) * kStagePitch + warp_col() + lane % 4 * 2;

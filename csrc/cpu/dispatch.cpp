@@ -1,4 +1,4 @@
-#include "isa.h"
+#include "dispatch.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -9,20 +9,26 @@
 namespace gradkern::cpu {
 namespace {
 
+// In the order of GK_KERNEL.
+constexpr Isa kPortable{"portable", 0};
+#if defined(GK_X86)
+constexpr Isa kAvx2{"avx2", 1}, kAvx512{"avx512", 2}, kAvx512Bf16{"avx512bf16", 3};
+#endif
+
 std::vector<const Isa*> detect() {
-  std::vector<const Isa*> found;
+  std::vector<const Isa*> isas;
 #if defined(GK_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl")) {
-    if (__builtin_cpu_supports("avx512bf16")) found.push_back(&avx512bf16::isa);
-    found.push_back(&avx512::isa);
+    if (__builtin_cpu_supports("avx512bf16")) isas.push_back(&kAvx512Bf16);
+    isas.push_back(&kAvx512);
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2::isa);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back(&kAvx2);
 #endif
-  found.push_back(&portable::isa);
-  found.push_back(nullptr);
-  return found;
+  isas.push_back(&kPortable);
+  isas.push_back(nullptr);
+  return isas;
 }
 
 }  // namespace

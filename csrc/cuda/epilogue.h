@@ -1,5 +1,5 @@
-// What the kernels that sketch a product share: pieces of 128 segments are staged in shared memory, and each
-// warp adds those that meet the buckets it owns, in order. No bucket has two writers, so no atomics, and no copies.
+// The epilogue of a product that is sketched: pieces of 128 segments are staged in shared memory, and each warp adds,
+// in order, those that meet the buckets it owns. No bucket has two writers, so there are no atomics and no copies.
 #pragma once
 #include "../signs.h"
 #include "launch.h"
@@ -10,14 +10,14 @@ constexpr int kLanes = 32;
 constexpr int kWarps = 8;
 constexpr int kThreads = kLanes * kWarps;
 constexpr int kStaged = 128;               // segments of a piece
-constexpr int kStagePitch = kSegment + 8;  // floats: fragments are stored, and rows read, without bank conflicts
+constexpr int kStagePitch = kSegment + 8;  // in floats; fragments are stored and rows are read without bank conflicts
 constexpr int kStageBytes = kStaged * kStagePitch * sizeof(float);
 constexpr unsigned kFullWarp = 0xFFFFFFFFu;
 
 struct Segment {
   uint64_t signs;
   uint32_t offset;
-  int32_t width;  // its columns; 0: there is no such segment
+  int32_t width;  // in columns; 0 if there is no such segment
 };
 
 struct Stage {
@@ -38,22 +38,23 @@ __device__ inline Buckets zero_buckets(float* sums, int64_t k) {
   return {sums, static_cast<unsigned>(k), static_cast<unsigned>(begin), static_cast<unsigned>(end - begin)};
 }
 
-// Whether 64 buckets from `offset`, modulo k, meet the warp's.
+// Whether the 64 buckets from `offset` on, modulo k, meet those of the warp.
 __device__ inline bool meets(const Buckets& own, unsigned offset) {
   const unsigned ahead = offset >= own.begin ? offset - own.begin : offset + own.k - own.begin;
   return ahead < own.count || own.k - ahead < kSegment;
 }
 
-// Index of column j's bucket among the warp's; at least `count` if another warp owns it or the column is not there.
+// The index, among the buckets of the warp, of the bucket of column j; `count` or more if another warp owns it or there
+// is no such column.
 __device__ inline unsigned own_index(const Buckets& own, const Segment& segment, int j) {
   const unsigned bucket = segment.offset + j;
   const unsigned index = (bucket < own.k ? bucket : bucket - own.k) - own.begin;
   return j < segment.width ? index : own.count;
 }
 
-// Adds the staged segments to the warp's buckets, two columns a lane.
+// Adds the staged segments to the buckets of the warp; a lane adds two columns.
 __device__ inline void add_staged(const Stage& stage, const Buckets& own) {
-  constexpr int kInFlight = 2;  // segments read before the first of them is added; more spill registers
+  constexpr int kInFlight = 2;  // segments that are read before the first of them is added; more spill registers
   const int lane = threadIdx.x % kLanes;
   float* sums = own.sums + own.begin;
   for (int base = 0; base < kStaged; base += kLanes) {
@@ -89,8 +90,8 @@ __device__ inline void add_staged(const Stage& stage, const Buckets& own) {
   }
 }
 
-// Adds what the block has staged. Thread r < 128 says which segment row r is and how many columns it has.
-// Begins with a barrier behind the staging, and ends with one before the next.
+// Adds what the block has staged. Thread r < 128 gives the number of the segment in row r, and its width in columns.
+// There is a barrier at the start, behind the staging, and one at the end, before the next staging.
 __device__ inline void add_segments(const Stage& stage, const SketchSpec& spec, int64_t number, int width,
                                     const Buckets& own) {
   const uint64_t key = segment_key(mix64(spec.seed), spec.first_segment + number);
@@ -106,23 +107,6 @@ __device__ inline void add_segments(const Stage& stage, const SketchSpec& spec, 
 
 __device__ inline void write_buckets(const Buckets& own, float* result, float factor) {
   for (int64_t b = threadIdx.x; b < own.k; b += kThreads) result[b] = own.sums[b] * factor;
-}
-
-// A sample's pieces are cut into slices, each one block's. The cut is a function of the shape and k alone.
-struct Slices {
-  int64_t n, pieces, slice_pieces, slices;
-  bool shared;  // whether buckets lie in shared memory; the additions are the same
-};
-
-inline Slices cut_slices(int64_t n, int64_t pieces, int64_t k) {
-  Slices cut;
-  cut.n = n;
-  cut.pieces = pieces;
-  cut.shared = false;
-  // A slice writes k sums: 8 values or more for each keep that traffic small. Not measured.
-  cut.slice_pieces = k / 1024 > 8 ? k / 1024 : 8;
-  cut.slices = (pieces + cut.slice_pieces - 1) / cut.slice_pieces;
-  return cut;
 }
 
 }  // namespace gradkern::cuda

@@ -1,11 +1,11 @@
-#include "parts.h"
+#include "split_sums.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "isa.h"
+#include "kernels.h"
 #include "parallel.h"
 #include "scratch.h"
 
@@ -52,7 +52,7 @@ void sum_parts(int64_t n, int64_t parts, const SketchSpec& spec, float* out, int
     });
     return;
   }
-  // Fewer samples than threads: the parts of one sample side by side.
+  // Fewer samples than threads: the threads share the parts of one sample.
   std::vector<float> sums(parts * k);
   for (int64_t i = 0; i < n; ++i) {
     parallel_for(parts, threads,
