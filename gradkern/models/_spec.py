@@ -90,7 +90,7 @@ class ModelSpec:
         return resized[:, top : top + side, left : left + side].float()
 
 
-def known_of(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
+def describe_model(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
     """What its features are to be called: "model", "weights" (None of a module without a ModelSpec), "depth" by layer.
 
     A layer that is neither a block nor a branch has no depth.

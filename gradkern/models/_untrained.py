@@ -37,7 +37,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     ------
     ValueError : parameters that no initialiser draws (they are named); a seed below 0
     """
-    check_seed("untrained", seed)
+    check_seed(seed)
     fresh = copy.deepcopy(model).eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)

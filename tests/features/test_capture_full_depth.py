@@ -9,9 +9,8 @@ import gradkern
 from benchmarks.bench_capture import KINDS, batch, plain
 from benchmarks.memory import peak_bytes
 from gradkern import Sketch
-from gradkern.models import CATALOGUE, architecture, load_model
-from gradkern.models._load import LoadedModel
-from tests.features.test_capture_models import loss
+from gradkern.models import CATALOGUE, LoadedModel, architecture, load_model
+from tests.control_truth import loss_of_all_outputs as loss
 from tests.small_models import SMALL
 
 SKETCH = Sketch(128, seed=3)
