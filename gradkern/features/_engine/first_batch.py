@@ -72,7 +72,7 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
         if "weight_gradient" in plan.kinds:
             warm_up(plan)
         first = run_images(plan, settings, 0, 1)
-    settings = replace(settings, loss_scale=first.loss_scale)
+    settings = replace(settings, loss_scale=first.loss_scale, copies_images=first.writes_input)
     size = min(choose_batch_size(batch_size, meter.needed, plan.device), count)
     facts = {
         **describe_model(plan.model, plan.layers),

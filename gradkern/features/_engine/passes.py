@@ -28,11 +28,13 @@ class PassSettings:
     loss_scale : factor of the losses, so that float16 gradients do not underflow; features are divided by it
     left_out : names of parameters whose gradient is left out of weight_gradient
     plain_attention : whether attention is computed by plain products instead of a fused kernel
+    copies_images : whether the model is given a copy of the images, because it may write into its input
     """
 
     loss_scale: float = 1.0
     left_out: frozenset[str] = frozenset()
     plain_attention: bool = False
+    copies_images: bool = True
 
     def attention(self) -> AbstractContextManager[Any]:
         return sdpa_kernel(SDPBackend.MATH) if self.plain_attention else nullcontext()
@@ -50,6 +52,7 @@ class Pass:
     uncovered : names of parameters that a call without a rule uses -> the name of the function
     trace : the model's calls; empty for a batch, and where no weight gradients are wanted
     loss_scale : the loss scale at which no gradient overflowed
+    writes_input : whether the model wrote into its input
     """
 
     sketches: Mapping[Key, Tensor] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Pass:
     uncovered: Mapping[str, str] = field(default_factory=dict)
     trace: Trace = ()
     loss_scale: float = 1.0
+    writes_input: bool = False
 
 
 def run_in_turn(
@@ -90,7 +94,7 @@ def run_images(plan: CapturePlan, settings: PassSettings, start: int, stop: int,
 def warm_up(plan: CapturePlan) -> None:
     """Run one image: what a model computes once and keeps (rotary positions) is then no call of a recorded pass."""
     evaluation = prepare_batch(plan, 0, 1)
-    evaluation.evaluate(evaluation.run_model())
+    evaluation.evaluate(evaluation.run_model(evaluation.batch.images.clone()))
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ class _Run:
             with feedback.running():
                 other = self._forward_backward([kind], BackwardPasses())
             sketches = {**result.sketches, **other.sketches}
-            result = replace(result, sketches=sketches, losses=other.losses, entropy=other.entropy)
+            writes = result.writes_input or other.writes_input
+            result = replace(result, sketches=sketches, losses=other.losses, entropy=other.entropy, writes_input=writes)
         return result
 
     def _forward_backward(
@@ -153,12 +158,26 @@ class _Run:
     ) -> Pass:
         if not kinds:
             return Pass()
+        images = self.evaluation.batch.images
+        images = images.clone() if self.settings.copies_images else images
+        version = images._version
+        result = self._hooked(images, kinds, backward, calls, parameters)
+        return replace(result, writes_input=images._version != version)
+
+    def _hooked(
+        self,
+        images: Tensor,
+        kinds: Sequence[str],
+        backward: BackwardPasses,
+        calls: ModelCalls | None,
+        parameters: Sequence[Tensor],
+    ) -> Pass:
         hooks = LayerHooks(self._hook_settings(kinds), backward, calls.paused if calls else nullcontext)
         needs_gradient = set(kinds) != {"activation"}
         with torch.set_grad_enabled(needs_gradient):
             try:
                 with hooks.registered():
-                    objective = self._forward(calls)
+                    objective = self._forward(images, calls)
             except AllLayersRan:
                 return Pass(hooks.sketches())
             hooks.check_ran()
@@ -180,11 +199,11 @@ class _Run:
             channels_last=plan.channels_last, loss_scale=self.settings.loss_scale, stop_early=plan.objective is None,
         )  # fmt: skip
 
-    def _forward(self, calls: ModelCalls | None) -> ObjectiveOutput:
+    def _forward(self, images: Tensor, calls: ModelCalls | None) -> ObjectiveOutput:
         if calls is None:
-            return self.evaluation.evaluate(self.evaluation.run_model())
+            return self.evaluation.evaluate(self.evaluation.run_model(images))
         with calls:
-            output = self.evaluation.run_model()
+            output = self.evaluation.run_model(images)
         with calls.around_objective():
             return self.evaluation.evaluate(output)
 

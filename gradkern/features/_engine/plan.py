@@ -95,9 +95,9 @@ class BatchEvaluation:
     control_losses: Mapping[str, Loss]
     control_seed: int
 
-    def run_model(self) -> Any:
-        """The model's output. The model is given a copy of the images, because it may write into its input."""
-        return self.model(self.batch.images.clone(), **self.inputs)
+    def run_model(self, images: Tensor) -> Any:
+        """The model's output for the images of the batch, or for a copy of them that it may write into."""
+        return self.model(images, **self.inputs)
 
     def evaluate(self, output: Any) -> ObjectiveOutput:
         n = len(self.batch.images)
