@@ -248,3 +248,29 @@ def test_compiled_layers_give_the_same(model: Transformer, images: Tensor) -> No
         assert (compiled[key] - values).norm() <= 1e-5 * values.norm(), key
     assert [model.get_submodule(name).forward.__func__ for name in layers] == forwards
     assert all("forward" not in module.__dict__ for module in model.modules())
+
+
+def test_features_fit_a_screen(model: Transformer, images: Tensor) -> None:
+    features = gradkern.capture(model, images, objectives.Entropy(), tokens=("class", "mean"), sketch=SKETCH)
+    shown = repr(features).splitlines()
+    assert shown[0] == "Features of 6 images"
+    assert len(shown) < 12
+    assert max(map(len, shown)) < 120
+    for text in ("activation, gradient", "2: blocks.0, blocks.2", "[6, 2, 128]", "entropy (exact)", "class, mean"):
+        assert text in repr(features)
+    assert features._repr_html_().startswith("<table><caption>Features of 6 images</caption><tr><th>kinds</th>")
+
+
+def test_a_folder_without_a_version_is_read_and_a_later_one_refused(
+    model: Transformer, images: Tensor, tmp_path: Path
+) -> None:
+    ask = {"kinds": ["activation"], "out": tmp_path / "run"}
+    features = gradkern.capture(model, images, None, **ask)
+    state = json.loads((tmp_path / "run" / "capture.json").read_text())
+    assert state.pop("version") == 1
+    (tmp_path / "run" / "capture.json").write_text(json.dumps(state))
+    for again in (gradkern.capture(model, images, None, **ask), gradkern.load_features(tmp_path / "run")):
+        assert torch.equal(again["activation", "blocks.0"], features["activation", "blocks.0"])
+    (tmp_path / "run" / "capture.json").write_text(json.dumps({**state, "version": 2}))
+    with pytest.raises(ValueError, match=r"load_features: .* version 1 at most, got 2"):
+        gradkern.load_features(tmp_path / "run")
