@@ -110,8 +110,8 @@ class ModelSpec:
             "licence": self.licence,
         }
         if self.class_tokens is not None:
-            registers = f", {self.register_tokens} register tokens" if self.register_tokens else ""
-            rows["tokens"] = f"{self.class_tokens} class tokens{registers}, patches of {self.patch_size} pixels"
+            counts = f"class {self.class_tokens}, registers {self.register_tokens or 0}"
+            rows["tokens"] = f"{counts}, patches of {self.patch_size} pixels" if self.patch_size else counts
         if self.citation:
             rows["citation"] = self.citation
         return f"{self.name} ({self.weights} weights)", rows

@@ -25,7 +25,7 @@ from gradkern.features._engine.calls import (
     swap,
     tensors_in,
 )
-from gradkern.features._engine.rules import BROADCASTS, EXPANSIONS, REPEATS, RULES, Part, Samples, Use
+from gradkern.features._engine.rules import BROADCASTS, EXPANSIONS, REPEATS, RULES, Samples, Use, WeightUse
 from gradkern.features._engine.weight_gradients import LayerGradients
 from gradkern.features._engine.weights import Weights
 
@@ -162,7 +162,7 @@ class WeightGradientMode(ModelCalls):
         """Ask for the gradient at the output; the input is kept until it comes."""
         if not out.requires_grad:
             out = self._backward.entry(out)
-        parts = [part for part in use.parts if self._weights.holds(part.weight)]
+        used = [weight_use for weight_use in use.weights if self._weights.holds(weight_use.weight)]
         inputs = [use.input.detach()]
         version = use.input._version
 
@@ -176,14 +176,14 @@ class WeightGradientMode(ModelCalls):
                     "batch_size=1 is exact for any model"
                 )
             with torch.no_grad():
-                self._add(parts, x, g, samples)
+                self._add(used, x, g, samples)
 
         out.register_hook(hook)  # type: ignore[no-untyped-call]
         return out
 
-    def _add(self, parts: Sequence[Part], x: Tensor, g: Tensor, samples: Samples) -> None:
-        for part in parts:
-            part.add(self._weights.target_of(part.weight), x, g, samples)
+    def _add(self, used: Sequence[WeightUse], x: Tensor, g: Tensor, samples: Samples) -> None:
+        for weight_use in used:
+            weight_use.add(self._weights.target_of(weight_use.weight), x, g, samples)
 
     def _broadcast(self, func: Any, args: Any, kwargs: Any, weights: list[Tensor], shapes_alone: Shapes) -> Any:
         shapes = [tensor.shape for tensor in tensors_in((args, kwargs))]

@@ -42,7 +42,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Part:
+class WeightUse:
     """A weight of a call; `add(target, x, g, samples)` takes the gradient g at the call's output to the weight."""
 
     weight: Any
@@ -54,21 +54,21 @@ class Use:
     """The input of a call, which is kept until the gradient at its output comes, and its weights."""
 
     input: Tensor
-    parts: Sequence[Part]
+    weights: Sequence[WeightUse]
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use:
     def outer(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_outer(samples.rows(x, x.shape[-1]), samples.rows(g, g.shape[-1]))
 
-    return Use(input, (Part(weight, outer), Part(bias, _sum_rows)))
+    return Use(input, (WeightUse(weight, outer), WeightUse(bias, _sum_rows)))
 
 
 def _matmul(input: Tensor, other: Tensor) -> Use | None:
     def outer(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_outer(samples.rows(g, g.shape[-1]), samples.rows(x, x.shape[-1]))
 
-    return Use(input, (Part(other, outer),)) if other.dim() == 2 else None
+    return Use(input, (WeightUse(other, outer),)) if other.dim() == 2 else None
 
 
 def _sum_rows(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
@@ -99,7 +99,7 @@ def _conv(
     def bias_sum(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add(g.reshape(samples.n, -1, g.shape[1], g[0, 0].numel()).sum((1, 3), dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, conv), Part(bias, bias_sum)))
+    return Use(input, (WeightUse(weight, conv), WeightUse(bias, bias_sum)))
 
 
 def _per_axis(value: Any, axes: int) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def _norm(input: Tensor, weight: Any, bias: Any, normalize: Callable[[Tensor], T
     def shift(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add(samples.rows(g, width).sum(1, dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, scale), Part(bias, shift)))
+    return Use(input, (WeightUse(weight, scale), WeightUse(bias, shift)))
 
 
 def _group_norm(
@@ -168,7 +168,7 @@ def _channel_norm(input: Tensor, weight: Any, bias: Any, normalize: Callable[[Te
     def shift(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add(channels(g, samples.n).sum((1, 3), dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, scale), Part(bias, shift)))
+    return Use(input, (WeightUse(weight, scale), WeightUse(bias, shift)))
 
 
 def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any) -> Use:
@@ -181,7 +181,7 @@ def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, *a
                 gradient[padding_idx] = 0
             target.add_image(i, gradient)
 
-    return Use(input, (Part(weight, rows),))
+    return Use(input, (WeightUse(weight, rows),))
 
 
 RULES: dict[Any, Callable[..., Use | None]] = {
