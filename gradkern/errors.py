@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gradkern._extras import explain, say
+
 
 class Refused(ValueError):
     """The data cannot carry what was asked: too few images, no latency, a smallest attainable p above the level.
@@ -18,7 +20,8 @@ def naming(verb: str) -> Iterator[None]:
 
     A check then says only what is wrong, "k must be at least 64, got 32", and its caller reads
     "sketch: k must be at least 64, got 32". Of verbs within verbs the innermost is named. The exception stays the same
-    object. Works as a decorator and in a `with` statement.
+    object. The message about a missing package says which extra installs it. Works as a decorator and in a `with`
+    statement.
 
     Examples
     --------
@@ -35,7 +38,11 @@ def naming(verb: str) -> Iterator[None]:
         yield
     except Exception as error:
         if not hasattr(error, "named"):
-            if len(error.args) == 1 and isinstance(error.args[0], str):
+            if isinstance(error, ModuleNotFoundError):
+                explain(error)
+            if isinstance(error, ImportError):
+                say(error, f"{verb}: {error}")
+            elif len(error.args) == 1 and isinstance(error.args[0], str):
                 error.args = (f"{verb}: {error.args[0]}",)
             error.named = verb  # type: ignore[attr-defined]  # an inner verb has named it
         raise
