@@ -3,7 +3,10 @@
 import re
 from importlib.metadata import requires
 
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}  # packages that are not installed by the name they are imported by
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+}  # packages that are not installed by the name they are imported by
 _FOR_DEVELOPERS = ("bench", "test", "all")
 _REQUIREMENT = re.compile(r"""([\w.-]+).*?(?:; *extra *== *['"]([\w-]+)['"])?$""")
 
