@@ -1,0 +1,94 @@
+"""What each extra is for, in a few small calls: run as `python first_steps.py EXTRA` where only that is installed."""
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import gradkern
+
+IMAGES = 30
+
+
+def core() -> None:
+    """Captures and a recording, scores of one against the other, in files that the commands read."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(1))
+    images = torch.randn(IMAGES, 3, 8, 8)
+    objective, sketch = gradkern.objectives.FeatureNorm(), gradkern.Sketch(64)
+    gradkern.capture(model, images, objective, layers=["0", "1"], sketch=sketch, out="features", progress=False)
+    recording = gradkern.Recording(
+        responses=np.random.default_rng(0).standard_normal((IMAGES, 4)).astype(np.float32),
+        presentations=pd.DataFrame({"image": np.arange(IMAGES)}),
+        targets=pd.DataFrame({"label": list("abcd"), "roi": ["V1", "V1", "V2", "V4"]}),
+        subject="subject 1",
+        units="z",
+    )
+    gradkern.save_recording(recording, "subject-1.h5")
+    features = gradkern.load_features("features")
+    spaces = {f"{kind} {layer}": values for (kind, layer), values in features.items()}
+    print(*gradkern.encoding.score(spaces, gradkern.load_recording("subject-1.h5")).r.shape)
+    Path("study.toml").write_text(
+        'layers = ["0", "1"]\ndepth = [0, 1]\naxis = {order = ["V1", "V2", "V4"]}\nfeatures.x = "features"\n'
+        'fmri.x = ["subject-1.h5"]\n[judging]\npermutations = 19\n'
+    )
+
+
+def analysis() -> None:
+    core()
+    estimates = gradkern.plotting.specification_curve
+    print(estimates.__name__, gradkern.study.report.write_report.__name__)
+
+
+def models() -> None:
+    model = gradkern.load_model("resnet50", weights="random")
+    print(*model(torch.randn(1, 3, 64, 64)).features.shape)
+
+
+def meg() -> None:
+    import mne
+
+    epochs = mne.EpochsArray(np.zeros((6, 3, 5)), mne.create_info(["a", "b", "c"], 100.0, "mag"), verbose=False)
+    epochs.metadata = pd.DataFrame({"picture": np.repeat([0, 1, 2], 2)})
+    print(*gradkern.recordings.from_epochs(epochs, image="picture", subject="subject 1", units="T").responses.shape)
+
+
+def fmri() -> None:
+    import nibabel
+
+    for name, volumes in (("mask", 1), ("betas", 6)):
+        values = np.random.default_rng(0).uniform(1, 2, (2, 2, 2, volumes)).astype(np.float32).squeeze()
+        nibabel.Nifti1Image(values, np.eye(4)).to_filename(f"{name}.nii")
+    images = [[0, 1, 2, 0, 1, 2]]
+    print(*gradkern.recordings.load_betas(["betas.nii"], images, mask="mask.nii", subject="subject 1").responses.shape)
+
+
+def simulate() -> None:
+    layers = {
+        kind: [np.random.default_rng(i).standard_normal((IMAGES, 5)) for i in range(3)]
+        for kind in ("activation", "gradient")
+    }
+    brain = gradkern.recordings.Brain("forward-then-backward", subjects=1, vertices=20, times=(0.0, 0.1, 0.2))
+    fmri, meg = gradkern.simulate_brain(layers, brain)
+    print(len(fmri), len(meg))
+
+
+def public_names() -> None:
+    """Print every public name that does not load, with the error."""
+    packages = [gradkern]
+    for package in packages:
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if module.ispkg and "._" not in module.name:
+                packages.append(importlib.import_module(module.name))
+        for name in package.__all__:
+            try:
+                getattr(package, name)
+            except ImportError as error:
+                print(f"{package.__name__}.{name}\t{error}")
+
+
+if __name__ == "__main__":
+    {step.__name__: step for step in (core, analysis, models, meg, fmri, simulate, public_names)}[sys.argv[1]]()
