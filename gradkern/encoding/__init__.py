@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gradkern.encoding._controls import nuisances as nuisances
     from gradkern.encoding._controls import residualize as residualize
     from gradkern.encoding._controls import unit_length as unit_length
+    from gradkern.encoding._folds import inner_groups as inner_groups
+    from gradkern.encoding._folds import outer_folds as outer_folds
     from gradkern.encoding._matched_dimension import DimensionMatching as DimensionMatching
     from gradkern.encoding._matched_dimension import matched as matched
     from gradkern.encoding._rsa import RDMCeiling as RDMCeiling
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from gradkern.encoding._rsa_scores import best_layers_by_measure as best_layers_by_measure
     from gradkern.encoding._rsa_scores import similarity_scores as similarity_scores
     from gradkern.encoding._scale import unit_scale as unit_scale
-    from gradkern.encoding._score import CrossValidation as CrossValidation
     from gradkern.encoding._score import ceiling_of as ceiling_of
     from gradkern.encoding._score import score as score
     from gradkern.encoding._spaces import Space as Space

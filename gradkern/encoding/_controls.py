@@ -12,6 +12,7 @@ import xarray as xr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from gradkern.encoding._scale import unit_size
 from gradkern.features._engine.gradient_controls import derangement
 from gradkern.features._features import Features
 from gradkern.kernels._sketch import sketch
@@ -182,9 +183,9 @@ def residualize(
     ------
     ValueError : wrong shapes, NaN or inf, rows that do not exist
     """
-    G = _matrix("residualise", "G", G)
+    G = _matrix("residualize", "G", G)
     several = isinstance(A, list | tuple)
-    parts = [_matrix("residualise", "A", part) for part in (A if several else [A])]
+    parts = [_matrix("residualize", "A", part) for part in (A if several else [A])]
     for part in parts:
         if len(part) != len(G):
             raise ValueError(f"residualize: A must have the {len(G)} rows of G, got {len(part)}")
@@ -192,7 +193,7 @@ def residualize(
         raise ValueError("residualize: A must hold at least one matrix, got none")
     rows = _rows(train, len(G))
     if several:
-        parts = [part / _size(part[rows]) for part in parts]
+        parts = [part / unit_size(part[rows]) for part in parts]
     X = np.column_stack([*parts, G])
     fitted = Residualizer(X.shape[1] - G.shape[1], alphas=alphas)
     labels = None if groups is None else np.asarray(groups)
@@ -270,12 +271,6 @@ def effective_rank(X: np.ndarray) -> EffectiveRank:
     p = values / values.sum()
     p = p[p > 0]
     return EffectiveRank(float(1 / (p**2).sum()), float(np.exp(-(p * np.log(p)).sum())))
-
-
-def _size(part: np.ndarray) -> float:
-    """Root mean square norm of the centred rows; 1 if they do not vary."""
-    size = float(np.sqrt(np.mean(np.sum((part - part.mean(0)) ** 2, axis=1))))
-    return size if size > 0 else 1.0
 
 
 def _rows(train: Any, n: int) -> np.ndarray:

@@ -11,8 +11,13 @@ from gradkern.recordings._recording import Recording
 def unit_scale(X: Any) -> np.ndarray:
     """X times one number, so that the mean square norm of its centred rows is 1: one grid of alphas fits all."""
     values: np.ndarray = np.asarray(X, dtype=np.float64)
-    size = float(np.sqrt(np.mean(np.sum((values - values.mean(0)) ** 2, axis=1))))
-    return values / size if size > 0 else values
+    return values / unit_size(values)
+
+
+def unit_size(values: np.ndarray) -> float:
+    """Root mean square norm of the centred rows of X [n, d], summed in float64; 1 if they do not vary."""
+    size = float(np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1))))
+    return size if size > 0 else 1.0
 
 
 def check_first(op: str, recording: Recording) -> tuple[str, ...]:

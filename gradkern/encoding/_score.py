@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 import gradkern
 from gradkern.encoding._control_spaces import Residualized, residualized
 from gradkern.encoding._controls import EffectiveRank, effective_rank
+from gradkern.encoding._folds import inner_groups, outer_folds
 from gradkern.encoding._matched_dimension import DimensionMatching, matched
-from gradkern.encoding._scale import check_first
+from gradkern.encoding._scale import check_first, unit_size
 from gradkern.encoding._spaces import AXES, named_spaces
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
-from gradkern.recordings._splits import KINDS, folds, published
 from gradkern.ridge._cross_val import cross_val_score
+from gradkern.ridge._cross_validation import CrossValidation
 
-PUBLISHED = ("published", "zero-shot")
 _TAKEN = {
     *("feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
     *("effective_rank", "effective_rank_entropy", "effective_rank_matched", "effective_rank_entropy_matched"),
@@ -35,48 +35,10 @@ _RANKS = ("effective_rank", "effective_rank_entropy")
 _BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 
 
-@dataclass(frozen=True)
-class CrossValidation:
-    """What is held out, and among which penalties each target chooses inside every training part.
-
-    Parameters
-    ----------
-    by : "image", "concept" or "session", each in `folds` parts; "published", the authors' test set, or "zero-shot", the
-        same without the test images' concepts in training
-    folds, inner_folds : outer parts, and parts of a training part that alpha is chosen by
-    gap : seconds that training epochs keep from tested ones; by default none, see `recordings.splits.folds`
-    alphas : penalties, for features of unit size
-    seed : of the folds
-    """
-
-    by: str = "image"
-    folds: int = 5
-    inner_folds: int = 5
-    gap: float | None = None
-    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-4, 4, 17))
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.by not in (*KINDS, *PUBLISHED):
-            raise ValueError(f"CrossValidation: by must be one of {(*KINDS, *PUBLISHED)}, got {self.by!r}")
-
-    def splits(self, recording: Recording) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """(train, test) of every outer fold."""
-        if self.by in PUBLISHED:
-            return [published(recording, self.by == "zero-shot", self.gap)]
-        return folds(recording, self.by, self.folds, self.seed, self.gap)
-
-    def groups(self, recording: Recording) -> NDArray[Any]:
-        """What the inner folds keep together: concepts where they are held out, else images."""
-        by_concept = self.by in ("concept", "zero-shot")
-        labels: NDArray[Any] = recording.presentations["concept" if by_concept else "image"].to_numpy()
-        return np.unique(labels, return_inverse=True)[1]
-
-
 def score(
     features: Mapping[Any, Any],
     recording: Recording,
-    how: CrossValidation | None = None,
+    cv: CrossValidation | None = None,
     matching: DimensionMatching | None = None,
 ) -> xr.Dataset:
     """Nested cross-validated scores of each feature space at every target, raw and beside the noise ceiling.
@@ -90,6 +52,7 @@ def score(
         Row i is image i of the recording's image source. Of `space_controls.control_spaces` too, of which what is
         residualised is fitted anew on the training images of every fold
     recording : single presentations, or means over repeats (which is faster)
+    cv : what is held out, and how alphas are chosen; None: `CrossValidation()`
     matching : score every feature space at one dimension too, by several sketches
 
     Returns
@@ -109,18 +72,18 @@ def score(
     ValueError : features of other images or sizes, not finite, two of one name, fewer columns than `matching` wants;
         folds that the recording does not allow; infinite responses
     """
-    how = how or CrossValidation()
+    cv = cv or CrossValidation()
     named = named_spaces("score", features)
     for name, X in features.items():
         if len(X.shape) != 2:
             raise ValueError(f"score: features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
     odd = check_first("score", recording)
-    splits = how.splits(recording)
+    splits = outer_folds(cv, recording)
     given = dict(zip(named["feature"], features.values(), strict=True))
     narrow = matched(given, matching) if matching else {}
     by_sketch = {f"{name}, sketch {seed}": X for (seed, name), X in narrow.items()}
-    scores, ranks = _scored(given | by_sketch, recording, how)
+    scores, ranks = _scored(given | by_sketch, recording, cv)
     ceiling = ceiling_of(recording)
     result = xr.Dataset(
         {name: (("feature", "fold", "target"), each[: len(given)]) for name, each in zip(_SCORES, scores, strict=True)},
@@ -138,7 +101,7 @@ def score(
         for name, each in zip((*_SCORES, *_RANKS), (*scores, *ranks), strict=True):
             values = each[len(given) :].reshape(*by_seed, *each.shape[1:])
             result[f"{name}_matched"] = (("sketch_seed", "feature", "fold", "target")[: values.ndim], values)
-    result.attrs = _provenance(recording, how, splits, ceiling, odd)
+    result.attrs = _provenance(recording, cv, splits, ceiling, odd)
     if matching:
         result.attrs["matched"] = json.dumps(asdict(matching))
     return result
@@ -156,11 +119,18 @@ def ceiling_of(recording: Recording) -> Ceiling:
 
 
 def _scored(
-    features: Mapping[str, Any], recording: Recording, how: CrossValidation
+    features: Mapping[str, Any], recording: Recording, cv: CrossValidation
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """r and r2 [2, feature, fold, target], effective ranks [2, feature]; what has several names is scored once."""
-    splits, groups = how.splits(recording), how.groups(recording)
-    score = partial(cross_val_score, alphas=how.alphas, inner_cv=how.inner_folds, groups=groups, scoring=_SCORES)
+    splits, groups = outer_folds(cv, recording), inner_groups(cv, recording)
+    score = partial(
+        cross_val_score,
+        alphas=cv.alphas,
+        inner_cv=cv.inner_folds,
+        groups=groups,
+        scoring=_SCORES,
+        selection=cv.selection_for(groups),
+    )
     images = np.unique(recording.image_ids, return_index=True)[1]
     first: dict[int, str] = {}
     same_as = {name: first.setdefault(id(X), name) for name, X in features.items()}
@@ -210,7 +180,7 @@ def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[list[
 def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
     """Rows of presentations, float32 of unit size."""
     values = np.asarray(X, dtype=np.float32)
-    return values[recording.image_ids] / _size(values)
+    return values[recording.image_ids] / np.float32(unit_size(values))
 
 
 def _left(
@@ -220,13 +190,9 @@ def _left(
     images, first, which = np.unique(recording.image_ids, return_index=True, return_inverse=True)
     trained = np.unique(which[train])
     left = residualized(spaces, images, trained, groups[first])
-    return {name: values.astype(np.float32)[which] / _size(values[trained]) for name, values in left.items()}
-
-
-def _size(values: NDArray[Any]) -> np.float32:
-    """One number for all images, root mean square of the centred rows: a grid of alphas then fits every space."""
-    size = np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1)))
-    return np.float32(size if size > 0 else 1)
+    return {
+        name: values.astype(np.float32)[which] / np.float32(unit_size(values[trained])) for name, values in left.items()
+    }
 
 
 def _targets(recording: Recording) -> dict[str, Any]:
@@ -243,7 +209,7 @@ def _numbers(values: NDArray[Any]) -> bool:
 
 
 def _provenance(
-    recording: Recording, how: CrossValidation, splits: list[Any], ceiling: Ceiling, odd: tuple[str, ...]
+    recording: Recording, cv: CrossValidation, splits: list[Any], ceiling: Ceiling, odd: tuple[str, ...]
 ) -> dict[str, Any]:
     facts = {
         "gradkern": gradkern.__version__,
@@ -254,7 +220,7 @@ def _provenance(
         "images": ceiling.images,
         "repeats": ceiling.repeats,
         "ceiling": f"{ceiling.formula}; unknown at {ceiling.unknown} of {len(ceiling.r)} targets",
-        "held_out": asdict(how),
+        "held_out": asdict(cv),
         "tested": [len(test) for _, test in splits],
         "trained": [len(train) for train, _ in splits],
         "score": "of each fold's held-out presentations, alpha chosen by inner folds, for every target",

@@ -3,19 +3,18 @@
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold
 
 from gradkern.encoding._control_spaces import GIVEN, activations_beside
-from gradkern.encoding._score import CrossValidation
 from gradkern.encoding._spaces import Space, coordinates
 from gradkern.encoding._unique import UniqueVariance, unique_variance
 from gradkern.recordings._recording import Recording
+from gradkern.ridge._cross_validation import CrossValidation
 
 _OP = "unique_scores"
 BY_TARGET = (
@@ -39,24 +38,22 @@ class UniqueVarianceSettings:
     given : activations of the model, "all-layers" that were captured, or the "same-layer"; beyond those of its layer a
         gradient may tell no more than other layers' activations do
     axes : only so many principal axes of the activations are taken out by the test
-    folds : of images, outer and inner
+    cv : folds of images, penalties and how they are chosen
     ratios : of the two penalties that banded ridge chooses among
-    alphas : penalties, for features of unit size
-    permutations, seed : of the test; the seed also of the folds and ratios
+    permutations, seed : of the test; the seed also of the ratios
     """
 
     given: str = "all-layers"
     axes: int | None = None
-    folds: int = 5
+    cv: CrossValidation = field(default_factory=CrossValidation)
     ratios: int = 20
-    alphas: tuple[float, ...] = CrossValidation.alphas
     permutations: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.given not in GIVEN:
             raise ValueError(f"UniqueVarianceSettings: given must be one of {', '.join(GIVEN)}, got {self.given!r}")
-        for name, least in (("folds", 2), ("ratios", 1), ("permutations", 1)):
+        for name, least in (("ratios", 1), ("permutations", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"UniqueVarianceSettings: {name} must be at least {least}, got {getattr(self, name)}")
 
@@ -160,15 +157,12 @@ def _all(
 
 
 def _one(X: NDArray[Any], given: list[NDArray[Any]], Y: NDArray[Any], how: UniqueVarianceSettings) -> UniqueVariance:
-    # images have an order of their own (concepts): folds are drawn
-    folds = KFold(how.folds, shuffle=True, random_state=how.seed)
     return unique_variance(
         X,
         given,
         Y,
-        how.alphas,
         ratios=how.ratios,
-        cv=folds,
+        cv=how.cv,
         axes=how.axes,
         permutations=how.permutations,
         seed=how.seed,

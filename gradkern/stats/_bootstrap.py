@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.ridge._cross_val import cross_val_predict
+from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.ridge._engine.folds import resolve_folds
 from gradkern.stats._correlation import correlation
 
@@ -215,21 +216,19 @@ def resampled_scores(predictions: Any, responses: Any, resampling: Resampling, f
     return joined([scores for _, scores in score_blocks(predictions, responses, resampling, folds)])
 
 
-def layer_scores(
-    layers: Sequence[Any], Y: Any, alphas: Any, folds: int, resampling: Resampling, selection: str = "gcv"
-) -> Scores:
+def layer_scores(layers: Sequence[Any], Y: Any, resampling: Resampling, cv: CrossValidation | None = None) -> Scores:
     """Scores of every layer's features [n, d] at Y [n, v], an alpha for each target chosen in every training part.
 
-    Predictions of one layer, 8 n v bytes, are in memory at a time.
+    Predictions of one layer, 8 n v bytes, are in memory at a time. Rows are images, one each.
     """
-    parts = resolve_folds("layer_scores", folds, len(Y), None).folds
+    cv = cv or CrossValidation()
+    parts = resolve_folds("layer_scores", cv, len(Y), None).folds
     held_out = np.empty(len(Y), dtype=np.int64)
     for number, part in enumerate(parts):
         held_out[part.test] = number
-    cv = [(part.train, part.test) for part in parts]
 
     def of(X: Any) -> Scores:
-        predictions = np.asarray(cross_val_predict(X, Y, alphas, cv=cv, selection=selection))
+        predictions = np.asarray(cross_val_predict(X, Y, cv=cv))
         return resampled_scores(predictions[None], Y, resampling, held_out)
 
     return stacked([of(X) for X in layers])

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradkern.study._multiverse import Estimate as Estimate
     from gradkern.study._multiverse import multiverse as multiverse
     from gradkern.study._multiverse import survival as survival
+    from gradkern.study._settings import EVERYTHING as EVERYTHING
     from gradkern.study._settings import Study as Study
     from gradkern.study._settings import VerdictSettings as VerdictSettings
     from gradkern.study._study_file import read_study as read_study

@@ -14,7 +14,7 @@ import xarray as xr
 import gradkern
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._matched_dimension import DimensionMatching, matched
-from gradkern.encoding._score import CrossValidation, score
+from gradkern.encoding._score import score
 from gradkern.encoding._spaces import Space, join_captures, unit_gradients
 from gradkern.encoding._store import is_up_to_date, save_scores
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
@@ -23,23 +23,24 @@ from gradkern.features._store import load_features
 from gradkern.kernels._sketch import Sketch
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
+from gradkern.ridge._cross_validation import CrossValidation
 
 
 def run(options: argparse.Namespace) -> int:
     """Write NAME.nc for every recording NAME.h5, each whole or not at all; those that are done are kept."""
     names = recording_names(options.recordings)
-    how = CrossValidation(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
+    cv = CrossValidation(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
     captures = [load_features(folder) for folder in options.features]
     captured = join_captures(captures, options.models)
     chosen = chosen_spaces(captured, options)
     spaces = chosen | chosen_controls(chosen, captured, options)
-    unique, matching = chosen_unique(options), chosen_matching(captures, spaces, options)
+    unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
     todo = {}
     for name, recording in zip(names, recordings, strict=True):
         stated = made_from(captures, spaces, options) | beside(captured, options)
         stated |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
-        stated |= {"recording": saved_as(recording), "held_out": asdict(how)}
+        stated |= {"recording": saved_as(recording), "held_out": asdict(cv)}
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_up_to_date(file, stated):
             print(f"{name}: kept {file}, which was made from the same")
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             print("single presentations: standardise and average_repeats before saving make this faster")
         # first, as it may refuse
         parts = unique_scores(chosen, captured, recording, unique) if unique else None
-        scores = score(spaces, recording, how, matching)
+        scores = score(spaces, recording, cv, matching)
         if parts is not None:
             scores = scores.assign(parts.reindex(feature=scores.feature.values).data_vars).assign_attrs(parts.attrs)
         save_scores(scores, file, stated)
@@ -109,14 +110,14 @@ def chosen_controls(
     return control_spaces(spaces, captured, options.controls, options.seed)
 
 
-def chosen_unique(options: argparse.Namespace) -> UniqueVarianceSettings | None:
+def chosen_unique(options: argparse.Namespace, cv: CrossValidation) -> UniqueVarianceSettings | None:
     """How gradients are held against activations, if that was asked for."""
     if options.unique is None:
         if options.axes is not None:
             raise ValueError("--axes must come with --unique, got it alone")
         return None
     return UniqueVarianceSettings(
-        options.unique, options.axes, options.folds, permutations=options.permutations, seed=options.seed
+        options.unique, options.axes, cv, permutations=options.permutations, seed=options.seed
     )
 
 

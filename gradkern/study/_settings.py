@@ -9,6 +9,7 @@ import numpy as np
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
 from gradkern.recordings._recording import Recording
+from gradkern.ridge._cross_validation import CrossValidation
 
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
@@ -16,8 +17,7 @@ ALL_LAYERS, SAME_LAYER, NUISANCES = "activations of all layers", "activations of
 EVERYTHING = "activations of all layers, nuisances and captured controls"
 # what gradients are held against beside captured controls
 _MADE = (IMAGE_PERMUTED, ALL_LAYERS, SAME_LAYER, NUISANCES, EVERYTHING)
-SELECTIONS = ("gcv", "kfold", "loo")
-LEAST = {"folds": 2, "permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
+LEAST = {"permutations": 19, "bootstraps": 20, "targets": 1, "places": 20, "axes": 1, "seed": 0}
 _LEAST_LAYERS = 3
 
 
@@ -94,9 +94,7 @@ class VerdictSettings:
 
     Parameters
     ----------
-    alphas : penalties, for features of unit size
-    folds : of images
-    selection : how alpha is chosen for each target inside a training part, one of SELECTIONS
+    cv : folds of images, penalties and how they are chosen; its scheme must be "image"
     permutations, bootstraps : of every test, of every interval
     layer : place of the layer whose features stand for a kind where one feature space is meant; None: the middle one
     targets : at most so many of each recording's targets, drawn at random, are scored
@@ -106,9 +104,7 @@ class VerdictSettings:
     seed : of everything drawn
     """
 
-    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-3, 4, 11))
-    folds: int = 5
-    selection: str = "gcv"
+    cv: CrossValidation = field(default_factory=CrossValidation)
     permutations: int = 1000
     bootstraps: int = 500
     layer: int | None = None
@@ -120,8 +116,8 @@ class VerdictSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS:
-            raise ValueError(f"VerdictSettings: selection must be one of {SELECTIONS}, got {self.selection!r}")
+        if self.cv.by != "image":
+            raise ValueError(f"VerdictSettings: cv must hold out images, by='image', got {self.cv.by!r}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:

@@ -31,13 +31,15 @@ from gradkern.recordings._formats.files import fingerprint
 from gradkern.recordings._noise_ceiling import estimate_ncsnr
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
+from gradkern.ridge._cross_validation import SELECTIONS, CrossValidation
 from gradkern.study._hierarchy_values import MadeAxis, read_axis
-from gradkern.study._settings import LEAST, SELECTIONS, VerdictSettings
+from gradkern.study._settings import LEAST, VerdictSettings
 from gradkern.study._variants import FeatureSet, StudyVariants
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
 _WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
-_JUDGING = (*LEAST, *_WORDS, "alphas", "layer", "window")
+_LEAST = LEAST | {"folds": 2}
+_JUDGING = (*_LEAST, *_WORDS, "alphas", "layer", "window")
 _CONTROL = "gradient/"  # what the kinds of `gradkern.features._engine.gradient_controls` begin with
 # of gradients that are compared
 _SAME = ("model", "objective", "tokens", "sketch", "sketch_k", "sketch_seed", "sketch_nnz", "dtype")
@@ -282,7 +284,7 @@ class _Reader:
         given = self.typed("judging", self.given.get("judging", {}), dict, "a table")
         self.known("judging", given, _JUDGING)
         changes: dict[str, Any] = {}
-        for name, least in LEAST.items():
+        for name, least in _LEAST.items():
             if name in given:
                 value = self.typed(f"judging.{name}", given[name], int, f"a whole number of at least {least}")
                 if value < least:
@@ -291,8 +293,6 @@ class _Reader:
         for name, words in _WORDS.items():
             if name in given and given[name] not in words:
                 raise self.error(f"judging.{name}", f"one of {', '.join(words)}", repr(given[name]))
-        if "selection" in given:
-            changes["selection"] = given["selection"]
         if "preference" in given:
             changes["preference"] = Preference(given["preference"])
         if "alphas" in given:
@@ -300,6 +300,9 @@ class _Reader:
             if not all(0 < alpha < np.inf for alpha in alphas):
                 raise self.error("judging.alphas", "a list of positive numbers", alphas)
             changes["alphas"] = tuple(map(float, alphas))
+        about_cv = {name: changes[name] for name in ("folds", "alphas", "seed") if name in changes}
+        cv = CrossValidation(**about_cv, selection=given.get("selection", "auto"))
+        changes = {name: value for name, value in changes.items() if name not in ("folds", "alphas")} | {"cv": cv}
         if "layer" in given:
             if given["layer"] not in self.names:
                 raise self.error("judging.layer", f"one of {', '.join(self.names)}", repr(given["layer"]))

@@ -226,14 +226,21 @@ def _judged(study: Study, how: VerdictSettings, **changes: Any) -> tuple[Study, 
     return study, replace(how, **changes)
 
 
+def _cross_validated(study: Study, how: VerdictSettings, **changes: Any) -> tuple[Study, VerdictSettings]:
+    return study, replace(how, cv=replace(how.cv, **changes))
+
+
 def _penalties(how: VerdictSettings) -> dict[str, Change]:
     """The criteria, and one penalty fixed before any data: an order of the responses cannot choose it."""
     words = {"gcv": "by GCV", "kfold": "by k-fold", "loo": "by leave-one-out"}
-    middle = sorted(how.alphas)[len(how.alphas) // 2]
-    options: dict[str, Change] = {words[how.selection]: _as_it_is}
-    options |= {words[other]: partial(_judged, selection=other) for other in ("gcv", "kfold") if other != how.selection}
-    if len(how.alphas) > 1:
-        options[f"{middle:.3g} for all"] = partial(_judged, alphas=(middle,))
+    alphas, selection = how.cv.alphas, how.cv.selection_for([0])  # a row an image
+    middle = sorted(alphas)[len(alphas) // 2]
+    options: dict[str, Change] = {words[selection]: _as_it_is}
+    options |= {
+        words[other]: partial(_cross_validated, selection=other) for other in words if other not in (selection, "loo")
+    }
+    if len(alphas) > 1:
+        options[f"{middle:.3g} for all"] = partial(_cross_validated, alphas=(middle,))
     return options
 
 

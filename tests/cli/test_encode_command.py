@@ -11,9 +11,10 @@ import torch
 
 from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
-from gradkern.encoding import CrossValidation, load_scores, score, unit_length
+from gradkern.encoding import load_scores, score, unit_length
 from gradkern.features import load_features
 from gradkern.recordings import save_recording
+from gradkern.ridge import CrossValidation
 from gradkern.study import _encode as encode
 
 IMAGES = 30

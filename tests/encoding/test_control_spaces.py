@@ -13,14 +13,15 @@ from gradkern import Recording, Sketch
 from gradkern.cli import main
 from gradkern.encoding import (
     CONTROLS,
-    CrossValidation,
     Residualized,
     Space,
     control_spaces,
     image_permuted,
+    inner_groups,
     join_captures,
     layer_permuted,
     load_scores,
+    outer_folds,
     residualize,
     score,
     unit_gradients,
@@ -29,7 +30,7 @@ from gradkern.encoding import (
 from gradkern.encoding import _score as held_out
 from gradkern.features import Features, load_features
 from gradkern.recordings import save_recording
-from gradkern.ridge import cross_val_score
+from gradkern.ridge import CrossValidation, cross_val_score
 from tests.cli.test_encode_command import asked, folders, recording
 
 __all__ = ["folders"]  # a fixture
@@ -82,14 +83,14 @@ def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str)
     A = {layer: np.asarray(spaces[space("activation", layer)], dtype=np.float64)[shown] for layer in LAYERS}
     for layer in LAYERS:
         G = unit_length(np.asarray(spaces[space("gradient", layer)], dtype=np.float64))[shown]
-        for fold, (train, test) in enumerate(how.splits(one)):
+        for fold, (train, test) in enumerate(outer_folds(how, one)):
             given = A[layer] if which == "same-layer" else list(A.values())
             trained = np.unique(one.image_ids[train])
-            X = residualize(G, given, trained, groups=how.groups(one)[shown])
+            X = residualize(G, given, trained, groups=inner_groups(how, one)[shown])
             X = X / np.sqrt(((X[trained] - X[trained].mean(0)) ** 2).sum(1).mean())
             Y = np.asarray(one.responses, dtype=np.float64)
             expected = cross_val_score(
-                X[one.image_ids], Y, how.alphas, cv=[(train, test)], groups=how.groups(one), scoring=("r", "r2")
+                X[one.image_ids], Y, how.alphas, cv=[(train, test)], groups=inner_groups(how, one), scoring=("r", "r2")
             )
             for scored, name in zip(expected, ("r", "r2"), strict=True):
                 got = found[name].sel(feature=f"net/loss/gradient/residualised-{which}/{layer}", fold=fold)
@@ -106,10 +107,10 @@ def test_what_is_held_out_has_no_part_in_the_fit(monkeypatch: pytest.MonkeyPatch
         seen.append({name: values[train] for name, values in left.items()})
         return left
 
-    monkeypatch.setattr(held_out, "residualised", watching)
+    monkeypatch.setattr(held_out, "residualized", watching)
     for changed in (False, True):
         spaces = captured()
-        for number, (_, test) in enumerate(how.splits(one)):
+        for number, (_, test) in enumerate(outer_folds(how, one)):
             moved = {key: np.array(np.asarray(values)) for key, values in spaces.items()}
             for values in moved.values():
                 values[one.image_ids[test]] *= 7 if changed else 1

@@ -12,21 +12,22 @@ import gradkern
 from gradkern import Recording
 from gradkern.cli import main
 from gradkern.encoding import (
-    CrossValidation,
     DimensionMatching,
     Residualized,
     effective_rank,
+    inner_groups,
     load_scores,
+    outer_folds,
     residualize,
     score,
 )
 from gradkern.encoding import _score as held_out
-from gradkern.ridge import cross_val_score
+from gradkern.ridge import CrossValidation, cross_val_score
 from tests.cli.test_encode_command import asked, folders
 
 __all__ = ["folders"]  # a fixture
 
-N, V, VERDICT_SETTINGS = 60, 3, CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0))
+N, V, SETTINGS = 60, 3, CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -48,18 +49,18 @@ def brain() -> Recording:
 
 def test_every_seed_has_the_scores_of_its_sketch() -> None:
     spaces = {"wide": rand(N, 150, seed=4), "narrow": rand(N, 70)}
-    found = score(spaces, brain(), VERDICT_SETTINGS, DimensionMatching(64, (5, 2)))
+    found = score(spaces, brain(), SETTINGS, DimensionMatching(64, (5, 2)))
     assert found.r_matched.dims == ("sketch_seed", "feature", "fold", "target")
     assert found.sketch_seed.values.tolist() == [5, 2]
     for seed in (5, 2):
         sketched = {name: gradkern.sketch(X, 64, seed=seed) for name, X in spaces.items()}
-        expected = score(sketched, brain(), VERDICT_SETTINGS)
+        expected = score(sketched, brain(), SETTINGS)
         for name in ("r", "r2", "effective_rank", "effective_rank_entropy"):
             np.testing.assert_allclose(
                 found[f"{name}_matched"].sel(sketch_seed=seed), expected[name], rtol=1e-5, atol=1e-5
             )
     assert np.abs(found.r_matched[0] - found.r_matched[1]).max() > 0.01
-    plain = score(spaces, brain(), VERDICT_SETTINGS)
+    plain = score(spaces, brain(), SETTINGS)
     np.testing.assert_array_equal(plain.r, found.r)
     assert not [name for name in plain if "matched" in str(name)]
     assert json.loads(found.attrs["matched"]) == {"k": 64, "seeds": [5, 2]}
@@ -68,19 +69,19 @@ def test_every_seed_has_the_scores_of_its_sketch() -> None:
 def test_what_is_residualised_is_sketched_after_that() -> None:
     G, A, one = rand(N, 80, seed=4), rand(N, 5, seed=5), brain()
     G[:, :5] += 3 * A
-    found = score({"left": Residualized(G, A)}, one, VERDICT_SETTINGS, DimensionMatching(64, (7,)))
+    found = score({"left": Residualized(G, A)}, one, SETTINGS, DimensionMatching(64, (7,)))
     images, ranks = np.arange(3, N), []
-    for fold, (train, test) in enumerate(VERDICT_SETTINGS.splits(one)):
+    for fold, (train, test) in enumerate(outer_folds(SETTINGS, one)):
         trained = np.unique(one.image_ids[train]) - 3
         left = residualize(
-            G[images].astype(float), A[images].astype(float), trained, groups=VERDICT_SETTINGS.groups(one)[: N - 3]
+            G[images].astype(float), A[images].astype(float), trained, groups=inner_groups(SETTINGS, one)[: N - 3]
         )
         ranks.append(effective_rank(left))
         X = gradkern.sketch(np.ascontiguousarray(left), 64, seed=7)
         X = X / np.sqrt(((X[trained] - X[trained].mean(0)) ** 2).sum(1).mean())
         Y = np.asarray(one.responses, dtype=np.float64)
-        options: dict[str, Any] = {"cv": [(train, test)], "groups": VERDICT_SETTINGS.groups(one)}
-        expected = cross_val_score(X[one.image_ids - 3].astype(float), Y, VERDICT_SETTINGS.alphas, **options)
+        options: dict[str, Any] = {"cv": [(train, test)], "groups": inner_groups(SETTINGS, one)}
+        expected = cross_val_score(X[one.image_ids - 3].astype(float), Y, SETTINGS.alphas, **options)
         np.testing.assert_allclose(found.r_matched[0, 0, fold], expected[0], atol=1e-3)
     found_ranks = (float(found.effective_rank[0]), float(found.effective_rank_entropy[0]))
     np.testing.assert_allclose(found_ranks, np.mean(ranks, axis=0), rtol=1e-4)
@@ -93,7 +94,7 @@ def test_effective_ranks_are_of_the_images_shown_each_once() -> None:
     flat[3:, :8] = np.linalg.qr(flat[3:, :8])[0]  # 8 axes alike, and nothing else
     flat[:3] = 1e3 * rand(3, 30)  # not shown
     with pytest.warns(UserWarning, match="targets of 'constant' have no defined score"):
-        found = score({"flat": flat, "constant": np.ones((N, 3), np.float32)}, brain(), VERDICT_SETTINGS)
+        found = score({"flat": flat, "constant": np.ones((N, 3), np.float32)}, brain(), SETTINGS)
     np.testing.assert_allclose(found.effective_rank, [8, np.nan], rtol=1e-5)
     np.testing.assert_allclose(found.effective_rank_entropy, [8, np.nan], rtol=1e-5)
     assert found.target_effective_rank.values.tolist() == [1, 2, 3]
@@ -107,7 +108,7 @@ def test_a_feature_space_under_two_names_is_sketched_once(monkeypatch: pytest.Mo
         return cross_val_score(X, *args, **options)
 
     monkeypatch.setattr(held_out, "cross_val_score", watching)
-    found = score({"one": X, "two": X}, brain(), VERDICT_SETTINGS, DimensionMatching(64))
+    found = score({"one": X, "two": X}, brain(), SETTINGS, DimensionMatching(64))
     assert scored == ["one", "one, sketch 1", "one, sketch 2", "one, sketch 3"]
     np.testing.assert_array_equal(found.r_matched[:, 0], found.r_matched[:, 1])
 
@@ -120,7 +121,7 @@ def test_a_feature_space_under_two_names_is_sketched_once(monkeypatch: pytest.Mo
         (lambda: DimensionMatching(64, ()), r"seeds must be at least one, from 0 on, none twice, got \[\]"),
         (lambda: DimensionMatching(64, (-1,)), r"from 0 on, none twice, got \[-1\]"),
         (
-            lambda: score({"a": rand(N, 80), "b": rand(N, 70)}, brain(), VERDICT_SETTINGS, DimensionMatching(71)),
+            lambda: score({"a": rand(N, 80), "b": rand(N, 70)}, brain(), SETTINGS, DimensionMatching(71)),
             "k must be at most the width of every feature space, got 71 and 70 of 'b'",
         ),
     ],

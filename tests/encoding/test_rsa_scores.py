@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gradkern import Recording, load_model
 from gradkern.encoding import (
-    CrossValidation,
     RSASettings,
     Space,
     best_layers_by_measure,
@@ -25,6 +24,7 @@ from gradkern.encoding import (
     similarity_scores,
     upper_triangle,
 )
+from gradkern.ridge import CrossValidation
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "brain" / "kriegeskorte92"
 here = pytest.mark.skipif(not DATA.is_dir(), reason="no shared/data beside the checkout: real RDMs were NOT compared")

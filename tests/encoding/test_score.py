@@ -11,10 +11,10 @@ import xarray as xr
 from sklearn.model_selection import GroupKFold
 
 from gradkern import Recording
-from gradkern.encoding import CrossValidation, ceiling_of, score
 from gradkern.encoding import _score as held_out
+from gradkern.encoding import ceiling_of, outer_folds, score
 from gradkern.recordings import estimate_ncsnr
-from gradkern.ridge import cross_val_score
+from gradkern.ridge import CrossValidation, cross_val_score
 
 IMAGES, REPEATS, V = 60, 2, 4
 
@@ -99,7 +99,7 @@ def test_whatever_is_held_out_no_response_of_it_is_trained_on(by: str) -> None:
         )
     )
     how = CrossValidation(by=by, folds=3, inner_folds=3)
-    splits = how.splits(brain)
+    splits = outer_folds(how, brain)
     assert len(splits) == (1 if by in ("published", "zero-shot") else 3)
     before = score({"x": features()}, brain, how)
     for number, (train, test) in enumerate(splits):

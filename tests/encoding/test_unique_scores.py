@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.model_selection import KFold
 
 from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
@@ -25,9 +24,11 @@ from gradkern.encoding import (
 )
 from gradkern.features import Features, load_features
 from gradkern.recordings import save_recording
+from gradkern.ridge import CrossValidation
 
 N, V = 60, 4
-FEW: dict[str, Any] = {"folds": 3, "ratios": 3, "alphas": (0.01, 1.0, 100.0), "permutations": 19}
+CV = CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0), seed=2)
+FEW: dict[str, Any] = {"cv": CV, "ratios": 3, "permutations": 19}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -71,11 +72,10 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
     ]
     Y = np.stack([np.asarray(one.responses)[one.image_ids == image].mean(0) for image in range(N)])
     A = [np.asarray(X[Space("net", "none", "activation", layer)]) for layer in "ab"]
-    folds = KFold(3, shuffle=True, random_state=2)
     for layer, beside in (("a", A if given == "all-layers" else A[0]), ("b", A if given == "all-layers" else A[1])):
         G = np.asarray(X[Space("net", "loss", "gradient", layer)])
         expected = unique_variance(
-            G, beside, Y, FEW["alphas"], ratios=3, cv=folds, permutations=19, seed=2, target_groups={"all": range(V)}
+            G, beside, Y, ratios=3, cv=CV, permutations=19, seed=2, target_groups={"all": range(V)}
         )
         here = found.sel(feature=f"net/loss/gradient/{layer}")
         test = expected.test
@@ -130,7 +130,7 @@ def test_images_shown_more_often_are_said() -> None:
 X = captured()
 REFUSED = (
     (lambda: UniqueVarianceSettings("layers"), "given must be one of same-layer, all-layers, got 'layers'"),
-    (lambda: UniqueVarianceSettings(folds=1), "folds must be at least 2, got 1"),
+    (lambda: UniqueVarianceSettings(ratios=0), "ratios must be at least 1, got 0"),
     (lambda: UniqueVarianceSettings(permutations=0), "permutations must be at least 1, got 0"),
     (lambda: unique_scores({}, X, brain()), r"spaces must hold gradients, got only \[\]"),
     (lambda: unique_scores(X, {}, brain()), "must hold the activations of all layers for net/loss/gradient/a"),
@@ -165,7 +165,7 @@ def test_the_command_writes_the_parts_beside_the_scores(tmp_path: Path, capsys: 
     loaded = load_features(tmp_path / "c")
     joined = join_captures([loaded])
     gradient = Space("Sequential", "quartic", "gradient", "1")
-    how = UniqueVarianceSettings(folds=3, permutations=19, axes=9)
+    how = UniqueVarianceSettings(cv=CrossValidation(folds=3), permutations=19, axes=9)
     expected = unique_scores({gradient: unit_gradients(joined)[gradient]}, joined, brain(), how)
     for name in BY_TARGET:
         assert scores[name].dims == ("feature", "target")

@@ -151,7 +151,7 @@ def test_weights_give_what_scikit_learns_grid_search_gives_with_them(intercept):
 # Symmetries
 
 SHAPES = {"n": st.integers(12, 60), "d": st.integers(1, 70), "v": st.integers(2, 9), "seed": st.integers(0, 10**6)}
-VERDICT_SETTINGS = st.sampled_from(
+SETTINGS = st.sampled_from(
     [
         {},
         {"scoring": "r"},
@@ -175,7 +175,7 @@ def agree(ours, whole, columns):
     np.testing.assert_array_equal(ours.alpha_[sure], whole.alpha_[columns][sure])
 
 
-@given(**SHAPES, how=VERDICT_SETTINGS)
+@given(**SHAPES, how=SETTINGS)
 @settings(max_examples=80, deadline=None)
 def test_order_company_and_blocks_of_targets_do_not_matter(n, d, v, seed, how):
     # float32 knows less where features all but interpolate: there residuals are differences of large numbers

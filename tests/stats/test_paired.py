@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from gradkern.encoding import partial_permutation_test, unit_scale
+from gradkern.ridge import CrossValidation
 from gradkern.stats import PairedTest, Scores, layer_scores, paired_test, resample_images
 
-ALPHAS, N, V, FOLDS, BOOTSTRAPS = np.logspace(-2, 3, 6), 100, 12, 5, 120
+N, V, FOLDS, BOOTSTRAPS = 100, 12, 5, 120
+ALPHAS = tuple(np.logspace(-2, 3, 6).tolist())
+CV = CrossValidation(folds=FOLDS, alphas=ALPHAS)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -26,7 +29,7 @@ def make(seed: int, width: int = 40, noise: float = 0.7, subjects: int = 1) -> l
 def compared(seed: int, **how: Any) -> PairedTest:
     first, second, responses = make(seed, **how)
     resampling = resample_images(np.arange(N), BOOTSTRAPS, seed)
-    scored = [layer_scores([first, second], Y, ALPHAS, FOLDS, resampling) for Y in responses]
+    scored = [layer_scores([first, second], Y, resampling, CV) for Y in responses]
     return paired_test(*([one_of(scores, i) for scores in scored] for i in (0, 1)), FOLDS, seed=seed)
 
 

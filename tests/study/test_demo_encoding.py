@@ -15,7 +15,7 @@ from gradkern.study._demo_encoding import Evaluation, encode, predict, score
 from gradkern.study._demo_scores import layerwise_scores
 from gradkern.study.report import Picture, best_layers, write_report
 
-VERDICT_SETTINGS = Evaluation(repeats=2, bootstraps=200)
+SETTINGS = Evaluation(repeats=2, bootstraps=200)
 
 
 LABELS = pd.DataFrame({"label": ["signal", "noise"]})
@@ -34,18 +34,16 @@ def test_r_is_the_mean_of_cross_val_score() -> None:
     X, recording = planted()
     folds = [
         split
-        for repeat in range(VERDICT_SETTINGS.repeats)
-        for split in KFold(VERDICT_SETTINGS.folds, shuffle=True, random_state=VERDICT_SETTINGS.seed + repeat).split(X)
+        for repeat in range(SETTINGS.repeats)
+        for split in KFold(SETTINGS.folds, shuffle=True, random_state=SETTINGS.seed + repeat).split(X)
     ]
-    expected = cross_val_score(
-        unit_scale(X), recording.responses, VERDICT_SETTINGS.alphas, cv=folds, selection="loo"
-    ).mean(0)
-    np.testing.assert_allclose(encode({"x": X}, recording, VERDICT_SETTINGS).r.values[0], expected, rtol=1e-9)
+    expected = cross_val_score(unit_scale(X), recording.responses, SETTINGS.alphas, cv=folds, selection="loo").mean(0)
+    np.testing.assert_allclose(encode({"x": X}, recording, SETTINGS).r.values[0], expected, rtol=1e-9)
 
 
 def test_signal_is_found_and_noise_is_not() -> None:
     X, recording = planted()
-    result = encode({"x": X, "none": np.random.default_rng(5).standard_normal(X.shape)}, recording, VERDICT_SETTINGS)
+    result = encode({"x": X, "none": np.random.default_rng(5).standard_normal(X.shape)}, recording, SETTINGS)
     assert float(result.r.sel(feature="x", target="signal")) > 0.95
     low, high = result.interval.sel(feature="none", target="signal").values
     assert low < 0.15
@@ -70,10 +68,10 @@ def test_the_interval_covers_what_other_samples_give() -> None:
 def test_a_held_out_image_changes_no_prediction_of_itself() -> None:
     X, recording = planted()
     changed = np.array(recording.responses)
-    held_out = predict(X, recording, VERDICT_SETTINGS)
+    held_out = predict(X, recording, SETTINGS)
     test = held_out.fold[0] == 2
     changed[test] += 100 * np.random.default_rng(1).standard_normal((test.sum(), 2))
-    again = predict(X, type(recording)(changed, recording.presentations, LABELS, "s", "z"), VERDICT_SETTINGS)
+    again = predict(X, type(recording)(changed, recording.presentations, LABELS, "s", "z"), SETTINGS)
     np.testing.assert_array_equal(again.predictions[0][test], held_out.predictions[0][test])
     assert not np.array_equal(again.predictions[0][~test], held_out.predictions[0][~test])
 
@@ -105,7 +103,7 @@ def test_a_constant_prediction_predicts_nothing() -> None:
 def test_ids_that_do_not_fit_the_features_are_refused() -> None:
     X, recording = planted()
     with pytest.raises(ValueError, match=r"image_ids must lie in 0\.\.49 for 50 images, got 0\.\.79"):
-        encode({"x": X[:50]}, recording, VERDICT_SETTINGS)
+        encode({"x": X[:50]}, recording, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +117,7 @@ def scores() -> xr.Dataset:
 
     gradients = ("gradient", "weight_gradient")
     captures = [features("one", ("activation", *gradients)), features("two", gradients)]
-    return layerwise_scores(captures, np.random.default_rng(0).standard_normal((40, 16)), recording, VERDICT_SETTINGS)
+    return layerwise_scores(captures, np.random.default_rng(0).standard_normal((40, 16)), recording, SETTINGS)
 
 
 def test_layerwise_scores_are_named_and_in_place(scores: xr.Dataset) -> None:

@@ -25,7 +25,7 @@ from gradkern.study.power import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-VERDICT_SETTINGS = PowerSettings(permutations=39, bootstraps=60, every=8)
+SETTINGS = PowerSettings(permutations=39, bootstraps=60, every=8)
 BRAIN = Brain(
     subjects=5, repeats=1, ceiling=0.7, vertices=100, silent=10, times=tuple(0.03 * step for step in range(16))
 )
@@ -36,9 +36,7 @@ RUNS = {"none": 8, "forward": 3, "forward-then-backward": 3, "gradient-misplaced
 @pytest.fixture(scope="module")
 def outcomes(one_thread: None) -> dict[str, list[Outcome]]:
     return {
-        name: [
-            simulated_tests(replace(BRAIN, organisation=name), FEATURES, VERDICT_SETTINGS, seed) for seed in range(runs)
-        ]
+        name: [simulated_tests(replace(BRAIN, organisation=name), FEATURES, SETTINGS, seed) for seed in range(runs)]
         for name, runs in RUNS.items()
     }
 

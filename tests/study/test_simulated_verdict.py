@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from gradkern.recordings import Brain
-from gradkern.study._settings import EVERYTHING
+from gradkern.study import EVERYTHING
 from gradkern.study.power import VERDICT, VERDICT_SETTINGS, Outcome, simulated_verdict, toy_features
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording
-from gradkern.study import FeatureSet, StudyVariants, choices, region_means, subject_mean
-from gradkern.study.claims._verdict import Study, VerdictSettings
+from gradkern.ridge import CrossValidation
+from gradkern.study import FeatureSet, Study, StudyVariants, VerdictSettings, choices, region_means, subject_mean
 from gradkern.study.power import simulated_rates
 from gradkern.study.report import in_words, power_table
 
@@ -118,7 +118,7 @@ def test_choices_change_what_they_say_and_nothing_else() -> None:
     layers = [RANDOM.standard_normal((3, 4)) for _ in range(3)]
     features = FeatureSet({"activation": layers, "gradient": layers}, [0, 0.5, 1])
     made = StudyVariants({"a": features}, {"betas": [recording("1"), recording("2")]}, {})
-    study, how = made.study(), VerdictSettings(selection="loo")
+    study, how = made.study(), VerdictSettings(cv=CrossValidation(selection="loo", alphas=(0.1, 3.16, 100.0)))
     options = choices(made, how)
     assert set(options) == {"targets", "fmri subjects", "penalty", "preference"}
     assert list(options["penalty"]) == ["by leave-one-out", "by GCV", "by k-fold", "3.16 for all"]
@@ -128,9 +128,9 @@ def test_choices_change_what_they_say_and_nothing_else() -> None:
         assert all(other(study, how) != (study, how) for other in others)
     one: Study = options["fmri subjects"]["responses averaged"](study, how)[0]
     assert [each.subject for each in one.fmri] == ["mean of 2 subjects"]
-    assert options["penalty"]["by k-fold"](study, how) == (study, replace(how, selection="kfold"))
-    (alpha,) = options["penalty"]["3.16 for all"](study, how)[1].alphas
-    assert alpha in how.alphas
+    assert options["penalty"]["by k-fold"](study, how) == (study, replace(how, cv=replace(how.cv, selection="kfold")))
+    (alpha,) = options["penalty"]["3.16 for all"](study, how)[1].cv.alphas
+    assert alpha in how.cv.alphas
 
 
 ROW = {"conclusion": "not found", "why": "", "against": "x", "smallest p": 0.01, "power": np.nan}

@@ -13,14 +13,13 @@ from gradkern import Recording, simulate_brain
 from gradkern.encoding import unit_length
 from gradkern.hierarchy import Latency, Preference
 from gradkern.recordings import Brain
-from gradkern.study import verdict
-from gradkern.study._settings import EVERYTHING
+from gradkern.ridge import CrossValidation
+from gradkern.study import EVERYTHING, Study, VerdictSettings, verdict
 from gradkern.study.claims import NOT_FOUND, NOT_TESTED, SUPPORTED, InSpace, InTime, ScoredStudy
-from gradkern.study.claims._verdict import Study, VerdictSettings
 from gradkern.study.power import simulated_rates
 
 LAYERS, IMAGES, WIDTH = 4, 200, 8
-VERDICT_SETTINGS = VerdictSettings(permutations=59, bootstraps=60, targets=150, places=150)
+SETTINGS = VerdictSettings(permutations=59, bootstraps=60, targets=150, places=150)
 DEPTH = np.linspace(0, 1, LAYERS)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,9 +50,7 @@ def forward(one_thread: None) -> pd.DataFrame:
     control = {
         "gradient/random-cotangent": [np.random.default_rng(i).standard_normal((IMAGES, 12)) for i in range(LAYERS)]
     }
-    return verdict(study("forward", FEATURES | control), VERDICT_SETTINGS, simulated_rates().iloc[:0]).set_index(
-        "claim"
-    )
+    return verdict(study("forward", FEATURES | control), SETTINGS, simulated_rates().iloc[:0]).set_index("claim")
 
 
 class TestForward:
@@ -115,7 +112,7 @@ class TestForward:
 
 
 def test_a_planted_backward_sweep_is_found_beyond_activations() -> None:
-    found = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), VERDICT_SETTINGS).set_index("claim")
+    found = verdict(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS).set_index("claim")
     assert found.loc["gradients predict fMRI beyond activations", "conclusion"] == SUPPORTED
     assert found.loc["gradients predict MEG beyond activations", "conclusion"] == SUPPORTED
     assert found.loc["gradients have the temporal order of backpropagation", "estimate"] < 0
@@ -123,7 +120,7 @@ def test_a_planted_backward_sweep_is_found_beyond_activations() -> None:
 
 def test_what_the_data_cannot_carry_has_a_reason_and_no_number() -> None:
     both = study("none")
-    alone = verdict(replace(both, meg=()), VERDICT_SETTINGS).set_index("claim")
+    alone = verdict(replace(both, meg=()), SETTINGS).set_index("claim")
     for claim in ("gradients predict MEG", "gradients have the temporal order of backpropagation"):
         row = alone.loc[claim]
         assert row["conclusion"] == NOT_TESTED
@@ -155,7 +152,7 @@ def test_without_places_of_a_subject_there_is_no_order_in_space_and_the_rest_is_
 ) -> None:
     first, second = study("none").fmri
     there = Study(FEATURES, DEPTH, [first, replace(second, targets=change(second.targets))], axis="depth")
-    found = verdict(there, replace(VERDICT_SETTINGS, permutations=19, bootstraps=20, targets=60)).set_index("claim")
+    found = verdict(there, replace(SETTINGS, permutations=19, bootstraps=20, targets=60)).set_index("claim")
     for claim in (
         "activations map the hierarchy",
         "gradients predict higher areas more",
@@ -176,7 +173,7 @@ def test_a_region_without_a_target_is_refused() -> None:
 def test_what_could_not_be_found_is_not_tested() -> None:
     both = study("none", subjects=1)
     three = {kind: each[:3] for kind, each in FEATURES.items()}
-    found = verdict(Study(three, DEPTH[:3], both.fmri, axis="depth"), VERDICT_SETTINGS).set_index("claim")
+    found = verdict(Study(three, DEPTH[:3], both.fmri, axis="depth"), SETTINGS).set_index("claim")
     orders = [row for claim, row in found.iterrows() if "spatial order" in claim]
     assert [row["conclusion"] for row in orders][1] == NOT_TESTED
     assert "p could not go under 0.167" in orders[1]["why"]
@@ -184,7 +181,7 @@ def test_what_could_not_be_found_is_not_tested() -> None:
 
 
 def test_what_is_held_beside_other_orders_is_the_statistic_of_the_order() -> None:
-    evidence = ScoredStudy(study("forward-then-backward", ceiling=0.95, repeats=4), VERDICT_SETTINGS)
+    evidence = ScoredStudy(study("forward-then-backward", ceiling=0.95, repeats=4), SETTINGS)
     space, time = InSpace(evidence), InTime(evidence)
     for row, test in ((time.order(), time.in_another_order()), (space.order("gradient"), space.in_another_order())):
         assert test.value == pytest.approx(row.estimate)
@@ -197,10 +194,7 @@ def test_the_size_of_an_images_gradient_does_not_count_where_directions_are_aske
     sizes = np.random.default_rng(3).lognormal(size=(IMAGES, 1))
     scaled = {"activation": ACTIVATIONS, "gradient": [sizes * G for G in GRADIENTS]}
     both = replace(study("forward-then-backward"), meg=())
-    found = [
-        verdict(replace(both, features=features), VERDICT_SETTINGS).set_index("claim")
-        for features in (FEATURES, scaled)
-    ]
+    found = [verdict(replace(both, features=features), SETTINGS).set_index("claim") for features in (FEATURES, scaled)]
     for claim, same in (("gradients", False), ("gradients of unit norm", True)):
         one, other = (each.loc[f"{claim} predict fMRI beyond activations", "estimate"] for each in found)
         assert (abs(one - other) < 1e-3) == same
@@ -211,11 +205,11 @@ def test_subjects_who_saw_other_images_are_resampled_by_image() -> None:
     seen = np.arange(0, 150), np.arange(50, 200)
     fmri = [one.select_presentations(rows, "seen") for one, rows in zip(both.fmri, seen, strict=True)]
     apart = replace(both, fmri=fmri, meg=())
-    evidence = ScoredStudy(apart, VERDICT_SETTINGS)
+    evidence = ScoredStudy(apart, SETTINGS)
     first, second = (evidence.resampled(one).counts for one in evidence.fmri)
     np.testing.assert_array_equal(first[:, 50:], second[:, :100])
     assert (first[:, :50] != second[:, 100:]).any()
-    found = verdict(apart, VERDICT_SETTINGS).set_index("claim")
+    found = verdict(apart, SETTINGS).set_index("claim")
     assert found.loc["activations map the hierarchy", "conclusion"] == SUPPORTED
     assert found.loc["gradients predict fMRI more than gradient/image-permuted", "images"] == 150
 
@@ -226,7 +220,7 @@ def test_subjects_who_saw_the_same_images_are_one_test() -> None:
     one = made.fmri[0]
     claim = "gradients predict fMRI"
     alone, twice = (
-        verdict(replace(made, fmri=some, meg=()), VERDICT_SETTINGS).set_index("claim").loc[claim]
+        verdict(replace(made, fmri=some, meg=()), SETTINGS).set_index("claim").loc[claim]
         for some in ([one], [one, replace(one, subject="a copy")])
     )
     assert twice["p"] == alone["p"]
@@ -241,7 +235,7 @@ def test_subjects_who_saw_the_same_images_are_one_test() -> None:
 def test_activations_of_another_layer_are_told_from_those_of_the_same() -> None:
     """Gradients with something of the first layer in them, which the brain responds to."""
     mixed = [G + A for G, A in zip(GRADIENTS, [*ACTIVATIONS[1:], ACTIVATIONS[0]], strict=True)]
-    found = verdict(replace(study("forward", FEATURES | {"gradient": mixed}, ceiling=0.95), meg=()), VERDICT_SETTINGS)
+    found = verdict(replace(study("forward", FEATURES | {"gradient": mixed}, ceiling=0.95), meg=()), SETTINGS)
     conclusions = found.set_index("claim")["conclusion"]
     assert conclusions["gradients predict fMRI beyond activations of the same layer"] == SUPPORTED
     assert conclusions["gradients predict fMRI beyond activations"] == NOT_FOUND
@@ -251,13 +245,13 @@ def test_nuisances_are_taken_out_whatever_their_units() -> None:
     """Those that hold all activations say what activations do; those that hold the gradients leave nothing to test."""
     both = replace(study("forward"), meg=())
     units = np.logspace(-9, 9, LAYERS * WIDTH)
-    found = verdict(replace(both, nuisances=np.column_stack(ACTIVATIONS) * units), VERDICT_SETTINGS).set_index("claim")
+    found = verdict(replace(both, nuisances=np.column_stack(ACTIVATIONS) * units), SETTINGS).set_index("claim")
     row, same = (found.loc[f"gradients predict fMRI beyond {what}"] for what in ("nuisances", "activations"))
     assert row["estimate"] == pytest.approx(same["estimate"], abs=0.02)
     assert (row["conclusion"], row["against"]) == (NOT_FOUND, "32 nuisances")
     # these are the activations again
     assert found.loc[f"gradients predict fMRI beyond {EVERYTHING}", "p"] == pytest.approx(same["p"], abs=0.02)
-    found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), VERDICT_SETTINGS).set_index("claim")
+    found = verdict(replace(both, nuisances=GRADIENTS[LAYERS // 2]), SETTINGS).set_index("claim")
     assert "X must hold something" in found.loc["gradients predict fMRI beyond nuisances", "why"]
 
 
@@ -269,7 +263,7 @@ def test_beyond_everything_only_gradients_that_the_brain_has_are_found(organisat
     view = [G + random.standard_normal(G.shape) for G in GRADIENTS]
     hard = random.standard_normal((IMAGES, 2))
     made = replace(both, features=FEATURES | {"gradient/view": view}, nuisances=hard)
-    row = verdict(made, VERDICT_SETTINGS).set_index("claim").loc[f"gradients predict fMRI beyond {EVERYTHING}"]
+    row = verdict(made, SETTINGS).set_index("claim").loc[f"gradients predict fMRI beyond {EVERYTHING}"]
     assert (row["conclusion"], row["against"]) == (conclusion, EVERYTHING)
 
 
@@ -278,7 +272,7 @@ def test_gradients_of_one_norm_have_no_row_of_unit_norm() -> None:
     unit = [unit_length(G) for G in GRADIENTS]
     row = "gradients of unit norm predict fMRI beyond activations"
     assert [
-        row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), VERDICT_SETTINGS)["claim"])
+        row in set(verdict(replace(both, features=FEATURES | {"gradient": G}), SETTINGS)["claim"])
         for G in (unit, GRADIENTS)
     ] == [False, True]
 
@@ -296,13 +290,13 @@ def test_power_is_that_of_the_rows_that_are_left_and_of_the_same_estimators() ->
         assert told.loc[claims[1], "rows"] == 167
         return told.loc[list(claims), "power"].notna().tolist()
 
-    assert power(VERDICT_SETTINGS, 167) == [True, True, True, True]
-    other = replace(VERDICT_SETTINGS, preference=Preference("softmax"), latency=Latency("peak"))
+    assert power(SETTINGS, 167) == [True, True, True, True]
+    other = replace(SETTINGS, preference=Preference("softmax"), latency=Latency("peak"))
     assert power(other, 168) == [True, False, False, False]
 
 
 def test_as_many_axes_are_taken_out_as_a_control_has() -> None:
-    found = verdict(replace(study("forward"), meg=()), replace(VERDICT_SETTINGS, axes=10)).set_index("claim")
+    found = verdict(replace(study("forward"), meg=()), replace(SETTINGS, axes=10)).set_index("claim")
     row = found.loc["gradients predict fMRI beyond activations"]
     assert (row["against"], row["why"]) == ("activations of all layers, 10 axes", "")
     row = found.loc["gradients predict fMRI beyond activations of the same layer"]
@@ -319,12 +313,12 @@ def test_power_is_that_of_the_nearest_simulated_study_that_is_no_larger() -> Non
             (200, 3, 0.7, 1.0, "power"), (150, 2, 0.2, 0.3, "power"), (190, 2, 0.78, 0.05, "level"))
     ]  # fmt: skip
     both = replace(study("none"), meg=())
-    found = verdict(both, VERDICT_SETTINGS, pd.DataFrame(rows)).set_index("claim")
+    found = verdict(both, SETTINGS, pd.DataFrame(rows)).set_index("claim")
     row = found.loc["gradients predict fMRI"]
     assert row["power"] == 0.9
     assert row["simulated"] == "18 of 20 forward-then-backward brains, 150 images, 2 subjects, ceiling 0.7"
     assert np.isnan(found.loc["gradients predict higher areas more", "power"])
-    larger = verdict(both, VERDICT_SETTINGS, pd.DataFrame(rows[1:4])).set_index("claim").loc["gradients predict fMRI"]
+    larger = verdict(both, SETTINGS, pd.DataFrame(rows[1:4])).set_index("claim").loc["gradients predict fMRI"]
     assert np.isnan(larger["power"])
     assert larger["simulated"] == ""
 
@@ -386,9 +380,9 @@ def test_repeats_must_be_averaged_first() -> None:
 
 
 def test_a_way_to_judge_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"VerdictSettings: selection must be one of .* got 'aic'"):
-        VerdictSettings(selection="aic")
-    for name, value in (("permutations", 18), ("axes", 0), ("targets", 0), ("folds", 1)):
+    with pytest.raises(ValueError, match=r"CrossValidation: selection must be one of .* got 'aic'"):
+        VerdictSettings(cv=CrossValidation(selection="aic"))
+    for name, value in (("permutations", 18), ("axes", 0), ("targets", 0)):
         with pytest.raises(ValueError, match=rf"VerdictSettings: {name} must be at least \d+, got {value}"):
             VerdictSettings(**{name: value})
 
@@ -397,7 +391,7 @@ def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: p
     monkeypatch.setattr("gradkern.study.claims._evidence.free_bytes", lambda place: 10 * 2**20)
     monkeypatch.setattr("gradkern.study.claims._evidence.check_first", lambda *given: pytest.fail("work had begun"))
     with pytest.raises(ValueError, match=r"meg of 2 subjects must fit into memory, got up to 200 x 1,\d+ numbers each"):
-        verdict(study("none"), VERDICT_SETTINGS)
+        verdict(study("none"), SETTINGS)
 
 
 def test_dead_voxels_are_left_out_and_told() -> None:
@@ -406,9 +400,7 @@ def test_dead_voxels_are_left_out_and_told() -> None:
     values = np.array(first.responses)
     values[:, np.flatnonzero(first.targets["depth"].notna())[[3, 7]]] = 1.5
     with pytest.warns(UserWarning, match="2 targets of simulated 1 do not vary, left out"):
-        found = verdict(replace(both, fmri=(replace(first, responses=values), second)), VERDICT_SETTINGS).set_index(
-            "claim"
-        )
+        found = verdict(replace(both, fmri=(replace(first, responses=values), second)), SETTINGS).set_index("claim")
     assert (found["conclusion"] != NOT_TESTED).sum() > 5
     row = found.loc["gradients predict fMRI"]
     assert row["targets"] == sum(one.targets["depth"].notna().sum() for one in both.fmri) - 2
@@ -420,8 +412,7 @@ def test_subjects_whose_images_come_in_another_order_are_one_test() -> None:
     turned = (both.fmri[0], both.fmri[1].select_presentations(order, "turned"))
     claims = ["gradients predict fMRI", "gradients predict fMRI beyond activations", "activations map the hierarchy"]
     first, again = (
-        verdict(replace(both, fmri=fmri), VERDICT_SETTINGS).set_index("claim").loc[claims]
-        for fmri in (both.fmri, turned)
+        verdict(replace(both, fmri=fmri), SETTINGS).set_index("claim").loc[claims] for fmri in (both.fmri, turned)
     )
     np.testing.assert_allclose(
         first[["estimate", "p"]].astype(float), again[["estimate", "p"]].astype(float), atol=1e-6
@@ -436,7 +427,7 @@ def test_subjects_with_places_of_their_own_have_no_power_of_studies_tested_as_on
     claims = ("activations map the hierarchy", "gradients predict fMRI")
     rates = pd.DataFrame([{**small, **found, "test": claim} for claim in claims])
     same, apart = (
-        verdict(replace(both, fmri=fmri), VERDICT_SETTINGS, rates).set_index("claim")
+        verdict(replace(both, fmri=fmri), SETTINGS, rates).set_index("claim")
         for fmri in (both.fmri, (both.fmri[0], replace(both.fmri[1], targets=moved)))
     )
     claim = "activations map the hierarchy"

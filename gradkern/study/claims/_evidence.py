@@ -117,8 +117,8 @@ class ScoredStudy:
         return self._scores[key]
 
     def scored(self, one: Subject, layers: Sequence[Any]) -> Scores:
-        rows, how = [X[one.rows] for X in layers], self.how
-        return layer_scores(rows, one.Y, how.alphas, how.folds, self.resampled(one), how.selection)
+        rows = [X[one.rows] for X in layers]
+        return layer_scores(rows, one.Y, self.resampled(one), self.how.cv)
 
     def resampled(self, one: Subject) -> Resampling:
         """Images of all subjects are drawn together: one that several saw counts alike in each of them."""

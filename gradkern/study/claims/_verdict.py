@@ -169,8 +169,7 @@ class _Claims:
 
     def _sizes(self) -> dict[str, Any]:
         how = self.how
-        shared = {"alphas": how.alphas, "cv": how.folds, "selection": how.selection}
-        return {**shared, "permutations": how.permutations, "seed": how.seed}
+        return {"cv": how.cv, "permutations": how.permutations, "seed": how.seed}
 
     def predicts(self, of: Sequence[Subject]) -> Row:
         X = self.gradients.astype(np.float32)
@@ -236,7 +235,7 @@ class _Claims:
         if id(of) not in self._own:
             self._own[id(of)] = [self.evidence.scored(one, [self.gradients]) for one in of]
         second = [self.evidence.scored(one, [self._control[control]]) for one in of]
-        found = paired_test(self._own[id(of)], second, self.how.folds, seed=self.how.seed)
+        found = paired_test(self._own[id(of)], second, self.how.cv.folds, seed=self.how.seed)
         over, ceiling = found.interval, self.evidence.ceiling(of)
         return Row(found.value, found.p, over.low, over.high, found.smallest_p, ceiling, self._in_words(control))
 

@@ -13,9 +13,7 @@ from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED, verdict
 from gradkern.study.power._rates import Outcome
 
 # with more permutations power is higher, and levels are the same
-VERDICT_SETTINGS = VerdictSettings(
-    alphas=tuple(float(alpha) for alpha in np.logspace(-2, 4, 7)), permutations=19, bootstraps=100
-)
+VERDICT_SETTINGS = VerdictSettings(permutations=19, bootstraps=100)
 
 
 def simulated_verdict(

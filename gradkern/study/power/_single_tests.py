@@ -5,7 +5,7 @@ nothing to find, a test's rate must be its level, and where there is, the rate i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from gradkern.hierarchy._temporal_order import PREDICTED, TimeCourses, temporal_
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._simulation.brain import Brain, simulate_brain
 from gradkern.ridge._cross_val import cross_val_score
+from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.ridge._variance_partition import variance_partition
 from gradkern.stats._bootstrap import Scores, layer_scores, resample_images
 from gradkern.stats._clusters import cluster_test
@@ -45,8 +46,7 @@ class PowerSettings:
 
     Parameters
     ----------
-    alphas : penalties, for features of unit size
-    folds : of images
+    cv : folds of images, penalties and how they are chosen
     permutations : of every permutation test and null map
     bootstraps : of images, for orders in time
     regions : of the MEG, the sensors whose name has one of these letters in third place (O occipital, P parietal, T
@@ -54,8 +54,7 @@ class PowerSettings:
     every : only one in so many vertices goes into joint fits, which take longest
     """
 
-    alphas: tuple[float, ...] = tuple(float(alpha) for alpha in np.logspace(-2, 4, 7))
-    folds: int = 5
+    cv: CrossValidation = field(default_factory=CrossValidation)
     permutations: int = 99
     bootstraps: int = 100
     regions: str = "OT"
@@ -161,8 +160,7 @@ def _permuted(
     return permutation_test(
         X.astype(np.float32),
         Y.astype(np.float32),
-        how.alphas,
-        cv=how.folds,
+        cv=how.cv,
         permutations=how.permutations,
         seed=study.seed,
         target_groups=target_groups,
@@ -208,7 +206,7 @@ def _spatial_order(study: _Study, kind: str, each: Sequence[NDArray[np.float64]]
     mean = np.zeros((len(layers), int(left.sum())))
     for responses in each:
         for number, layer in enumerate(layers):
-            r = np.asarray(cross_val_score(layer, responses[:, left], how.alphas, cv=how.folds, selection="gcv"))
+            r = np.asarray(cross_val_score(layer, responses[:, left], cv=how.cv))
             mean[number] += np.nan_to_num(r).mean(0) / len(each)  # predictions that do not vary score 0, as elsewhere
     preferred = Preference("centre of mass").depth_of(mean, np.linspace(0, 1, len(layers)))
     known = np.isfinite(preferred)
@@ -248,14 +246,12 @@ def _beyond_test(study: _Study, kind: str, Y: NDArray[np.float64], target_groups
     (other,) = set(_KINDS) - {kind}
     how, given = study.how, study.layers[other]
     options: dict[str, Any] = {
-        "cv": how.folds,
+        "cv": how.cv,
         "permutations": how.permutations,
         "seed": study.seed,
-        "pools": target_groups,
+        "target_groups": target_groups,
     }
-    return partial_permutation_test(
-        study.middle(kind).astype(np.float32), given, Y.astype(np.float32), how.alphas, **options
-    )
+    return partial_permutation_test(study.middle(kind).astype(np.float32), given, Y.astype(np.float32), **options)
 
 
 def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -> None:
@@ -263,9 +259,7 @@ def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -
     how = study.how
     for kind, other in zip(_KINDS, reversed(_KINDS), strict=True):
         bands = [study.middle(kind).astype(np.float32), np.column_stack(study.layers[other]).astype(np.float32)]
-        parts = variance_partition(
-            bands, Y.astype(np.float32), how.alphas, ratios=_RATIOS, cv=how.folds, inner_cv=3, seed=study.seed
-        )
+        parts = variance_partition(bands, Y.astype(np.float32), ratios=_RATIOS, cv=how.cv, inner_cv=3, seed=study.seed)
         unique = np.asarray(parts.unique[0], dtype=np.float64)
         means = np.array([unique[subject == number].mean() for number in np.unique(subject)])
         _signs(study, f"{kind} beyond {other}s: unique variance, signs of subjects", means)
@@ -313,7 +307,7 @@ def _courses(study: _Study, Y: NDArray[np.float64], here: Any, subject: str) -> 
     curves: dict[str, Scores] = {}
     times = np.unique(here["time"])
     for kind in _KINDS:
-        scores = layer_scores(study.layers[kind], Y, how.alphas, how.folds, resampling)
+        scores = layer_scores(study.layers[kind], Y, resampling, how.cv)
         curves[kind], times = time_courses(scores, here["sensor"], here["time"])
     count = len(study.layers["activation"])
     names = tuple(f"layer {number}" for number in range(count))
