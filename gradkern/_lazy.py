@@ -8,8 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradkern.errors import naming
-
 
 def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of a package, from the imports under its `if TYPE_CHECKING:`.
@@ -24,10 +22,9 @@ def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], l
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home, attribute = homes[name]
-        with naming(package):  # a missing package is an error that says which extra installs it
-            value = _load(home, attribute)
-        setattr(module, name, value)
-        return value
+        found = _load(home, attribute)
+        setattr(module, name, found)
+        return found
 
     return load, lambda: sorted({*homes, *(key for key in vars(module) if key.startswith("__"))}), list(homes)
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradkern._extras import explain, say
-
 
 class Refused(ValueError):
     """The data cannot carry what was asked: too few images, no latency, a smallest attainable p above the level.
@@ -20,8 +18,7 @@ def naming(verb: str) -> Iterator[None]:
 
     A check then says only what is wrong, "k must be at least 64, got 32", and its caller reads
     "sketch: k must be at least 64, got 32". Of verbs within verbs the innermost is named. The exception stays the same
-    object. The message about a missing package says which extra installs it. Works as a decorator and in a `with`
-    statement.
+    object. Works as a decorator and in a `with` statement.
 
     Examples
     --------
@@ -38,11 +35,9 @@ def naming(verb: str) -> Iterator[None]:
         yield
     except Exception as error:
         if not hasattr(error, "named"):
-            if isinstance(error, ModuleNotFoundError):
-                explain(error)
-            if isinstance(error, ImportError):
-                say(error, f"{verb}: {error}")
-            elif len(error.args) == 1 and isinstance(error.args[0], str):
+            if len(error.args) == 1 and isinstance(error.args[0], str):
                 error.args = (f"{verb}: {error.args[0]}",)
+                if isinstance(error, ImportError):
+                    error.msg = error.args[0]  # where an ImportError has its message as well
             error.named = verb  # type: ignore[attr-defined]  # an inner verb has named it
         raise

@@ -16,14 +16,16 @@ IMAGES = 30
 
 def core() -> None:
     """Captures and a recording, scores of one against the other, in files that the commands read."""
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(1))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Conv2d(4, 4, 3), torch.nn.Flatten(1)
+    )
     images = torch.randn(IMAGES, 3, 8, 8)
     objective, sketch = gradkern.objectives.FeatureNorm(), gradkern.Sketch(64)
-    gradkern.capture(model, images, objective, layers=["0", "1"], sketch=sketch, out="features", progress=False)
+    gradkern.capture(model, images, objective, layers=["0", "1", "2"], sketch=sketch, out="features", progress=False)
     recording = gradkern.Recording(
-        responses=np.random.default_rng(0).standard_normal((IMAGES, 4)).astype(np.float32),
+        responses=np.random.default_rng(0).standard_normal((IMAGES, 6)).astype(np.float32),
         presentations=pd.DataFrame({"image": np.arange(IMAGES)}),
-        targets=pd.DataFrame({"label": list("abcd"), "roi": ["V1", "V1", "V2", "V4"]}),
+        targets=pd.DataFrame({"label": list("abcdef"), "roi": ["V1", "V1", "V2", "V2", "V4", "V4"]}),
         subject="subject 1",
         units="z",
     )
@@ -32,15 +34,14 @@ def core() -> None:
     spaces = {f"{kind} {layer}": values for (kind, layer), values in features.items()}
     print(*gradkern.encoding.score(spaces, gradkern.load_recording("subject-1.h5")).r.shape)
     Path("study.toml").write_text(
-        'layers = ["0", "1"]\ndepth = [0, 1]\naxis = {order = ["V1", "V2", "V4"]}\nfeatures.x = "features"\n'
+        'layers = ["0", "1", "2"]\ndepth = [0, 0.5, 1]\naxis = {order = ["V1", "V2", "V4"]}\nfeatures.x = "features"\n'
         'fmri.x = ["subject-1.h5"]\n[judging]\npermutations = 19\n'
     )
 
 
 def analysis() -> None:
     core()
-    estimates = gradkern.plotting.specification_curve
-    print(estimates.__name__, gradkern.study.report.write_report.__name__)
+    print(gradkern.plotting.specification_curve.__name__, gradkern.study.report.write_report.__name__)
 
 
 def models() -> None:

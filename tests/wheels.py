@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.message import Message
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -93,15 +94,33 @@ def unpack(path: Path, folder: Path) -> Wheel:
 class Environment:
     python: Path
 
-    def __call__(self, *arguments: str, fails: bool = False) -> str:
-        """What Python prints, run with these arguments: on stdout, or on stderr if it is to fail with status 2."""
-        folder = self.python.parents[1] / "work"
-        folder.mkdir(exist_ok=True)
-        alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        done = subprocess.run([str(self.python), *arguments], cwd=folder, env=alone, capture_output=True, text=True)
-        if done.returncode != (2 if fails else 0):
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        """What Python prints, run with these arguments: on stdout, or on stderr if it is to fail."""
+        done = subprocess.run([str(self.python), *arguments], **self._alone(), capture_output=True, text=True)
+        if done.returncode != status:
             raise RuntimeError(f"{arguments} ended with {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stderr if fails else done.stdout
+        return done.stderr if status else done.stdout
+
+    def until(self, beginning: str, *arguments: str) -> list[str]:
+        """The lines that Python prints up to one with this beginning, at which it is stopped."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        lines = []
+        with subprocess.Popen([str(self.python), "-u", *arguments], **self._alone(), **pipes) as process:
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith(beginning):
+                    process.terminate()
+                    return lines
+        raise RuntimeError(f"{arguments} ended with {process.returncode}\n{''.join(lines)}")
+
+    @property
+    def folder(self) -> Path:
+        """Where its commands run."""
+        return self.python.parents[1] / "work"
+
+    def _alone(self) -> dict[str, Any]:
+        self.folder.mkdir(exist_ok=True)
+        return {"cwd": self.folder, "env": {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}}
 
 
 def environment(wheel: Wheel, extra: str, folder: Path) -> Environment:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 import gradkern
-from gradkern._extras import explain
 from gradkern.cli._arguments import add_encode, add_similarity
 from gradkern.cli._data import add_arguments
 from gradkern.cli._data import run as run_check
@@ -34,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         return status
     except (ValueError, OSError, ImportError) as error:
-        if isinstance(error, ModuleNotFoundError):
-            explain(error)
         print(f"gradkern {options.command}: {error}", file=sys.stderr)
         return 2
 

