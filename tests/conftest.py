@@ -44,19 +44,19 @@ def one_thread() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests; bring files with slow tests to the front, so that no worker begins one when the others are done."""
-    ranks = {pattern: rank for rank, pattern in enumerate(SLOW)}
-    first: dict[str, int] = {}
+    order: dict[str, int] = {}
     for item in items:
-        name = item.nodeid.partition("[")[0]
-        rank = min((ranks[pattern] for pattern in (name, name.partition("::")[0]) if pattern in ranks), default=None)
-        if rank is not None:
+        file, name = item.nodeid.partition("::")[0], item.nodeid.partition("[")[0]
+        ranks = [rank for rank, slow in enumerate(SLOW) if f"{name}::".startswith(f"{slow}::")]
+        if ranks:
             item.add_marker(pytest.mark.slow)
-            first.setdefault(item.nodeid.partition("::")[0], rank)
+            order.setdefault(file, ranks[0])
         if item.get_closest_marker("gpu") and not HAS_GPU:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
         elif "emulated" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.emulated)
-    items.sort(key=lambda item: first.get(item.nodeid.partition("::")[0], len(SLOW)))
+            item.add_marker(pytest.mark.slow)  # compiling the kernels takes 12 s
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(SLOW)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

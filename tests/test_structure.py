@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gradkern
 from gradkern import _native
+from tests.slow import SLOW
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gradkern"
@@ -285,6 +286,14 @@ def test_test_files_hold_tests_and_nothing_is_a_drawer_for_odds_and_ends() -> No
     with_tests = {path for path in TESTS if re.search(r"^ *def test_", path.read_text(), re.MULTILINE)}
     assert with_tests == {path for path in TESTS if path.name.startswith("test_")}
     assert [name(path) for path in MODULES + TESTS + BENCHMARKS if path.name == "utils.py"] == []
+
+
+def test_what_is_listed_as_slow_exists() -> None:
+    offenders = []
+    for file, *steps in (entry.split("::") for entry in SLOW):
+        text = (ROOT / file).read_text() if (ROOT / file).exists() else ""
+        offenders += [f"{file}: {step}" for step in steps or [""] if not re.search(rf"(def|class) {step}", text)]
+    assert none(offenders)
 
 
 def test_one_table_of_cases() -> None:
