@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,14 @@ import torch
 import gradkern
 
 IMAGES = 30
+COMMANDS = ("demo", "data check", "encode", "similarity", "verdict", "doctor", "models", "layers")
+NEEDS = {  # a call that needs an extra
+    "models": lambda: gradkern.load_model("resnet50", weights="random"),
+    "meg": lambda: gradkern.recordings.sensor_names(),
+    "fmri": lambda: gradkern.recordings.load_betas(["empty"], [[0]], mask="empty", subject="1"),
+    "simulate": lambda: gradkern.recordings.load_cortex(),
+    "analysis": lambda: gradkern.plotting.score_map,
+}
 
 
 def core() -> None:
@@ -91,5 +100,22 @@ def public_names() -> None:
                 print(f"{package.__name__}.{name}\t{error}")
 
 
+def missing() -> None:
+    """Print what calls say that need an extra."""
+    Path("empty").touch()
+    for extra, call in NEEDS.items():
+        try:
+            call()
+        except ImportError as error:
+            print(f"{extra}\t{error}")
+
+
+def commands() -> None:
+    """Print the help of every command."""
+    for command in COMMANDS:
+        with suppress(SystemExit):
+            gradkern.cli.main([*command.split(), "--help"])
+
+
 if __name__ == "__main__":
-    {step.__name__: step for step in (core, analysis, models, meg, fmri, simulate, public_names)}[sys.argv[1]]()
+    globals()[sys.argv[1]]()

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.errors import naming
 from gradkern.ridge._cross_val import cross_val_predict
 from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.ridge._engine.folds import resolve_folds
@@ -121,7 +122,7 @@ class Scores:
             yield columns, replace(self, r=self.r[:, columns], resampled=self.resampled[:, :, columns])
 
     def over_ceiling(self, ceiling: Any) -> Self:
-        """Divided by the noise ceiling [v], the highest r; a target without a positive one has no score."""
+        """DividedDifferences by the noise ceiling [v], the highest r; a target without a positive one has no score."""
         highest = np.asarray(ceiling, dtype=np.float64)
         if highest.shape != self.r.shape[1:]:
             raise ValueError(f"over_ceiling: ceiling must be [{self.r.shape[1]}], got {list(highest.shape)}")
@@ -222,7 +223,8 @@ def layer_scores(layers: Sequence[Any], Y: Any, resampling: Resampling, cv: Cros
     Predictions of one layer, 8 n v bytes, are in memory at a time. Rows are images, one each.
     """
     cv = cv or CrossValidation()
-    parts = resolve_folds("layer_scores", cv, len(Y), None).folds
+    with naming("layer_scores"):
+        parts = resolve_folds(cv, len(Y)).folds
     held_out = np.empty(len(Y), dtype=np.int64)
     for number, part in enumerate(parts):
         held_out[part.test] = number

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.errors import naming
 from gradkern.ridge._engine.folds import check_groups
 
 
@@ -69,7 +70,8 @@ def _units(op: str, n_rows: int, groups: Any) -> NDArray[np.int64]:
     """Rows of every group, [units, rows of each]."""
     if groups is None:
         return np.arange(n_rows)[:, None]
-    labels = check_groups(op, groups, n_rows)
+    with naming(op):
+        labels = check_groups(groups, n_rows)
     names, counts = np.unique(labels, return_counts=True)
     if counts.min() != counts.max():
         raise ValueError(
@@ -81,7 +83,8 @@ def _units(op: str, n_rows: int, groups: Any) -> NDArray[np.int64]:
 
 def _strata(op: str, n_rows: int, units: NDArray[np.int64], within: Any) -> list[NDArray[np.int64]]:
     """Places in `units` of those that may change places; sorts the rows of each unit by label, in place."""
-    labels = np.unique(check_groups(op, within, n_rows), return_inverse=True)[1]
+    with naming(op):
+        labels = np.unique(check_groups(within, n_rows), return_inverse=True)[1]
     units[:] = np.take_along_axis(units, np.argsort(labels[units], axis=1, kind="stable"), axis=1)
     _, stratum = np.unique(labels[units], axis=0, return_inverse=True)
     return [np.flatnonzero(stratum == number) for number in range(int(stratum.max()) + 1)]

@@ -11,22 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradkern.errors import naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._cross_validation import resolve_setting
-from gradkern.ridge._engine.cores import on_all_cores
-from gradkern.ridge._engine.folds import Fold, check_groups
+from gradkern.ridge._engine.blocks import on_all_cores
+from gradkern.ridge._engine.folds import Fold, check_groups, inner_folds, selection_folds
 from gradkern.ridge._engine.inputs import (
     Array,
-    Placement,
+    DevicePlan,
     as_array,
     as_targets,
     check_finite,
     check_matrix,
+    device_plan,
     load,
-    place,
 )
 from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.solve import Choice, make_choice, selection_folds
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection
 from gradkern.stats._exchangeable import Permutations, draw_permutations
 from gradkern.stats._refits import refit
 
@@ -137,18 +138,19 @@ def permutation_test(
     (3,)
     """
     op = "permutation_test"
-    features = as_array(op, "X", X)
-    check_matrix(op, "X", features)
-    n = features.shape[0]
-    nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
-    cv, inner_cv = nesting.cv, nesting.inner_cv
-    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
-    responses, _ = as_targets(op, Y, n)
-    where = place(op, device, X, X=features, Y=responses)
-    check_finite(op, "X", features)
-    folds = selection_folds(op, cv, n, groups)
-    labels = None if groups is None else check_groups(op, groups, n)
-    choices = tuple(_choice_inside(op, choice, fold, inner_cv, labels) for fold in folds.folds)
+    with naming(op):
+        features = as_array("X", X)
+        check_matrix("X", features)
+        n = features.shape[0]
+        nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
+        cv, inner_cv = nesting.cv, nesting.inner_cv
+        choice = alpha_selection(nesting.alphas, nesting.selection, "r2")
+        responses, _ = as_targets(Y, n)
+        where = device_plan(device, X, X=features, Y=responses)
+        check_finite("X", features)
+        folds = selection_folds(cv, n, groups)
+        labels = None if groups is None else check_groups(groups, n)
+        choices = tuple(_choice_inside(choice, fold, inner_cv, labels) for fold in folds.folds)
     orders = draw_permutations(op, n, permutations, seed, groups=groups, within=within)
     members = _pools(op, target_groups, responses.shape[1])
     test = f"mean over {len(folds)} folds of held-out r, refitted for each of {permutations} orders of {orders.what}"
@@ -194,15 +196,18 @@ def permutation_test_held_out(
     (4,)
     """
     op = "permutation_test_held_out"
-    given = as_array(op, "predictions", predictions)
+    with naming(op):
+        given = as_array("predictions", predictions)
     if given.ndim not in (1, 2):
         raise ValueError(f"{op}: predictions must have shape [n] or [n, v], got {tuple(given.shape)}")
     predicted = given[:, None] if given.ndim == 1 else given
-    responses, _ = as_targets(op, Y, predicted.shape[0])
+    with naming(op):
+        responses, _ = as_targets(Y, predicted.shape[0])
     if predicted.shape != responses.shape:
         raise ValueError(f"{op}: predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
-    check_finite(op, "predictions", predicted)
-    where = place(op, device, Y, Y=responses, predictions=predicted)
+    with naming(op):
+        check_finite("predictions", predicted)
+        where = device_plan(device, Y, Y=responses, predictions=predicted)
     orders = draw_permutations(op, len(responses), permutations, seed, groups=groups, within=within)
     members = _pools(op, target_groups, responses.shape[1])
     test = f"r over {len(responses)} held-out rows, predictions as they are, {permutations} orders of {orders.what}"
@@ -221,7 +226,7 @@ class _Asked:
     """Checked responses, orders and what is wanted of their scores; `target_groups` are places of targets."""
 
     responses: Array
-    placement: Placement
+    plan: DevicePlan
     orders: Permutations
     target_groups: dict[str, NDArray[np.int64]]
     keep: bool
@@ -232,12 +237,9 @@ class _Asked:
 _OfBlock = Callable[[slice, Tensor], Callable[[Tensor], Tensor]]
 
 
-def _choice_inside(op: str, choice: Choice, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> Choice:
+def _choice_inside(choice: AlphaSelection, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> AlphaSelection:
     """How alpha is chosen among the training samples of a fold."""
-    if choice.selection != "kfold":
-        return choice
-    groups = None if labels is None else labels[fold.train]
-    return replace(choice, folds=selection_folds(op, inner_cv, len(fold.train), groups, argument="inner_cv"))
+    return replace(choice, folds=inner_folds(inner_cv, fold.train, labels)) if choice.method == "kfold" else choice
 
 
 @dataclass(frozen=True)
@@ -257,15 +259,15 @@ class _Block:
 def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> PermutationTest:
     """Score every order, block by block of targets; the orders are the same for all blocks."""
     (n, v), count = asked.responses.shape, len(asked.orders.rows)
-    device = asked.placement.device
+    device = asked.plan.device
     every = torch.from_numpy(np.vstack([np.arange(n), asked.orders.rows])).to(device)
     shares = _shares(asked.target_groups, v).to(device)
     null = np.empty((count, v), dtype=np.float32) if asked.keep else None
-    slack = _ROUNDING[asked.placement.dtype]
+    slack = _ROUNDING[asked.plan.dtype]
 
     def tested(columns: slice) -> _Block:
         with torch.no_grad():  # is of a thread
-            score = of_block(columns, _standardised(op, asked, columns))
+            score = of_block(columns, _standardized(op, asked, columns))
             return _test_block(columns, score, every, shares[columns], slack, null)
 
     # small products gain little from a second core; equal blocks of targets do
@@ -319,9 +321,9 @@ def _test_block(
     return _Block(columns, r, reached, total, squares, largest, torch.stack(pooled))
 
 
-def _standardised(op: str, asked: _Asked, columns: slice) -> Tensor:
+def _standardized(op: str, asked: _Asked, columns: slice) -> Tensor:
     """Responses [n, b] of mean 0 and variance 1, which scores do not see; ValueError where they do not vary."""
-    Y = load(asked.responses, asked.placement, columns=columns)
+    Y = load(asked.responses, asked.plan, columns=columns)
     bad = ~torch.isfinite(Y).all(0)
     if bool(bad.any()):
         raise ValueError(

@@ -21,13 +21,18 @@ import torch
 from torch import Tensor
 
 from gradkern.kernels import ops
-from gradkern.ridge._engine.design import Design, eigenpairs, make_design, rotated
 from gradkern.ridge._engine.folds import Fold, Folds
-from gradkern.ridge._engine.inputs import Placement, Targets
+from gradkern.ridge._engine.inputs import DevicePlan, Targets
 from gradkern.ridge._engine.kfold import fold_gram, sum_of
 from gradkern.ridge._engine.metrics import correlation
-from gradkern.ridge._engine.product import product
-from gradkern.ridge._engine.solve import EQUAL, Choice, Fitting, Solver, factor, solve
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import (
+    PrincipalCoordinates,
+    eigenpairs,
+    principal_coordinates,
+    rotated,
+)
+from gradkern.ridge._engine.solve import EQUAL, AlphaSelection, FitOptions, Solver, factor, solve
 
 # Mean over folds of r [b] in float64, of responses Y [n, b] in an order [n]
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -37,22 +42,22 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 _BLUR = 30
 
 
-def refit(X: Tensor, folds: Folds, choices: tuple[Choice, ...], placement: Placement) -> Score:
+def refit(X: Tensor, folds: Folds, choices: tuple[AlphaSelection, ...], plan: DevicePlan) -> Score:
     """What scores any order of the responses to X [n, d]; `choices` is how alpha is chosen in each fold."""
-    if choices[0].selection == "gcv" and folds.partition:
+    if choices[0].method == "gcv" and folds.partition:
         return make_refits(X, folds, choices[0].alphas.to(X.device)).score
-    return Engine(X, folds, choices, placement).score
+    return Engine(X, folds, choices, plan).score
 
 
 class Engine:
     """Every choice and every kind of fold, by the solvers of `gradkern.cross_val_score`."""
 
-    def __init__(self, X: Tensor, folds: Folds, choices: tuple[Choice, ...], placement: Placement) -> None:
-        self._folds, self._placement = folds.folds, placement
+    def __init__(self, X: Tensor, folds: Folds, choices: tuple[AlphaSelection, ...], plan: DevicePlan) -> None:
+        self._folds, self._placement = folds.folds, plan
         self._solvers: list[tuple[Solver, Tensor]] = []
         for fold, choice in zip(folds.folds, choices, strict=True):
-            solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, Fitting())
-            self._solvers.append((solver, X[torch.from_numpy(fold.test).to(X.device)] - solver.design.offset))
+            solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, FitOptions())
+            self._solvers.append((solver, X[torch.from_numpy(fold.test).to(X.device)] - solver.principal.offset))
 
     def score(self, Y: Tensor, order: Tensor) -> Tensor:
         total = Y.new_zeros(Y.shape[1], dtype=torch.float64)
@@ -146,7 +151,7 @@ def _held_out_r(fold: FoldRefit, shrunk: Tensor, Y: Tensor, total: Tensor, squar
 def make_refits(X: Tensor, folds: Folds, alphas: Tensor) -> Refits:
     """Factor features X [n, d] for folds that are a partition, and alphas [a], largest first."""
     arranged = torch.cat([torch.from_numpy(fold.test) for fold in folds.folds])
-    design = make_design(X[arranged.to(X.device)], intercept=True)
+    design = principal_coordinates(X[arranged.to(X.device)], intercept=True)
     place = torch.empty_like(arranged)
     place[arranged] = torch.arange(len(arranged))
     moved = [
@@ -157,7 +162,7 @@ def make_refits(X: Tensor, folds: Folds, alphas: Tensor) -> Refits:
     return Refits(arranged.to(X.device), alphas, made)
 
 
-def _make_fold(design: Design, fold: Fold, alphas: Tensor) -> FoldRefit:
+def _make_fold(design: PrincipalCoordinates, fold: Fold, alphas: Tensor) -> FoldRefit:
     Z, gram = design.coordinates, fold_gram(design, fold, "r")
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
     values, vectors = spectrum.values, spectrum.vectors
@@ -172,7 +177,7 @@ def _make_fold(design: Design, fold: Fold, alphas: Tensor) -> FoldRefit:
         turn = torch.cat([vectors.T, -(vectors.T @ gram.mean)[:, None]], 1) / values.sqrt()[:, None]
     tested = torch.cat([Z[test], Z.new_ones(len(fold.test), 1)], 1)
     kept = alphas[:, None] / (values + alphas[:, None])
-    predictor = ((Z[test].double() - gram.centre) @ vectors) * values.sqrt()
+    predictor = ((Z[test].double() - gram.center) @ vectors) * values.sqrt()
     return FoldRefit(
         rows=test,
         tested=tested.T.contiguous(),

@@ -1,8 +1,7 @@
-"""Responses [presentations, targets] that lie elsewhere until columns of them are asked for.
+"""Responses [presentations, targets] that are read, block by block, when they are needed.
 
-What is done to responses before an analysis - stacking sessions, choosing targets, z-scoring within a session,
-averaging repeats - treats each target for itself. So it can wait until a block of targets is read, and the whole is
-never in memory.
+Stacking sessions, selecting targets, z-scoring within a session and averaging repeats treat each target by itself. So
+they can wait until a block of targets is read, and all responses are never in memory at once.
 """
 
 from collections.abc import Sequence
@@ -12,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 64  # targets that lie at most so far apart in a store are read in one go
+from gradkern.errors import naming
+
+_NEAR = 64  # targets at most this far apart in a file are read together
 
 
 class Stored(Protocol):
-    """A NumPy array, a memory map, a dataset of HDF5 or Zarr."""
+    """An array, a memory map, or a dataset of HDF5 or Zarr."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -26,7 +27,10 @@ class Stored(Protocol):
 
 
 class Responses:
-    """A matrix [n, v] of which `responses[rows, columns]` reads a block, or one column; `numpy.asarray` reads all."""
+    """A matrix [n, v]: `responses[rows, columns]` reads a block or a column, and `numpy.asarray` reads all of it.
+
+    Subclasses set `shape` and `dtype` and implement `columns`.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -36,17 +40,22 @@ class Responses:
         """All rows of consecutive columns, [n, b]."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        n, v = self.shape
+        return f"Responses [{n} presentations, {v} targets] of {self.dtype}, read when needed ({type(self).__name__})"
+
+    @naming("Responses")
     def __getitem__(self, where: Any) -> NDArray[Any]:
         rows, columns = where if isinstance(where, tuple) else (where, slice(None))
         if isinstance(columns, int | np.integer):
-            at = range(self.shape[1])[columns]
-            column: NDArray[Any] = self.columns(slice(at, at + 1))[rows, 0]
+            number = range(self.shape[1])[columns]
+            column: NDArray[Any] = self.columns(slice(number, number + 1))[rows, 0]
             return column
         if not isinstance(columns, slice):
-            raise IndexError(f"Responses: columns must be a number or a slice, got {type(columns).__name__}")
+            raise IndexError(f"columns must be a number or a slice, got {type(columns).__name__}")
         start, stop, step = columns.indices(self.shape[1])
         if step != 1:
-            raise IndexError(f"Responses: columns must be consecutive, got a step of {step}")
+            raise IndexError(f"columns must be consecutive, got a step of {step}")
         block: NDArray[Any] = self.columns(slice(start, stop))[rows]
         return block
 
@@ -55,12 +64,12 @@ class Responses:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         block: NDArray[Any] = np.asarray(self.columns(slice(0, self.shape[1])), dtype=dtype)
-        return block.copy() if copy and not block.flags.writeable else block  # the rest was made for the caller
+        return block.copy() if copy and not block.flags.writeable else block  # a writeable block is the caller's own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Whole(Responses):
-    """What is stored, as it is, in the machine's byte order; blocks share its memory and cannot be written to."""
+    """Stored responses as they are, in the machine's byte order; blocks share their memory and are read-only."""
 
     values: Stored
 
@@ -96,15 +105,15 @@ class Beside(Responses):
         self.dtype = np.result_type(*(part.dtype for part in parts))
 
     def columns(self, which: slice) -> NDArray[Any]:
-        found = []
+        blocks = []
         for part, end in zip(self.parts, self.ends, strict=True):
             first = int(end) - part.shape[1]
             start, stop = max(which.start, first) - first, min(which.stop, int(end)) - first
             if start < stop:
-                found.append(part.columns(slice(start, stop)))
-        if len(found) == 1 and found[0].dtype == self.dtype:
-            return found[0]
-        return np.concatenate(found, axis=1) if found else np.empty((self.shape[0], 0), self.dtype)
+                blocks.append(part.columns(slice(start, stop)))
+        if len(blocks) == 1 and blocks[0].dtype == self.dtype:
+            return blocks[0]
+        return np.concatenate(blocks, axis=1) if blocks else np.empty((self.shape[0], 0), self.dtype)
 
 
 class ChosenTargets(Responses):
@@ -139,7 +148,7 @@ class ChosenPresentations(Responses):
 
 
 class Scaled(Responses):
-    """Responses times a factor, or a factor for each target [v], in float32: what was stored in other units."""
+    """Responses times a factor, or times a factor for each target [v], in float32."""
 
     def __init__(self, base: Responses, factor: float | NDArray[Any]) -> None:
         self.base, self.factor = base, np.broadcast_to(np.float32(factor), base.shape[1])
@@ -149,8 +158,8 @@ class Scaled(Responses):
         return self.base.columns(which).astype(np.float32) * self.factor[which]
 
 
-class Standardised(Responses):
-    """Mean 0 and standard deviation 1 (ddof 0) of a target in each of the groups [n]; NaN where it does not vary."""
+class ZScored(Responses):
+    """Targets z-scored (ddof 0) within each of the groups [n]; NaN where a target does not vary within a group."""
 
     def __init__(self, base: Responses, groups: NDArray[Any]) -> None:
         self.base = base
@@ -170,7 +179,7 @@ class Standardised(Responses):
 
 
 class Averaged(Responses):
-    """Means over the presentations of each group; `groups` [n] hold 0..m-1, the row of the result."""
+    """Means over the presentations of each group; `groups` [n] are row numbers of the result, 0..m-1."""
 
     def __init__(self, base: Responses, groups: NDArray[np.int64]) -> None:
         self.base = base
@@ -186,7 +195,7 @@ class Averaged(Responses):
 
 
 class Mean(Responses):
-    """The mean of parts of the same presentations and targets: of subjects."""
+    """The mean of parts with the same presentations and targets, such as subjects."""
 
     def __init__(self, parts: Sequence[Responses]) -> None:
         self.parts = tuple(parts)

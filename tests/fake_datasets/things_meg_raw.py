@@ -1,4 +1,4 @@
-"""THINGS-MEG in small: recordings in CTF's format (.ds folders, big-endian), events and attributes as published."""
+"""A small raw THINGS-MEG: recordings in CTF's format (.ds folders, big-endian), events and attributes as published."""
 
 import struct
 from collections.abc import Sequence
@@ -90,15 +90,15 @@ def _balance() -> bytes:
     return struct.pack(">h", len(table)) + table.tobytes()
 
 
-class Things:
-    """A participant: runs of 40 s, and what was planted in them.
+class FakeThingsMEGRaw:
+    """A subject: runs of 40 s, and what was planted in them.
 
     MLC11 has a response of one shape to every image, which peaks 100 ms after the screen; MLC12 has 10 Hz and MLF11
     60 Hz of 1 pT all along; each has noise.
     """
 
-    def __init__(self, root: Path, participant: int = 1, runs: Sequence[tuple[int, int]] = ((1, 1), (1, 2), (2, 1))):
-        self.root, self.participant, self.runs = root, participant, tuple(runs)
+    def __init__(self, root: Path, subject: int = 1, runs: Sequence[tuple[int, int]] = ((1, 1), (1, 2), (2, 1))):
+        self.root, self.subject, self.runs = root, subject, tuple(runs)
         self.samples: dict[tuple[int, int], NDArray[np.int64]] = {}
         tables = [self._write(session, run) for session, run in runs]
         self.trials = pd.concat(tables, ignore_index=True)
@@ -107,11 +107,11 @@ class Things:
 
     @property
     def attributes(self) -> Path:
-        return self.root / f"sourcedata/sample_attributes_P{self.participant}.csv"
+        return self.root / f"sourcedata/sample_attributes_P{self.subject}.csv"
 
     def stem(self, session: int, run: int) -> Path:
-        name = f"sub-BIGMEG{self.participant}_ses-{session:02d}_task-main_run-{run:02d}"
-        return self.root / f"sub-BIGMEG{self.participant}/ses-{session:02d}/meg/{name}"
+        name = f"sub-BIGMEG{self.subject}_ses-{session:02d}_task-main_run-{run:02d}"
+        return self.root / f"sub-BIGMEG{self.subject}/ses-{session:02d}/meg/{name}"
 
     def ds(self, session: int, run: int) -> Path:
         return Path(f"{self.stem(session, run)}_meg.ds")

@@ -1,4 +1,4 @@
-"""The features, centred once, in the coordinates where ridge is solved.
+"""The features, centered once, in the coordinates where ridge is solved.
 
 A sample of weight w counts as w samples: its row, and that of its targets, is multiplied by w^1/2. `root` [n] holds
 these factors, which stand where an unweighted regression has a column of ones.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.precision import product
 
 # rows of X widened to float64 at a time: Gram matrices are float64, but no second X in float64 is wanted
 _ROWS = 1024
@@ -24,14 +24,14 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class Design:
-    """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centred Gram matrix.
+class PrincipalCoordinates:
+    """X about `offset` [d], as its `coordinates` Z [n, q] along the principal axes of its centered Gram matrix.
 
     Each coordinate is known to the precision of its own size; along the features, rounding of the large
     directions of X'Y would drown the small ones. Rows are multiplied by `root` [n]. `values` [q] are the eigenvalues,
     `mean` [q] and `gram` [q, q] the mean and the uncentred Gram matrix of Z as rounded, and `leftover` [d] the mean of
     X - offset, all in float64. The product of `outward` [d, q] takes coefficients of Z back to features, which were
-    divided by `divisor` [d] if they are standardised. Without intercept nothing is centred: offset and leftover are
+    divided by `divisor` [d] if they are standardized. Without intercept nothing is centered: offset and leftover are
     zero.
     """
 
@@ -59,17 +59,17 @@ class Design:
         return product(self.coordinates, coefficients / self.values.to(coefficients.dtype)[:, None])
 
     def samples(self, X: Tensor) -> Tensor:
-        """What dual coefficients multiply, [n, d]: the features X of the fit, centred and scaled."""
+        """Factor [n, d] of dual coefficients: the features X of the fit, centered and scaled."""
         rows = X - self.offset
         if self.divisor is not None:
             rows = rows / self.divisor.square()
         return rows * self.root[:, None].to(X.dtype) if self.weighted else rows
 
     def at_leftover(self, coefficients: Tensor) -> Tensor:
-        """What coefficients [q, b] of the coordinates predict at `leftover`, [b] in float64."""
+        """Predictions [b] of coefficients [q, b] of the coordinates at `leftover`, in float64."""
         return self.leftover_placed @ coefficients.double()
 
-    def place(self, X: Tensor) -> Tensor:
+    def project(self, X: Tensor) -> Tensor:
         """Other samples' features [m, d] as coordinates [m, q], their rows not multiplied."""
         placed = X - self.offset - self.leftover.to(X.dtype)
         if self.divisor is not None:
@@ -80,8 +80,8 @@ class Design:
 
 
 @dataclass(frozen=True)
-class CentredRows:
-    """X [n, d] about `offset` [d], over `divisor` [d] if standardised, times `root` [n], the weights' square roots.
+class CenteredFeatures:
+    """X [n, d] about `offset` [d], over `divisor` [d] if standardized, times `root` [n], the weights' square roots.
 
     `mass` is the sum of the weights, `leftover` [d] the rows' weighted mean in float64: what `offset`, in the dtype of
     X, is off by.
@@ -95,31 +95,39 @@ class CentredRows:
     divisor: Tensor | None
 
 
-def centre(X: Tensor, intercept: bool, weights: Tensor | None, standardise: bool = False) -> CentredRows:
+def center_features(X: Tensor, intercept: bool, weights: Tensor | None, standardize: bool = False) -> CenteredFeatures:
     """Centre features [n, d] about their mean rounded to their dtype; without intercept about zero."""
     root = X.new_ones(len(X), dtype=torch.float64) if weights is None else weights.sqrt()
     mass = root.square().sum()
     # rounding the mean costs nothing: what it leaves is accounted for exactly, in `leftover`
     offset = (weighted_sum(X, root.square()) / mass).to(X.dtype) if intercept else X.new_zeros(X.shape[1])
     rows = X - offset if intercept else X
-    divisor = _deviations(rows, root) if standardise else None
+    divisor = _deviations(rows, root) if standardize else None
     if divisor is not None:
         rows = rows / divisor
     if weights is not None:
         rows = rows * root[:, None].to(X.dtype)
     leftover = weighted_sum(rows, root) / mass if intercept else offset.double()
-    return CentredRows(rows, root, mass, offset, leftover, divisor)
+    return CenteredFeatures(rows, root, mass, offset, leftover, divisor)
 
 
-def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, standardise: bool = False) -> Design:
+def principal_coordinates(
+    X: Tensor, intercept: bool, weights: Tensor | None = None, standardize: bool = False
+) -> PrincipalCoordinates:
     """Centre X [n, d] about its mean rounded to its dtype, and find its coordinates.
 
     Primal (n > d), from the d x d Gram matrix V diag(l) V': Z = X V. Dual (n <= d), from the n x n one,
     U diag(l) U': Z = U sqrt(l). Either way all of X is kept, in at most min(d, n - 1) coordinates.
     """
     n, d = X.shape
-    centred = centre(X, intercept, weights, standardise)
-    rows, root, mass, leftover, divisor = centred.rows, centred.root, centred.mass, centred.leftover, centred.divisor
+    centered = center_features(X, intercept, weights, standardize)
+    rows, root, mass, leftover, divisor = (
+        centered.rows,
+        centered.root,
+        centered.mass,
+        centered.leftover,
+        centered.divisor,
+    )
     outward: tuple[Tensor, ...]
     if n > d:
         gram = gram_of(rows).sub_(torch.outer(leftover, mass * leftover))
@@ -136,14 +144,14 @@ def make_design(X: Tensor, intercept: bool, weights: Tensor | None = None, stand
         coordinates = (spectrum.vectors * scale).to(X.dtype)
         outward = (rows.T, (spectrum.vectors / scale).to(X.dtype))
         placed = weighted_sum(rows.T, leftover) @ (spectrum.vectors / scale)
-    return Design(
+    return PrincipalCoordinates(
         coordinates=coordinates,
         root=root,
         weighted=weights is not None,
         mean=weighted_sum(coordinates, root) / mass if intercept else torch.zeros_like(spectrum.values),
         gram=gram_of(coordinates),
         values=spectrum.values,
-        offset=centred.offset,
+        offset=centered.offset,
         leftover=leftover if divisor is None else leftover * divisor,
         leftover_placed=placed,
         divisor=divisor,
@@ -171,12 +179,12 @@ def _without(outer: Tensor, unit: Tensor) -> Tensor:
     return outer - torch.outer(along, unit) - torch.outer(unit, along - (unit @ along) * unit)
 
 
-def rotated(X: Tensor, centre: Tensor, vectors: Tensor) -> Tensor:
-    """(X - centre) V, multiplied in float64 and rounded to the dtype of X."""
+def rotated(X: Tensor, center: Tensor, vectors: Tensor) -> Tensor:
+    """(X - center) V, multiplied in float64 and rounded to the dtype of X."""
     rotated = X.new_empty((X.shape[0], vectors.shape[1]))
     for start in range(0, X.shape[0], _ROWS):
         rows = slice(start, start + _ROWS)
-        rotated[rows] = (X[rows].double() - centre[rows]) @ vectors
+        rotated[rows] = (X[rows].double() - center[rows]) @ vectors
     return rotated
 
 
@@ -224,7 +232,7 @@ def eigenpairs(gram: Tensor, most: int) -> Spectrum:
     error = (gram @ (vectors @ probe) - vectors @ (values * probe)).norm()
     # negated, so that NaN fails too
     if not bool(error <= 1e3 * rounding * largest * size**0.5 + torch.finfo(gram.dtype).tiny):
-        raise RuntimeError(f"ridge: eigh of a {size} x {size} Gram matrix failed, residual {float(error):.3g}")
+        raise RuntimeError(f"eigh of a {size} x {size} Gram matrix failed, residual {float(error):.3g}")
     kept = values[-most:] > rounding * largest if most > 0 else values[:0] > 0
     start = size - int(kept.sum())
     return Spectrum(values[start:], vectors[:, start:])
