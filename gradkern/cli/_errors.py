@@ -11,7 +11,7 @@ import gradkern
 from gradkern.errors import Refused
 
 BAD_INPUT, UNEXPECTED = 2, 1  # exit statuses
-_PACKAGE = Path(gradkern.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def report(error: Exception, command: str, debug: bool) -> int:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.study import claims as claims
+    from gradkern.study import power as power
+    from gradkern.study import report as report
     from gradkern.study._derived_hierarchy import DerivedHierarchy as DerivedHierarchy
     from gradkern.study._derived_hierarchy import parse_hierarchy as parse_hierarchy
     from gradkern.study._means import region_means as region_means
