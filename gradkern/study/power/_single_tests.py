@@ -164,7 +164,7 @@ def _permuted(
         permutations=how.permutations,
         seed=study.seed,
         target_groups=target_groups,
-        keep=keep,
+        keep_null=keep,
     )
 
 
@@ -322,7 +322,7 @@ def _orders(study: _Study, courses: Sequence[TimeCourses]) -> None:
     except TooFewLatencies as error:
         slopes, refused = {}, dict.fromkeys((*_KINDS, "difference"), str(error))
     for kind, order in slopes.items():
-        study.note(f"{kind}: order in time", order.value, order.verdict == PREDICTED)
+        study.note(f"{kind}: order in time", order.value, order.conclusion == PREDICTED)
     for kind, why in refused.items():
         study.refuse(f"{kind}: order in time", why)
     for kind, sign in (("activation", 1), ("gradient", -1)):
