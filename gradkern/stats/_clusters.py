@@ -156,10 +156,12 @@ def group_cluster_test(
         raise Refused(f"maps must be of at least 2 subjects, got {len(values)}")
     n, sides = len(values), 2 if alternative == "two-sided" else 1
     limit = float(t.isf(0.05 / sides, n - 1)) if threshold is None else threshold
+    drawn = _ENUMERATED if 2**n // sides <= _ENUMERATED else permutations  # mne's own "all" misses one pattern
+    patterns = min(2**n // sides, drawn)
     statistic, clusters_by_mne, p, null = mne.stats.spatio_temporal_cluster_1samp_test(
         values.transpose(0, 2, 1),
         threshold=-limit if alternative == "less" else limit,
-        n_permutations=_ENUMERATED if 2**n / sides <= _ENUMERATED else permutations,  # its "all" misses one
+        n_permutations=drawn,
         tail=_TAILS[alternative],
         adjacency=coo_array(csr_array(adjacency)),
         out_type="indices",
@@ -171,8 +173,8 @@ def group_cluster_test(
         for (times, sensors), p_of_cluster in zip(clusters_by_mne, p, strict=True)
     ]
     clusters.sort(key=lambda cluster: -abs(cluster.mass))
-    test = f"cluster mass of t over {n} subjects, {len(null)} sign patterns, {alternative}"
-    return ClusterTest(test, tuple(clusters), np.asarray(null, dtype=np.float64), n, 1 / len(null))
+    test = f"cluster mass of t over {n} subjects, {patterns} sign patterns, {alternative}"
+    return ClusterTest(test, tuple(clusters), np.asarray(null, dtype=np.float64), n, 1 / patterns)
 
 
 def _map(name: str, given: Any, shape: tuple[int, ...] | None) -> NDArray[np.float64]:

@@ -74,7 +74,8 @@ class Engine:
         self._solvers: list[tuple[Solver, Tensor]] = []
         for fold, choice in zip(folds.folds, choices, strict=True):
             solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, Fitting())
-            self._solvers.append((solver, X[torch.from_numpy(fold.test).to(X.device)] - solver.design.offset))
+            tested = X[torch.from_numpy(fold.test).to(X.device)] - solver.design.offset
+            self._solvers.append((solver, torch.zeros_like(tested) if _same_rows(tested) else tested))
 
     def score(self, Y: Tensor, order: Tensor) -> OrderScores:
         total = Y.new_zeros(Y.shape[1], dtype=torch.float64)
@@ -145,6 +146,11 @@ class Refits:
         return OrderScores(mean / len(self.folds), undefined, tuple(alphas))
 
 
+def _same_rows(tested: Tensor) -> bool:
+    """Whether a fold's held-out features are constant. Its predictions are then, too, and not only up to rounding."""
+    return bool((tested == tested[0]).all())
+
+
 def _others(rows: Tensor, held_out: slice) -> Tensor:
     return torch.cat([rows[: held_out.start], rows[held_out.stop :]])
 
@@ -189,8 +195,7 @@ def make_refits(X: Tensor, folds: Folds, alphas: Tensor) -> Refits:
     refits = []
     for fold, arranged_fold in zip(folds.folds, moved, strict=True):
         refit = _make_fold(design, arranged_fold, alphas)
-        test = X[torch.from_numpy(fold.test).to(X.device)]
-        if bool((test == test[0]).all()):  # predictions are constant; computed about their mean they would be rounding
+        if _same_rows(X[torch.from_numpy(fold.test).to(X.device)]):
             refit = replace(refit, predictor=torch.zeros_like(refit.predictor))
         refits.append(refit)
     return Refits(arranged.to(X.device), alphas, tuple(refits))

@@ -54,8 +54,13 @@ def describe(value: Any) -> str:
 
 
 def _several(texts: list[str], count: int) -> str:
-    more = [f"and {count - len(texts)} more"] if count > len(texts) else []
-    return "; ".join([*texts, *more]) or "none"
+    """As many of the texts as fit a line, and how many there are besides."""
+    for shown in range(len(texts), 0, -1):
+        more = [f"and {count - shown} more"] if count > shown else []
+        line = "; ".join([*texts[:shown], *more])
+        if len(line) <= _WIDEST:
+            break
+    return line if texts else "none"
 
 
 def _describe_array(values: np.ndarray) -> str:
