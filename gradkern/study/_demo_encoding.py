@@ -124,7 +124,9 @@ def score(held_out: HeldOut, Y: np.ndarray, how: Evaluation) -> tuple[np.ndarray
         for number in range(how.folds):
             test = fold == number
             r.append(weighted_correlation(Y[test], predictions[test], every[:, test])[0])
-            resampled.append(weighted_correlation(Y[test], predictions[test], counts[:, test]))
+            again = weighted_correlation(Y[test], predictions[test], counts[:, test])
+            # a resampling of few images may hold one alone, which has no correlation
+            resampled.append(np.where(np.isnan(again), 0.0, again))
     interval = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975], axis=0).T
     return np.mean(r, axis=0), interval
 
