@@ -52,8 +52,8 @@ CASES = (BandedCase(2000, (256, 256), 5000, 10, 6, rounds=3), BandedCase(2000, (
 def fit_gradkern(case: BandedCase, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Penalties [v, bands] and scores [v]."""
     alphas, ratios = case.search()
-    model = gradkern.BandedRidgeCV(case.bands, alphas, ratios=ratios, cv=5).fit(x, y)
-    return model.alpha_[:, None] / model.ratio_, model.best_score_
+    model = gradkern.BandedRidgeCV(case.bands, alphas, band_weights=ratios, cv=5).fit(x, y)
+    return model.alpha_[:, None] / model.band_weights_, model.best_score_
 
 
 def fit_himalaya(case: BandedCase, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ first image alone, is left out. What else gives each image's gradient (rivals.py
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,13 +17,13 @@ from benchmarks.conftest import Compare
 from benchmarks.memory import peak_bytes
 from benchmarks.rivals import RIVALS, factors
 from gradkern import Sketch
-from gradkern.features._capture import _frozen
-from gradkern.features._engine.batches import Batches, Runner
-from gradkern.features._engine.hooks import Taps
-from gradkern.features._engine.weight_gradients import LayerGradients
-from gradkern.features._tokens import check_reduction
-from gradkern.models import load_model
-from gradkern.models._load import LoadedModel
+from gradkern.features._engine.first_batch import run_first_batch
+from gradkern.features._engine.gradient_controls import Controls
+from gradkern.features._engine.model_state import frozen
+from gradkern.features._engine.passes import run_images
+from gradkern.features._engine.plan import CapturePlan
+from gradkern.features._engine.tokens import check_reduction
+from gradkern.models import LoadedModel, load_model
 from gradkern.objectives import FeatureNorm
 
 DEVICES = [("cpu", 2)] + ([("cuda", 0)] if torch.cuda.is_available() else [])
@@ -41,15 +41,20 @@ def batch(
     """A capture that is past its checks; a call runs the batch."""
     edges = model.spec.edges if "weight_gradient" in kinds else ()
     layers = {name: model.get_submodule(name) for name in (*model.spec.layers, *edges)}
-    reduction = check_reduction("all", Sketch(1024), kinds, model.spec, images)
-    taps = Taps(model, tuple(layers), kinds, LayerGradients(layers, reduction.map), reduction)
-    runner = Runner(taps, Batches(model, images, FeatureNorm(), images.device, torch.float32), half=False)
-    with ExitStack() as stack:
-        for context in (_frozen(model), taps, runner, autocast(images, dtype)):
-            stack.enter_context(context)
-        runner.first(len(images), "error")
-        runner.batch(0, len(images))  # what the checks made already
-        yield lambda: runner.batch(0, len(images)) and None
+    plan = CapturePlan(
+        model=model,
+        images=images,
+        objective=FeatureNorm(),
+        layers=layers,
+        kinds=kinds,
+        reduction=check_reduction("all", Sketch(1024), kinds, model.spec, images),
+        controls=Controls(),
+        device=images.device,
+        dtype=torch.float32,
+    )
+    with frozen(model), autocast(images, dtype):
+        first = run_first_batch(plan, len(images), uncovered="error", is_float16=False)
+        yield lambda: run_images(plan, first.settings, 0, len(images), first.trace) and None
 
 
 def autocast(images: Tensor, dtype: torch.dtype) -> torch.autocast:

@@ -23,7 +23,8 @@ from benchmarks.conftest import Compare
 from benchmarks.memory import peak_resident
 from gradkern import Recording
 from gradkern.recordings import Responses, load_nsd, load_recording, load_things_meg, save_recording
-from gradkern.recordings._readers.nsd import BETAS, TRIALS
+from gradkern.recordings._readers import NSD_BETAS as BETAS
+from gradkern.recordings._readers import NSD_TRIALS as TRIALS
 
 ROUNDS = 3
 SESSIONS, VERTICES = 40, 163_842  # of a hemisphere
@@ -169,7 +170,7 @@ def test_saved(disk: Path, case: str, n: int, v: int, compare: Compare) -> None:
 
 
 def write_epochs(root: Path) -> list[Path]:
-    """Epochs of a participant of THINGS-MEG, in files as mne splits them; they overlap, to be made sooner."""
+    """Epochs of a subject of THINGS-MEG, in files as mne splits them; they overlap, which is faster to make."""
     folder = root / "derivatives/preprocessed"
     folder.mkdir(parents=True)
     info = mne.create_info([f"M{i}" for i in range(SENSORS)], 200.0, "mag", verbose="error")

@@ -1,8 +1,8 @@
-"""The ridge engine's fused passes against what they replace in plain torch, and against their floors.
+"""The fused ops of the ridge engine beside the plain torch that they replace, and beside their floors.
 
-`column_moments` beside the torch passes over each fold (`passes`) and beside one read of y (`y.sum()`). `fold_scores`
-beside the torch expressions (`expressions`), and beside their three products alone, by the BLAS, of products that were
-formed before the clock starts (`blas`). `select_scale` beside its expression.
+`column_moments` is measured beside torch's passes over each fold (`passes`) and beside one read of y (`y.sum()`);
+`fold_scores` beside the torch expressions (`expressions`), and beside their three BLAS products alone, whose
+factors are formed before the clock starts (`blas`); `select_scale` beside its expression.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ ROUNDS = 30
 
 
 def check(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
-    for each, true in zip(got, expected, strict=True):
-        torch.testing.assert_close(each.cpu().double(), true, rtol=1e-6, atol=1e-9 * float(true.abs().max()))
+    for result, true in zip(got, expected, strict=True):
+        torch.testing.assert_close(result.cpu().double(), true, rtol=1e-6, atol=1e-9 * float(true.abs().max()))
 
 
 def what(case: Any, dtype: torch.dtype, threads: int, rival: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def what(case: Any, dtype: torch.dtype, threads: int, rival: str) -> dict[str, A
 
 
 def passes(y: Tensor, group: Tensor, f: int) -> Callable[[], Any]:
-    """Fold by fold, each copied to float64; rows of a fold that lie together are not copied before."""
+    """Each fold is copied to float64 and reduced; a fold whose rows lie together is a slice of y."""
     indices = [(group == g).nonzero()[:, 0] for g in range(f)]
     together = [int(index[-1] - index[0]) == len(index) - 1 for index in indices]
     rows = [
@@ -40,13 +40,13 @@ def passes(y: Tensor, group: Tensor, f: int) -> Callable[[], Any]:
         for index, near in zip(indices, together, strict=True)
     ]
 
-    def moments_of(part: Tensor) -> tuple[Tensor, ...]:
-        wide = part.double()
+    def moments_of(fold: Tensor) -> tuple[Tensor, ...]:
+        wide = fold.double()
         total = wide.sum(0)
-        spread = (wide - total / len(part)).square_().sum(0)
-        return total, spread, part.amin(0), part.amax(0)
+        spread = (wide - total / len(fold)).square_().sum(0)
+        return total, spread, fold.amin(0), fold.amax(0)
 
-    return lambda: [moments_of(y[each]) for each in rows]
+    return lambda: [moments_of(y[index]) for index in rows]
 
 
 @pytest.mark.parametrize(("device", "threads"), DEVICES)
@@ -55,7 +55,7 @@ def passes(y: Tensor, group: Tensor, f: int) -> Callable[[], Any]:
 def test_column_moments(case: MomentsCase, rival: str, device: str, threads: int, compare: Compare) -> None:
     torch.set_num_threads(threads)
     inputs = case.inputs(torch.float32)
-    y, group = (each.to(device) for each in inputs)
+    y, group = (tensor.to(device) for tensor in inputs)
     check(ops.column_moments(y, group, case.f), reference.column_moments(*inputs, case.f))
     other = passes(y, group, case.f) if rival == "passes" else lambda: y.sum()
     call = lambda: ops.column_moments(y, group, case.f)  # noqa: E731
@@ -76,15 +76,15 @@ def test_fold_scores(
 ) -> None:
     torch.set_num_threads(threads)
     inputs = case.inputs(dtype)
-    there = [each.to(device) for each in inputs]
-    B, D, E, F, S, U, W = there
-    check(ops.fold_scores(*there), reference.fold_scores(*inputs))
+    arrays = [tensor.to(device) for tensor in inputs]
+    B, D, E, F, S, U, W = arrays
+    check(ops.fold_scores(*arrays), reference.fold_scores(*inputs))
     BD, BE, BF = B.double() * D, B.double() * E, B.double() * F
     rivals: dict[str, Callable[[], Any]] = {
-        "expressions": lambda: expressions(*there),
+        "expressions": lambda: expressions(*arrays),
         "blas": lambda: (S @ BD, (U @ BE).addmm_(W, BF)),
     }
-    call = lambda: ops.fold_scores(*there)  # noqa: E731
+    call = lambda: ops.fold_scores(*arrays)  # noqa: E731
     compare("fold_scores", what(case, dtype, threads, rival), call, rivals[rival], rounds=ROUNDS, device=device)
 
 
@@ -93,7 +93,7 @@ def test_fold_scores(
 def test_select_scale(case: ScaleCase, device: str, threads: int, compare: Compare) -> None:
     torch.set_num_threads(threads)
     inputs = case.inputs(torch.float32)
-    C, values, alpha = (each.to(device) for each in inputs)
+    C, values, alpha = (tensor.to(device) for tensor in inputs)
     check((ops.select_scale(C, values, alpha),), (reference.select_scale(*inputs),))
     call = lambda: ops.select_scale(C, values, alpha)  # noqa: E731
     rival = lambda: C / (values[:, None] + alpha).to(C.dtype)  # noqa: E731

@@ -1,4 +1,4 @@
-"""sketch against one read of x (x.sum()), which is its floor, and against two other random projections.
+"""The sketch beside one read of x (x.sum()), which is its floor, and beside two other random projections.
 
 All take the whole x [n, rows, cols] float32 to [n, k]. The table of the count sketch and the Gaussian matrix are made
 before the clock starts: gradkern needs neither.
@@ -49,14 +49,14 @@ CUDA = pytest.param("cuda", 1, marks=pytest.mark.skipif(not torch.cuda.is_availa
 
 def check(name: str, project: Project, case: SketchCase, x: Tensor) -> None:
     """Two samples against the reference, or for the Gaussian against the inner products that it must keep."""
-    part = x[:2]
-    got = project(part).double().cpu()
+    samples = x[:2]
+    got = project(samples).double().cpu()
     if name in ("gradkern", "index_add_"):
         # float32 sums of d / k terms of size 1
-        tolerance = 1e-6 * part[0].numel() / case.k
-        torch.testing.assert_close(got, reference.sketch(part.cpu(), case.k), rtol=0, atol=tolerance)
+        tolerance = 1e-6 * samples[0].numel() / case.k
+        torch.testing.assert_close(got, reference.sketch(samples.cpu(), case.k), rtol=0, atol=tolerance)
     elif name == "gaussian":
-        flat = part.flatten(1).double().cpu()
+        flat = samples.flatten(1).double().cpu()
         error = (got @ got.T - flat @ flat.T).abs().max() / flat.pow(2).sum(1).max()
         assert error < 5 * (2 / case.k) ** 0.5
 

@@ -1,7 +1,7 @@
-"""sketch_outer and sketch_conv against the ordinary, batch-summed weight gradient, which a plain backward pays for.
+"""sketch_outer and sketch_conv beside the batch-summed weight gradient, which a plain backward pass computes.
 
-The other ways to a sketch of each sample's gradient stand beside them: form the gradients and sketch them (`formed`),
-and two-sided projections as LoGra does (`factored`, whose k = 32 x 32 is noisier: see the accuracy table).
+Two other ways to a sketch of each sample's gradient are measured as well: forming the gradients and sketching them
+(`formed`), and the two-sided projection of LoGra (`factored`, whose k = 32 x 32 is noisier: see the accuracy table).
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def formed(case: OuterCase, device: str, dtype: torch.dtype) -> Run:
 
 
 def factored(case: OuterCase, device: str, dtype: torch.dtype) -> Run:
-    """Both factors projected by matrices made before, then multiplied: three library calls."""
+    """Project both factors by stored matrices, then multiply: three library calls."""
     side = int(case.k**0.5)
     _, _, p, o = case.sizes
     left, right = (torch.randn(size, side, device=device, dtype=dtype) / side**0.5 for size in (o, p))

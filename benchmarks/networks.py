@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import gradkern
-from gradkern.models._load import ModelSpec
+from gradkern.models import ModelSpec
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 EVERY = 15  # of the 250 photographs, in the order of their names

@@ -16,7 +16,7 @@ from tests.narrow import Narrow
 ALPHAS = torch.logspace(0, 6, 20)
 SHAPES = {"n < d": (400, 800), "few features": (400, 60)}
 DESIGNS = ("power law", "condition 1e8", "duplicated columns", "offset of 100 sd", *SHAPES)
-WAYS = {
+PRODUCTS = {
     "float32": None,
     "tf32": ("tf32", True),
     "tf32, truncated": ("tf32", False),
@@ -47,13 +47,13 @@ def main() -> None:
         x, y = inputs(design)
         true = gradkern.RidgeCV(ALPHAS, store_scores=True).fit(x.double(), y.double())
         best = true.scores_.argmax(0, keepdim=True)
-        for way, how in WAYS.items():
-            with Narrow(*how) if how else nullcontext():
+        for products, options in PRODUCTS.items():
+            with Narrow(*options) if options else nullcontext():
                 ours = gradkern.RidgeCV(ALPHAS, store_scores=True).fit(x, y)
             same = float((ours.alpha_ == true.alpha_).double().mean())
             error = (ours.scores_ - true.scores_).abs()
             at_best, at_any = float(error.gather(0, best).max()), float(error.max())
-            print(f"| {way} | {design} | {same:.1%} | {at_best:.0e} | {at_any:.0e} |")
+            print(f"| {products} | {design} | {same:.1%} | {at_best:.0e} | {at_any:.0e} |")
 
 
 if __name__ == "__main__":

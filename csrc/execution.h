@@ -4,9 +4,9 @@
 namespace gradkern {
 
 struct Execution {
-  int threads = 1;          // CPU
-  void* stream = nullptr;   // CUDA
-  bool allow_tf32 = false;  // CUDA: float32 products in one TF32 pass of the tensor cores, not in three
+  int threads = 1;          // on the CPU
+  void* stream = nullptr;   // on a GPU
+  bool allow_tf32 = false;  // on a GPU: multiply float32 in one TF32 pass of the tensor cores, not in three passes
 };
 
 }  // namespace gradkern

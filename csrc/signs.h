@@ -1,11 +1,11 @@
-// THE definition of the sketch's random signs and offsets, for the host and the device.
+// The definition of the random signs and offsets of the sketch, for the host and the device.
 //
 // A matrix [rows, cols] is cut row by row into segments of 64 columns, numbered
 //   s = first_segment + row * ceil(cols / 64) + (col / 64).
 // Segment s and repeat q get 64 signs and one offset in [0, k); column j of the segment is added to bucket
-// (offset + j) mod k, negated if bit j of the signs is set. gradkern/reference.py says the same in torch.
+// (offset + j) mod k, negated if bit j of the signs is set. gradkern.kernels.reference says the same in torch.
 //
-// Freestanding: the instruction-set units include it, and they may not include any standard header with code.
+// Freestanding: the files of cpu/isa/ include it, and they must not include standard headers with code (dispatch.h).
 #pragma once
 #include <stdint.h>
 
@@ -22,7 +22,7 @@ constexpr int kSegment = 64;
 struct SketchSpec {
   int64_t k;  // buckets, 64 <= k < 2^31
   int64_t seed;
-  int64_t nnz;            // buckets that each column is added to
+  int64_t nnz;            // number of buckets that each column is added to
   int64_t first_segment;  // number of the matrix's first segment
 };
 

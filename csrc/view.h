@@ -1,4 +1,4 @@
-// A borrowed array and the one way this library reports a bad one. No torch, no Python, nothing is owned.
+// A borrowed array, and the macro that reports a bad argument. Nothing here owns memory or knows Python or torch.
 #pragma once
 #include <cstdint>
 #include <sstream>
@@ -30,13 +30,13 @@ struct View {
   }
 };
 
-// A whole number for each row: the one kind of array that does not hold floats.
+// One int32 for each row: the only arrays that hold no floats.
 struct Labels {
   const int32_t* data = nullptr;
   Device device = Device::cpu;
   int device_index = 0;
   int ndim = 0;
-  int64_t count = 0, stride = 1;  // of the first dimension
+  int64_t count = 0, stride = 1;  // length and stride of the first dimension
 };
 
 inline bool is_contiguous(const View& view) {
@@ -59,7 +59,7 @@ inline std::string describe(const int64_t* values, int count) {
 
 }  // namespace gradkern
 
-// Bad input becomes std::invalid_argument, which Python sees as ValueError.
+// Throws std::invalid_argument, which Python sees as ValueError, unless the condition holds.
 #define GK_CHECK(condition, message)              \
   do {                                            \
     if (!(condition)) {                           \

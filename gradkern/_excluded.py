@@ -1,11 +1,18 @@
-"""What was left out of data, and why."""
+"""Data that were left out, and why."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """So many `what` ("targets", "presentations") left out, and why."""
+    """A number of data that were left out.
+
+    Parameters
+    ----------
+    what : "targets", "presentations" and the like
+    count : how many were left out
+    reason : why, in words
+    """
 
     what: str
     count: int

@@ -1,4 +1,4 @@
-"""Ways along a surface of triangles."""
+"""Distances along a surface of triangles."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from scipy.sparse.csgraph import dijkstra
 
 
 def along_edges(points: NDArray[Any], triangles: NDArray[Any], start: NDArray[Any]) -> NDArray[np.float64]:
-    """Length of the shortest way along edges to the nearest of some vertices, [v]; NaN where there is no way.
+    """Length of the shortest path along edges from every vertex to the nearest of some, [v]; NaN without a path.
 
     Parameters
     ----------
     points : [v, 3]
-    triangles : int [f, 3], places of their corners in points
-    start : places of the vertices that ways lead to
+    triangles : int [f, 3], row numbers of the corners in `points`
+    start : row numbers of the vertices that paths lead to
     """
     edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
     lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     graph = sparse.coo_array((lengths, edges.T), shape=(len(points),) * 2).tocsr()
-    ways: NDArray[np.float64] = dijkstra(graph, directed=False, indices=start, min_only=True)
-    return np.where(np.isinf(ways), np.nan, ways)
+    paths: NDArray[np.float64] = dijkstra(graph, directed=False, indices=start, min_only=True)
+    return np.where(np.isinf(paths), np.nan, paths)

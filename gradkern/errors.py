@@ -12,6 +12,10 @@ class Refused(ValueError):
     """
 
 
+class CoverageError(RuntimeError):
+    """A capture cannot take the per-image gradient of some parameters, because no rule covers how they are used."""
+
+
 @contextmanager
 def naming(verb: str) -> Iterator[None]:
     """Put the name of a public function or class before the message of an error that is raised inside it.

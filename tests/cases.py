@@ -1,4 +1,4 @@
-"""One table of cases for every op: read by the tests, the emulation and the benchmarks."""
+"""The cases of every op, for the tests, the emulation and the benchmarks."""
 
 from dataclasses import dataclass
 
@@ -205,7 +205,7 @@ CONV = (
 
 WeightCase = OuterCase | ConvCase
 
-# What a benchmark times: layers of vision models, 16 images.
+# Benchmarks time layers of vision models with 16 images.
 OUTER_BENCH = tuple(OuterCase((16, 197, p, o), 1024) for p, o in ((384, 1536), (768, 3072), (1536, 384)))
 CONV_BENCH = (
     ConvCase((16, 64, 56, 56), 64, (3, 3), padding=(1, 1), k=1024),
@@ -222,7 +222,7 @@ CONV_BENCH = (
     ConvCase((16, 144, 56, 56), 144, (5, 5), (2, 2), (2, 2), groups=144, k=1024),
 )
 
-# What a benchmark times: tokens of a ViT-B with registers at 224 px.
+# Benchmarks time the tokens of a ViT-B with registers at 224 px.
 SKETCH_BENCH = tuple(SketchCase((64, 201, 768), k) for k in (1024, 4096))
 
 
@@ -234,11 +234,11 @@ class MomentsCase:
     n: int
     b: int
     f: int
-    order: str = "runs"  # of the groups: "runs" one after another, "turns" row by row, "some" with rows of no group
-    apart: int = 0  # elements from the end of a row to the next
+    order: str = "runs"  # groups one after another; "turns": groups change row by row; "some": some rows have no group
+    apart: int = 0  # elements from the end of a row to the next row
 
     def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Columns whose mean is from 0 up to 1e4 of their standard deviations."""
+        """Columns whose mean is 0.1 to 1e4 standard deviations."""
         offset = torch.logspace(-1, 4, max(self.b, 1), dtype=torch.float64)[: self.b]
         y = (draw((self.n, self.b), torch.float64, 1) + offset).to(dtype)
         rows = torch.arange(self.n)
@@ -324,7 +324,7 @@ class ScaleCase:
 
 SCALE = tuple(ScaleCase(q, b) for q, b in ((1, 1), (3, 255), (2, 256), (3, 257), (5, 700), (120, 300), (0, 3), (3, 0)))
 
-# What a benchmark times: a block of targets of an encoding model.
+# Benchmarks time a block of targets of an encoding model.
 MOMENTS_BENCH = tuple(MomentsCase(4000, b, 5, order) for b in (1000, 1024) for order in ("runs", "turns"))
 SCORES_BENCH = tuple(ScoresCase(a, 1024, 1024) for a in (10, 20, 100))
 SCALE_BENCH = (ScaleCase(1024, 1024), ScaleCase(4096, 1024))

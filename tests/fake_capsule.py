@@ -1,4 +1,4 @@
-"""A DLPack capsule that claims to be on a CUDA device, for errors that must come before its memory is touched."""
+"""A DLPack capsule that claims to be on a CUDA device, for errors that are raised before its memory is touched."""
 
 import ctypes
 

@@ -1,9 +1,9 @@
-"""Shows that the emulated tests can fail: breaks the CUDA kernels in one place at a time and runs the tests on each.
+"""Shows that the emulated tests can fail: breaks the CUDA kernels in one line at a time and runs the tests on each mutant.
 
     python -m tests.mutate_kernels [--sample N [--seed S]] [--file sketch.cu] [--list]
 
-A mutant is killed if a test fails, crashes or hangs; invalid if it does not compile. One that survives must stand in
-EQUIVALENT, with the reason why no test can tell it from the original.
+A mutant is killed if a test fails, crashes or hangs, and invalid if it does not compile. A mutant that survives must be
+listed in EQUIVALENT, with the reason why no test can distinguish it from the original.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tests import emulate
 
 ROOT = Path(__file__).parents[1]
 CUDA = ROOT / "csrc/cuda"
-# launch.h is the host's, and mma.h the device's alone: tests/emulate/emulated_mma.h stands in for it
+# not launch.h, which runs on the host, nor mma.h, which only a device can run (tests/emulate/emulated_mma.h replaces it)
 KERNELS = sorted(
     path for path in CUDA.iterdir() if path.suffix in (".cu", ".h") and path.name not in ("launch.h", "mma.h")
 )
@@ -120,9 +120,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int window = static_cast<int>(window_left <= plan.window ? window_left : plan.window);",
     ): "the two are equal there",
     (
-        "slices.h",
-        "launch({op, (n * k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
-        "launch({op, (n * k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
+        "tile_schedule.h",
+        "launch({(n * k + kThreads - 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
+        "launch({(n * k + kThreads + 1) / kThreads, kThreads, 0, stream}, add_in_order, sums, out, n, slices, k, factor);",
     ): "a block too many, whose threads all leave at once",
     (
         "sketch.cu",
@@ -130,28 +130,28 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         ";  // the last readers of a window are done",
     ): "several windows mean one warp, whose threads zero what they alone have read",
     (
-        "buckets.h",
+        "epilogue.h",
         "const unsigned ahead = offset >= own.begin ? offset - own.begin : offset + own.k - own.begin;",
         "const unsigned ahead = offset > own.begin ? offset - own.begin : offset + own.k - own.begin;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "return ahead < own.count || own.k - ahead < kSegment;",
         "return ahead <= own.count || own.k - ahead < kSegment;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "return ahead < own.count || own.k - ahead < kSegment;",
         "return ahead < own.count || own.k - ahead <= kSegment;",
     ): "a warp walks over a segment of which it owns nothing",
     (
-        "buckets.h",
+        "epilogue.h",
         "unsigned hits = __ballot_sync(kFullWarp, mine.width > 0 && meets(own, mine.offset));",
         "unsigned hits = __ballot_sync(kFullWarp, mine.width >= 0 && meets(own, mine.offset));",
     ): "no lane adds columns of a segment that has none",
-    ("buckets.h", "if (hits == 0) continue;", "if (false) continue;"): "what is read for no segment is not added",
+    ("epilogue.h", "if (hits == 0) continue;", "if (false) continue;"): "what is read for no segment is not added",
     (
-        "buckets.h",
+        "tile_schedule.h",
         "cut.slice_pieces = k / 1024 > 8 ? k / 1024 : 8;",
         "cut.slice_pieces = k / 1024 >= 8 ? k / 1024 : 8;",
     ): "the two are equal there",
@@ -206,27 +206,27 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int64_t pieces = (gradient.segments() + kStaged + 1) / kStaged;",
     ): "a piece too many, of segments without columns",
     (
-        "tile.h",
+        "mainloop.h",
         "static constexpr int kPitch = kByPosition ? kRows + 8 : kPositions + kChunk;",
         "static constexpr int kPitch = kByPosition || true ? kRows + 8 : kPositions + kChunk;",
     ): "a wider pitch: more shared memory, the same values",
     (
-        "tile.h",
+        "mainloop.h",
         "static constexpr int kBytes = (kByPosition ? kPositions : kRows) * kPitch * sizeof(T);",
         "static constexpr int kBytes = (kByPosition && false ? kPositions : kRows) * kPitch * sizeof(T);",
     ): "room for more rows than there are",
     (
-        "tile.h",
+        "mainloop.h",
         "for (int u = 0; u < kRowFragments; ++u) {",
         "for (int u = 0; u <= kRowFragments; ++u) {",
     ): "a fragment too many lies over those that are loaded next; a device would keep it out of registers",
     (
-        "tile.h",
+        "mainloop.h",
         "const bool more = t + Op::kPositions < positions;",
         "const bool more = t + Op::kPositions <= positions;",
     ): "a stage of zeros is fetched, and not multiplied",
     (
-        "tile.h",
+        "mainloop.h",
         "const bool more = t + Op::kPositions < positions;",
         "const bool more = t - Op::kPositions < positions;",
     ): "a stage of zeros is fetched, and not multiplied",
@@ -237,13 +237,13 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "32 rows behind the last, which have no group",
     (
         "column_moments.cu",
-        "all.low = part.low < all.low ? part.low : all.low;",
-        "all.low = part.low <= all.low ? part.low : all.low;",
+        "all.low = more.low < all.low ? more.low : all.low;",
+        "all.low = more.low <= all.low ? more.low : all.low;",
     ): "the two are equal there",
     (
         "column_moments.cu",
-        "all.high = part.high > all.high ? part.high : all.high;",
-        "all.high = part.high >= all.high ? part.high : all.high;",
+        "all.high = more.high > all.high ? more.high : all.high;",
+        "all.high = more.high >= all.high ? more.high : all.high;",
     ): "the two are equal there",
     (
         "fold_scores.cu",
@@ -260,37 +260,37 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int64_t blocks = (a + kAlphas - 1) / kAlphas * ((b + kThreads - 1) / kThreads);",
         "const int64_t blocks = (a + kAlphas - 1) / kAlphas * ((b + kThreads + 1) / kThreads);",
     ): "blocks too many, whose threads have no column",
-    ("tile.h", "if (more) {", "if (true) {"): "a stage of zeros is fetched or stored, and not multiplied",
+    ("mainloop.h", "if (more) {", "if (true) {"): "a stage of zeros is fetched or stored, and not multiplied",
 }
 
 
 def overlapping(pattern: str, text: str) -> Iterator[re.Match[str]]:
-    found = re.search(pattern, text)
-    while found:
-        yield found
-        found = re.compile(pattern).search(text, found.start() + 1)
+    match = re.search(pattern, text)
+    while match:
+        yield match
+        match = re.compile(pattern).search(text, match.start() + 1)
 
 
 def without_guards(line: str, visible: str) -> Iterator[str]:
-    """`if (guard) work` with a guard that lets everything through."""
-    for found in re.finditer(r"\bif \(", visible):
-        depth, end = 1, found.end()
+    """`if (guard) work` with a guard that passes always."""
+    for match in re.finditer(r"\bif \(", visible):
+        depth, end = 1, match.end()
         while depth and end < len(visible):
             depth += {"(": 1, ")": -1}.get(visible[end], 0)
             end += 1
         if depth == 0:
             leaves = re.match(r" (return|continue|break)\b", visible[end:])
-            yield f"{line[: found.end()]}{'false' if leaves else 'true'}){line[end:]}"
+            yield f"{line[: match.end()]}{'false' if leaves else 'true'}){line[end:]}"
 
 
 def mutate_line(line: str) -> Iterator[tuple[str, str]]:
-    """(kind, mutated line) of every rule and place, comments and strings left out."""
-    visible = re.sub(r'"[^"]*"|//.*', lambda found: "~" * len(found.group()), line)
+    """(kind, mutated line) for every rule and every place where it matches, outside comments and strings."""
+    visible = re.sub(r'"[^"]*"|//.*', lambda match: "~" * len(match.group()), line)
     if re.match(r"\s*(#|static_assert)", visible):
         return
     for kind, pattern, replacement in RULES:
-        for found in overlapping(pattern, visible):
-            yield kind, line[: found.start()] + found.expand(replacement) + line[found.end() :]
+        for match in overlapping(pattern, visible):
+            yield kind, line[: match.start()] + match.expand(replacement) + line[match.end() :]
     for mutated in without_guards(line, visible):
         yield "guard", mutated
 
@@ -313,7 +313,7 @@ def stale_equivalents() -> list[tuple[str, str, str]]:
 
 
 def apply(mutant: Mutant, root: Path) -> None:
-    """Breaks the copy of the kernels under root."""
+    """Break the copy of the kernels under root."""
     path = root / "csrc/cuda" / mutant.file
     lines = path.read_text().splitlines(keepends=True)
     lines[mutant.line - 1] = f"{mutant.after}\n"
@@ -326,7 +326,7 @@ def copy_sources(root: Path) -> None:
 
 
 def included_by(path: Path) -> set[str]:
-    """Names of the files of csrc/cuda that a file includes, directly or not."""
+    """Names of the files of csrc/cuda that a file includes, directly or indirectly."""
     names = re.findall(r'^#include "(\w+\.h)"', path.read_text(), re.MULTILINE)
     paths = [CUDA / name for name in names if (CUDA / name).exists()]
     return {path.name for path in paths}.union(*map(included_by, paths))
@@ -338,7 +338,7 @@ def ops_of(file: str) -> list[str]:
 
 
 def tests_of(ops: Sequence[str]) -> list[str]:
-    """What to run of the emulated tests, as arguments of pytest."""
+    """The emulated tests of these ops, as arguments of pytest."""
     own = {"sketch_outer": "test_sketch_cuda.py", "sketch_conv": "test_sketch_cuda.py"}
     files = sorted({str(ROOT / "tests/kernels" / own.get(op, f"test_{op}.py")) for op in ops})
     others = {"sketch_outer": "conv", "sketch_conv": "outer"}
@@ -356,7 +356,7 @@ def pytest_process(library: Path, tests: list[str], log: Path) -> None:
 
 
 def run_tests(library: Path, tests: list[str], timeout: float) -> tuple[bool, str]:
-    """Whether the emulated tests pass on a library, and what failed first."""
+    """Whether the emulated tests pass on a library, and the first that failed."""
     log = library.with_suffix(".log")
     process = PROCESSES.Process(target=pytest_process, args=(library, tests, log))
     process.start()
@@ -387,7 +387,7 @@ def judge(mutant: Mutant, timeout: float) -> Outcome:
 
 
 def seconds_unbroken(files: set[str]) -> float:
-    """How long the tests take on the kernels as they are, which must pass."""
+    """How long the tests take on the unbroken kernels, on which they must pass."""
     with tempfile.TemporaryDirectory() as folder:
         library = emulate.compile_kernels(Path(folder))
         start = time.monotonic()
@@ -406,18 +406,18 @@ def judge_all(mutants: Sequence[Mutant]) -> Iterator[Outcome]:
 
 
 def is_failure(outcome: Outcome) -> bool:
-    """A survivor that nobody explained, or an explained one that does not survive."""
+    """Whether a mutant survived without an explanation, or did not survive in spite of one."""
     return (outcome.status == "survived") != (outcome.mutant.key in EQUIVALENT)
 
 
 def seed_of_kernels() -> int:
-    """Another sample for other kernels, the same for the same."""
+    """A seed that changes when the kernels change."""
     return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in KERNELS)).digest()[:8])
 
 
 def sample_of(mutants: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
-    open_ones = [mutant for mutant in mutants if mutant.key not in EQUIVALENT]
-    return random.Random(seed).sample(open_ones, min(size, len(open_ones)))
+    unexplained = [mutant for mutant in mutants if mutant.key not in EQUIVALENT]
+    return random.Random(seed).sample(unexplained, min(size, len(unexplained)))
 
 
 def describe(outcome: Outcome) -> str:
@@ -430,8 +430,10 @@ def describe(outcome: Outcome) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutate_kernels", description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=int, help="judge so many, drawn from those that are not listed")
-    parser.add_argument("--seed", type=int, help="of the draw; without it, derived from the kernels")
+    parser.add_argument(
+        "--sample", type=int, help="judge N mutants, drawn from those that are not listed as equivalent"
+    )
+    parser.add_argument("--seed", type=int, help="of the draw; by default it is derived from the kernels")
     parser.add_argument("--file", help="one file of csrc/cuda")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Float32 products as units for narrower numbers make them: both operands rounded, exact products, sums in float32."""
+"""Emulation of float32 products on units for narrower numbers: rounded operands, exact products, float32 sums."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ _OPERANDS = {
 
 
 def rounded(x: Tensor, bits: int, nearest: bool = True) -> Tensor:
-    """Float32 with so many bits of mantissa, to the nearest (ties to even) or towards zero."""
+    """Round float32 to `bits` bits of mantissa, to the nearest (ties to even) or towards zero."""
     unit = 1 << (23 - bits)
     code = x.contiguous().view(torch.int32)
     if nearest:
@@ -30,7 +30,7 @@ def rounded(x: Tensor, bits: int, nearest: bool = True) -> Tensor:
 
 
 class Narrow(TorchDispatchMode):
-    """Every product of float32 matrices inside; `count` says how many there were."""
+    """Narrow every product of float32 matrices in the context; `count` is their number."""
 
     def __init__(self, precision: str, nearest: bool = True) -> None:
         super().__init__()
@@ -40,6 +40,6 @@ class Narrow(TorchDispatchMode):
         first = _OPERANDS.get(function.overloadpacket.__name__)
         if first is not None and args[first].dtype == torch.float32:
             self.count += 1
-            pair = [rounded(each, self.bits, self.nearest) for each in args[first : first + 2]]
+            pair = [rounded(operand, self.bits, self.nearest) for operand in args[first : first + 2]]
             args = (*args[:first], *pair, *args[first + 2 :])
         return function(*args, **(kwargs or {}))

@@ -21,11 +21,11 @@ def sketch(x: np.ndarray, k: int, seed: int, nnz: int, first_segment: int) -> np
         for block in range(per_row):
             s = first_segment + row * per_row + block
             key = mix64((mix64(seed) + (s + 1) * 0x9E3779B97F4A7C15) & MASK)
-            part = x[:, row, block * 64 : (block + 1) * 64].astype(np.float64)
+            segment = x[:, row, block * 64 : (block + 1) * 64].astype(np.float64)
             for q in range(nnz):
                 signs = mix64((key + 2 * q) & MASK)
                 offset = (mix64((key + 2 * q + 1) & MASK) * k) >> 64
-                for j in range(part.shape[1]):
+                for j in range(segment.shape[1]):
                     sign = -1.0 if signs >> j & 1 else 1.0
-                    out[:, (offset + j) % k] += sign * part[:, j] / math.sqrt(nnz)
+                    out[:, (offset + j) % k] += sign * segment[:, j] / math.sqrt(nnz)
     return out

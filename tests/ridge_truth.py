@@ -1,5 +1,5 @@
-"""The truth that ridge is tested against: explicit predictions of every alpha, in float64, through the SVD of every
-training set; and the designs that are hard on it."""
+"""Ground truth for ridge: explicit predictions of every alpha, in float64, through the SVD of every training set; and
+designs that are numerically hard."""
 
 import numpy as np
 
@@ -39,10 +39,10 @@ def scores_by_svd(X, Y, alphas, folds, scoring="r2", intercept=True, weights=Non
         # the held-out rows are taken about the training mean, which an offset would otherwise round off
         w = weights[train] * (1 / weights[train].sum() if intercept else 0)
         centre, level, root = w @ X[train], w @ Y[train], np.sqrt(weights[train])[:, None]
-        fitted, held_out, known = (
-            each.astype(dtype) for each in (root * (X[train] - centre), X[test] - centre, root * (Y[train] - level))
+        fitted, held_out, targets = (
+            values.astype(dtype) for values in (root * (X[train] - centre), X[test] - centre, root * (Y[train] - level))
         )
-        coef, _ = fit_by_svd(fitted, known, np.asarray(alphas, dtype), intercept=False)
+        coef, _ = fit_by_svd(fitted, targets, np.asarray(alphas, dtype), intercept=False)
         for number in range(len(alphas)):
             predicted = (held_out @ coef[number]).astype(np.float64)
             if scoring == "r2":  # beside it, r would lose what a large alpha leaves of a prediction
@@ -67,8 +67,8 @@ def decided(scores, gap=1e-5):
 
 
 def responses(rng, X, v=12, noise=1.0):
-    wanted = (X - X.mean(0)) @ rng.standard_normal((X.shape[1], v))
-    return wanted / wanted.std(0) * np.linspace(0, 1, v) + noise * rng.standard_normal((len(X), v))
+    signal = (X - X.mean(0)) @ rng.standard_normal((X.shape[1], v))
+    return signal / signal.std(0) * np.linspace(0, 1, v) + noise * rng.standard_normal((len(X), v))
 
 
 def well_posed(rng):
@@ -124,7 +124,7 @@ DESIGNS = [
 
 
 class Stored:
-    """What HDF5 and Zarr give: values are read when a range of them is asked for."""
+    """Stand-in for HDF5 and Zarr arrays, whose values are read when a range of them is indexed."""
 
     def __init__(self, values):
         self.values, self.shape, self.dtype, self.ndim, self.reads = values, values.shape, values.dtype, values.ndim, 0

@@ -1,4 +1,4 @@
-"""How far float32 sums of products may be from float64, and values that show it when sums change their order."""
+"""Tolerances of float32 sums of products, and values whose sums change with the order of additions."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ EPS_TF32 = 2.0**-10
 
 
 def entries(case: WeightCase) -> int:
-    """Of one sample's gradient."""
+    """Number of entries of one sample's gradient."""
     if isinstance(case, OuterCase):
         return case.sizes[3] * (case.sizes[2] + case.bias)
     return case.o * (case.x[1] // case.groups * case.kernel[0] * case.kernel[1] + case.bias)
 
 
 def bound(case: WeightCase, x: Tensor, g: Tensor, *, tf32: bool = False) -> float:
-    """c * eps * (rounding of sums of t products, then of the entries of a bucket) * scale."""
+    """The tolerance c * eps * (rounding of sums of t products, then of the entries of a bucket) * scale."""
     if g.numel() == 0 or (x.numel() == 0 and not case.bias):
         return 0.0
     t, additions = case.positions, 1 + entries(case) * case.nnz / case.k
@@ -28,7 +28,7 @@ def bound(case: WeightCase, x: Tensor, g: Tensor, *, tf32: bool = False) -> floa
 
 
 def uneven(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, decades: int = 4) -> Tensor:
-    """Values of very different size: another order of additions gives other bits."""
+    """Values of very different sizes, so that another order of additions gives other bits."""
     generator = torch.Generator().manual_seed(2)
     exponents = decades * (torch.rand(shape, generator=generator) - 0.5)
     return (torch.randn(shape, generator=generator) * 10**exponents).to(dtype)

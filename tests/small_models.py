@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from gradkern.models import load_model
-from gradkern.models._load import LoadedModel
+from gradkern.models import LoadedModel, load_model
 
 _VIT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
 _PATCHES = {"image_size": 32, "patch_size": 8}

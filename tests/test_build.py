@@ -126,13 +126,13 @@ class TestEveryWheel:
 
 
 def test_a_build_without_cuda_says_so(cpu_wheel: Wheel) -> None:
-    # a CUDA array cannot be made here, so a capsule that claims to be one: absent.cpp never touches the memory
+    # a CUDA array cannot be made here, so a capsule that claims to be one: no_cuda.cpp never touches the memory
     code = """
 from gradkern import _native
 from tests.fake_capsule import cuda_capsule
 assert _native.cuda_architectures() == ""
 try:
-    _native.sketch(cuda_capsule((1, 1, 64)), cuda_capsule((0,)), cuda_capsule((1, 64)), 64, 0, 1, 0, 1, 0)
+    _native.sketch(cuda_capsule((1, 1, 64)), cuda_capsule((0,)), cuda_capsule((1, 64)), (64, 0, 1, 0), (1, 0, False))
 except RuntimeError as error:
     print(error)
 """

@@ -5,7 +5,7 @@
 
 namespace gradkern::cpu {
 
-// sketch_conv for groups of few outputs: row by row of the gradient, which is small, then sketched as it lies.
+// sketch_conv for groups of few outputs: the gradient is small, so its rows are computed first and then sketched.
 void correlate_sketch(const View& x, const View& g, float* out, const ConvShape& shape, const SketchSpec& spec,
                       bool bias, int threads);
 

@@ -1,6 +1,6 @@
-// Threads. Torch's OpenMP workers spin for about a millisecond after each of torch's own loops, so a second pool
-// beside them fights for the cores: sketching right after x.sum() took twice as long on two cores. Where the process
-// has loaded an OpenMP runtime for everybody, as torch does, its workers do this work too; elsewhere plain threads.
+// Threads. Torch's OpenMP workers spin for about a millisecond after each loop of torch, so a second pool of threads
+// would fight them for the cores: sketching right after x.sum() took twice as long on two cores. Where the process has
+// loaded an OpenMP runtime for everybody, as torch does, its workers do this work too; elsewhere plain threads do.
 #include "parallel.h"
 
 #include <dlfcn.h>
@@ -28,8 +28,8 @@ void take_turns(void* loop) {
 using OpenMpParallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
 
 OpenMpParallel openmp() {
-  static const auto found = reinterpret_cast<OpenMpParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  return found;
+  static const auto parallel = reinterpret_cast<OpenMpParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return parallel;
 }
 
 }  // namespace

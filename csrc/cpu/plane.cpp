@@ -10,7 +10,7 @@ int64_t reach(int64_t first, int64_t step, int64_t bound) {
   return std::max<int64_t>(0, (bound - first + step - 1) / step);
 }
 
-// One phase; (first_y, first_x) is the input under its first element.
+// Fills one phase, whose first element is the input at (first_y, first_x).
 template <typename Bits>
 void fill_phase(const ConvShape& s, const Plane& plane, int64_t first_y, int64_t first_x, const Bits* channel,
                 Bits* out) {

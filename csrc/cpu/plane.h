@@ -1,10 +1,10 @@
-// Padded copies of an input channel, in which every tap of a convolution is one offset.
+// Padded copies of an input channel, in which each tap of a convolution is one offset.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 #include "../conv.h"
-#include "parts.h"
+#include "split_sums.h"
 
 namespace gradkern::cpu {
 
@@ -13,17 +13,17 @@ struct Rectangle {
   int64_t y, rows, x, width;
 };
 
-// One channel under a rectangle of outputs: padded with zeros and split by stride into phases, so that an output's
-// neighbours are neighbours. Tap (i, j) of output (y, x) of the rectangle lies at offsets[tap] + y * pitch + x.
+// One channel under a rectangle of outputs: padded with zeros and split by stride into phases, so that the inputs of
+// neighbouring outputs are neighbours. Tap (i, j) of output (y, x) lies at offsets[tap] + y * pitch + x.
 struct Plane {
   int64_t rows, pitch;  // of a phase
   std::vector<int64_t> offsets;
-  std::vector<bool> phases;  // which of them hold a tap that is asked for
+  std::vector<bool> phases;  // whether a phase holds a tap of the columns
 
   int64_t size() const { return static_cast<int64_t>(phases.size()) * rows * pitch; }
 };
 
-// For some columns of the weight as a matrix.
+// The plane for some columns of the weight as a matrix.
 Plane make_plane(const ConvShape& shape, const Rectangle& outputs, Range columns);
 
 // Copies channel [h, w], of elements of 4 or 2 bytes, into its plane.

@@ -5,16 +5,16 @@
 namespace gradkern::cpu {
 namespace {
 
-// A unit of work packs g once and each 64 columns of a once: both then stay in the second level cache.
+// A unit of work packs g once and each 64 columns of a once, and both stay in the second-level cache.
 constexpr int64_t kUnitRows = 128 * kTileRows;
 constexpr int64_t kUnitPanels = 8;
 
-constexpr int64_t kSmall = 1 << 18;  // products
+constexpr int64_t kSmall = 1 << 18;  // fewer products are not worth several threads
 
 struct Plan {
-  int64_t panels;                 // 64 columns wide, of a group's matrix
-  int64_t row_cuts, column_cuts;  // of a group's matrix
-  int64_t y_cuts, x_cuts;         // of the positions: whole rows, or pieces of one
+  int64_t panels;                 // of the matrix of a group, 64 columns wide
+  int64_t row_cuts, column_cuts;  // of the matrix of a group
+  int64_t y_cuts, x_cuts;         // of the positions, into whole rows or pieces of a row
   int64_t units, parts;           // of a sample
 };
 
@@ -34,7 +34,7 @@ Plan make_plan(const Product& product, int64_t k) {
   return plan;
 }
 
-// Takes one of `count` choices off the mixed-radix number `unit`.
+// Takes the lowest digit, of base `count`, off the mixed-radix number `unit`.
 int64_t take(int64_t& unit, int64_t count) {
   const int64_t choice = unit % count;
   unit /= count;

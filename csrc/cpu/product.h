@@ -1,17 +1,17 @@
-// A product G = sum_t g_t a_t^T [rows, cols] for each sample, sketched block by block and never stored: how the work is
-// cut. How a unit of it is packed and multiplied differs between ops.
+// A product G = sum_t g_t a_t^T [rows, cols] for each sample, sketched block by block and never stored. This file cuts
+// the work into units; every op packs and multiplies a unit in its own way.
 #pragma once
 #include <cstdint>
 #include <functional>
 
 #include "../signs.h"
-#include "isa.h"
-#include "parts.h"
+#include "kernels.h"
 #include "plane.h"
+#include "split_sums.h"
 
 namespace gradkern::cpu {
 
-// Some rows of one sample's and group's matrix, some of its panels (each 64 columns), at some positions.
+// A range of rows and of panels (64 columns each) of the matrix of one sample and group, at a rectangle of positions.
 struct Unit {
   int64_t sample, group;
   Rectangle positions;
@@ -22,13 +22,13 @@ struct Unit {
 
 struct Product {
   Element element;
-  int64_t n, groups;      // groups' matrices lie one below the other
+  int64_t n, groups;      // the matrices of the groups lie one below the other
   int64_t height, width;  // of the positions; a sequence has height 1
-  int64_t rows, cols;     // of a group's matrix, the column of a bias among them
+  int64_t rows, cols;     // of the matrix of a group, with the column of a bias
   std::function<void(const Isa&, const Unit&, float* buckets)> add_unit;
 };
 
-// Where a unit's panel goes.
+// Where a panel of a unit goes.
 PanelPlace place_of(const Product& product, const Unit& unit, int64_t panel, const SketchSpec& spec);
 
 void sketch_product(const Product& product, const SketchSpec& spec, float* out, int threads);

@@ -1,4 +1,4 @@
-// A thread's own memory, kept from call to call: 64-byte aligned, as large as the largest request so far.
+// Memory of one thread, kept from call to call: 64-byte aligned and as large as the largest request so far.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -1,11 +1,10 @@
 // sketch_conv on the CPU: the product of sketch_outer, but outputs lie along vectors, and the columns (the input under
-// one tap of the window) are read from zero-padded copies of a few channels, where each is one offset. Im2col exists
-// nowhere.
-#include "sketch_conv.h"
-
+// one tap of the window) are read from zero-padded copies of a few channels, where each column is one offset. There is
+// no im2col.
 #include <algorithm>
 #include <vector>
 
+#include "../ops.h"
 #include "correlate.h"
 #include "product.h"
 #include "scratch.h"
@@ -13,8 +12,8 @@
 namespace gradkern::cpu {
 namespace {
 
-// A group of no more outputs leaves most of a vector empty. Tap by tap is then faster: by 13 for one output (96 x 56 x
-// 56), by 1.7 for four; for eight it is slower by as much.
+// A group of no more outputs leaves most of a vector empty. Tap by tap is then faster: 13 times for one output (96 x 56
+// x 56), 1.7 times for four outputs; for eight outputs it is 1.7 times slower.
 constexpr int64_t kFewOutputs = 4;
 
 bool is_pointwise(const ConvShape& s) {
@@ -22,7 +21,7 @@ bool is_pointwise(const ConvShape& s) {
   return w.kernel[0] * w.kernel[1] == 1 && w.stride[0] * w.stride[1] == 1 && w.padding[0] + w.padding[1] == 0;
 }
 
-// The unit's rows of g, in panels of 64.
+// Packs the rows of g of a unit in panels of 64.
 void pack_gradient(const Isa& isa, const View& g, const ConvShape& s, const Unit& unit, float* packed) {
   const Element element = static_cast<Element>(g.dtype);
   const Grid grid = unit.grid(s.out_w);
@@ -31,12 +30,12 @@ void pack_gradient(const Isa& isa, const View& g, const ConvShape& s, const Unit
     const int64_t at = row * s.positions() + unit.positions.y * s.out_w + unit.positions.x;
     const char* data = static_cast<const char*>(g.data) + at * element_size(g.dtype);
     const int64_t count = std::min<int64_t>(unit.rows.end - first, kSegment);
-    isa.pack_lines({data, element, g.size() - at, s.positions(), count, grid}, packed);
-    packed += kSegment * isa.steps(element, grid);
+    pack_lines[isa]({data, element, g.size() - at, s.positions(), count, grid}, packed);
+    packed += kSegment * step_count[isa](element, grid);
   }
 }
 
-// Up to 64 columns where they can be multiplied: the first position of each.
+// Up to 64 columns that can be multiplied where they lie, by the first position of each.
 struct Columns {
   Element element;
   int64_t row_stride;
@@ -47,7 +46,7 @@ struct Columns {
   }
 };
 
-// Channels as they lie.
+// Columns that are channels, where they lie.
 Columns channels_of(const View& x, const ConvShape& s, const Unit& unit, Range range) {
   const int64_t channel = unit.sample * s.c + unit.group * s.group_inputs();
   const int64_t at = channel * s.positions() + unit.positions.y * s.out_w + unit.positions.x;
@@ -56,7 +55,7 @@ Columns channels_of(const View& x, const ConvShape& s, const Unit& unit, Range r
   return columns;
 }
 
-// The input under the window's taps, in padded copies of their channels.
+// Columns that are the input under a tap of the window, in padded copies of their channels.
 Columns patches_of(const Isa& isa, const View& x, const ConvShape& s, const Unit& unit, Range range) {
   thread_local Scratch raw_memory, wide_memory;
   const Plane plane = make_plane(s, unit.positions, range);
@@ -69,18 +68,18 @@ Columns patches_of(const Isa& isa, const View& x, const ConvShape& s, const Unit
     fill_plane(s, plane, unit.positions, input, bytes, raw + (c - first) * plane.size() * bytes);
   }
   const Element element = static_cast<Element>(x.dtype);
-  const bool reads = isa.reads(element);
-  float* wide = wide_memory.floats(reads ? 0 : size);
-  if (!reads) isa.widen(raw, element, size, wide);
-  Columns columns{reads ? element : Element::f32, plane.pitch, {}};
+  const bool as_stored = reads_as_stored[isa](element);
+  float* wide = wide_memory.floats(as_stored ? 0 : size);
+  if (!as_stored) widen[isa](raw, element, size, wide);
+  Columns columns{as_stored ? element : Element::f32, plane.pitch, {}};
   for (int64_t column = range.begin; column < range.end; ++column) {
     const int64_t offset = (column / taps - first) * plane.size() + plane.offsets[column % taps];
-    reads ? columns.add(raw, bytes, offset) : columns.add(wide, sizeof(float), offset);
+    as_stored ? columns.add(raw, bytes, offset) : columns.add(wide, sizeof(float), offset);
   }
   return columns;
 }
 
-// A column of ones, the input of a bias.
+// Adds a column of ones, the input of a bias.
 void add_ones(const Unit& unit, Columns& columns) {
   thread_local Scratch memory;
   const int64_t count = (unit.positions.rows - 1) * columns.row_stride + unit.positions.width;
@@ -96,10 +95,11 @@ void add_ones(const Unit& unit, Columns& columns) {
 
 }  // namespace
 
-void sketch_conv(const View& x, const View& g, const View& out, const ConvShape& shape, const SketchSpec& spec,
-                 bool bias, int threads) {
+void sketch_conv(const View& x, const View& g, const View&, const View& out, const SketchSpec& spec,
+                 const Window& window, bool bias, const Execution& execution) {
+  const ConvShape shape = conv_shape(x.shape, g.shape, window);
   float* result = static_cast<float*>(out.data);
-  if (shape.group_outputs() <= kFewOutputs) return correlate_sketch(x, g, result, shape, spec, bias, threads);
+  if (shape.group_outputs() <= kFewOutputs) return correlate_sketch(x, g, result, shape, spec, bias, execution.threads);
   Product product;
   product.element = static_cast<Element>(x.dtype);
   product.n = shape.n;
@@ -111,19 +111,19 @@ void sketch_conv(const View& x, const View& g, const View& out, const ConvShape&
   product.add_unit = [&](const Isa& isa, const Unit& unit, float* buckets) {
     thread_local Scratch memory;
     const int64_t blocks = (unit.rows.count() + kSegment - 1) / kSegment;
-    float* packed = memory.floats(blocks * kSegment * isa.steps(product.element, unit.grid(0)));
+    float* packed = memory.floats(blocks * kSegment * step_count[isa](product.element, unit.grid(0)));
     pack_gradient(isa, g, shape, unit, packed);
     for (int64_t p = unit.panels.begin; p < unit.panels.end; ++p) {
       const PanelPlace place = place_of(product, unit, p, spec);
       const Range range{p * kSegment, std::min(shape.cols(), p * kSegment + kSegment)};
-      const bool as_it_lies = is_pointwise(shape) && isa.reads(product.element);
-      Columns columns = as_it_lies ? channels_of(x, shape, unit, range) : patches_of(isa, x, shape, unit, range);
+      const bool in_place = is_pointwise(shape) && reads_as_stored[isa](product.element);
+      Columns columns = in_place ? channels_of(x, shape, unit, range) : patches_of(isa, x, shape, unit, range);
       if (range.count() < place.width) add_ones(unit, columns);
-      isa.add_patches({columns.begin.data(), packed, columns.element, unit.grid(columns.row_stride), place}, spec,
-                      buckets);
+      add_patches[isa]({columns.begin.data(), packed, columns.element, unit.grid(columns.row_stride), place}, spec,
+                       buckets);
     }
   };
-  sketch_product(product, spec, result, threads);
+  sketch_product(product, spec, result, execution.threads);
 }
 
 }  // namespace gradkern::cpu

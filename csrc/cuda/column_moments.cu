@@ -2,14 +2,14 @@
 //
 //   d = y - shift,   sum = sum d + count * shift,   spread = sum d^2 - (sum d)^2 / count
 //
-// A block owns one group's 32 columns, a lane one of them. Its warps take 32 labels at a time in turns and read those
-// rows that are the group's, about the first that each warp met: d is of the size of the column's spread, however far
-// from zero the column lies. The warps' moments are put together in order (Chan, Golub & LeVeque 1983). Which warp adds
-// which row depends on the labels alone, so the same call gives the same bits. Bound by reading y once; the labels come
-// from the cache, once a block.
+// A block owns 32 columns of one group, a lane one of them. Its warps take turns at 32 labels each and read the rows of
+// the group; the shift is the first row that a warp meets, so d is of the size of the column's spread, however far from
+// zero the column lies. The moments of the warps are merged in order (Chan, Golub & LeVeque 1983). Which warp adds
+// which row depends on the labels alone, so the same call gives the same bits. Bound by reading y once; every block
+// reads the labels from the cache.
 #include <limits>
 
-#include "column_moments.h"
+#include "../ops.h"
 #include "launch.h"
 
 namespace gradkern::cuda {
@@ -28,15 +28,15 @@ struct Rows {
   int f;
 };
 
-// Of one column over some rows; `mean` is about the shift.
+// Moments of one column over some rows; `mean` is relative to the shift.
 template <typename T>
 struct Moments {
   double count = 0.0, shift = 0.0, mean = 0.0, sum = 0.0, spread = 0.0;
   T low = std::numeric_limits<T>::infinity(), high = -std::numeric_limits<T>::infinity();
 };
 
-// A warp's rows of group g in one column. A label that is no group's makes the sums NaN: the host would have to wait to
-// report it.
+// Sums the rows of group g in one column that this warp reads. A label of no group makes the sums NaN, because the host
+// would have to wait to report it.
 template <typename T>
 __device__ Moments<T> add_rows(const Rows<T>& rows, int g, int64_t column) {
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
@@ -67,16 +67,16 @@ __device__ Moments<T> add_rows(const Rows<T>& rows, int g, int64_t column) {
 }
 
 template <typename T>
-__device__ void merge(Moments<T>& all, const Moments<T>& part) {
-  const double count = all.count + part.count, share = count == 0.0 ? 0.0 : part.count / count;
-  if (all.count == 0.0) all.shift = part.shift;
-  const double apart = part.shift - all.shift + part.mean - all.mean;
-  all.spread += part.spread + apart * apart * all.count * share;
+__device__ void merge(Moments<T>& all, const Moments<T>& more) {
+  const double count = all.count + more.count, share = count == 0.0 ? 0.0 : more.count / count;
+  if (all.count == 0.0) all.shift = more.shift;
+  const double apart = more.shift - all.shift + more.mean - all.mean;
+  all.spread += more.spread + apart * apart * all.count * share;
   all.mean += apart * share;
   all.count = count;
-  all.sum += part.sum;
-  all.low = part.low < all.low ? part.low : all.low;
-  all.high = part.high > all.high ? part.high : all.high;
+  all.sum += more.sum;
+  all.low = more.low < all.low ? more.low : all.low;
+  all.high = more.high > all.high ? more.high : all.high;
 }
 
 template <typename T>
@@ -88,39 +88,41 @@ struct Results {
 // Block (g, columns) writes the moments of group g in 32 columns.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) moments_of_group(Rows<T> rows, Results<T> results) {
-  Moments<T>* parts = reinterpret_cast<Moments<T>*>(shared_memory);  // [warps, lanes]
+  Moments<T>* warps = reinterpret_cast<Moments<T>*>(shared_memory);  // [warps, lanes]
   const int64_t across = (rows.b + kLanes - 1) / kLanes;
   const int64_t g = blockIdx.x / across, column = blockIdx.x % across * kLanes + threadIdx.x % kLanes;
-  parts[threadIdx.x] = add_rows(rows, static_cast<int>(g), column);
+  warps[threadIdx.x] = add_rows(rows, static_cast<int>(g), column);
   __syncthreads();
   if (threadIdx.x >= kLanes || column >= rows.b) return;
-  Moments<T> all = parts[threadIdx.x];
-  for (int w = 1; w < kWarps; ++w) merge(all, parts[w * kLanes + threadIdx.x]);
+  Moments<T> all = warps[threadIdx.x];
+  for (int w = 1; w < kWarps; ++w) merge(all, warps[w * kLanes + threadIdx.x]);
   const int64_t at = g * rows.b + column;
   results.sum[at] = all.sum;
-  results.spread[at] = all.spread < 0.0 ? 0.0 : all.spread;  // by rounding
+  results.spread[at] = all.spread < 0.0 ? 0.0 : all.spread;  // negative by rounding
   results.low[at] = all.low;
   results.high[at] = all.high;
 }
 
 template <typename T>
-void moments_typed(const View& y, const Labels& group, const ColumnMoments& results, void* stream) {
-  const int64_t f = results.sum.shape[0], b = y.shape[1];
+void moments_typed(const View& y, const Labels& group, const View& sum, const View& spread, const View& low,
+                   const View& high, void* stream) {
+  const int64_t f = sum.shape[0], b = y.shape[1];
   const Rows<T> rows{static_cast<const T*>(y.data), group.data, y.shape[0], b, y.strides[0], static_cast<int>(f)};
-  const Results<T> out{static_cast<double*>(results.sum.data), static_cast<double*>(results.spread.data),
-                       static_cast<T*>(results.low.data), static_cast<T*>(results.high.data)};
-  launch({"column_moments", f * ((b + kLanes - 1) / kLanes), kThreads, kThreads * sizeof(Moments<T>), stream},
-         moments_of_group<T>, rows, out);
+  const Results<T> out{static_cast<double*>(sum.data), static_cast<double*>(spread.data), static_cast<T*>(low.data),
+                       static_cast<T*>(high.data)};
+  launch({f * ((b + kLanes - 1) / kLanes), kThreads, kThreads * sizeof(Moments<T>), stream}, moments_of_group<T>, rows,
+         out);
 }
 
 }  // namespace
 
-void column_moments(const View& y, const Labels& group, const ColumnMoments& results, void* stream) {
-  const DeviceGuard guard(y.device_index, "column_moments");
+void column_moments(const View& y, const Labels& group, const View& sum, const View& spread, const View& low,
+                    const View& high, const Execution& execution) {
+  const DeviceGuard guard(y.device_index);
   if (y.dtype == Dtype::f32) {
-    moments_typed<float>(y, group, results, stream);
+    moments_typed<float>(y, group, sum, spread, low, high, execution.stream);
   } else {
-    moments_typed<double>(y, group, results, stream);
+    moments_typed<double>(y, group, sum, spread, low, high, execution.stream);
   }
 }
 

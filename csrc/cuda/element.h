@@ -1,4 +1,4 @@
-// What the elements of arrays are, on the device.
+// Element types on the device.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -14,7 +14,7 @@ __device__ inline float to_float(double x) { return static_cast<float>(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 __device__ inline float to_float(__half x) { return __half2float(x); }
 
-// The bits of an element, for code that only moves it.
+// The bits of an element, for code that only moves elements.
 template <typename T>
 using Raw = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
 

@@ -2,11 +2,11 @@
 //
 //   product = S (B * D),   square = U (B * E) + W (B * F)
 //
-// A block owns 16 alphas by 128 columns, a thread one column: it forms the three products of a row in registers and
-// adds them to its 32 sums, by weights that the block has brought to shared memory. Sums are taken in the order of the
-// rows: the same call gives the same bits. Bound by float64 multiply-adds; blocks of the same columns are neighbours,
-// so that all but the first find their inputs in the cache.
-#include "fold_scores.h"
+// A block owns 16 alphas by 128 columns, and a thread owns one column: it forms the three products of a row in
+// registers and adds them to its 32 sums, weighted by what the block has loaded to shared memory. Sums are taken in the
+// order of the rows, so the same call gives the same bits. Bound by float64 multiply-adds; blocks of the same columns
+// are neighbours, so that all but the first find their inputs in the cache.
+#include "../ops.h"
 #include "launch.h"
 
 namespace gradkern::cuda {
@@ -15,7 +15,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kAlphas = 16;
 constexpr int kSteps = 32;           // rows whose weights are in shared memory
-constexpr int kPitch = kAlphas + 2;  // stores of one warp fall on many banks, and loads stay aligned
+constexpr int kPitch = kAlphas + 2;  // spreads the stores of a warp over many banks, and keeps loads aligned
 constexpr int kTerms = 3;
 
 struct Weights {
@@ -30,7 +30,7 @@ struct Factors {
   int64_t b;
 };
 
-// shared[term, step, alpha]; zero behind the last alpha, and for steps that are not multiplied.
+// Fills shared[term, step, alpha]: zero behind the last alpha, and for steps that are not multiplied.
 __device__ void load_weights(const Weights& weights, int64_t first_alpha, int64_t first, double* shared) {
   for (int at = threadIdx.x; at < kSteps * kAlphas; at += kThreads) {
     const int step = at % kSteps, alpha = at / kSteps;
@@ -76,29 +76,34 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-void scores_typed(const FoldFactors& given, const FoldWeights& by, const View& product, const View& square,
+const T* data_of(const View& view) {
+  return static_cast<const T*>(view.data);
+}
+
+template <typename T>
+void launch_typed(const Factors<T>& factors, const Weights& weights, const View& product, const View& square,
                   void* stream) {
-  const int64_t a = product.shape[0], r = given.B.shape[0], b = given.B.shape[1];
-  const Factors<T> factors{static_cast<const T*>(given.B.data), static_cast<const T*>(given.D.data),
-                           static_cast<const T*>(given.F.data), static_cast<const double*>(given.E.data), b};
-  const Weights weights{{static_cast<const double*>(by.S.data), static_cast<const double*>(by.U.data),
-                         static_cast<const double*>(by.W.data)},
-                        a,
-                        r};
+  const int64_t a = weights.a, b = factors.b;
   const int64_t blocks = (a + kAlphas - 1) / kAlphas * ((b + kThreads - 1) / kThreads);
-  launch({"fold_scores", blocks, kThreads, kTerms * kSteps * kPitch * sizeof(double), stream}, weigh_products<T>,
-         factors, weights, static_cast<double*>(product.data), static_cast<double*>(square.data));
+  launch({blocks, kThreads, kTerms * kSteps * kPitch * sizeof(double), stream}, weigh_products<T>, factors, weights,
+         static_cast<double*>(product.data), static_cast<double*>(square.data));
 }
 
 }  // namespace
 
-void fold_scores(const FoldFactors& factors, const FoldWeights& weights, const View& product, const View& square,
-                 void* stream) {
-  const DeviceGuard guard(factors.B.device_index, "fold_scores");
-  if (factors.B.dtype == Dtype::f32) {
-    scores_typed<float>(factors, weights, product, square, stream);
+void fold_scores(const View& B, const View& D, const View& E, const View& F, const View& S, const View& U,
+                 const View& W, const View& product, const View& square, const Execution& execution) {
+  const DeviceGuard guard(B.device_index);
+  const Weights weights{{data_of<double>(S), data_of<double>(U), data_of<double>(W)}, S.shape[0], B.shape[0]};
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    const Factors<T> factors{data_of<T>(B), data_of<T>(D), data_of<T>(F), data_of<double>(E), B.shape[1]};
+    launch_typed(factors, weights, product, square, execution.stream);
+  };
+  if (B.dtype == Dtype::f32) {
+    run(float{});
   } else {
-    scores_typed<double>(factors, weights, product, square, stream);
+    run(double{});
   }
 }
 

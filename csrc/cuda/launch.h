@@ -1,27 +1,27 @@
-// Launching kernels. Always cudaLaunchKernelEx, never <<<>>>: plain C++ can parse it, so tests/emulate runs every
-// kernel without a GPU. Always the caller's stream and device; a failed call is an exception.
+// Launches kernels on the caller's stream and device; a failed call is an exception. It uses cudaLaunchKernelEx and
+// never <<<>>>, which plain C++ cannot parse: so tests/emulate runs every kernel without a GPU.
 #pragma once
 #include <cuda_runtime.h>
 
 #include <stdexcept>
 #include <string>
 
-// The one name of a kernel's shared memory: its size is given at launch, and the emulation poisons it.
+// The shared memory of every kernel. Its size is given at launch; the emulation poisons it.
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 namespace gradkern::cuda {
 
-inline void check(cudaError_t status, const char* op) {
+inline void check(cudaError_t status) {
   if (status != cudaSuccess) {
-    throw std::runtime_error(std::string(op) + ": CUDA error: " + cudaGetErrorString(status));
+    throw std::runtime_error(std::string("CUDA error: ") + cudaGetErrorString(status));
   }
 }
 
 class DeviceGuard {
  public:
-  DeviceGuard(int device, const char* op) {
-    check(cudaGetDevice(&previous_), op);
-    if (device != previous_) check(cudaSetDevice(device), op);
+  explicit DeviceGuard(int device) {
+    check(cudaGetDevice(&previous_));
+    if (device != previous_) check(cudaSetDevice(device));
   }
   ~DeviceGuard() { cudaSetDevice(previous_); }
   DeviceGuard(const DeviceGuard&) = delete;
@@ -32,7 +32,6 @@ class DeviceGuard {
 };
 
 struct Launch {
-  const char* op;
   int64_t blocks;
   int threads;
   size_t shared_bytes;
@@ -40,22 +39,21 @@ struct Launch {
 };
 
 template <typename... Params, typename... Args>
-void launch(const Launch& how, void (*kernel)(Params...), Args... args) {
-  if (how.blocks == 0) return;
-  if (how.blocks > 0x7FFFFFFF) {
-    throw std::invalid_argument(std::string(how.op) + ": more than 2^31 blocks; give fewer samples at a time");
+void launch(const Launch& shape, void (*kernel)(Params...), Args... args) {
+  if (shape.blocks == 0) return;
+  if (shape.blocks > 0x7FFFFFFF) {
+    throw std::invalid_argument("more than 2^31 blocks; give fewer samples at a time");
   }
-  if (how.shared_bytes > 48 * 1024) {
+  if (shape.shared_bytes > 48 * 1024) {
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(how.shared_bytes)),
-          how.op);
+                               static_cast<int>(shape.shared_bytes)));
   }
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(how.blocks));
-  config.blockDim = dim3(how.threads);
-  config.dynamicSmemBytes = how.shared_bytes;
-  config.stream = static_cast<cudaStream_t>(how.stream);
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), how.op);
+  config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(shape.stream);
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
 }
 
 }  // namespace gradkern::cuda

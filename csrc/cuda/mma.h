@@ -1,5 +1,6 @@
-// The instructions of the tensor cores, as functions of a warp. Which lane holds which element is said in the PTX ISA,
-// "Warp-level matrix instructions", and pinned by tests/test_tile.py. Without nvcc, the emulation's bodies.
+// The instructions of the tensor cores, as functions of a warp. The PTX ISA, "Warp-level matrix instructions", says
+// which lane holds which element; tests/kernels/test_tile.py checks it. Without nvcc the emulation defines these
+// functions.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -13,8 +14,9 @@
 
 namespace gradkern::cuda {
 
-// Four 8 x 8 matrices of 16-bit elements from shared memory. Lane l gives the address of row l % 8 of matrix l / 8 and
-// gets elements (l / 4, 2 (l % 4)) and the next of the row, or with kTransposed (2 (l % 4), l / 4) and the next below.
+// Loads four 8 x 8 matrices of 16-bit elements from shared memory. Lane l gives the address of row l % 8 of matrix l /
+// 8, and gets element (l / 4, 2 (l % 4)) and the next of its row, or with kTransposed (2 (l % 4), l / 4) and the one
+// below.
 template <bool kTransposed>
 __device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const void* row) {
   const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
@@ -31,7 +33,7 @@ __device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const voi
   }
 }
 
-// sum [16, 8] += a [16, 32 bytes] b [32 bytes, 8]: 16 positions of 16-bit elements, 8 of float (of which TF32 is read).
+// sum [16, 8] += a [16, 32 bytes] b [32 bytes, 8]: 16 positions of 16-bit elements, or 8 of float, read as TF32.
 template <typename T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #define GK_MMA(shape)                                                                                       \

@@ -1,12 +1,12 @@
-// The sketch of a per-sample gradient that is a product over positions: what sketch_outer and sketch_conv share.
+// The sketch of a weight gradient that is a product over positions: what sketch_outer and sketch_conv share.
 #pragma once
-#include "../view.h"
-#include "slices.h"
-#include "tile.h"
+#include "../ops.h"
+#include "mainloop.h"
+#include "tile_schedule.h"
 
 namespace gradkern::cuda {
 
-// One sample's gradient: `groups` matrices [rows, cols], one below the other; with a bias, one column more.
+// The gradient of one sample: `groups` matrices [rows, cols], one below the other, with one more column for a bias.
 struct Gradient {
   int64_t groups, rows, cols, positions;
   bool bias;
@@ -17,7 +17,7 @@ struct Gradient {
   GK_HOST_DEVICE int64_t pieces() const { return groups * row_tiles() * row_segments(); }
   GK_HOST_DEVICE int64_t segments() const { return groups * rows * row_segments(); }
 
-  // Columns of a row's segment, the bias among them.
+  // Columns of a segment of a row, with the bias.
   GK_HOST_DEVICE int width(int64_t segment) const {
     const int64_t left = cols + bias - segment * kSegment;
     return static_cast<int>(left < kSegment ? left : kSegment);
@@ -25,7 +25,7 @@ struct Gradient {
 };
 
 struct Place {
-  int64_t group, row, segment;  // row of the group's matrix, segment of the row
+  int64_t group, row, segment;  // the row is of the matrix of the group, the segment of the row
 
   __device__ int64_t col() const { return segment * kSegment; }
 };
@@ -36,7 +36,8 @@ __device__ inline Place place_of(const Gradient& gradient, int64_t piece) {
   return {group, (rows - group * gradient.row_tiles()) * kTileRows, piece - rows * gradient.row_segments()};
 }
 
-// A source makes the loaders of a tile's operands, left(i, place) and right(i, place), and stages the bias of 128 rows.
+// A source makes the loaders of the operands of a tile, left(i, place) and right(i, place), and stages the bias of 128
+// rows.
 template <int kPasses, typename Source>
 __device__ inline void add_piece(const Source& source, const Gradient& gradient, int64_t i, const Place& place,
                                  const Stage& stage, const SketchSpec& spec, const Buckets& own) {
@@ -48,7 +49,7 @@ __device__ inline void add_piece(const Source& source, const Gradient& gradient,
     stage_sums(sums, stage.values);
   }
   if (gradient.bias && gradient.cols / kSegment == place.segment) {
-    __syncthreads();  // the bias goes over a column of the tile that is not the matrix's
+    __syncthreads();  // the bias overwrites a column of the tile that the matrix does not have
     source.stage_bias(i, place, stage.values, static_cast<int>(gradient.cols % kSegment));
   }
   const int64_t row = place.row + threadIdx.x;
@@ -56,15 +57,15 @@ __device__ inline void add_piece(const Source& source, const Gradient& gradient,
   add_segments(stage, spec, number, row < gradient.rows ? gradient.width(place.segment) : 0, own);
 }
 
-// What a block writes: sums[i, slice, :] of [n, slices, k].
+// The row that a block writes: sums[i, slice, :] of [n, slices, k].
 __device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(blockIdx.x) * k; }
 
-// Shared memory: the stage's values and segments, then the buckets if they fit.
+// Shared memory holds the values and segments of the stage, then the buckets if they fit.
 __device__ inline Stage stage_in_shared() {
   return {reinterpret_cast<float*>(shared_memory), reinterpret_cast<Segment*>(shared_memory + kStageBytes)};
 }
 
-// Elsewhere the buckets are the slice's row of the result, in the L1 and L2 caches.
+// Buckets that do not fit are the slice's row of the result, in the L1 and L2 caches.
 __device__ inline Buckets buckets_in(const Stage& stage, float* result, const Slices& cut, int64_t k) {
   return zero_buckets(cut.shared ? reinterpret_cast<float*>(stage.segments + kStaged) : result, k);
 }
@@ -73,12 +74,12 @@ inline size_t shared_bytes(bool with_buckets, int64_t k) {
   return kStageBytes + kStaged * sizeof(Segment) + (with_buckets ? k * sizeof(float) : 0);
 }
 
-// Whether two blocks with their buckets in shared memory have room on a multiprocessor of the current device.
-inline bool buckets_fit(const char* op, int64_t k) {
+// Whether a multiprocessor of the current device has room for two blocks with their buckets in shared memory.
+inline bool buckets_fit(int64_t k) {
   constexpr int64_t kReserved = 1024;  // of each block, for the system
   int device, bytes;
-  check(cudaGetDevice(&device), op);
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device), op);
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device));
   return 2 * (static_cast<int64_t>(shared_bytes(true, k)) + kReserved) <= bytes;
 }
 
@@ -95,7 +96,7 @@ __device__ inline void sketch_slice(const Source& source, const Gradient& gradie
   write_buckets(own, result, factor);
 }
 
-// Where the slices go, and what they are multiplied by there: a single one goes to the result.
+// Where slices are written, and the factor they are multiplied by there: a single slice is written to the result.
 struct Target {
   float* sums;
   float factor;
@@ -106,11 +107,10 @@ inline Target target_of(const Slices& cut, float* workspace, const View& out, co
   return {workspace, 1.0f};
 }
 
-inline void finish_slices(const char* op, const Slices& cut, const float* workspace, const View& out,
-                          const SketchSpec& spec, void* stream) {
+inline void finish_slices(const Slices& cut, const float* workspace, const View& out, const SketchSpec& spec,
+                          void* stream) {
   if (cut.slices == 1) return;
-  launch_add_in_order(op, workspace, static_cast<float*>(out.data), cut.n, cut.slices, spec.k, repeat_factor(spec),
-                      stream);
+  launch_add_in_order(workspace, static_cast<float*>(out.data), cut.n, cut.slices, spec.k, repeat_factor(spec), stream);
 }
 
 }  // namespace gradkern::cuda

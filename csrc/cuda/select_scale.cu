@@ -2,10 +2,10 @@
 //
 //   out[j, t] = C[j, t] / (values[j] + alpha[t])
 //
-// A thread owns one element; a block, 256 neighbours of one row. The sum is rounded to the type of C before the
-// division, as torch does it. Bound by reading C and writing the result.
+// A thread owns one element, a block 256 neighbours of one row. The sum is rounded to the dtype of C before the
+// division, as torch does. Bound by reading C and writing the result.
+#include "../ops.h"
 #include "launch.h"
-#include "select_scale.h"
 
 namespace gradkern::cuda {
 namespace {
@@ -24,19 +24,18 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 void scale_typed(const View& C, const View& values, const View& alpha, const View& out, void* stream) {
   const int64_t q = C.shape[0], b = C.shape[1];
-  launch({"select_scale", q * ((b + kThreads - 1) / kThreads), kThreads, 0, stream}, divide<T>,
-         static_cast<const T*>(C.data), static_cast<const double*>(values.data), static_cast<const double*>(alpha.data),
-         static_cast<T*>(out.data), b);
+  launch({q * ((b + kThreads - 1) / kThreads), kThreads, 0, stream}, divide<T>, static_cast<const T*>(C.data),
+         static_cast<const double*>(values.data), static_cast<const double*>(alpha.data), static_cast<T*>(out.data), b);
 }
 
 }  // namespace
 
-void select_scale(const View& C, const View& values, const View& alpha, const View& out, void* stream) {
-  const DeviceGuard guard(C.device_index, "select_scale");
+void select_scale(const View& C, const View& values, const View& alpha, const View& out, const Execution& execution) {
+  const DeviceGuard guard(C.device_index);
   if (C.dtype == Dtype::f32) {
-    scale_typed<float>(C, values, alpha, out, stream);
+    scale_typed<float>(C, values, alpha, out, execution.stream);
   } else {
-    scale_typed<double>(C, values, alpha, out, stream);
+    scale_typed<double>(C, values, alpha, out, execution.stream);
   }
 }
 

@@ -2,22 +2,22 @@
 //
 //   out[i, (offset_s + j) mod k] += +-x[i, s, j] / sqrt(nnz)
 //
-// A sample's segments are cut into slices, a slice into one run per warp. A block owns a slice; each of its warps
-// owns k buckets in shared memory and adds its run to them segment by segment: 64 consecutive buckets, two a lane,
-// no bank conflict and no atomic. The block then adds its warps' buckets in order, and a second kernel adds the
-// slices of a sample in order. The cut depends on the shape and k alone, so the same call gives the same bits on
-// every device. Where k buckets do not fit, the slice is read once for each window of them.
-// Bound by reading x once, so a lane reads 16 bytes at a time where every segment starts at 16 bytes. Such a load
-// brings 4 (float32) neighbouring columns of one of 2 segments; lanes then trade halves, so that each holds 2 columns
-// of both. Where x allows only loads of an element, lanes read the 2 columns they add. The order of additions, and so
-// every bit of the result, is the same.
+// The segments of a sample are cut into slices, and a slice into one run for each warp. A block owns a slice; each of
+// its warps owns k buckets in shared memory and adds its run to them segment by segment: 64 consecutive buckets, two
+// for each lane, without bank conflicts or atomics. The block then adds the buckets of its warps in order, and a second
+// kernel adds the slices of a sample in order. The cut depends on the shape and k alone, so the same call gives the
+// same bits on every device. Where k buckets do not fit, the slice is read once for each window of buckets. Bound by
+// reading x once, so a lane reads 16 bytes at a time where every segment starts at a multiple of 16 bytes. Such a load
+// brings 4 neighbouring columns (of float32) of one of 2 segments; lanes then exchange halves, so that each holds 2
+// columns of both. Where x allows loads of single elements only, lanes read the 2 columns that they add. The order of
+// additions, and so every bit of the result, is the same.
 #include <algorithm>
 #include <cstring>
 
+#include "../ops.h"
 #include "element.h"
 #include "launch.h"
-#include "sketch.h"
-#include "slices.h"
+#include "tile_schedule.h"
 
 namespace gradkern::cuda {
 namespace {
@@ -25,8 +25,8 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kMaxWarps = 16;
 constexpr int kMaxThreads = kMaxWarps * kWarp;
-constexpr int kSharedFloats = 16384;  // 64 KiB: two blocks a multiprocessor, as many as its registers allow
-constexpr int kLaneWords = 8;         // loaded by a lane before it adds the first
+constexpr int kSharedFloats = 16384;  // 64 KiB: a multiprocessor holds two blocks, as many as its registers allow
+constexpr int kLaneWords = 8;         // that a lane loads before it adds the first
 constexpr unsigned kAll = 0xFFFFFFFFu;
 
 struct Plan {
@@ -45,7 +45,7 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   plan.rows = rows;
   plan.cols = cols;
   plan.segments = rows * ((cols + kSegment - 1) / kSegment);
-  // A slice writes k sums: at least 8 columns for each keeps that traffic small, and in the L2 cache.
+  // A slice writes k sums; at least 8 columns for each sum keep that traffic small and in the L2 cache.
   plan.slice_segments = std::max<int64_t>(512, k / 8);
   plan.slices = (plan.segments + plan.slice_segments - 1) / plan.slice_segments;
   plan.window = static_cast<int>(std::min<int64_t>(k, kSharedFloats));
@@ -54,8 +54,9 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   return plan;
 }
 
-// How a warp reads segments. Wide: a lane loads 16 bytes, kPairs pairs of neighbouring columns, so that one load of the
-// warp covers kPairs segments, kLanes lanes each. Narrow, for any address: a lane loads columns lane and lane + 32.
+// How a warp reads segments. Wide: a lane loads 16 bytes, which are kPairs pairs of neighbouring columns, so that one
+// load of the warp covers kPairs segments with kLanes lanes each. Narrow, for any address: a lane loads columns lane
+// and lane + 32.
 template <typename T, bool kWide>
 struct Reading {
   static constexpr int kPairs = kWide ? 8 / static_cast<int>(sizeof(T)) : 1;
@@ -71,7 +72,7 @@ __device__ inline void load(const T* segment, int width, int lane, unsigned (&wo
   if constexpr (kWide) {
     constexpr int kColumns = 2 * R::kPairs;
     const int column = lane % R::kLanes * kColumns;
-    // width is a multiple of kColumns: a lane's columns are all there, or none is.
+    // width is a multiple of kColumns, so a lane has all of its columns or none.
     const uint4 loaded = column < width ? __ldg(reinterpret_cast<const uint4*>(segment + column)) : uint4{};
     memcpy(words, &loaded, sizeof loaded);
   } else {
@@ -82,7 +83,7 @@ __device__ inline void load(const T* segment, int width, int lane, unsigned (&wo
   }
 }
 
-// Transposes pairs among the lanes that loaded the same columns of kPairs segments: pair s is then one of segment s.
+// Transposes pairs among the lanes that loaded the same columns of kPairs segments: afterwards pair s is of segment s.
 template <int kPairs, int kPairWords>
 __device__ inline void exchange(int lane, unsigned (&words)[kPairs * kPairWords]) {
   constexpr int kLanes = kWarp / kPairs;
@@ -100,10 +101,10 @@ __device__ inline void exchange(int lane, unsigned (&words)[kPairs * kPairWords]
   }
 }
 
-// The two columns of every segment that a lane adds: first those of all lanes, then second.
+// The two columns of every segment that a lane adds: all lanes add `first`, then all add `second`.
 struct Columns {
   int first, second;
-  bool swapped;  // first is the right one of a pair
+  bool swapped;  // whether first is the right column of a pair
 };
 
 template <typename T, bool kWide>
@@ -111,25 +112,25 @@ __device__ inline Columns columns_of(int lane) {
   using R = Reading<T, kWide>;
   if (!kWide) return {lane, lane + kWarp, false};
   const int pair = lane % R::kLanes * R::kPairs + lane / R::kLanes;
-  // Pairs 16 apart share their two banks, so they take them in opposite order.
+  // Pairs 16 apart share two banks, so they use them in opposite order.
   const bool swapped = pair >= kWarp / 2;
   return {2 * pair + swapped, 2 * pair + !swapped, swapped};
 }
 
-// A warp's buckets [begin, begin + size) of k.
+// The buckets [begin, begin + size) of a warp, out of k.
 struct Window {
   float* sums;
   unsigned begin, size, k;
 };
 
-// Adds x to the bucket of a column, if that is in the window.
+// Adds x to the bucket of a column if the window holds it.
 __device__ inline void add(const Window& window, float x, unsigned long long signs, unsigned offset, int column) {
   const unsigned target = offset + column;
   const unsigned at = (target < window.k ? target : target - window.k) - window.begin;  // huge below the window
   if (at < window.size) window.sums[at] += signs >> column & 1u ? -x : x;
 }
 
-// The next 32 segments of a run: each lane has placed and hashed one; the others get it by shuffle.
+// One of the next 32 segments of a run: each lane has located and hashed one, and the others get it by shuffle.
 struct Batch {
   int64_t start;  // in x
   int width;
@@ -169,7 +170,7 @@ __device__ void add_batch(const T* x, const Batch& mine, const Columns& columns,
   }
 }
 
-// Adds segments [begin, end) of one sample to the warp's buckets.
+// Adds segments [begin, end) of one sample to the buckets of the warp.
 template <typename T, bool kWide>
 __device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, int64_t begin, int64_t end,
                         const Window& window) {
@@ -191,7 +192,7 @@ __device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, in
   }
 }
 
-// Block (i, slice) writes its slice's sums to sums[i, slice, :].
+// Block (i, slice) writes the sums of its slice to sums[i, slice, :].
 template <typename T, bool kWide>
 __global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n, rows, cols]
                                                              float* sums,  // [n, slices, k]
@@ -231,31 +232,32 @@ void sketch_typed(const View& x, float* workspace, const View& out, const Sketch
   const bool direct = plan.slices == 1;
   float* result = static_cast<float*>(out.data);
   const size_t shared = static_cast<size_t>(plan.warps) * plan.window * sizeof(float);
-  // With aligned rows every segment starts at 16 bytes and is a multiple of them long.
+  // With aligned rows, every segment starts at a multiple of 16 bytes and has a multiple of 16 bytes.
   const auto kernel = rows_are_aligned<T>(x.data, plan.cols) ? sketch_slices<T, true> : sketch_slices<T, false>;
-  launch({"sketch", plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
+  launch({plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
          direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
   if (direct) return;
-  launch_add_in_order("sketch", workspace, result, plan.n, plan.slices, spec.k, factor, stream);
+  launch_add_in_order(workspace, result, plan.n, plan.slices, spec.k, factor, stream);
 }
 
 }  // namespace
 
-void sketch(const View& x, float* workspace, const View& out, const SketchSpec& spec, void* stream) {
-  const DeviceGuard guard(x.device_index, "sketch");
+void sketch(const View& x, const View& workspace, const View& out, const SketchSpec& spec, const Execution& execution) {
+  const DeviceGuard guard(x.device_index);
+  float* sums = static_cast<float*>(workspace.data);
   if (x.size() == 0) {
-    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)), "sketch");
+    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(execution.stream)));
     return;
   }
   switch (x.dtype) {
     case Dtype::f32:
-      return sketch_typed<float>(x, workspace, out, spec, stream);
+      return sketch_typed<float>(x, sums, out, spec, execution.stream);
     case Dtype::f64:
-      return sketch_typed<double>(x, workspace, out, spec, stream);
+      return sketch_typed<double>(x, sums, out, spec, execution.stream);
     case Dtype::bf16:
-      return sketch_typed<__nv_bfloat16>(x, workspace, out, spec, stream);
+      return sketch_typed<__nv_bfloat16>(x, sums, out, spec, execution.stream);
     case Dtype::f16:
-      return sketch_typed<__half>(x, workspace, out, spec, stream);
+      return sketch_typed<__half>(x, sums, out, spec, execution.stream);
   }
 }
 

@@ -3,29 +3,27 @@
 //   G_i[o, (c, y, x)] = sum over positions t = (v, u) of g[i, o, t] x[i, c, v stride + y dilation - padding, ...],
 //   out[i, (offset_s + j) mod k] += +-G_i[s, j] / sqrt(nnz)
 //
-// As sketch_outer (see there who owns what), with the channels of g as rows and the taps (c, y, x) as columns of the
+// The work is cut as in sketch_outer.cu, with the channels of g as rows and the taps (c, y, x) as columns of the
 // product over positions. The matrix of taps is never in global memory: each 16 bytes of it are gathered from x on the
-// way to shared memory. A 1 x 1 window reads x as it is.
-// Groups of few outputs (depthwise) would waste the tile: there a warp makes nine values of a row at a time, its lanes
-// at different positions, and they are staged and added the same way.
-// Bound by the gathering from the L1 cache, where the window is more than one tap.
+// way to shared memory. A 1 x 1 window reads x as it is. Groups of few outputs (depthwise) would waste the tile: a warp
+// computes nine values of a row at a time instead, with its lanes at different positions, and stages and adds them in
+// the same way. Bound by gathering from the L1 cache where the window has more than one tap.
 #include "product.h"
-#include "sketch_conv.h"
 
 namespace gradkern::cuda {
 namespace {
 
-constexpr int64_t kFewOutputs = 16;  // groups of fewer are not made by tiles; not measured
-constexpr int kTaps = 9;             // values that a warp makes together: a 3 x 3 window
+constexpr int64_t kFewOutputs = 16;  // groups of fewer outputs are not computed by tiles; not measured
+constexpr int kTaps = 9;             // values that a warp computes together: a 3 x 3 window
 
-// conv.h's shape in 32 bits, for arithmetic of coordinates; offsets into arrays take 64.
+// The ConvShape in 32 bits, for the arithmetic of coordinates; offsets into arrays take 64 bits.
 struct Geometry {
   int h, w, out_w;
   int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
   int64_t channels, group_inputs;
 };
 
-// A column of the gradient's matrix: where its channel begins in the group's, and the tap lies at position (0, 0).
+// A column of the gradient's matrix: where its channel begins in the group, and where the tap lies for output (0, 0).
 struct Tap {
   int64_t channel;
   int y, x;
@@ -40,7 +38,7 @@ __device__ inline Tap tap_of(const Geometry& shape, int64_t col) {
           column * shape.dilation_w - shape.padding_w};
 }
 
-// The element of channel `plane` that the tap meets at the output position (y, x); zero in the padding.
+// The element of channel `plane` under the tap at the output position (y, x); zero in the padding.
 template <typename T>
 __device__ inline Raw<T> gather(const Geometry& shape, const T* plane, const Tap& tap, int y, int x) {
   const int in_y = y * shape.stride_h + tap.y, in_x = x * shape.stride_w + tap.x;
@@ -48,14 +46,14 @@ __device__ inline Raw<T> gather(const Geometry& shape, const T* plane, const Tap
   return reinterpret_cast<const Raw<T>*>(plane)[static_cast<int64_t>(in_y) * shape.w + in_x];
 }
 
-// Columns [first, first + 64) of the matrix of taps [cols, positions]. A thread has one chunk of one column, whose
-// positions only move forward: no division on the way.
+// Loads columns [first, first + 64) of the matrix of taps [cols, positions]. A thread has one chunk of one column,
+// whose positions only move forward, so it never divides.
 template <typename T>
 struct Taps {
   using Op = Operand<T, false, kTileCols>;
   const Geometry& shape;
   int64_t positions, ahead;  // position of the chunk's first element
-  const T* plane;            // null: no such column
+  const T* plane;            // null if there is no such column
   Tap tap;
   int y, x;  // of `ahead`
   Chunk<T> held[Op::kChunks];
@@ -70,7 +68,7 @@ struct Taps {
     x = static_cast<int>(ahead % shape.out_w);
   }
 
-  // Called for one stage after the other.
+  // Called for one stage after another.
   __device__ void fetch(int64_t) {
     int at_y = y, at_x = x;
     held[0].zero();
@@ -88,7 +86,7 @@ struct Taps {
   __device__ void store(T* stage) const { store_chunks<Op>(held, stage); }
 };
 
-// The sum of a value over the lanes of a warp, the same in each.
+// The sum of a value over the lanes of a warp; every lane gets the same bits.
 __device__ inline float warp_sum(float value) {
 #pragma unroll
   for (int apart = kLanes / 2; apart > 0; apart /= 2) value += __shfl_xor_sync(kFullWarp, value, apart);
@@ -126,7 +124,7 @@ struct Conv {
     }
   }
 
-  // A warp sums every eighth row.
+  // Each warp sums every eighth row.
   __device__ void stage_bias(int64_t i, const Place& place, float* values, int column) const {
     const int lane = threadIdx.x % kLanes;
     for (int row = threadIdx.x / kLanes; row < kTileRows && place.row + row < gradient.rows; row += kWarps) {
@@ -145,7 +143,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   sketch_slice<kPasses>(source, source.gradient, cut, spec, sums, factor);
 }
 
-// A warp makes columns [col, col + kTaps) of one row, as far as there are; the column behind the taps is the bias.
+// A warp computes `count` columns of one row from `col` on, at most kTaps; the column behind the taps is the bias.
 template <typename T>
 __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row, int64_t col, int count, float* to) {
   const Gradient& gradient = source.gradient;
@@ -154,7 +152,7 @@ __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row
   const int64_t group = row / gradient.rows;
   const T* inputs = source.inputs(i, group);
   const T* outputs = source.outputs(i, group) + (row - group * gradient.rows) * gradient.positions;
-  const Tap mine = tap_of(shape, col + lane);  // each lane divides for one of the taps
+  const Tap mine = tap_of(shape, col + lane);  // the division for a tap is done by one lane
   Tap taps[kTaps];
   float sums[kTaps];
 #pragma unroll
@@ -236,9 +234,9 @@ Geometry geometry_of(const ConvShape& shape) {
   const Window& window = shape.window;
   constexpr int64_t kMost = int64_t{1} << 30;
   for (const int64_t size : {shape.h + 2 * window.padding[0], shape.w + 2 * window.padding[1]}) {
-    GK_CHECK(size < kMost, "sketch_conv: a side of x with its padding must be below 2^30, got " << size);
+    GK_CHECK(size < kMost, "a side of x with its padding must be below 2^30, got " << size);
   }
-  const auto narrow = [](int64_t value) { return static_cast<int>(value); };  // the window's are below 2^20
+  const auto narrow = [](int64_t value) { return static_cast<int>(value); };  // those of the window are below 2^20
   return {narrow(shape.h),
           narrow(shape.w),
           narrow(shape.out_w),
@@ -272,11 +270,11 @@ void launch_conv(Kernel kernel, const Arrays& arrays, const ConvShape& shape, co
                                    rows_are_aligned<T>(arrays.x.data, gradient.positions),
                                    rows_are_aligned<T>(arrays.g.data, gradient.positions)};
   Slices cut = cut_conv(shape, gradient, spec.k);
-  cut.shared = buckets_fit("sketch_conv", spec.k);
+  cut.shared = buckets_fit(spec.k);
   const Target target = target_of(cut, arrays.workspace, arrays.out, spec);
-  launch({"sketch_conv", cut.n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream}, kernel, source, cut,
-         spec, target.sums, target.factor);
-  finish_slices("sketch_conv", cut, arrays.workspace, arrays.out, spec, stream);
+  launch({cut.n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream}, kernel, source, cut, spec,
+         target.sums, target.factor);
+  finish_slices(cut, arrays.workspace, arrays.out, spec, stream);
 }
 
 template <typename T, int kPasses>
@@ -292,15 +290,16 @@ void sketch_conv_typed(const Arrays& arrays, const ConvShape& shape, const Sketc
 
 }  // namespace
 
-void sketch_conv(const View& x, const View& g, float* workspace, const View& out, const ConvShape& shape,
-                 const SketchSpec& spec, bool bias, const Execution& execution) {
-  const DeviceGuard guard(x.device_index, "sketch_conv");
+void sketch_conv(const View& x, const View& g, const View& workspace, const View& out, const SketchSpec& spec,
+                 const Window& window, bool bias, const Execution& execution) {
+  const ConvShape shape = conv_shape(x.shape, g.shape, window);
+  const DeviceGuard guard(x.device_index);
   void* stream = execution.stream;
   if (g.size() == 0 || (shape.cols() == 0 && !bias)) {
-    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)), "sketch_conv");
+    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)));
     return;
   }
-  const Arrays arrays{x, g, workspace, out};
+  const Arrays arrays{x, g, static_cast<float*>(workspace.data), out};
   switch (x.dtype) {
     case Dtype::f32:
       return execution.allow_tf32 ? sketch_conv_typed<float, 1>(arrays, shape, spec, bias, stream)
@@ -310,7 +309,7 @@ void sketch_conv(const View& x, const View& g, float* workspace, const View& out
     case Dtype::f16:
       return sketch_conv_typed<__half, 1>(arrays, shape, spec, bias, stream);
     case Dtype::f64:
-      throw std::invalid_argument("sketch_conv: x must be float32, bfloat16 or float16, got float64");
+      throw std::invalid_argument("x must be float32, bfloat16 or float16, got float64");
   }
 }
 

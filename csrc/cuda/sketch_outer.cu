@@ -2,14 +2,13 @@
 //
 //   G_i = sum_t g[i, t] a[i, t]^T,   out[i, (offset_s + j) mod k] += +-G_i[s, j] / sqrt(nnz)
 //
-// G_i [o, p] is cut into tiles of 128 x 64, and a sample's tiles into slices. A block owns a slice: it makes each tile
-// on the tensor cores (tile.h), stages it in shared memory, and adds it to its k buckets, each of which one warp owns
-// (buckets.h). A second kernel adds the slices of a sample in order. The cut depends on the shape and k alone, so the
-// same call gives the same bits. G_i is never in global memory.
-// Bound by the tensor cores where t is large, by the buckets' additions where it is small. mma.sync, which every
-// architecture since sm_80 has; wgmma would be faster on sm_90, by how much nobody has measured.
+// G_i [o, p] is cut into tiles of 128 x 64, and the tiles of a sample into slices (tile_schedule.h). A block owns a
+// slice: it computes each tile on the tensor cores (mainloop.h), stages it in shared memory, and adds it to its k
+// buckets, each owned by one warp (epilogue.h). A second kernel adds the slices of a sample in order. The cut depends
+// on the shape and k alone, so the same call gives the same bits. G_i is never in global memory. Bound by the tensor
+// cores where t is large, by the additions to buckets where t is small. It uses mma.sync, which every architecture
+// since sm_80 has; wgmma would be faster on sm_90, but nobody has measured by how much.
 #include "product.h"
-#include "sketch_outer.h"
 
 namespace gradkern::cuda {
 namespace {
@@ -31,7 +30,8 @@ struct Outer {
     return {a + i * t * p, p, t, place.col(), a_aligned, {}};
   }
 
-  // Each warp sums every eighth position of the 128 rows into the padding of the stage, then each thread a row's eight.
+  // Each warp sums every eighth position of the 128 rows into the padding of the stage, then a thread adds the eight
+  // sums of a row.
   __device__ void stage_bias(int64_t i, const Place& place, float* values, int column) const {
     static_assert(kStagePitch - kSegment == kWarps);
     const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
@@ -70,33 +70,34 @@ void sketch_outer_typed(const View& a, const View& g, float* workspace, const Vi
                         rows_are_aligned<T>(a.data, p), rows_are_aligned<T>(g.data, o)};
   const Gradient gradient{1, o, p, t, bias};
   Slices cut = cut_slices(n, gradient.pieces(), spec.k);
-  cut.shared = buckets_fit("sketch_outer", spec.k);
+  cut.shared = buckets_fit(spec.k);
   const Target target = target_of(cut, workspace, out, spec);
-  launch({"sketch_outer", n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream},
-         sketch_outer_slices<T, kPasses>, source, gradient, cut, spec, target.sums, target.factor);
-  finish_slices("sketch_outer", cut, workspace, out, spec, stream);
+  launch({n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream}, sketch_outer_slices<T, kPasses>, source,
+         gradient, cut, spec, target.sums, target.factor);
+  finish_slices(cut, workspace, out, spec, stream);
 }
 
 }  // namespace
 
-void sketch_outer(const View& a, const View& g, float* workspace, const View& out, const SketchSpec& spec, bool bias,
-                  const Execution& execution) {
-  const DeviceGuard guard(a.device_index, "sketch_outer");
+void sketch_outer(const View& a, const View& g, const View& workspace, const View& out, const SketchSpec& spec,
+                  bool bias, const Execution& execution) {
+  const DeviceGuard guard(a.device_index);
   void* stream = execution.stream;
+  float* sums = static_cast<float*>(workspace.data);
   if (g.size() == 0 || (a.size() == 0 && !bias)) {
-    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)), "sketch_outer");
+    check(cudaMemsetAsync(out.data, 0, out.size() * sizeof(float), static_cast<cudaStream_t>(stream)));
     return;
   }
   switch (a.dtype) {
     case Dtype::f32:
-      return execution.allow_tf32 ? sketch_outer_typed<float, 1>(a, g, workspace, out, spec, bias, stream)
-                                  : sketch_outer_typed<float, 3>(a, g, workspace, out, spec, bias, stream);
+      return execution.allow_tf32 ? sketch_outer_typed<float, 1>(a, g, sums, out, spec, bias, stream)
+                                  : sketch_outer_typed<float, 3>(a, g, sums, out, spec, bias, stream);
     case Dtype::bf16:
-      return sketch_outer_typed<__nv_bfloat16, 1>(a, g, workspace, out, spec, bias, stream);
+      return sketch_outer_typed<__nv_bfloat16, 1>(a, g, sums, out, spec, bias, stream);
     case Dtype::f16:
-      return sketch_outer_typed<__half, 1>(a, g, workspace, out, spec, bias, stream);
+      return sketch_outer_typed<__half, 1>(a, g, sums, out, spec, bias, stream);
     case Dtype::f64:
-      throw std::invalid_argument("sketch_outer: a must be float32, bfloat16 or float16, got float64");
+      throw std::invalid_argument("a must be float32, bfloat16 or float16, got float64");
   }
 }
 

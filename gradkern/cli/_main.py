@@ -92,7 +92,6 @@ def _models(options: argparse.Namespace) -> int:
     from gradkern.models._catalogue import CATALOGUE
 
     table = [("name", "parameters", "resolution", "heads", "licence", "gated")]
-    table.append(("efficientnet-lite0", "4.7 M", "224", "classifier", "Apache-2.0", "no"))
     for name, row in CATALOGUE.items():
         gated = "yes" if row.source.gated else "no"
         size = f"{row.parameters:.1f} M"

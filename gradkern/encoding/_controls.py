@@ -16,7 +16,8 @@ from gradkern.encoding._scale import unit_size
 from gradkern.features._engine.gradient_controls import derangement
 from gradkern.features._features import Features
 from gradkern.kernels._sketch import sketch
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS, RidgeCV
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._ridge_cv import RidgeCV
 
 
 def unit_length(X: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.encoding._scale import unit_scale
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._variance_partition import VariancePartition, variance_partition
 from gradkern.stats._permutation import PermutationTest, permutation_test
 
@@ -92,7 +92,7 @@ def unique_variance(
         X, given, Y, alphas, cv=cv, axes=axes, permutations=permutations, seed=seed, target_groups=target_groups
     )
     parts: VariancePartition = variance_partition(
-        [features, beside], responses, alphas, ratios=ratios, cv=cv, inner_cv=cv, seed=seed
+        [features, beside], responses, alphas, band_weights=ratios, cv=cv, inner_cv=cv, seed=seed
     )
     joint, unique, shared = (np.asarray(each) for each in (parts.joint, parts.unique, parts.shared))
     return UniqueVariance(joint, unique[0], unique[1], shared, test)

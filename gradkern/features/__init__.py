@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.errors import CoverageError as CoverageError
     from gradkern.features._capture import capture as capture
-    from gradkern.features._engine.batches import CoverageError as CoverageError
     from gradkern.features._engine.gradient_controls import CONTROLS as CONTROLS
     from gradkern.features._engine.hooks import KINDS as KINDS
     from gradkern.features._features import Features as Features

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from gradkern._display import as_html, as_text, listed
 from gradkern.kernels._sketch import Sketch
 
 Key = tuple[str, str]  # (kind, layer)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features(Mapping[Key, Tensor]):
     """Features of n images: a mapping (kind, layer) -> float32 [n, k] on the CPU.
 
@@ -21,13 +22,13 @@ class Features(Mapping[Key, Tensor]):
     ----------
     losses : [n], the objective of each image
     objective : its name
-    sketch : the map that all of them share, or "raw"
+    sketch : the map that all features share, or "raw"
     dtype : that the model computed in
     tokens : which tokens were taken; a tuple names the axis of tokens
-    facts : the model's name, its weights and the depths of its layers; of `load_features` the hashes of model and
+    facts : the model's name, its weights and the depths of its layers; with `load_features` the hashes of model and
         images; and what the run found: the batch size, the greatest difference between an image alone and in a batch,
         which attention kernel ran, the scale of the losses, parameters that were left out
-    exact : True, the objective's formula itself; False, a surrogate; or "user function"
+    exact : True for the objective's formula itself, False for a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
     """
 
@@ -58,9 +59,60 @@ class Features(Mapping[Key, Tensor]):
         return dict(self.facts.get("depth", {}))
 
     def provenance(self) -> dict[str, Any]:
-        """What they are of, and how they were computed."""
-        stated = {"objective": self.objective, "exact": self.exact}
-        return {**stated, **sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
+        """What the features are of, and how they were computed."""
+        described = {"objective": self.objective, "exact": self.exact}
+        return {**described, **sketch_facts(self.sketch), "dtype": self.dtype, "tokens": self.tokens, **self.facts}
+
+    def __repr__(self) -> str:
+        return as_text(self._title(), self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._title(), self._summary())
+
+    def _title(self) -> str:
+        return f"Features of {len(self.losses)} images"
+
+    def _summary(self) -> dict[str, str]:
+        layers = list(dict.fromkeys(layer for _, layer in self.arrays))
+        shapes = sorted({str(list(values.shape)) for values in self.arrays.values()})
+        tokens = self.tokens if isinstance(self.tokens, str) else ", ".join(self.tokens)
+        exact = self.exact if isinstance(self.exact, str) else "exact" if self.exact else "surrogate"
+        rows = {
+            "kinds": ", ".join(dict.fromkeys(kind for kind, _ in self.arrays)),
+            "layers": f"{len(layers)}: {listed(layers)}",
+            "shape": listed(shapes),
+            "tokens": tokens,
+            "sketch": str(self.sketch),
+            "objective": f"{self.objective} ({exact})",
+            "computed in": self.dtype,
+        }
+        if "model" in self.facts:
+            rows["model"] = f"{self.facts['model']} ({self.facts.get('weights') or 'own'} weights)"
+        return rows
+
+
+def features_from(
+    arrays: Mapping[Key, Tensor],
+    *,
+    objective: Mapping[str, Any],
+    sketch: Sketch | str,
+    dtype: str,
+    tokens: str | tuple[str, ...],
+    facts: Mapping[str, Any],
+) -> Features:
+    """Features from a store's arrays, losses and entropy among them, and the name and exactness of the objective."""
+    special = {("losses", ""), ("entropy", "")}
+    return Features(
+        arrays={key: values for key, values in arrays.items() if key not in special},
+        losses=arrays["losses", ""],
+        objective=str(objective["name"]),
+        sketch=sketch,
+        dtype=dtype,
+        tokens=tokens,
+        facts=facts,
+        exact=objective["exact"],
+        entropy=arrays.get(("entropy", "")),
+    )
 
 
 def sketch_facts(sketch: Sketch | str) -> dict[str, Any]:

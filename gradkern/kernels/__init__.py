@@ -1,4 +1,4 @@
-"""Sketches as fused native kernels, for torch, NumPy and CuPy arrays; `reference` is what each kernel means."""
+"""Sketches as fused native kernels for torch, NumPy and CuPy arrays; `reference` defines what each kernel computes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
 """The sketch: one fixed random linear map R^D -> R^k for activations, gradients and weight gradients.
 
-docs/sketch.md has the definition, its statistics and how it was measured.
+docs/sketch.md has the definition, its statistics and measurements.
 """
 
 import operator
@@ -9,26 +9,29 @@ from typing import Any
 
 from torch import Tensor
 
+from gradkern.errors import naming
 from gradkern.kernels import ops
 from gradkern.kernels._arrays import to_torch
 
 
+@naming("sketch")
 def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 0) -> Any:
     """Sketch each sample: S vec(x[i]), with E<S x, S y> = <x, y>.
 
-    The variance of <S x, S y> is about (|x|^2 |y|^2 + <x, y>^2) / k. The map is a function of (k, seed, nnz) alone:
-    the same for every batch size, device, dtype and version. `gradkern.kernels.reference.sketch` is the formula.
+    The variance of <S x, S y> is about (|x|^2 |y|^2 + <x, y>^2) / k. The map is a function of (k, seed, nnz) alone: it
+    is the same for every batch size, device, dtype and version. `gradkern.kernels.reference.sketch` is the formula.
 
     Parameters
     ----------
     x : [n, cols] or [n, rows, cols], float32, float64, bfloat16 or float16, contiguous
         A torch, NumPy or CuPy array. A matrix is cut into segments of 64 columns row by row, so [n, rows, cols] and
         its flattening have different (equally good) sketches unless cols is a multiple of 64.
-    k : buckets, at least 64
-    seed : the map, in [0, 2^63)
-    nnz : buckets that each column is added to; more lower the error only for vectors with a few dominant entries
-    first_segment : number of x's first segment. Parts of a vector that are laid one after another by it have sketches
-        whose sum is the sketch of the whole.
+    k : sketch dimension, the number of buckets; at least 64
+    seed : selects the map, in [0, 2^63)
+    nnz : number of buckets that each column is added to; more buckets lower the error only for vectors with a few
+        dominant entries
+    first_segment : number of x's first segment. If the parts of a vector are numbered one after another, the sum of
+        their sketches is the sketch of the whole vector.
 
     Returns
     -------
@@ -41,7 +44,8 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
 
     Notes
     -----
-    A sparse Johnson-Lindenstrauss transform (Kane & Nelson, J. ACM 61, 2014) whose 64 neighbours share a hash.
+    A sparse Johnson-Lindenstrauss transform (Kane & Nelson, J. ACM 61, 2014) whose 64 neighbouring columns share a
+    hash.
 
     Examples
     --------
@@ -50,18 +54,18 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
     torch.Size([16, 1024])
     """
     if not isinstance(x, Tensor):
-        tensor, back = to_torch(x, "sketch", "x")
-        return back(sketch(tensor, k, seed=seed, nnz=nnz, first_segment=first_segment))
+        tensor, to_caller = to_torch(x, "x")
+        return to_caller(sketch(tensor, k, seed=seed, nnz=nnz, first_segment=first_segment))
     if x.dim() == 2:
         x = x[:, None, :]
     elif x.dim() != 3:
-        raise ValueError(f"sketch: x must be [n, cols] or [n, rows, cols], got shape {list(x.shape)}")
+        raise ValueError(f"x must be [n, cols] or [n, rows, cols], got shape {list(x.shape)}")
     return ops.sketch(x, k, seed, nnz, first_segment)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sketch:
-    """A sketch that can be handed around: `Sketch(k, seed, nnz)(x)` is `sketch(x, k, seed=seed, nnz=nnz)`.
+    """A sketch as an object: `Sketch(k, seed, nnz)(x)` is `sketch(x, k, seed=seed, nnz=nnz)`.
 
     Parameters
     ----------
@@ -69,12 +73,15 @@ class Sketch:
 
     Raises
     ------
-    ValueError : at construction, for values that no sketch has
+    TypeError : k, seed or nnz is not an integer
+    ValueError : k below 64, nnz outside 1..k, negative seed
 
     Examples
     --------
     >>> import torch, gradkern
     >>> project = gradkern.Sketch(k=1024, seed=1)
+    >>> project
+    Sketch(k=1024, seed=1, nnz=1): R^D -> R^1024, error of a cosine about 0.031
     >>> project(torch.randn(16, 768)).shape, project.adjoint(torch.randn(16, 1024), (768,)).shape
     (torch.Size([16, 1024]), torch.Size([16, 768]))
     """
@@ -83,36 +90,47 @@ class Sketch:
     seed: int = 0
     nnz: int = 1
 
+    @naming("Sketch")
     def __post_init__(self) -> None:
         for name in ("k", "seed", "nnz"):
+            value = getattr(self, name)
             try:
-                object.__setattr__(self, name, operator.index(getattr(self, name)))
+                object.__setattr__(self, name, operator.index(value))
             except TypeError:
-                got = getattr(self, name)
-                raise TypeError(f"sketch: {name} must be an integer, got {got!r}") from None
+                raise TypeError(f"{name} must be an integer, got {value!r}") from None
         ops.check_sketch(self.k, self.seed, self.nnz, 0)
+
+    def __repr__(self) -> str:
+        parameters = f"k={self.k}, seed={self.seed}, nnz={self.nnz}"
+        return f"Sketch({parameters}): R^D -> R^{self.k}, error of a cosine about {self.k**-0.5:.2g}"
 
     def __call__(self, x: Any, *, first_segment: int = 0) -> Any:
         """Sketch x [n, cols] or [n, rows, cols] to [n, k]; see `sketch`."""
         return sketch(x, self.k, seed=self.seed, nnz=self.nnz, first_segment=first_segment)
 
+    @naming("Sketch")
     def adjoint(self, y: Any, shape: tuple[int, ...], *, first_segment: int = 0) -> Any:
-        """S^T y: the adjoint map, <S x, y> = <x, S^T y>.
+        """Apply the adjoint map S^T to each sample: <S x, y> = <x, S^T y>.
 
         Parameters
         ----------
         y : [n, k]
         shape : (cols,) or (rows, cols) of one sample
+        first_segment : as in `sketch`
 
         Returns
         -------
         [n, *shape], the kind and dtype of y
+
+        Raises
+        ------
+        ValueError : y or shape is not of the sizes above
         """
-        tensor, back = to_torch(y, "sketch adjoint", "y")
+        tensor, to_caller = to_torch(y, "y")
         if tensor.dim() != 2 or tensor.shape[1] != self.k:
-            raise ValueError(f"sketch adjoint: y must be [n, {self.k}], got shape {list(tensor.shape)}")
+            raise ValueError(f"y must be [n, {self.k}], got shape {list(tensor.shape)}")
         if len(shape) not in (1, 2):
-            raise ValueError(f"sketch adjoint: shape must be (cols,) or (rows, cols), got {shape}")
+            raise ValueError(f"shape must be (cols,) or (rows, cols), got {shape}")
         rows, cols = (1, *shape) if len(shape) == 1 else shape
         x = ops.sketch_adjoint(tensor, rows, cols, self.seed, self.nnz, first_segment)
-        return back(x.reshape(len(tensor), *shape))
+        return to_caller(x.reshape(len(tensor), *shape))

@@ -1,7 +1,7 @@
-"""Sketches of per-sample weight gradients that are never formed: of a Linear layer's weight and of a convolution's.
+"""Sketches of per-sample weight gradients of Linear layers and convolutions, without forming the gradients.
 
-Both are `sketch` of the gradient seen as a matrix, computed from what a layer's hooks see: its input and the gradient
-at its output. docs/sketch.md has the kernels and how they were measured.
+Both are the `sketch` of the gradient as a matrix, computed from what the hooks of a layer see: its input and the
+gradient at its output. docs/sketch.md describes the kernels and measurements.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkern.errors import naming
 from gradkern.kernels import baselines, ops
 from gradkern.kernels._arrays import to_torch
 from gradkern.kernels.reference import Window
 
 
+@naming("sketch_outer")
 def sketch_outer(
     a: Any,
     g: Any,
@@ -28,7 +30,7 @@ def sketch_outer(
 ) -> Any:
     """Sketch each sample's gradient of a Linear layer's weight: S vec(sum_t g[i, t] a[i, t]^T), a matrix [o, p].
 
-    Equal to `sketch` of that gradient, which no memory ever holds: it goes to its buckets from the registers it is
+    The result is the `sketch` of that gradient, which is never stored: it goes to its buckets from the registers it is
     computed in. `gradkern.kernels.reference.sketch_outer` is the formula.
 
     Parameters
@@ -37,9 +39,9 @@ def sketch_outer(
         A torch, NumPy or CuPy array.
     g : [n, t, o], the gradient at the layer's output; the dtype and device of a
     k, seed, nnz, first_segment : as in `sketch`
-    bias : the gradient of weight and bias together, [o, p + 1]: as if a had a last column of ones
-    factor : (k_o, k_i) with k_o * k_i = k takes another map, to compare with: `gradkern.kernels.baselines.factored`
-        (LoGra). It is noisier, above all for gradients of low rank, and has no nnz and no first_segment.
+    bias : sketch the gradient of weight and bias together, [o, p + 1], as if a had a last column of ones
+    factor : (k_o, k_i) with k_o * k_i = k applies another map for comparison: `gradkern.kernels.baselines.factored`
+        (LoGra). It is noisier, above all for gradients of low rank, and has neither nnz nor first_segment.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def sketch_outer(
 
     Raises
     ------
-    ValueError : shapes, dtypes or devices that disagree; not contiguous; k, seed or nnz that no sketch has
+    ValueError : shapes, dtypes or devices that disagree; arrays that are not contiguous; k, seed or nnz out of range
 
     Examples
     --------
@@ -56,18 +58,19 @@ def sketch_outer(
     >>> gradkern.sketch_outer(torch.randn(16, 197, 384), torch.randn(16, 197, 1536), 1024).shape
     torch.Size([16, 1024])
     """
-    a, back = to_torch(a, "sketch_outer", "a")
-    g, _ = to_torch(g, "sketch_outer", "g")
-    _check_dims("sketch_outer", "a", a, "[n, t, p]", 3)
-    _check_dims("sketch_outer", "g", g, "[n, t, o]", 3)
-    _check_same("sketch_outer", a, g, "a")
+    a, to_caller = to_torch(a, "a")
+    g, _ = to_torch(g, "g")
+    _check_dims("a", a, "[n, t, p]", 3)
+    _check_dims("g", g, "[n, t, o]", 3)
+    _check_same(a, g, "a")
     if factor is not None:
         _check_factor(factor, k, nnz, first_segment)
         a = torch.nn.functional.pad(a, (0, 1), value=1.0) if bias else a
-        return back(baselines.factored(a, g, factor, seed=seed))
-    return back(ops.sketch_outer(a, g, (k, seed, nnz, first_segment), bias))
+        return to_caller(baselines.factored(a, g, factor, seed=seed))
+    return to_caller(ops.sketch_outer(a, g, (k, seed, nnz, first_segment), bias))
 
 
+@naming("sketch_conv")
 def sketch_conv(
     x: Any,
     g: Any,
@@ -85,17 +88,18 @@ def sketch_conv(
 ) -> Any:
     """Sketch each sample's gradient of a convolution's weight, the matrix [o, c / groups * kh * kw].
 
-    Equal to `sketch` of that gradient, which is never formed; nor are the input's patches.
+    The result is the `sketch` of that gradient. Neither the gradient nor the patches of the input are ever stored.
     `gradkern.kernels.reference.sketch_conv` is the formula.
 
     Parameters
     ----------
-    x : [n, c, h, w], or [n, c, w] of a 1-d convolution; float32, bfloat16 or float16, contiguous
+    x : [n, c, h, w], or [n, c, w] for a 1-d convolution; float32, bfloat16 or float16, contiguous
         A torch, NumPy or CuPy array.
     g : [n, o, out_h, out_w], or [n, o, out_w], the gradient at the output; the dtype and device of x
-    kernel_size, stride, padding, dilation, groups : of `torch.nn.Conv2d` or `Conv1d`, in numbers; zeros are padded
+    kernel_size, stride, padding, dilation, groups : as in `torch.nn.Conv2d` or `Conv1d`, as numbers; the padding is
+        zeros
     k, seed, nnz, first_segment : as in `sketch`
-    bias : the gradient of weight and bias together: one more column, the sums of g over positions
+    bias : sketch the gradient of weight and bias together: one more column, the sums of g over positions
 
     Returns
     -------
@@ -103,7 +107,7 @@ def sketch_conv(
 
     Raises
     ------
-    ValueError : shapes, dtypes or devices that disagree; not contiguous; k, seed or nnz that no sketch has
+    ValueError : shapes, dtypes or devices that disagree; arrays that are not contiguous; k, seed or nnz out of range
 
     Examples
     --------
@@ -112,13 +116,13 @@ def sketch_conv(
     >>> gradkern.sketch_conv(x, g, 1024, kernel_size=3, stride=2, padding=1).shape
     torch.Size([4, 1024])
     """
-    x, back = to_torch(x, "sketch_conv", "x")
-    g, _ = to_torch(g, "sketch_conv", "g")
+    x, to_caller = to_torch(x, "x")
+    g, _ = to_torch(g, "g")
     if x.dim() not in (3, 4):
-        raise ValueError(f"sketch_conv: x must be [n, c, h, w] or [n, c, w], got shape {list(x.shape)}")
+        raise ValueError(f"x must be [n, c, h, w] or [n, c, w], got shape {list(x.shape)}")
     axes = x.dim() - 2
-    _check_dims("sketch_conv", "g", g, "[n, o, out_h, out_w]" if axes == 2 else "[n, o, out_w]", x.dim())
-    _check_same("sketch_conv", x, g, "x")
+    _check_dims("g", g, "[n, o, out_h, out_w]" if axes == 2 else "[n, o, out_w]", x.dim())
+    _check_same(x, g, "x")
     window = Window(
         _per_axis("kernel_size", kernel_size, axes, 1),
         _per_axis("stride", stride, axes, 1),
@@ -128,31 +132,31 @@ def sketch_conv(
     )
     if axes == 1:
         x, g = x[:, :, None], g[:, :, None]
-    return back(ops.sketch_conv(x, g, (k, seed, nnz, first_segment), window, bias))
+    return to_caller(ops.sketch_conv(x, g, (k, seed, nnz, first_segment), window, bias))
 
 
-def _check_dims(op: str, argument: str, tensor: Tensor, wanted: str, dims: int) -> None:
+def _check_dims(argument: str, tensor: Tensor, expected: str, dims: int) -> None:
     if tensor.dim() != dims:
-        raise ValueError(f"{op}: {argument} must be {wanted}, got shape {list(tensor.shape)}")
+        raise ValueError(f"{argument} must be {expected}, got shape {list(tensor.shape)}")
 
 
-def _check_same(op: str, x: Tensor, g: Tensor, x_name: str) -> None:
+def _check_same(x: Tensor, g: Tensor, x_name: str) -> None:
     if g.device != x.device:
-        raise ValueError(f"{op}: g must be on the device of {x_name}, got {g.device} beside {x.device}")
+        raise ValueError(f"g must be on the device of {x_name}, got {g.device} beside {x.device}")
     if len(g) != len(x):
-        raise ValueError(f"{op}: g must have the samples of {x_name}, got {len(g)} beside {len(x)}")
+        raise ValueError(f"g must have the samples of {x_name}, got {len(g)} beside {len(x)}")
 
 
 def _check_factor(factor: tuple[int, int], k: int, nnz: int, first_segment: int) -> None:
     if len(factor) != 2 or factor[0] * factor[1] != k:
-        raise ValueError(f"sketch_outer: factor must be (k_o, k_i) with k_o * k_i = k = {k}, got {factor}")
+        raise ValueError(f"factor must be (k_o, k_i) with k_o * k_i = k = {k}, got {factor}")
     if nnz != 1 or first_segment != 0:
-        raise ValueError(f"sketch_outer: factor has no nnz and no first_segment, got {nnz} and {first_segment}")
+        raise ValueError(f"factor has no nnz and no first_segment, got {nnz} and {first_segment}")
 
 
-def _per_axis(name: str, value: Any, axes: int, missing: int) -> tuple[int, int]:
-    """[height, width] of a number for all axes or of one for each; a 1-d convolution has height 1."""
+def _per_axis(name: str, value: Any, axes: int, height: int) -> tuple[int, int]:
+    """Expand a number, or one number for each axis, to [height, width]; `height` is that of a 1-d convolution."""
     values = (value,) * axes if isinstance(value, int) else tuple(value) if not isinstance(value, str) else ()
     if len(values) != axes or not all(isinstance(v, int) for v in values):
-        raise ValueError(f"sketch_conv: {name} must be an integer or {axes} of them, got {value!r}")
-    return (missing, *values) if axes == 1 else values  # type: ignore[return-value]  # its length was checked
+        raise ValueError(f"{name} must be an integer or {axes} of them, got {value!r}")
+    return (height, *values) if axes == 1 else values  # type: ignore[return-value]  # its length was checked

@@ -1,10 +1,11 @@
-"""Each native op once: schema, fake kernel, reference as the default, native kernels, gradient.
+"""The native ops, each written once: schema, fake kernel, reference as the default, native kernels and gradient.
 
-The only importer of `gradkern._native`. Ops are seen by torch as `torch.ops.gradkern.*`, so `torch.compile` passes
+No other module imports `gradkern._native`. Torch sees the ops as `torch.ops.gradkern.*`, so `torch.compile` passes
 through them; the functions here add the gradient.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import reference
 from gradkern.kernels.reference import Window
 
@@ -26,37 +28,66 @@ _SPEC = "int k, int seed, int nnz, int first_segment"
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups"
 
 
-def check_sketch(k: int, seed: int, nnz: int, first_segment: int, op: str = "sketch") -> None:
-    """Raise ValueError for a sketch that cannot be."""
-    _native.check_sketch(op, k, seed, nnz, first_segment)
+def check_sketch(k: int, seed: int, nnz: int, first_segment: int) -> None:
+    """Raise ValueError unless these numbers define a sketch."""
+    _native.check_sketch((k, seed, nnz, first_segment))
 
 
 def _define(
-    name: str, arguments: str, default: Callable[..., Any], fake: Callable[..., Any], results: str = "Tensor"
+    name: str,
+    schema: str,
+    default: Callable[..., Any],
+    fake: Callable[..., Any],
+    native: Callable[..., Any] | None = None,
 ) -> Any:
-    torch.library.define(f"gradkern::{name}", f"({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)
-    torch.library.impl(f"gradkern::{name}", "default", default)
-    torch.library.register_fake(f"gradkern::{name}", fake)
+    """Register an op, whose name then stands before every error of its kernels."""
+    torch.library.define(f"gradkern::{name}", schema, tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(f"gradkern::{name}", "default", _named(name, default))
+    torch.library.register_fake(f"gradkern::{name}", _named(name, fake))
+    if native is not None:
+        torch.library.impl(f"gradkern::{name}", ("cpu", "cuda"), _named(name, native))
     return getattr(torch.ops.gradkern, name).default
 
 
-def _execution(x: Tensor) -> tuple[int, int]:
-    """Threads and stream."""
-    return torch.get_num_threads(), torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+def _named(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """`naming(name)(kernel)` at no cost where nothing is raised: a small op takes 20 us."""
+
+    @wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except Exception:
+            with naming(name):
+                raise
+
+    return call
+
+
+def _run(kernel: Callable[..., None], *arguments: Any, allow_tf32: bool = False) -> None:
+    """Call a native kernel on inputs and results, on the device of the first."""
+    x = arguments[0]
+    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+    values = (to_dlpack(value.detach()) if isinstance(value, Tensor) else value for value in arguments)
+    kernel(*values, (torch.get_num_threads(), stream, allow_tf32))
 
 
 def _allow_tf32(x: Tensor) -> bool:
-    """What torch's own products do with float32 (`torch.set_float32_matmul_precision`)."""
+    """Whether torch's own products of float32 use TF32 (`torch.set_float32_matmul_precision`)."""
     return x.is_cuda and torch.get_float32_matmul_precision() != "highest"
 
 
-def _results(x: Tensor, k: int, workspace: int) -> tuple[Tensor, Tensor]:
-    return x.new_empty(workspace, dtype=torch.float32), x.new_empty(len(x), k, dtype=torch.float32)
+def _empty_sketch(x: Tensor, k: int) -> Tensor:
+    return x.new_empty(x.shape[0], k, dtype=torch.float32)
 
 
-def _check_dims(op: str, argument: str, x: Tensor, letters: str) -> None:
+def _workspace(x: Tensor, floats: Callable[..., int], *sizes: Any) -> Tensor:
+    """Memory that a kernel needs beside its result, on a GPU alone."""
+    return x.new_empty(floats(*sizes) if x.is_cuda else 0, dtype=torch.float32)
+
+
+def _check_dims(argument: str, x: Tensor, letters: str) -> None:
     if x.dim() != len(letters.split(", ")):
-        raise ValueError(f"gradkern::{op}: {argument} must be [{letters}], got shape {list(x.shape)}")
+        raise ValueError(f"{argument} must be [{letters}], got shape {list(x.shape)}")
 
 
 def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
@@ -66,17 +97,15 @@ def _sketch_default(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) 
 
 def _sketch_native(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
-    _check_dims("sketch", "x", x, "n, rows, cols")
-    n, rows, cols = x.shape
-    workspace, out = _results(x, k, _native.sketch_workspace(x.is_cuda, n, rows, cols, k))
-    arrays = to_dlpack(x.detach()), to_dlpack(workspace), to_dlpack(out)
-    _native.sketch(*arrays, k, seed, nnz, first_segment, *_execution(x))
+    out = _sketch_fake(x, k)
+    workspace = _workspace(x, _native.sketch_workspace, *x.shape, k)
+    _run(_native.sketch, x, workspace, out, (k, seed, nnz, first_segment))
     return out
 
 
-def _sketch_fake(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    _check_dims("sketch", "x", x, "n, rows, cols")
-    return x.new_empty(x.shape[0], k, dtype=torch.float32)
+def _sketch_fake(x: Tensor, k: int, *rest: int) -> Tensor:
+    _check_dims("x", x, "n, rows, cols")
+    return _empty_sketch(x, k)
 
 
 def _adjoint_default(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
@@ -88,81 +117,78 @@ def _adjoint_fake(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_se
     return y.new_empty(y.shape[0], rows, cols)
 
 
-_SKETCH = _define("sketch", f"Tensor x, {_SPEC}", _sketch_default, _sketch_fake)
+_SKETCH = _define("sketch", f"(Tensor x, {_SPEC}) -> Tensor", _sketch_default, _sketch_fake, _sketch_native)
 _ADJOINT = _define(
     "sketch_adjoint",
-    "Tensor y, int rows, int cols, int seed, int nnz, int first_segment",
+    "(Tensor y, int rows, int cols, int seed, int nnz, int first_segment) -> Tensor",
     _adjoint_default,
     _adjoint_fake,
 )
-torch.library.impl("gradkern::sketch", ("cpu", "cuda"), _sketch_native)
 
 
 def _outer_default(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
-    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
+    check_sketch(k, seed, nnz, first_segment)
     return reference.sketch_outer(a, g, k, seed, nnz, first_segment, bias).float()
 
 
 def _outer_native(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
-    check_sketch(k, seed, nnz, first_segment, "sketch_outer")
-    _check_dims("sketch_outer", "a", a, "n, t, p")
-    _check_dims("sketch_outer", "g", g, "n, t, o")
-    n, t, p = a.shape
-    floats = _native.sketch_outer_workspace(a.is_cuda, n, t, p, g.shape[2], k, bias)
-    workspace, out = _results(a, k, floats)
-    arrays = to_dlpack(a.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
-    _native.sketch_outer(*arrays, k, seed, nnz, first_segment, bias, *_execution(a), allow_tf32)
+    check_sketch(k, seed, nnz, first_segment)
+    out = _outer_fake(a, g, k)
+    workspace = _workspace(a, _native.sketch_outer_workspace, *a.shape, g.shape[2], k, bias)
+    _run(_native.sketch_outer, a, g, workspace, out, (k, seed, nnz, first_segment), bias, allow_tf32=allow_tf32)
     return out
 
 
-def _outer_fake(
-    a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
-) -> Tensor:
-    _check_dims("sketch_outer", "a", a, "n, t, p")
-    return a.new_empty(a.shape[0], k, dtype=torch.float32)
+def _outer_fake(a: Tensor, g: Tensor, k: int, *rest: Any) -> Tensor:
+    _check_dims("a", a, "n, t, p")
+    _check_dims("g", g, "n, t, o")
+    return _empty_sketch(a, k)
 
 
 def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
     *window, bias, _ = rest
-    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
+    check_sketch(k, seed, nnz, first_segment)
     return reference.sketch_conv(x, g, Window(*window), (k, seed, nnz, first_segment), bias).float()
 
 
 def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
-    kernel_size, stride, padding, dilation, groups, bias, allow_tf32 = rest
-    window = kernel_size, stride, padding, dilation, groups
-    check_sketch(k, seed, nnz, first_segment, "sketch_conv")
-    _check_dims("sketch_conv", "x", x, "n, c, h, w")
-    _check_dims("sketch_conv", "g", g, "n, o, out_h, out_w")
-    floats = _native.sketch_conv_workspace(x.is_cuda, x.shape, g.shape, *window, k, bias)
-    workspace, out = _results(x, k, floats)
-    arrays = to_dlpack(x.detach()), to_dlpack(g.detach()), to_dlpack(workspace), to_dlpack(out)
+    *window, bias, allow_tf32 = rest
+    check_sketch(k, seed, nnz, first_segment)
+    out = _conv_fake(x, g, k)
+    workspace = _workspace(x, _native.sketch_conv_workspace, (x.shape, g.shape, window), k, bias)
     spec = k, seed, nnz, first_segment
-    _native.sketch_conv(*arrays, *spec, *window, bias, *_execution(x), allow_tf32)
+    _run(_native.sketch_conv, x, g, workspace, out, spec, window, bias, allow_tf32=allow_tf32)
     return out
 
 
 def _conv_fake(x: Tensor, g: Tensor, k: int, *rest: Any) -> Tensor:
-    _check_dims("sketch_conv", "x", x, "n, c, h, w")
-    return x.new_empty(x.shape[0], k, dtype=torch.float32)
+    _check_dims("x", x, "n, c, h, w")
+    _check_dims("g", g, "n, o, out_h, out_w")
+    return _empty_sketch(x, k)
 
 
 _FLAGS = "bool bias, bool allow_tf32"
-_OUTER = _define("sketch_outer", f"Tensor a, Tensor g, {_SPEC}, {_FLAGS}", _outer_default, _outer_fake)
-_CONV = _define("sketch_conv", f"Tensor x, Tensor g, {_SPEC}, {_WINDOW}, {_FLAGS}", _conv_default, _conv_fake)
-torch.library.impl("gradkern::sketch_outer", ("cpu", "cuda"), _outer_native)
-torch.library.impl("gradkern::sketch_conv", ("cpu", "cuda"), _conv_native)
+_OUTER = _define(
+    "sketch_outer", f"(Tensor a, Tensor g, {_SPEC}, {_FLAGS}) -> Tensor", _outer_default, _outer_fake, _outer_native
+)
+_CONV = _define(
+    "sketch_conv",
+    f"(Tensor x, Tensor g, {_SPEC}, {_WINDOW}, {_FLAGS}) -> Tensor",
+    _conv_default,
+    _conv_fake,
+    _conv_native,
+)
 
 
 def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    """The op `gradkern::sketch` of x [n, rows, cols], with its gradient where one is wanted.
+    """Run the op `gradkern::sketch` on x [n, rows, cols], differentiable where x requires a gradient.
 
-    The gradient is not registered with the op: the wrapper that torch then puts around every call costs 50 us where
-    the caches are cold, a tenth of what a large sketch takes.
+    The gradient is not registered with the op: the wrapper that torch would then put around every call costs 50 us
+    where the caches are cold, a tenth of what a large sketch takes.
     """
     run: Any = _Sketch.apply if x.requires_grad else _SKETCH
     result: Tensor = run(x, k, seed, nnz, first_segment)
@@ -170,7 +196,7 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
 
 
 def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
-    """The op `gradkern::sketch_adjoint` of y [n, k], with its gradient where one is wanted."""
+    """Run the op `gradkern::sketch_adjoint` on y [n, k], differentiable where y requires a gradient."""
     run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
     result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
     return result
@@ -191,7 +217,7 @@ class _Sketch(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """And the adjoint's gradient is the sketch."""
+    """The adjoint is linear: its gradient is the sketch."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, *spec: int) -> Tensor:
@@ -205,22 +231,22 @@ class _Adjoint(torch.autograd.Function):
 
 
 def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
-    """The op `gradkern::sketch_outer` of a [n, t, p] and g [n, t, o], with its gradient where one is wanted."""
+    """Run the op `gradkern::sketch_outer` on a [n, t, p] and g [n, t, o], differentiable where they require it."""
     run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
     result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
     return result
 
 
 def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
-    """The op `gradkern::sketch_conv` of x [n, c, h, w] and g [n, o, h', w'], with its gradient where one is wanted."""
+    """Run the op `gradkern::sketch_conv` on x [n, c, h, w] and g [n, o, h', w'], differentiable as `sketch_outer`."""
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
-    places = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
-    result: Tensor = run(x, g, *spec, *places, bias, _allow_tf32(x))
+    geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
+    result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))
     return result
 
 
 def _bilinear_gradient(ctx: Any, grad: Tensor, rows: int, cols: int, pair: Callable[..., Tensor]) -> list[Any]:
-    """Of <grad, S G(x, g)> = <S^T grad, G(x, g)>, which `pair` computes from the weights S^T grad, per sample."""
+    """The gradients of <grad, S G(x, g)> = <S^T grad, G(x, g)>, which `pair` computes from each sample's S^T grad."""
     weights = _ADJOINT(grad.float(), rows, cols, *ctx.spec[1:])
     with torch.enable_grad():
         factors = [factor.detach().float().requires_grad_() for factor in ctx.saved_tensors]
@@ -229,7 +255,7 @@ def _bilinear_gradient(ctx: Any, grad: Tensor, rows: int, cols: int, pair: Calla
 
 
 class _Outer(torch.autograd.Function):
-    """Bilinear in a and g. The gradient forms one weight gradient a sample."""
+    """The op is bilinear in a and g; its gradient forms the weight gradient of each sample."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, g: Tensor, *rest: Any) -> Tensor:
@@ -251,7 +277,7 @@ class _Outer(torch.autograd.Function):
 
 
 class _Conv(torch.autograd.Function):
-    """Bilinear in x and g, as `_Outer`."""
+    """The op is bilinear in x and g, as `_Outer` is in a and g."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, g: Tensor, *rest: Any) -> Tensor:
@@ -269,7 +295,7 @@ class _Conv(torch.autograd.Function):
         cols = kernel[0] * kernel[1] * kernel[2]
 
         def pair(x: Tensor, g: Tensor, weights: Tensor) -> Tensor:
-            # samples as groups: each has its own weight
+            # samples become groups, because each has its own weight
             outputs = torch.nn.functional.conv2d(
                 x.reshape(1, -1, *x.shape[2:]),
                 weights[:, :, :cols].reshape(n * o, *kernel),
@@ -281,17 +307,12 @@ class _Conv(torch.autograd.Function):
         return *gradients, *[None] * 11
 
 
-# What ridge scores need beside products. Nobody differentiates a choice of alpha: these have no gradient.
-
-
-def _run(kernel: Callable[..., None], *arrays: Tensor) -> None:
-    """A native kernel on inputs and results, where the first of them is."""
-    kernel(*(to_dlpack(x.detach()) for x in arrays), *_execution(arrays[0]))
+# The ops of ridge scores have no gradient: nobody differentiates the choice of an alpha.
 
 
 def _check_groups(f: int) -> None:
     if f < 0:
-        raise ValueError(f"column_moments: f must not be negative, got {f}")
+        raise ValueError(f"f must not be negative, got {f}")
 
 
 def _moments_default(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
@@ -302,10 +323,10 @@ def _moments_default(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
 
 def _moments_fake(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
     _check_groups(f)
-    _check_dims("column_moments", "y", y, "n, b")
+    _check_dims("y", y, "n, b")
     shape = f, y.shape[1]
-    wide = [y.new_empty(shape, dtype=torch.float64) for _ in range(2)]
-    return *wide, y.new_empty(shape), y.new_empty(shape)
+    sums = [y.new_empty(shape, dtype=torch.float64) for _ in range(2)]
+    return *sums, y.new_empty(shape), y.new_empty(shape)
 
 
 def _moments_native(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
@@ -316,8 +337,8 @@ def _moments_native(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, ...]:
 
 def _scores_fake(B: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
     S = rest[3]
-    _check_dims("fold_scores", "B", B, "r, b")
-    _check_dims("fold_scores", "S", S, "a, r")
+    _check_dims("B", B, "r, b")
+    _check_dims("S", S, "a, r")
     return S.new_empty(len(S), B.shape[1]), S.new_empty(len(S), B.shape[1])
 
 
@@ -332,7 +353,7 @@ def _scale_default(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _scale_fake(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
-    _check_dims("select_scale", "C", C, "q, b")
+    _check_dims("C", C, "q, b")
     return C.new_empty(C.shape)
 
 
@@ -344,47 +365,47 @@ def _scale_native(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
 
 _MOMENTS = _define(
     "column_moments",
-    "Tensor y, Tensor group, int f",
+    "(Tensor y, Tensor group, int f) -> (Tensor, Tensor, Tensor, Tensor)",
     _moments_default,
     _moments_fake,
-    "(Tensor, Tensor, Tensor, Tensor)",
+    _moments_native,
 )
 _SCORES = _define(
     "fold_scores",
-    "Tensor B, Tensor D, Tensor E, Tensor F, Tensor S, Tensor U, Tensor W",
+    "(Tensor B, Tensor D, Tensor E, Tensor F, Tensor S, Tensor U, Tensor W) -> (Tensor, Tensor)",
     reference.fold_scores,
     _scores_fake,
-    "(Tensor, Tensor)",
+    _scores_native,
 )
-_SCALE = _define("select_scale", "Tensor C, Tensor values, Tensor alpha", _scale_default, _scale_fake)
-torch.library.impl("gradkern::column_moments", ("cpu", "cuda"), _moments_native)
-torch.library.impl("gradkern::fold_scores", ("cpu", "cuda"), _scores_native)
-torch.library.impl("gradkern::select_scale", ("cpu", "cuda"), _scale_native)
+_SCALE = _define(
+    "select_scale", "(Tensor C, Tensor values, Tensor alpha) -> Tensor", _scale_default, _scale_fake, _scale_native
+)
 
 
 def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The op `gradkern::column_moments`: sums of every column over every group of rows, in one pass over y.
+    """Sum every column over every group of rows, in one pass over y.
 
-    `gradkern.kernels.reference.column_moments` is the formula. Sums are float64, about the first row of each group: a
-    column
-    that hardly varies far from zero keeps its spread. The same call gives the same bits for any number of threads.
+    `gradkern.kernels.reference.column_moments` is the formula. Sums are float64 and relative to the first row of each
+    group, so a column that lies far from zero and hardly varies keeps its spread. The same call gives the same bits for
+    any number of threads.
 
     Parameters
     ----------
-    y : [n, b] float32 or float64, rows contiguous, any distance apart
-    group : [n] int32, in [0, f), or -1 for a row of no group
-    f : groups
+    y : [n, b] float32 or float64; contiguous rows, any distance apart
+    group : [n] int32, the group of each row in [0, f), or -1 for none
+    f : number of groups
 
     Returns
     -------
     sum : [f, b] float64
     spread : [f, b] float64, the sum of squares about the group's own mean, exactly 0 where the column is constant
-    low, high : [f, b] in the dtype of y, inf and -inf for an empty group; a NaN in y is in sum and spread alone
+    low, high : [f, b] in the dtype of y, the smallest and largest value; inf and -inf for an empty group. A NaN in y
+        shows in sum and spread alone.
 
     Raises
     ------
-    ValueError : wrong shape, dtype or layout, or a label outside -1..f-1; on a GPU, where finding one would mean to
-        wait, every sum and spread is then NaN
+    ValueError : wrong shape, dtype or layout, or a label outside -1..f-1. On a GPU a wrong label raises nothing,
+        because the host would have to wait for it; every sum and spread is NaN instead.
 
     Examples
     --------
@@ -398,13 +419,13 @@ def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Te
 
 
 def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
-    """The op `gradkern::fold_scores`: S (B * D) and U (B * E) + W (B * F), without the products in memory.
+    """Compute S (B * D) and U (B * E) + W (B * F) without storing the products in parentheses.
 
     Parameters
     ----------
-    B, D, F : [r, b] float32 or float64, all of one dtype, contiguous
+    B, D, F : [r, b] float32 or float64, all of one dtype
     E : [r, b] float64
-    S, U, W : [a, r] float64
+    S, U, W : [a, r] float64; all arrays are contiguous
 
     Returns
     -------
@@ -427,7 +448,7 @@ def fold_scores(B: Tensor, D: Tensor, E: Tensor, F: Tensor, S: Tensor, U: Tensor
 
 
 def select_scale(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
-    """The op `gradkern::select_scale`: C[j, t] / (values[j] + alpha[t]), the sum rounded to the dtype of C.
+    """Compute C[j, t] / (values[j] + alpha[t]), the sum rounded to the dtype of C.
 
     Parameters
     ----------
@@ -437,7 +458,7 @@ def select_scale(C: Tensor, values: Tensor, alpha: Tensor) -> Tensor:
 
     Returns
     -------
-    [q, b], the dtype of C: the bits of `C / (values[:, None] + alpha).to(C.dtype)`
+    [q, b] in the dtype of C, with the bits of `C / (values[:, None] + alpha).to(C.dtype)`
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What each op means: plain torch, float64 sums, no speed.
+"""The definition of each op in plain torch, with float64 sums and without regard to speed.
 
 The native kernels are tested against these functions, and a device without a native kernel runs them. Integers are
-taken modulo 2^64 in int64, whose products wrap; shifts to the right are made logical by a mask.
+computed modulo 2^64 in int64, whose products wrap around; a mask makes shifts to the right logical.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ def _shift_right(z: Tensor, bits: int) -> Tensor:
 
 
 def mix64(z: Tensor) -> Tensor:
-    """The splitmix64 finaliser, elementwise on int64 read as unsigned (Steele, Lea & Flood 2014)."""
+    """The splitmix64 finaliser of each element, an int64 that is read as unsigned (Steele, Lea & Flood 2014)."""
     z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
     z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
     return z ^ _shift_right(z, 31)
 
 
 def segment_hashes(segments: Tensor, k: int, seed: int, nnz: int) -> tuple[Tensor, Tensor]:
-    """Signs and offsets of numbered segments: the definition of the sketch's randomness.
+    """Signs and offsets of segments, by their numbers: the definition of the randomness of the sketch.
 
     key = mix64(mix64(seed) + (s + 1) * 0x9E3779B97F4A7C15); signs = the bits of mix64(key + 2q);
     offset = high64(mix64(key + 2q + 1) * k).
@@ -119,7 +119,7 @@ def sketch_outer(
     ----------
     a : [n, t, p]
     g : [n, t, o]
-    bias : give a one more column, of ones
+    bias : give a one more column, which is all ones
 
     Returns
     -------
@@ -132,7 +132,7 @@ def sketch_outer(
 
 @dataclass(frozen=True)
 class Window:
-    """The geometry of a convolution, [height, width]; a 1-d one has height 1."""
+    """The geometry of a convolution in pairs [height, width]; a 1-d convolution has height 1."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -171,13 +171,15 @@ def sketch_conv(x: Tensor, g: Tensor, window: Window, spec: tuple[int, int, int,
 
 
 def column_moments(y: Tensor, group: Tensor, f: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of every column over the rows of every group, in float64: the sum, the sum of squares about the group's own
-    mean, the smallest and the largest value.
+    """Sum, spread, minimum and maximum of every column over every group of rows, in float64.
+
+    The spread is the sum of squares about the group's own mean.
 
     Parameters
     ----------
     y : [n, b]
-    group : [n], in [0, f), or -1 for a row of no group
+    group : [n], the group of each row in [0, f), or -1 for none
+    f : number of groups
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Models of transformers as `LoadedModel`s: one small class per family."""
+"""Adapters: one small class per family of models gives every network the same layers and outputs."""
 
 import copy
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from gradkern.objectives._interface import Output
 
 
 class Adapter(LoadedModel):
-    """What all families share: where their parts lie in the network of transformers."""
+    """Says where the parts of a network lie, so that a `LoadedModel` and its spec can be made of it."""
 
     blocks_at: ClassVar[str]  # a list of blocks, or of stages with `layers`
-    edges_at: ClassVar[tuple[str, ...]]
-    branches_in: ClassVar[tuple[str, ...]] = ()  # attention, MLP, inside a block
+    edges_at: ClassVar[tuple[str, ...]]  # what holds the other parameters on an image's way
+    branches_in: ClassVar[tuple[str, ...]] = ()  # attention and MLP inside a block
     class_tokens: ClassVar[int | None] = None
 
     def __init__(self, network: Any):
         super().__init__()
-        self.blocks = nn.ModuleList(self._find_blocks(network))  # before `network`: so they are named "blocks.0"
+        self.blocks = nn.ModuleList(self._find_blocks(network))  # before `network`, so that they are named "blocks.0"
         self.network: Any = network
 
     def _find_blocks(self, network: Any) -> Iterable[nn.Module]:
@@ -30,7 +30,8 @@ class Adapter(LoadedModel):
 
     @property
     def edges(self) -> tuple[str, ...]:
-        return tuple(f"network.{place}" for place in self.edges_at)
+        """Names of the modules that hold the other parameters on an image's way."""
+        return tuple(f"network.{name}" for name in self.edges_at)
 
     @property
     def vision_config(self) -> Any:
@@ -38,7 +39,7 @@ class Adapter(LoadedModel):
 
 
 class Staged(Adapter):
-    """Convolutional networks: the residual blocks of all stages, in order."""
+    """A convolutional network, whose blocks are the residual blocks of all stages, in order."""
 
     downsampling: ClassVar[str | None] = None  # in a stage, before its blocks
 
@@ -77,7 +78,7 @@ class ConvNext(Staged):
 
 
 class DinoV3ConvNext(Staged):
-    """Its stem is the first stage's downsampling."""
+    """A network whose stem is the downsampling of the first stage."""
 
     blocks_at = "model.stages"
     edges_at = ("layer_norm",)
@@ -120,7 +121,7 @@ class VisionTransformer(Adapter):
 
 
 class MaskedAutoencoder(Adapter):
-    """Without `noise` every patch is seen, in order, and nothing is decoded."""
+    """Without `noise` the model sees every patch, in order, and decodes nothing."""
 
     blocks_at = "vit.layers"
     edges_at = ("vit.embeddings", "vit.layernorm")
@@ -135,25 +136,25 @@ class MaskedAutoencoder(Adapter):
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Output:
         embeddings: Any = self.network.vit.embeddings
         if noise is not None:
-            seen = self.network.vit(images, noise=noise)
-            prediction = self.network.decoder(seen.last_hidden_state, seen.ids_restore).logits
-            return Output(seen.last_hidden_state[:, 0], prediction=prediction, mask=seen.mask)
+            visible = self.network.vit(images, noise=noise)
+            prediction = self.network.decoder(visible.last_hidden_state, visible.ids_restore).logits
+            return Output(visible.last_hidden_state[:, 0], prediction=prediction, mask=visible.mask)
         in_order = torch.arange(embeddings.patch_embeddings.num_patches, device=images.device, dtype=torch.float32)
-        masking, embeddings.config = embeddings.config, self._seeing_all
+        original, embeddings.config = embeddings.config, self._seeing_all
         try:
             tokens = self.network.vit(images, noise=in_order.expand(len(images), -1)).last_hidden_state
         finally:
-            embeddings.config = masking
+            embeddings.config = original
         return Output(tokens[:, 0], tokens=tokens)
 
 
 class ImageText(Adapter):
-    """A tower for images, which runs in `forward`, and one for text."""
+    """A model with a tower for images, which runs in `forward`, and one for text."""
 
     branches_in = ("self_attn.out_proj", "mlp")  # self_attn itself returns a pair
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Texts in the space shared with images, not normalised, without gradient.
+        """Embed texts in the space shared with images, without normalisation and without gradient.
 
         Parameters
         ----------
@@ -173,7 +174,7 @@ class ImageText(Adapter):
         return self.network
 
     def _tokens(self, images: Tensor, first_norm: str) -> Tensor:
-        """The last norm runs once, on all tokens; transformers would give it the class token alone."""
+        """Tokens after the last norm, which runs once on all of them; transformers runs it on the class token alone."""
         vision = self._towers().vision_model
         hidden = getattr(vision, first_norm)(vision.embeddings(images))
         tokens: Tensor = vision.post_layernorm(vision.encoder(inputs_embeds=hidden).last_hidden_state)
@@ -197,19 +198,19 @@ class Clip(ImageText):
 
 
 class Siglip(ImageText):
-    """Pooled by attention: no class token, and the pooled vector is the embedding."""
+    """A model that pools by attention: it has no class token, and the pooled vector is the embedding."""
 
     blocks_at = "vision_model.encoder.layers"
     edges_at = ("vision_model.embeddings", "vision_model.post_layernorm", "vision_model.head")
     class_tokens = 0
 
     def forward(self, images: Tensor) -> Output:
-        seen = self.network.vision_model(images)
-        return Output(seen.pooler_output, tokens=seen.last_hidden_state, embedding=seen.pooler_output)
+        vision = self.network.vision_model(images)
+        return Output(vision.pooler_output, tokens=vision.last_hidden_state, embedding=vision.pooler_output)
 
 
 class OwlVit(ImageText):
-    """With `query_embeds` [n, queries, d] (of `encode_text`) each patch says how well it fits, and its box."""
+    """With `query_embeds` [n, queries, d] of `encode_text`, each patch gives a logit for every query, and a box."""
 
     blocks_at = "owlvit.vision_model.encoder.layers"
     edges_at = (

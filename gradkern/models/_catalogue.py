@@ -1,44 +1,21 @@
-"""The table of models that come from the Hugging Face hub."""
+"""The catalogue of published models: one registry, in which every model is a row.
+
+A new model of a family that has an adapter is a row. A new family needs an adapter too, and a model that does not come
+from transformers a builder, such as `EfficientNetLite0Builder`.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-_Colour = tuple[float, float, float]
+from gradkern.models import _adapters as adapters
+from gradkern.models._dino_v1 import DinoV1, DinoV1Builder
+from gradkern.models._efficientnet import EfficientNetLite0Builder
+from gradkern.models._row import Color, Preprocessing, Row, Source
+from gradkern.models._transformers import TransformersBuilder
 
 
-def _scaled(a: float, b: float, c: float) -> _Colour:
-    return (a * 255, b * 255, c * 255)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    mean: _Colour  # on the 0..255 scale
-    std: _Colour
-    interpolation: str
-    shorter_side: int | None = None  # None: the whole image becomes a square
-
-
-@dataclass(frozen=True)
-class Row:
-    """One published model."""
-
-    hub: str
-    family: str  # a class of gradkern.models._adapters
-    model: str  # a class of transformers
-    config: Mapping[str, Any]  # what differs from the defaults of its configuration class, at the published size
-    parameters: float  # millions, of all that is loaded: heads and text tower too
-    heads: str
-    source: "Source"
-    preprocessing: Preprocessing
-    resolution: int = 224
-
-
-@dataclass(frozen=True)
-class Source:
-    licence: str
-    citation: str
-    gated: str | None = None
+def _scaled(red: float, green: float, blue: float) -> Color:
+    return (red * 255, green * 255, blue * 255)
 
 
 _IMAGENET_MEAN, _IMAGENET_STD = _scaled(0.485, 0.456, 0.406), _scaled(0.229, 0.224, 0.225)
@@ -58,6 +35,7 @@ _MAE = Source("Apache-2.0", "He et al. 2022, Masked autoencoders are scalable vi
 _VIT = Source("Apache-2.0", "Dosovitskiy et al. 2021, An image is worth 16x16 words")
 _CLIP = Source("MIT", "Radford et al. 2021, Learning transferable visual models from natural language supervision")
 _SIGLIP2 = Source("Apache-2.0", "Tschannen et al. 2025, SigLIP 2")
+_EFFICIENTNET = Source("Apache-2.0", "Tan & Le 2019, EfficientNet")
 _OWLVIT = Source("Apache-2.0", "Minderer et al. 2022, Simple open-vocabulary object detection")
 
 
@@ -73,31 +51,36 @@ def _size(width: int, depth: int, heads: int, mlp: int | None = None) -> dict[st
 def _dinov3(name: str, parameters: float, **config: Any) -> Row:
     fixed = {"num_register_tokens": 4, "patch_size": 16, "image_size": 224}
     hub = f"facebook/dinov3-{name}-pretrain-lvd1689m"
-    return Row(hub, "DinoV3", "DINOv3ViTModel", {**fixed, **config}, parameters, "", _DINOV3, _IMAGENET)
+    builder = TransformersBuilder(hub, adapters.DinoV3, "DINOv3ViTModel", {**fixed, **config})
+    return Row(builder, parameters, "", _DINOV3, _IMAGENET)
 
 
 def _dinov3_convnext(size: str, parameters: float, depth: int, width: int) -> Row:
     config = {"depths": [3, 3, depth, 3], "hidden_sizes": [width * 2**i for i in range(4)]}
     hub = f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m"
-    return Row(hub, "DinoV3ConvNext", "DINOv3ConvNextModel", config, parameters, "", _DINOV3, _IMAGENET)
+    builder = TransformersBuilder(hub, adapters.DinoV3ConvNext, "DINOv3ConvNextModel", config)
+    return Row(builder, parameters, "", _DINOV3, _IMAGENET)
 
 
 def _dinov2(size: str, parameters: float, width: int, depth: int, heads: int) -> Row:
     # trained at 518; at 224 the position embeddings are interpolated, as the authors evaluate
     config = {**_size(width, depth, heads), "image_size": 518, "patch_size": 14}
     del config["intermediate_size"]
-    return Row(f"facebook/dinov2-{size}", "DinoV2", "Dinov2Model", config, parameters, "", _DINOV2, _IMAGENET_CUBIC)
+    builder = TransformersBuilder(f"facebook/dinov2-{size}", adapters.DinoV2, "Dinov2Model", config)
+    return Row(builder, parameters, "", _DINOV2, _IMAGENET_CUBIC)
 
 
 def _dinov1(name: str, parameters: float, config: Mapping[str, Any]) -> Row:
     heads = "projection, from a full checkpoint"
     fields = {**config, "layer_norm_eps": 1e-6}  # the authors'; the hub's configuration says 1e-12
-    return Row(f"facebook/{name}", "DinoV1", "ViTModel", fields, parameters, heads, _DINOV1, _IMAGENET_CUBIC)
+    builder = DinoV1Builder(f"facebook/{name}", DinoV1, "ViTModel", fields)
+    return Row(builder, parameters, heads, _DINOV1, _IMAGENET_CUBIC)
 
 
 def _mae(size: str, parameters: float, config: Mapping[str, Any]) -> Row:
     hub = f"facebook/vit-mae-{size}"
-    return Row(hub, "MaskedAutoencoder", "ViTMAEForPreTraining", config, parameters, "decoder", _MAE, _IMAGENET)
+    builder = TransformersBuilder(hub, adapters.MaskedAutoencoder, "ViTMAEForPreTraining", config)
+    return Row(builder, parameters, "decoder", _MAE, _IMAGENET)
 
 
 def _clip(patch: int, hub: str, parameters: float, vision: Mapping[str, Any], text: Mapping[str, Any]) -> Row:
@@ -108,13 +91,20 @@ def _clip(patch: int, hub: str, parameters: float, vision: Mapping[str, Any], te
         "text_config": {**text, "projection_dim": width, "eos_token_id": 2},
         "vision_config": {**vision, "projection_dim": width, "patch_size": patch},
     }
-    return Row(hub, "Clip", "CLIPModel", config, parameters, "text", _CLIP, _OPENAI)
+    return Row(TransformersBuilder(hub, adapters.Clip, "CLIPModel", config), parameters, "text", _CLIP, _OPENAI)
 
 
 _LABELS = {"num_labels": 1000}
 _GATED_MLP = {"use_gated_mlp": True, "hidden_act": "silu"}
 
 CATALOGUE: dict[str, Row] = {
+    "efficientnet-lite0": Row(
+        EfficientNetLite0Builder(),
+        4.652,
+        "classifier",
+        _EFFICIENTNET,
+        Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0), "bicubic", 256),
+    ),
     "dinov3-vits16": _dinov3("vits16", 21.6, **_size(384, 12, 6)),
     "dinov3-vits16plus": _dinov3("vits16plus", 28.7, **_size(384, 12, 6), **_GATED_MLP),
     "dinov3-vitb16": _dinov3("vitb16", 85.7, **_size(768, 12, 12)),
@@ -133,58 +123,63 @@ CATALOGUE: dict[str, Row] = {
     "dinov1-vits16": _dinov1("dino-vits16", 21.7, _size(384, 12, 6)),
     "dinov1-vitb16": _dinov1("dino-vitb16", 85.8, _size(768, 12, 12)),
     "resnet50": Row(
-        "microsoft/resnet-50",
-        "ResNet",
-        "ResNetForImageClassification",
-        _LABELS,
-        25.6,
-        "classifier",
-        _RESNET,
-        _IMAGENET_CUBIC,
+        TransformersBuilder("microsoft/resnet-50", adapters.ResNet, "ResNetForImageClassification", _LABELS),
+        parameters=25.6,
+        heads="classifier",
+        source=_RESNET,
+        preprocessing=_IMAGENET_CUBIC,
     ),
     "convnext-large": Row(
-        "facebook/convnext-large-224",
-        "ConvNext",
-        "ConvNextForImageClassification",
-        {**_LABELS, "depths": [3, 3, 27, 3], "hidden_sizes": [192, 384, 768, 1536]},
-        197.8,
-        "classifier",
-        _CONVNEXT,
-        _IMAGENET_CUBIC,
+        TransformersBuilder(
+            "facebook/convnext-large-224",
+            adapters.ConvNext,
+            "ConvNextForImageClassification",
+            {**_LABELS, "depths": [3, 3, 27, 3], "hidden_sizes": [192, 384, 768, 1536]},
+        ),
+        parameters=197.8,
+        heads="classifier",
+        source=_CONVNEXT,
+        preprocessing=_IMAGENET_CUBIC,
     ),
     "vit-large-16": Row(
-        "google/vit-large-patch16-224",
-        "VisionTransformer",
-        "ViTForImageClassification",
-        {**_LABELS, **_size(1024, 24, 16)},
-        304.3,
-        "classifier",
-        _VIT,
-        _HALF,
+        TransformersBuilder(
+            "google/vit-large-patch16-224",
+            adapters.VisionTransformer,
+            "ViTForImageClassification",
+            {**_LABELS, **_size(1024, 24, 16)},
+        ),
+        parameters=304.3,
+        heads="classifier",
+        source=_VIT,
+        preprocessing=_HALF,
     ),
     "vit-mae-base": _mae("base", 111.9, _size(768, 12, 12)),
     "vit-mae-large": _mae("large", 329.5, _size(1024, 24, 16)),
     "clip-vit-base-16": _clip(16, "openai/clip-vit-base-patch16", 149.6, _size(768, 12, 12), _size(512, 12, 8)),
     "clip-vit-large-14": _clip(14, "openai/clip-vit-large-patch14", 427.6, _size(1024, 24, 16), _size(768, 12, 12)),
     "siglip2-base-16": Row(
-        "google/siglip2-base-patch16-224",
-        "Siglip",
-        "SiglipModel",
-        {"text_config": {"vocab_size": 256000}, "vision_config": {"image_size": 224, "patch_size": 16}},
-        375.2,
-        "text",
-        _SIGLIP2,
-        _HALF,
+        TransformersBuilder(
+            "google/siglip2-base-patch16-224",
+            adapters.Siglip,
+            "SiglipModel",
+            {"text_config": {"vocab_size": 256000}, "vision_config": {"image_size": 224, "patch_size": 16}},
+        ),
+        parameters=375.2,
+        heads="text",
+        source=_SIGLIP2,
+        preprocessing=_HALF,
     ),
     "owlvit-base-32": Row(
-        "google/owlvit-base-patch32",
-        "OwlVit",
-        "OwlViTForObjectDetection",
-        {"projection_dim": 512, "text_config": {}, "vision_config": {"image_size": 768, "patch_size": 32}},
-        153.2,
-        "text, boxes",
-        _OWLVIT,
-        _OPENAI_WHOLE,
-        768,
+        TransformersBuilder(
+            "google/owlvit-base-patch32",
+            adapters.OwlVit,
+            "OwlViTForObjectDetection",
+            {"projection_dim": 512, "text_config": {}, "vision_config": {"image_size": 768, "patch_size": 32}},
+        ),
+        parameters=153.2,
+        heads="text, boxes",
+        source=_OWLVIT,
+        preprocessing=_OPENAI_WHOLE,
+        resolution=768,
     ),
 }

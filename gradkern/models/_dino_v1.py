@@ -1,16 +1,19 @@
-"""DINO of 2021: its head, its teacher, and the names of its checkpoints."""
+"""DINO of 2021: its head, its teacher, and the names in its checkpoints."""
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from gradkern.models import _checkpoint as checkpoint
 from gradkern.models._adapters import Adapter
+from gradkern.models._transformers import TransformersBuilder
 from gradkern.objectives._interface import Output
 
-HEAD_FIELDS = {"head_hidden_size": 2048, "bottleneck_size": 256, "prototypes": 65536}
+_HEAD_FIELDS = {"head_hidden_size": 2048, "bottleneck_size": 256, "prototypes": 65536}
 
 
 class Prototypes(nn.Module):
@@ -32,7 +35,7 @@ class Prototypes(nn.Module):
 
 
 class DinoHead(nn.Module):
-    """Three layers, a unit sphere, prototypes."""
+    """A multilayer perceptron of three layers, normalisation to unit length, and prototypes."""
 
     def __init__(self, width: int, hidden: int, bottleneck: int, prototypes: int):
         super().__init__()
@@ -47,7 +50,7 @@ class DinoHead(nn.Module):
 
 
 class Teacher(nn.Module):
-    """Frozen; gives what the student does."""
+    """A frozen copy of the student's architecture, with weights of its own."""
 
     def __init__(self, network: nn.Module, head: nn.Module):
         super().__init__()
@@ -76,7 +79,7 @@ class DinoV1(Adapter):
         super().__init__(network)
         self.head: nn.Module | None = None
         self.register_buffer("center", None)
-        # in a tuple: its parameters are not the model's, no optimiser and no capture shall meet them
+        # in a tuple: its parameters are not the model's, and no optimiser or capture shall meet them
         self._teacher: tuple[Teacher, ...] = ()
 
     @property
@@ -87,8 +90,8 @@ class DinoV1(Adapter):
         self.head, self._teacher, self.center = head, (teacher,), center
 
     def add_random_head(self, sizes: Mapping[str, int]) -> None:
-        """As training begins: the teacher is a copy of the student, the center 0."""
-        full = {**HEAD_FIELDS, **sizes}
+        """Add a head as at the beginning of training: the teacher is a copy of the student, the center is 0."""
+        full = {**_HEAD_FIELDS, **sizes}
         head = DinoHead(
             self.network.config.hidden_size, full["head_hidden_size"], full["bottleneck_size"], full["prototypes"]
         )
@@ -120,35 +123,35 @@ _RENAMED_IN_BLOCK = {
 }
 
 
-def is_timm(state: Mapping[str, Any]) -> bool:
+def _is_timm(state: Mapping[str, Any]) -> bool:
     return "patch_embed.proj.weight" in state
 
 
-def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ViT's weights under the names of transformers; names that are none of a ViT's stay, for the strict loader."""
+def _from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A ViT's weights under the names of transformers; other names stay, for the strict loader to report."""
     renamed = {}
     for key, value in state.items():
         if key.startswith("blocks.") and key.count(".") >= 3:
-            _, block, part = key.split(".", 2)
-            part, _, kind = part.rpartition(".")
-            if part == "attn.qkv" and kind in ("weight", "bias"):
-                for name, piece in zip("qkv", value.chunk(3), strict=True):
-                    renamed[f"layers.{block}.attention.{name}_proj.{kind}"] = piece.contiguous()
+            _, block, inside = key.split(".", 2)
+            module, _, kind = inside.rpartition(".")
+            if module == "attn.qkv" and kind in ("weight", "bias"):
+                for name, rows in zip("qkv", value.chunk(3), strict=True):
+                    renamed[f"layers.{block}.attention.{name}_proj.{kind}"] = rows.contiguous()
             else:
-                known = part in _RENAMED_IN_BLOCK
-                renamed[f"layers.{block}.{_RENAMED_IN_BLOCK[part]}.{kind}" if known else key] = value
+                has_name = module in _RENAMED_IN_BLOCK
+                renamed[f"layers.{block}.{_RENAMED_IN_BLOCK[module]}.{kind}" if has_name else key] = value
             continue
-        part, _, kind = key.rpartition(".")
-        renamed[_RENAMED.get(key) or (f"{_RENAMED[part]}.{kind}" if part in _RENAMED else key)] = value
+        module, _, kind = key.rpartition(".")
+        renamed[_RENAMED.get(key) or (f"{_RENAMED[module]}.{kind}" if module in _RENAMED else key)] = value
     return renamed
 
 
-def is_full_checkpoint(loaded: Any) -> bool:
-    return isinstance(loaded, Mapping) and {"student", "teacher", "dino_loss"} <= loaded.keys()
+def _is_full_checkpoint(state: Any) -> bool:
+    return isinstance(state, Mapping) and {"student", "teacher", "dino_loss"} <= state.keys()
 
 
-def split_branch(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
-    """A student's or teacher's backbone, its head, and the names that are of neither."""
+def _split_branch(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
+    """The backbone and the head of a student or teacher, and the names that belong to neither."""
     backbone, head, others = {}, {}, []
     for key, value in state.items():
         bare = key.removeprefix("module.")
@@ -158,14 +161,62 @@ def split_branch(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
             head[bare.removeprefix("head.")] = value
         else:
             others.append(key)
-    return from_timm(backbone), head, others
+    return _from_timm(backbone), head, others
 
 
-def head_for(state: Mapping[str, Tensor]) -> DinoHead | None:
-    """A head of the sizes that its weights have; None if they do not say."""
+def _head_for(state: Mapping[str, Tensor]) -> DinoHead | None:
+    """A head of the sizes of its weights; None if weights are missing."""
     try:
         hidden, width = state["mlp.0.weight"].shape
         prototypes, bottleneck = state["last_layer.weight_v"].shape
     except KeyError:
         return None
     return DinoHead(width, hidden, bottleneck, prototypes)
+
+
+def _from_full_checkpoint(architecture: str, config: Any, state: Mapping[str, Any], file: str) -> DinoV1:
+    """Student, teacher and center of a full checkpoint of facebookresearch/"""
+    roles = {}
+    for role in ("student", "teacher"):
+        backbone, head_state, others = _split_branch(state[role])
+        named = f"{file}, {role}"
+        network = checkpoint.network_from_state(architecture, config, backbone, f"{named}'s backbone")
+        head = _head_for(head_state)
+        if head is None:
+            checkpoint.check_keys(
+                f"{named}'s head", {"mlp.0.weight", "last_layer.weight_v"} - head_state.keys(), others
+            )
+            raise ValueError(f"{named} has no head of DINO")
+        checkpoint.load_strictly(head, head_state, f"{named}'s head")
+        checkpoint.check_keys(named, (), others)
+        roles[role] = (network, head)
+    loss = state["dino_loss"]
+    checkpoint.check_keys(f"{file}, dino_loss", {"center"} - loss.keys(), loss.keys() - {"center"})
+    prototypes = roles["student"][1].last_layer.weight_v.shape[0]
+    center = loss["center"].float()
+    if center.shape != (1, prototypes):
+        raise ValueError(f"{file}: center must be [1, {prototypes}], got {list(center.shape)}")
+    student, head = roles["student"]
+    model = DinoV1(student)
+    model.add_head(head, Teacher(*roles["teacher"]), center)
+    return model
+
+
+@dataclass(frozen=True)
+class DinoV1Builder(TransformersBuilder):
+    """Also gives random models a head, and reads checkpoints of timm and full checkpoints of facebookresearch/dino."""
+
+    def with_random_weights(self, changes: Mapping[str, Any]) -> Adapter:
+        head = {key: value for key, value in changes.items() if key in _HEAD_FIELDS}
+        others = {key: value for key, value in changes.items() if key not in _HEAD_FIELDS}
+        model = DinoV1(checkpoint.network_from_config(self.architecture, self.configuration(others)))
+        if head:
+            model.add_random_head(head)
+        return model
+
+    def from_state(self, state: Mapping[str, Any], file: str, changes: Mapping[str, Any]) -> Adapter:
+        if head := sorted(_HEAD_FIELDS.keys() & changes.keys()):
+            raise ValueError(f"config must not name {head} with weights of a file, which have these sizes")
+        if _is_full_checkpoint(state):
+            return _from_full_checkpoint(self.architecture, self.configuration(changes), state, file)
+        return super().from_state(_from_timm(state) if _is_timm(state) else state, file, changes)

@@ -1,4 +1,4 @@
-"""What is known of a model, and what every loaded model is."""
+"""The description of a model, and the base class of every loaded model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradkern._display import as_html, as_text, listed
+from gradkern.errors import naming
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class ModelSpec:
-    """What is known of a model: how to feed it, where to look, whose weights they are."""
+    """The description of a model: how images are preprocessed, what its layers are called, whose weights it has."""
 
     name: str
     weights: str
@@ -32,53 +35,86 @@ class ModelSpec:
     citation: str = ""
     gated: str | None = None  # whose licence to accept before the download
 
+    @naming("ModelSpec")
     def depth(self, layer: str) -> float:
         """Relative depth in [0, 1] of a block or a branch.
 
-        Of L blocks the i-th lies at i / (L - 1). A block's MLP branch, its last sum, lies where the block does; its
-        attention branch half a block before, the first one at 0.
+        Block i of L lies at i / (L - 1). The MLP branch of a block, which is the last that it adds, lies where the
+        block does; its attention branch lies half a block before, and that of the first block at 0.
+
+        Raises
+        ------
+        ValueError : a layer that is neither a block nor a branch
         """
         last = max(len(self.layers) - 1, 1)
         if layer in self.layers:
             return self.layers.index(layer) / last
         if layer not in self.branches:
-            raise ValueError(f"depth: layer must be one of spec.layers or spec.branches, got {layer!r}")
+            raise ValueError(f"layer must be one of spec.layers or spec.branches, got {layer!r}")
         block, is_mlp = divmod(self.branches.index(layer), 2)
         return max(block - (0 if is_mlp else 0.5), 0) / last
 
+    @naming("ModelSpec")
     def preprocess(self, images: Sequence[Any], *, whole: bool = False) -> Tensor:
-        """Images as the model's authors feed them.
+        """Preprocess images as the model's authors do.
+
+        Images are resized by `interpolation`, antialiased and rounded to whole grey values as by Pillow. The shorter
+        side becomes `shorter_side`, and the central square is cut out; without a `shorter_side`, the whole image
+        becomes a square.
 
         Parameters
         ----------
-        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ. Resized by `interpolation`, antialiased
-            and in whole grey values as by Pillow: the shorter side to `shorter_side`, of which the central square is
-            taken; without one, to a square
-        whole : to a square, whatever the authors cut off: all that a subject has seen
+        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ
+        whole : whether the whole image, which is what a subject has seen, becomes a square in any case
 
         Returns
         -------
         float32 [n, 3, resolution, resolution]
+
+        Raises
+        ------
+        ValueError : no image, or an image of another type or shape
         """
         if len(images) == 0:
-            raise ValueError("preprocess: images must hold at least one image, got none")
+            raise ValueError("images must hold at least one image, got none")
         if isinstance(images, np.ndarray | Tensor) and (
             images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
         ):
-            raise ValueError(f"preprocess: images must be a sequence of images, got one, {list(images.shape)}")
+            raise ValueError(f"images must be a sequence of images, got one, {list(images.shape)}")
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         crop = self.shorter_side if not whole else None
         pixels = [self._resize(_planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
-        return torch.stack([(one - mean) / std for one in pixels])
+        return torch.stack([(image - mean) / std for image in pixels])
 
     def preprocessing(self, *, whole: bool = False) -> str:
-        """What `preprocess` does, in words."""
+        """Describe in words what `preprocess` does."""
         if self.shorter_side is None or whole:
             size = f"resized to {self.resolution} x {self.resolution} pixels"
         else:
             size = f"shorter side resized to {self.shorter_side} pixels, central {self.resolution} x {self.resolution}"
         mean, std = (" ".join(f"{value:.5g}" for value in values) for values in (self.mean, self.std))
         return f"{size} ({self.interpolation}, antialiased), minus {mean}, divided by {std}"
+
+    def __repr__(self) -> str:
+        return as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {
+            "layers": f"{len(self.layers)}: {listed(self.layers)}",
+            "branches": f"{len(self.branches)}: {listed(self.branches)}" if self.branches else "none",
+            "edges": listed(self.edges) or "none",
+            "images": self.preprocessing(),
+            "licence": self.licence,
+        }
+        if self.class_tokens is not None:
+            counts = f"class {self.class_tokens}, registers {self.register_tokens or 0}"
+            rows["tokens"] = f"{counts}, patches of {self.patch_size} pixels" if self.patch_size else counts
+        if self.citation:
+            rows["citation"] = self.citation
+        return f"{self.name} ({self.weights} weights)", rows
 
     def _resize(self, planes: Tensor, shorter_side: int | None) -> Tensor:
         side = self.resolution
@@ -90,25 +126,23 @@ class ModelSpec:
         return resized[:, top : top + side, left : left + side].float()
 
 
-def known_of(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
-    """What its features are to be called: "model", "weights" (None of a module without a ModelSpec), "depth" by layer.
+def describe_model(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
+    """Facts about a model for provenance: its name, its weights (None without a ModelSpec), and the depth of layers.
 
     A layer that is neither a block nor a branch has no depth.
     """
     spec = getattr(model, "spec", None)
     if not isinstance(spec, ModelSpec):
         return {"model": type(model).__qualname__, "weights": None, "depth": {}}
-    placed = {*spec.layers, *spec.branches}
-    depth = {layer: spec.depth(layer) for layer in layers if layer in placed}
+    with_depth = {*spec.layers, *spec.branches}
+    depth = {layer: spec.depth(layer) for layer in layers if layer in with_depth}
     return {"model": spec.name, "weights": spec.weights, "depth": depth}
 
 
-def _planes(image: np.ndarray, number: int) -> Tensor:
-    """uint8 [3, h, w]"""
+def _planes(image: np.ndarray, index: int) -> Tensor:
+    """An image as uint8 [3, h, w]."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ValueError(
-            f"preprocess: image {number} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}"
-        )
+        raise ValueError(f"image {index} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}")
     rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
 
@@ -116,9 +150,21 @@ def _planes(image: np.ndarray, number: int) -> Tensor:
 class LoadedModel(nn.Module):
     """A model of `load_model`: an nn.Module whose layers have the names in `spec.layers`.
 
-    `blocks` is registered before `network`, which shares it, so that `named_modules` says "blocks.0" for every model.
+    `blocks` is registered before `network`, which shares it, so that `named_modules` has "blocks.0" for every model.
+    `print(model.network)` shows all modules.
     """
 
     spec: ModelSpec
     blocks: nn.ModuleList
-    network: nn.Module
+    network: Any
+
+    def __repr__(self) -> str:
+        return as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        title, rows = self.spec._summary()
+        millions = sum(parameter.numel() for parameter in self.parameters()) / 1e6
+        return title, {"network": f"{type(self.network).__name__}, {millions:.1f} million parameters", **rows}

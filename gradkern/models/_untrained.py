@@ -1,4 +1,4 @@
-"""The same architecture with the weights that it had before training: a control of everything that was learned."""
+"""The same architecture with weights as before training: a control for everything that is learned."""
 
 import copy
 import inspect
@@ -9,25 +9,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradkern.errors import naming
 from gradkern.models import _dino_v1 as dino
 from gradkern.models._spec import ModelSpec
 from gradkern.objectives._base import check_seed
 
-UNTRAINED = "gradient/untrained"  # what its gradients are called beside those of the trained model
+UNTRAINED = "gradient/untrained"  # the kind of its gradients, beside those of the trained model
 
 
+@naming("untrained")
 def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of a model whose parameters are drawn anew, by the architecture's own initialiser, from a seed.
+    """Copy a model and draw its parameters anew, by the architecture's own initialiser, from a seed.
 
-    Models of transformers are built again from their configuration; elsewhere every module's `reset_parameters` draws
-    its own, and then the `init_weights` of outer modules (timm), where there is one. Statistics of batch norm are
-    those of no data. A teacher of DINO is a copy of the student, its center 0, as training begins. `capture` of what
-    is returned is the control.
+    Models of transformers are built again from their configuration. In other models every module's `reset_parameters`
+    draws its own parameters, and then the `init_weights` of outer modules (timm) theirs. Statistics of batch norm are
+    reset. A teacher of DINO is a copy of the student, and its center 0, as at the beginning of training. The features
+    that `capture` takes of this copy are the control.
 
     Parameters
     ----------
     model : is left as it is
-    seed : the same one gives the same weights on one version of torch (and of transformers, or timm)
+    seed : the same seed gives the same weights with the same version of torch (and of transformers, or timm)
 
     Returns
     -------
@@ -36,22 +38,28 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     Raises
     ------
     ValueError : parameters that no initialiser draws (they are named); a seed below 0
+
+    Examples
+    --------
+    >>> import torch, gradkern
+    >>> gradkern.untrained(torch.nn.Linear(3, 2), seed=1).weight.shape
+    torch.Size([2, 3])
     """
-    check_seed("untrained", seed)
+    check_seed(seed)
     fresh = copy.deepcopy(model).eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for parameter in fresh.parameters():
-            parameter.fill_(float("nan"))  # so that one that is forgotten shows
+            parameter.fill_(float("nan"))  # shows those that no initialiser draws
         _draw(fresh)
         if isinstance(fresh, dino.DinoV1) and fresh.head is not None and fresh.center is not None:
             teacher = dino.Teacher(copy.deepcopy(fresh.network), copy.deepcopy(fresh.head))
             fresh.add_head(fresh.head, teacher, torch.zeros_like(fresh.center))
-    forgotten = [name for name, parameter in fresh.named_parameters() if parameter.isnan().any()]
-    if forgotten:
+    missing = [name for name, parameter in fresh.named_parameters() if parameter.isnan().any()]
+    if missing:
         raise ValueError(
-            f"untrained: model must have an initialiser (reset_parameters, init_weights) of all its parameters, got "
-            f"none for {', '.join(forgotten[:10])}; build the model anew"
+            f"model must have an initialiser (reset_parameters, init_weights) of all its parameters, got "
+            f"none for {', '.join(missing[:10])}; build the model anew"
         )
     spec: Any = getattr(fresh, "spec", None)
     if isinstance(spec, ModelSpec):
@@ -60,7 +68,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def _draw(module: nn.Module) -> None:
-    """Inner modules first: an outer one knows better."""
+    """Draw inner modules first, because an outer one may draw them better."""
     transformers = sys.modules.get("transformers")  # whoever holds such a model has imported it
     if transformers is not None and isinstance(module, transformers.PreTrainedModel):
         _draw_by_transformers(module)
@@ -77,7 +85,7 @@ def _draw_by_transformers(network: Any) -> None:
     state = type(network)(copy.deepcopy(network.config)).state_dict()
     missing = network.load_state_dict(state, strict=False).missing_keys
     if missing:
-        raise ValueError(f"untrained: {type(network).__name__} built from its configuration lacks {missing[:10]}")
+        raise ValueError(f"{type(network).__name__} built from its configuration lacks {missing[:10]}")
 
 
 def _takes_nothing(function: Any) -> bool:

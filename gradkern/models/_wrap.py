@@ -1,4 +1,4 @@
-"""A module that somebody else has made, as a model of `load_model`: its blocks are found, its weights read strictly."""
+"""Describes any module like a model of `load_model`: finds its blocks, and reads weights strictly."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -12,16 +12,16 @@ from gradkern.models._spec import LoadedModel, ModelSpec
 
 _FIELDS = [field.name for field in fields(ModelSpec) if field.name not in ("weights", "weights_sha256")]
 
-_STAGES = 5  # at most, of a convolutional network
+_MOST_STAGES = 5  # of a convolutional network
 
 
 def wrap_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> LoadedModel:
-    """The module itself, with a `spec`: `facts` are fields of it, what is missing is that of ImageNet's models."""
+    """The module itself, with a `spec` whose fields are `facts`, and else those of models trained on ImageNet."""
     unknown = sorted(set(facts) - set(_FIELDS))
     if unknown:
-        raise ValueError(f"load_model: config must name fields of a module's spec, {_FIELDS}, got {unknown}")
+        raise ValueError(f"config must name fields of a module's spec, {_FIELDS}, got {unknown}")
     if weights == "random":
-        raise ValueError("load_model: weights must be 'pretrained' (those that the module has) or a file, got 'random'")
+        raise ValueError("weights must be 'pretrained' (those that the module has) or a file, got 'random'")
     digest = None
     if weights != "pretrained":
         files = checkpoint.files_of(Path(weights))
@@ -39,17 +39,18 @@ def wrap_model(module: nn.Module, weights: str, facts: Mapping[str, Any]) -> Loa
         channels_last=str(getattr(module, "output_fmt", "")).endswith("NHWC"),  # timm's word for it
     )
     module.spec = replace(spec, **facts)  # type: ignore[assignment]  # a module takes any attribute
-    return module  # type: ignore[return-value]  # from now on it has what a LoadedModel has
+    return module  # type: ignore[return-value]  # from here on it has what a LoadedModel has
 
 
 def blocks_of(module: nn.Module) -> tuple[str, ...]:
-    """Names of the blocks: the children, all of one class with parts of their own, of the outermost lists of layers.
+    """Names of the blocks, () if there are none.
 
-    Of several classes the one with the most. Where they are few and made of lists themselves (the stages of a
-    convolutional network), what these hold. () if there are none.
+    Blocks are the children of the outermost lists of layers, if all children of a list have one class and have children
+    themselves; of several such classes, the one with the most blocks counts. If they are few and consist of lists (the
+    stages of a convolutional network), the blocks are the children of those lists.
     """
     outer = _lists(module)
-    if 0 < len(outer) <= _STAGES:
+    if 0 < len(outer) <= _MOST_STAGES:
         inner = [f"{stage}.{name}" for stage in outer for name in _lists(module.get_submodule(stage))]
         if len(inner) >= len(outer):
             return tuple(inner)
@@ -57,18 +58,18 @@ def blocks_of(module: nn.Module) -> tuple[str, ...]:
 
 
 def _lists(module: nn.Module) -> list[str]:
-    found: dict[type, list[str]] = {}
-    inside: tuple[str, ...] = ()  # prefixes of the children so far: what is in one is none
+    names_of_class: dict[type, list[str]] = {}
+    inside: tuple[str, ...] = ()  # prefixes of the blocks so far: a list inside a block holds no blocks
     for name, child in module.named_modules():
         if not isinstance(child, nn.ModuleList | nn.Sequential) or len(child) == 0 or name.startswith(inside):
             continue
         kinds = {type(block) for block in child}
-        has_parts = next(child[0].children(), None) is not None
-        if len(kinds) == 1 and has_parts and not kinds & {nn.Sequential, nn.ModuleList}:
+        has_children = next(child[0].children(), None) is not None
+        if len(kinds) == 1 and has_children and not kinds & {nn.Sequential, nn.ModuleList}:
             names = [f"{name}.{i}" if name else str(i) for i in range(len(child))]
-            found.setdefault(kinds.pop(), []).extend(names)
+            names_of_class.setdefault(kinds.pop(), []).extend(names)
             inside += tuple(f"{block}." for block in names)
     most: list[str] = []
-    for names in found.values():
+    for names in names_of_class.values():
         most = names if len(names) > len(most) else most
     return most

@@ -2,7 +2,11 @@
 
 An objective is any callable `objective(output, batch) -> [n]`. A model's output is its logits, or an object with
 `logits` and `features` (what every model of `load_model` returns). Losses are summed over the batch, so an image's
-gradient does not depend on the images beside it. What an objective draws, it draws from (seed, image index) alone.
+gradient does not depend on the images beside it. Everything random is drawn from (seed, image index) alone.
+
+The objectives of this package describe themselves: `name`, `exact` (False for a surrogate, which is not the loss that
+the model was trained with), `needs` (the fields of the output that they read) and `facts` (all settings, for
+provenance).
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +15,8 @@ from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
     from gradkern.objectives._augment import crops as crops
+    from gradkern.objectives._base import Objective as Objective
+    from gradkern.objectives._base import TargetObjective as TargetObjective
     from gradkern.objectives._base import facts_of as facts_of
     from gradkern.objectives._base import name_of as name_of
     from gradkern.objectives._contrastive import Contrastive as Contrastive
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
     from gradkern.objectives._distillation import SelfDistillation as SelfDistillation
     from gradkern.objectives._distillation import SelfDistillationSurrogate as SelfDistillationSurrogate
     from gradkern.objectives._interface import Batch as Batch
-    from gradkern.objectives._interface import Objective as Objective
+    from gradkern.objectives._interface import ObjectiveFunction as ObjectiveFunction
     from gradkern.objectives._interface import Output as Output
     from gradkern.objectives._interface import Prepared as Prepared
     from gradkern.objectives._logits import CrossEntropy as CrossEntropy

@@ -1,4 +1,4 @@
-"""What every objective of the package has in common: what it says of itself, and how it reads the model's output."""
+"""What every objective of the package shares: it describes itself, and it reads the model's output with checks."""
 
 import dataclasses
 import hashlib
@@ -9,19 +9,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gradkern.errors import naming
+
 Fact = str | float | int | bool
 
-_BARE = ("features", "logits", "embedding", "projection")  # what a model that returns one tensor may mean by it
+_BARE_FIELDS = ("features", "logits", "embedding", "projection")  # what a model that returns one tensor may mean by it
 
 
-class Stated:
-    """An objective that states what it is.
+class Objective:
+    """Base class of objectives that describe themselves. Any function `objective(output, batch) -> [n]` will do too.
 
     Attributes
     ----------
     name : what results are filed under
-    exact : True, the formula itself; False, a surrogate: not the loss that the model was trained with
-    needs : fields of `Output` that it reads
+    exact : True for the formula itself; False for a surrogate, which is not the loss that the model was trained with
+    needs : fields of `Output` that the objective reads
     facts : name, exact and every setting, fit for JSON; a tensor is given by type, shape and SHA-256
     """
 
@@ -29,18 +31,60 @@ class Stated:
     exact: ClassVar[bool]
     needs: ClassVar[tuple[str, ...]]
 
+    def __call__(self, output: Any, batch: Any) -> Tensor:
+        """The loss of each image of a batch, [n]."""
+        raise NotImplementedError
+
     @property
     def facts(self) -> dict[str, Fact]:
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        named = {key: _fact(value) for key, value in settings.items() if value is not None and key != "name"}
-        return {"name": self.name, "exact": self.exact, **named}
+        stated = {key: _as_fact(value) for key, value in settings.items() if value is not None and key != "name"}
+        return {"name": self.name, "exact": self.exact, **stated}
+
+    @naming("objective")
+    def _field(self, output: Any, field: str, axes: str = "n, d") -> Tensor:
+        """A field of the model's output, in float32 or better, of the shape that the objective reads."""
+        is_bare = isinstance(output, Tensor) and field in _BARE_FIELDS
+        value = output if is_bare else getattr(output, field, None)
+        if value is None and hasattr(output, field):
+            raise TypeError(
+                f"the model has no {field}, which objective {self.name!r} reads; choose another objective, or a model "
+                f"with {field}"
+            )
+        if not isinstance(value, Tensor):
+            wanted = f"be a tensor or have .{field}" if field in _BARE_FIELDS else f"have .{field}"
+            raise TypeError(f"the model's output must {wanted}, got {type(output).__name__} (objective {self.name!r})")
+        if value.dim() != axes.count(",") + 1:
+            raise ValueError(f"{field} must be [{axes}], got shape {list(value.shape)} (objective {self.name!r})")
+        return precise(value)
+
+    @naming("objective")
+    def _batch_rows(self, argument: str, table: Tensor, batch: Any) -> Tensor:
+        """The rows of a table over all images that belong to the images of a batch, on the batch's device."""
+        index = batch.index.to(table.device)
+        if len(index) > 0 and int(index.max()) >= len(table):
+            raise ValueError(
+                f"{argument} must have a row for every image, got {len(table)} for image {int(index.max())} "
+                f"(objective {self.name!r})"
+            )
+        return table[index].to(batch.images.device)
+
+    @naming("objective")
+    def _context(self, batch: Any, kind: type) -> Any:
+        """The context that the objective's `prepare` made; an error if `prepare` did not run."""
+        context = getattr(batch, "context", None)
+        if not isinstance(context, kind):
+            raise TypeError(
+                f"batch.context must be what {self.name!r}.prepare(model, batch) made, got {type(context).__name__}"
+            )
+        return context
 
 
-class Targeted(Stated):
-    """An objective that compares the model's output with a target: `targets` makes it, `against` is the loss.
+class TargetObjective(Objective):
+    """Base class of objectives that compare the model's output with a target.
 
-    So that what another image is compared with can be put in its place: the control "gradient/target-shuffled". Any
-    object with these three members has that control.
+    `targets` makes the targets and `losses` compares the output with them, so that the targets of other images can be
+    put in their place: the control "gradient/target-shuffled". Any object with these two methods has that control.
 
     Attributes
     ----------
@@ -53,54 +97,39 @@ class Targeted(Stated):
         """What the images of a batch are compared with, [n, ...], without gradient."""
         raise NotImplementedError
 
-    def against(self, output: Any, batch: Any, targets: Tensor) -> Tensor:
-        """The loss [n] of the images of a batch against targets of theirs, or of other images."""
+    def losses(self, output: Any, batch: Any, targets: Tensor) -> Tensor:
+        """The loss of each image of a batch, [n], given targets of these or of other images."""
         raise NotImplementedError
 
     def __call__(self, output: Any, batch: Any) -> Tensor:
-        return self.against(output, batch, self.targets(output, batch))
-
-
-def _fact(value: Any) -> Fact:
-    if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        kind = str(value.dtype).removeprefix("torch.")
-        return f"{kind} {list(value.shape)} sha256:{hashlib.sha256(content).hexdigest()}"
-    return value if isinstance(value, str | int | float) else str(value)
+        return self.losses(output, batch, self.targets(output, batch))
 
 
 def name_of(objective: Callable[..., Any]) -> str:
-    """The name of an objective: `.name` if it has one, else the function's or the class's."""
+    """The name of an objective: its `name` if it has one, else that of the function or the class."""
     return str(getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__))
 
 
 def facts_of(objective: Callable[..., Any]) -> dict[str, Fact]:
-    """What is known of an objective, for provenance; of a plain function its name and that it is the user's."""
+    """The description of an objective for provenance: its `facts`, or the name of a user's function."""
     facts = getattr(objective, "facts", None)
     if facts is None:
         return {"name": name_of(objective), "exact": "user function"}
     return dict(facts() if callable(facts) else facts)
 
 
-def part(objective: str, output: Any, field: str, axes: str = "n, d") -> Tensor:
-    """A field of the model's output, in float32 or better, of the shape that the objective reads."""
-    is_bare = isinstance(output, Tensor) and field in _BARE
-    value = output if is_bare else getattr(output, field, None)
-    if value is None and hasattr(output, field):
-        raise TypeError(
-            f"objective: the model has no {field}, which objective {objective!r} reads; choose another objective, or "
-            f"a model with {field}"
-        )
-    if not isinstance(value, Tensor):
-        kinds = f"be a tensor or have .{field}" if field in _BARE else f"have .{field}"
-        raise TypeError(
-            f"objective: the model's output must {kinds}, got {type(output).__name__} (objective {objective!r})"
-        )
-    if value.dim() != axes.count(",") + 1:
-        raise ValueError(
-            f"objective: {field} must be [{axes}], got shape {list(value.shape)} (objective {objective!r})"
-        )
-    return precise(value)
+def _as_fact(value: Any) -> Fact:
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return f"{describe(value)} sha256:{hashlib.sha256(content).hexdigest()}"
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def describe(value: Any) -> str:
+    """A value as error messages and facts name it: type and shape of a tensor, a number itself, else its type."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 
 def precise(x: Tensor) -> Tensor:
@@ -108,54 +137,28 @@ def precise(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def rows(objective: str, argument: str, table: Tensor, batch: Any) -> Tensor:
-    """The rows of a table over all images that belong to the images of a batch, on the batch's device."""
-    index = batch.index.to(table.device)
-    if len(index) > 0 and int(index.max()) >= len(table):
-        raise ValueError(
-            f"objective: {argument} must have a row for every image, got {len(table)} for image {int(index.max())} "
-            f"(objective {objective!r})"
-        )
-    return table[index].to(batch.images.device)
-
-
-def prepared(objective: str, batch: Any, kind: type) -> Any:
-    """What the objective's `prepare` made; an error if it did not run."""
-    context = getattr(batch, "context", None)
-    if not isinstance(context, kind):
-        raise TypeError(
-            f"objective: batch.context must be what {objective!r}.prepare(model, batch) made, got "
-            f"{type(context).__name__}"
-        )
-    return context
-
-
-def check_matrix(where: str, argument: str, value: Any) -> None:
+def check_matrix(argument: str, value: Any) -> None:
     if not isinstance(value, Tensor) or value.dim() != 2 or not value.is_floating_point() or len(value) == 0:
-        raise ValueError(f"{where}: {argument} must be a floating-point tensor [rows, dimensions], got {told(value)}")
+        raise ValueError(f"{argument} must be a floating-point tensor [rows, dimensions], got {describe(value)}")
 
 
-def check_labels(where: str, argument: str, value: Any, classes: int) -> None:
+def check_labels(argument: str, value: Any, classes: int) -> None:
     if not isinstance(value, Tensor) or value.dim() != 1 or value.dtype != torch.int64:
-        raise ValueError(f"{where}: {argument} must be int64 [images], got {told(value)}")
-    if len(value) > 0 and not 0 <= int(value.min()) <= int(value.max()) < classes:
-        raise ValueError(
-            f"{where}: {argument} must lie in 0..{classes - 1}, got {int(value.min())}..{int(value.max())}"
-        )
+        raise ValueError(f"{argument} must be int64 [images], got {describe(value)}")
+    check_classes(argument, value, classes)
 
 
-def check_positive(where: str, **settings: float) -> None:
+def check_classes(argument: str, labels: Tensor, classes: int) -> None:
+    if len(labels) > 0 and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"{argument} must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+
+
+def check_positive(**settings: float) -> None:
     for argument, value in settings.items():
         if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{where}: {argument} must be a finite number above 0, got {value!r}")
+            raise ValueError(f"{argument} must be a finite number above 0, got {value!r}")
 
 
-def check_seed(where: str, seed: Any) -> None:
+def check_seed(seed: Any, argument: str = "seed") -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"{where}: seed must be an integer of at least 0, got {seed!r}")
-
-
-def told(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+        raise ValueError(f"{argument} must be an integer of at least 0, got {seed!r}")

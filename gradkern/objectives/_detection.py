@@ -1,4 +1,4 @@
-"""Detection by queries, without ground truth."""
+"""Detection by text queries, without ground truth."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from gradkern.objectives._base import Targeted, check_matrix, part
+from gradkern.errors import naming
+from gradkern.objectives._base import TargetObjective, check_matrix
 from gradkern.objectives._interface import Batch, Prepared
 
 
 @dataclass(frozen=True, eq=False)
-class Detection(Targeted):
-    """The most confident box of an image, pulled to the query that it answers best: a surrogate.
+class Detection(TargetObjective):
+    """Cross-entropy that pulls an image's most confident box to the query it answers best: a surrogate.
 
     (b, c) = argmax_{b, c} z_bc, without gradient
     l = sum_q BCE(sigmoid(z_bq), [q = c])
@@ -23,7 +24,11 @@ class Detection(Targeted):
 
     Parameters
     ----------
-    queries : [q, d], embeddings of the texts to look for; a forward pass is given `query_embeds` [n, q, d]
+    queries : [q, d], embeddings of the texts to look for; the forward pass is given them as `query_embeds` [n, q, d]
+
+    Raises
+    ------
+    ValueError : queries that are not a floating-point matrix
 
     Notes
     -----
@@ -36,21 +41,22 @@ class Detection(Targeted):
     needs: ClassVar[tuple[str, ...]] = ("query_logits",)
     reads_output: ClassVar[bool] = True  # type: ignore[misc]
 
+    @naming("Detection")
     def __post_init__(self) -> None:
-        check_matrix("Detection", "queries", self.queries)
+        check_matrix("queries", self.queries)
 
     def prepare(self, model: Any, batch: Batch) -> Prepared:
         """`query_embeds` [n, q, d] for the forward pass."""
         return Prepared({"query_embeds": self.queries.to(batch.images).expand(len(batch.images), -1, -1)})
 
     def targets(self, output: Any, batch: Batch) -> Tensor:
-        """The query c."""
-        logits = part(self.name, output, "query_logits", "n, boxes, queries")
+        """The query that the most confident box answers, c: int64 [n]."""
+        logits = self._field(output, "query_logits", "n, boxes, queries")
         return logits.detach().flatten(1).argmax(1) % logits.shape[2]
 
-    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
-        """Of the image's own box b, whichever query it is pulled to."""
-        logits = part(self.name, output, "query_logits", "n, boxes, queries")
+    def losses(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        """The loss of the image's own most confident box b, whichever query the target is."""
+        logits = self._field(output, "query_logits", "n, boxes, queries")
         best = logits.detach().flatten(1).argmax(1) // logits.shape[2]
         box = logits[torch.arange(len(logits), device=logits.device), best]
         target = one_hot(targets.to(logits.device), logits.shape[2]).to(logits)

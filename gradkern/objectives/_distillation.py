@@ -7,24 +7,40 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gradkern.errors import naming
 from gradkern.objectives._augment import check_scale, crops, teacher_of
-from gradkern.objectives._base import Targeted, check_positive, check_seed, part, prepared
+from gradkern.objectives._base import TargetObjective, check_positive, check_seed
 from gradkern.objectives._interface import Batch, Prepared
 
 
-def _check(objective: "SelfDistillation | SelfDistillationSurrogate") -> None:
-    where = type(objective).__name__
-    if isinstance(objective.views, bool) or not isinstance(objective.views, int) or objective.views < 2:
-        raise ValueError(f"{where}: views must be an integer of at least 2 (one is the image), got {objective.views!r}")
-    check_seed(where, objective.seed)
-    check_scale(where, objective.scale)
-    check_positive(
-        where, student_temperature=objective.student_temperature, teacher_temperature=objective.teacher_temperature
-    )
+class _CropObjective(TargetObjective):
+    """An objective whose targets are a teacher's outputs for crops of the image, made by `prepare`."""
+
+    views: int
+    seed: int
+    student_temperature: float
+    teacher_temperature: float
+    scale: tuple[float, float]
+
+    def targets(self, output: Any, batch: Batch) -> Tensor:
+        """What the teacher gives for the crops, [n, views - 1, ...]."""
+        targets: Tensor = self._context(batch, Tensor)
+        return targets
+
+    def _check(self) -> None:
+        if isinstance(self.views, bool) or not isinstance(self.views, int) or self.views < 2:
+            raise ValueError(f"views must be an integer of at least 2 (one is the image), got {self.views!r}")
+        check_seed(self.seed)
+        check_scale(self.scale)
+        check_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)
+
+    def _teacher_outputs(self, model: Any, batch: Batch) -> list[Any]:
+        teacher = teacher_of(model)
+        return [teacher(crops(batch, self.seed, view, self.scale)) for view in range(1, self.views)]
 
 
 @dataclass(frozen=True)
-class SelfDistillation(Targeted):
+class SelfDistillation(_CropObjective):
     """Cross-entropy of the student's prototypes against a teacher's, over seeded crops of the same image.
 
     l_i = mean_v sum_k -p_vik log softmax(s_i / student_temperature)_k,
@@ -35,10 +51,14 @@ class SelfDistillation(Targeted):
 
     Parameters
     ----------
-    views : of an image, the presented one included; `views - 1` are crops
+    views : number of views of an image, itself included; `views - 1` are crops
     seed : crops are drawn from (seed, image index, view) alone
     student_temperature, teacher_temperature : softmax temperatures
-    scale : smallest and largest area of a crop, of the image's
+    scale : smallest and largest area of a crop, as fractions of the image's
+
+    Raises
+    ------
+    ValueError : fewer than 2 views, temperatures or areas out of range
 
     Notes
     -----
@@ -54,35 +74,31 @@ class SelfDistillation(Targeted):
     exact: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("projection",)
 
+    @naming("SelfDistillation")
     def __post_init__(self) -> None:
-        _check(self)
+        self._check()
 
     @torch.no_grad()
     def prepare(self, model: Any, batch: Batch) -> Prepared:
-        """Targets [n, views - 1, K]."""
-        teacher, center = teacher_of(model), getattr(model, "center", None)
+        """The teacher's probabilities of the prototypes for each crop, [n, views - 1, K]."""
+        center = getattr(model, "center", None)
         targets = []
-        for view in range(1, self.views):
-            projection = part(self.name, teacher(crops(batch, self.seed, view, self.scale)), "projection")
-            centred = projection if center is None else projection - center.to(projection)
-            targets.append((centred / self.teacher_temperature).softmax(1))
+        for output in self._teacher_outputs(model, batch):
+            projection = self._field(output, "projection")
+            centered = projection if center is None else projection - center.to(projection)
+            targets.append((centered / self.teacher_temperature).softmax(1))
         return Prepared(context=torch.stack(targets, 1))
 
-    def targets(self, output: Any, batch: Batch) -> Tensor:
-        """The teacher's prototypes of the crops, [n, views - 1, K]."""
-        found: Tensor = prepared(self.name, batch, Tensor)
-        return found
-
-    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
-        log_p = (part(self.name, output, "projection") / self.student_temperature).log_softmax(1)
+    def losses(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        log_p = (self._field(output, "projection") / self.student_temperature).log_softmax(1)
         return -(targets.to(log_p) * log_p[:, None]).sum(2).mean(1)
 
 
 @dataclass(frozen=True)
-class SelfDistillationSurrogate(Targeted):
+class SelfDistillationSurrogate(_CropObjective):
     """Self-distillation without a head, on the image's normalised features: a surrogate.
 
-    With f the features of the image as presented, g_v those of crop v by the teacher (no gradient), ^ of norm 1:
+    With f the features of the image as presented, g_v the teacher's of crop v (without gradient), and ^ for unit norm:
 
     "cosine"        : l_i = mean_v 1 - <f^_i, g^_vi>
     "cross-entropy" : l_i = mean_v sum_k -softmax(g^_vi / teacher_temperature)_k
@@ -91,7 +107,11 @@ class SelfDistillationSurrogate(Targeted):
     Parameters
     ----------
     loss : "cosine" or "cross-entropy"
-    views, seed, student_temperature, teacher_temperature, scale : as of SelfDistillation
+    views, seed, student_temperature, teacher_temperature, scale : as in SelfDistillation
+
+    Raises
+    ------
+    ValueError : an unknown loss, fewer than 2 views, temperatures or areas out of range
 
     Notes
     -----
@@ -109,25 +129,20 @@ class SelfDistillationSurrogate(Targeted):
     exact: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("features",)
 
+    @naming("SelfDistillationSurrogate")
     def __post_init__(self) -> None:
         if self.loss not in ("cosine", "cross-entropy"):
-            raise ValueError(f"SelfDistillationSurrogate: loss must be 'cosine' or 'cross-entropy', got {self.loss!r}")
-        _check(self)
+            raise ValueError(f"loss must be 'cosine' or 'cross-entropy', got {self.loss!r}")
+        self._check()
 
     @torch.no_grad()
     def prepare(self, model: Any, batch: Batch) -> Prepared:
-        """The teacher's normalised features [n, views - 1, d]."""
-        teacher = teacher_of(model)
-        views = [teacher(crops(batch, self.seed, view, self.scale)) for view in range(1, self.views)]
-        return Prepared(context=torch.stack([normalize(part(self.name, v, "features"), dim=1) for v in views], 1))
+        """The teacher's normalised features of each crop, [n, views - 1, d]."""
+        features = [normalize(self._field(output, "features"), dim=1) for output in self._teacher_outputs(model, batch)]
+        return Prepared(context=torch.stack(features, 1))
 
-    def targets(self, output: Any, batch: Batch) -> Tensor:
-        """The teacher's normalised features of the crops, [n, views - 1, d]."""
-        found: Tensor = prepared(self.name, batch, Tensor)
-        return found
-
-    def against(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
-        features = normalize(part(self.name, output, "features"), dim=1)[:, None]
+    def losses(self, output: Any, batch: Batch, targets: Tensor) -> Tensor:
+        features = normalize(self._field(output, "features"), dim=1)[:, None]
         targets = targets.to(features)
         if self.loss == "cosine":
             return (1 - (features * targets).sum(2)).mean(1)

@@ -1,4 +1,4 @@
-"""What a model, an objective and a capture say to each other."""
+"""What a model, an objective and a capture hand to each other."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """What a loaded model returns; what a model does not have is None."""
+    """What a loaded model returns; a field that a model does not have is None."""
 
     features: Tensor  # [n, d], the image's vector before any head
     logits: Tensor | None = None  # [n, classes]
@@ -26,19 +26,20 @@ class Batch:
     """What an objective is given beside the model's output."""
 
     images: Tensor  # [n, 3, h, w]
-    index: Tensor  # int64 [n], the images' places in what capture was given
+    index: Tensor  # int64 [n], the images' positions in what capture was given
     context: Any = None  # what the objective's `prepare` made
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What an objective's `prepare(model, batch)` makes, without gradient, before the forward pass.
+    """What an objective's `prepare(model, batch)` returns; it runs without gradient, before the forward pass.
 
-    It may depend on an image and its index, never on the other images of the batch: an image's features would.
+    It may depend on an image and its index, but never on the other images of the batch: then an image's features
+    would depend on them too.
     """
 
-    inputs: Mapping[str, Tensor] = field(default_factory=dict)  # more arguments of the model's forward, a row an image
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)  # further arguments of the model's forward, one row each
     context: Any = None  # handed back as `batch.context`
 
 
-Objective = Callable[[Any, Batch], Tensor]  # (the model's output, batch) -> [n]
+ObjectiveFunction = Callable[[Any, Batch], Tensor]  # (the model's output, batch) -> [n]

@@ -1,4 +1,4 @@
-"""Noise ceilings: the score that a perfect model would reach with responses as noisy as these."""
+"""Noise ceilings: the score of a perfect model with responses as noisy as these."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._summary import Rows, as_html, as_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ceiling:
-    """The highest Pearson correlation r [v] with responses, in the mean; NaN where none is known.
+    """The expected Pearson correlation r [v] of a perfect model with the responses; NaN where it is unknown.
 
-    `formula` says how it was found, `repeats` how many presentations a row is the mean of, `images` how many images
-    there are, `unknown` counts the NaN.
+    `formula` is how it was computed, `repeats` the number of presentations that a row is the mean of, `images` the
+    number of images, and `unknown` the number of NaN.
     """
 
     r: NDArray[np.float64]
@@ -24,44 +26,69 @@ class Ceiling:
 
     @property
     def r2(self) -> NDArray[np.float64]:
-        """The highest share of variance that can be explained, [v]."""
+        """The largest share of variance that can be explained, [v]."""
         return self.r**2
+
+    def __repr__(self) -> str:
+        return as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, Rows]:
+        defined = self.r[~np.isnan(self.r)]
+        low, middle, high = np.quantile(defined, [0.05, 0.5, 0.95]) if len(defined) else [np.nan] * 3
+        return "Noise ceiling", [
+            ("r", f"median {middle:.2f}, 5 % to 95 % of targets: {low:.2f} to {high:.2f}"),
+            ("targets", f"{len(self.r)}, unknown at {self.unknown}"),
+            ("images", f"{self.images}, repeats: {self.repeats}"),
+            ("formula", self.formula),
+        ]
 
     @property
     def unknown(self) -> int:
         return int(np.isnan(self.r).sum())
 
 
+@naming("noise_ceiling")
 def noise_ceiling(recording: Recording) -> Ceiling:
-    """Ceiling of the responses as they are, from the recording's ncsnr s: r^2 = s^2 / (s^2 + mean(1 / repeats)).
+    """Noise ceiling of the responses as they are, from the recording's ncsnr.
 
-    The mean over rows is that of Allen et al. (2022), Nature Neuroscience 25, for unequal repeats.
+    With the ncsnr s, r^2 = s^2 / (s^2 + mean(1 / repeats)). The mean over rows accounts for unequal repeats, after
+    Allen et al. (2022), Nature Neuroscience 25.
 
     Raises
     ------
-    ValueError : the recording has no ncsnr
+    Refused : the recording has no ncsnr
+
+    Examples
+    --------
+    >>> from gradkern.recordings import load_kay2017, noise_ceiling
+    >>> noise_ceiling(load_kay2017()).r.shape
+    (2,)
     """
     if recording.ncsnr is None:
-        raise ValueError("noise_ceiling: the recording must have ncsnr, got none; estimate_ncsnr finds it from repeats")
+        raise Refused("the recording must have ncsnr, got none; estimate_ncsnr finds it from repeats")
     squared = np.asarray(recording.ncsnr, dtype=np.float64) ** 2
     with np.errstate(divide="ignore"):
-        r = 1 / np.sqrt(1 + np.mean(1 / recording.repeats) / squared)  # so that no signal has 0, and no noise 1
+        r = 1 / np.sqrt(1 + np.mean(1 / recording.repeats) / squared)  # 0 without signal, 1 without noise
     formula = "r^2 = ncsnr^2 / (ncsnr^2 + mean(1 / repeats))"
     return Ceiling(r, formula, _counts(recording.repeats), len(np.unique(recording.image_ids)))
 
 
+@naming("estimate_ncsnr")
 def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
-    """Standard deviation of the signal over that of the noise, [v], from repeated images.
+    """Standard deviation of the signal divided by that of the noise, [v], from repeated images.
 
-    The noise variance is that within images, pooled; the signal variance what is left of the variance of all
-    presentations (both ddof 1). NaN where nothing is left, nothing varies, or a response is NaN. After Hebart et al.
-    (2023), eLife 12.
+    The noise variance is the pooled variance within images; the signal variance is the variance of all presentations
+    minus the noise variance (both ddof 1). The result is NaN where the difference is not positive, a target does not
+    vary, or a response is NaN. After Hebart et al. (2023), eLife 12.
 
     Raises
     ------
-    ValueError : repeats were averaged, or no image was shown twice
+    Refused : repeats were averaged, or no image was shown twice
     """
-    groups, counts = _repeated("estimate_ncsnr", recording)
+    groups, counts = _repeated_images(recording)
     freedom = float((counts - 1).sum())
     order = np.argsort(groups, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -78,22 +105,24 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
     return result
 
 
+@naming("split_half")
 def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceiling:
-    """Ceiling of the mean over all repeats: r = sqrt(2 h / (1 + h)), h the correlation over images of two random
-    halves of their presentations, in the mean over splits.
+    """Noise ceiling of the mean over all repeats, from random halves of each image's presentations.
 
-    Images shown once are left out. An image shown an odd number of times leaves one out of each split, at random.
-    NaN where h is not positive, or nothing varies.
+    With h the correlation over images between the means of both halves, averaged over splits, r = sqrt(2 h / (1 + h))
+    (Spearman-Brown). Images shown once are left out, and so is one random presentation per split of an image shown an
+    odd number of times. The result is NaN where h is not positive or a target does not vary.
 
     Raises
     ------
-    ValueError : repeats were averaged, fewer than 3 images were shown twice, or no splits
+    ValueError : there are no splits
+    Refused : repeats were averaged, or fewer than 3 images were shown twice
     """
     if splits < 1:
-        raise ValueError(f"split_half: splits must be at least 1, got {splits}")
-    groups, counts = _repeated("split_half", recording)
+        raise ValueError(f"splits must be at least 1, got {splits}")
+    groups, counts = _repeated_images(recording)
     if int((counts > 1).sum()) < 3:
-        raise ValueError(f"split_half: at least 3 images must be shown twice, got {int((counts > 1).sum())}")
+        raise Refused(f"at least 3 images must be shown twice, got {int((counts > 1).sum())}")
     halves = _halves(groups, counts, splits, seed)
     result = np.empty(len(recording.targets))
     for columns, block in recording.blocks():
@@ -101,7 +130,7 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
         total = np.zeros(values.shape[1])
         for first, second in halves:
             total += _correlation(first @ values, second @ values)
-        flat = np.ptp(block[counts[groups] > 1], axis=0) == 0  # of rounding errors r can be 1
+        flat = np.ptp(block[counts[groups] > 1], axis=0) == 0  # r of rounding errors can be 1
         result[columns] = np.where(flat, np.nan, total / splits)
     with np.errstate(invalid="ignore"):
         r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
@@ -109,40 +138,41 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated), len(repeated))
 
 
-def _repeated(op: str, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The image of every presentation as 0..m-1, and how often each was shown."""
+def _repeated_images(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The image of every presentation as 0..m-1, and how often each image was shown."""
     if (recording.repeats > 1).any():
-        raise ValueError(f"{op}: single presentations are needed, got means over repeats")
+        raise Refused("single presentations are needed, got means over repeats")
     _, groups, counts = np.unique(recording.image_ids, return_inverse=True, return_counts=True)
     if counts.max() < 2:
-        raise ValueError(f"{op}: images must be shown more than once, got {len(counts)} images shown once each")
+        raise Refused(f"images must be shown more than once, got {len(counts)} images shown once each")
     return groups, counts
 
 
 def _halves(groups: NDArray[Any], counts: NDArray[Any], splits: int, seed: int) -> list[tuple[Any, Any]]:
-    """For each split two sparse matrices [images shown twice, n] that average either half."""
+    """For each split two sparse matrices [images shown twice, n] that average the first and the second half."""
     from scipy import sparse
 
     random = np.random.default_rng(seed)
     repeated = np.flatnonzero(counts > 1)
-    place = np.full(len(counts), -1)
-    place[repeated] = np.arange(len(repeated))
-    found = []
+    row = np.full(len(counts), -1)
+    row[repeated] = np.arange(len(repeated))
+    pairs = []
     for _ in range(splits):
         order = random.permutation(len(groups))
-        order = order[np.argsort(groups[order], kind="stable")]  # by image, at random within
+        order = order[np.argsort(groups[order], kind="stable")]  # by image, in random order within an image
         within = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        each = counts[groups[order]] // 2
+        half = counts[groups[order]] // 2
         halves = []
         for number in range(2):
-            kept = (within // np.maximum(each, 1) == number) & (each > 0)
-            rows, columns, share = place[groups[order][kept]], order[kept], 1 / each[kept]
+            members = (within // np.maximum(half, 1) == number) & (half > 0)
+            rows, columns, share = row[groups[order][members]], order[members], 1 / half[members]
             halves.append(sparse.csr_array((share, (rows, columns)), shape=(len(repeated), len(groups))))
-        found.append((halves[0], halves[1]))
-    return found
+        pairs.append((halves[0], halves[1]))
+    return pairs
 
 
 def _correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """Pearson r of each column; NaN where a column does not vary."""
     x, y = x - x.mean(0), y - y.mean(0)
     norms = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     with np.errstate(invalid="ignore", divide="ignore"):

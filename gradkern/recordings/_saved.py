@@ -1,14 +1,10 @@
-"""A recording in one HDF5 file, target after target: written once, streamed as fast as the disk reads.
+"""A recording in one HDF5 file, target after target, so that blocks of targets are read as fast as the disk allows.
 
-Data sets lie in files presentation after presentation, and an analysis reads target after target. What is saved is
-the recording as it is: z-scored, averaged, of some regions.
+Data sets come in files with one presentation after another, but analyses read one target after another. A recording is
+saved as it is: z-scored, averaged, without other regions.
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +12,46 @@ import numpy as np
 import pandas as pd
 
 from gradkern._excluded import Excluded
-from gradkern.recordings._formats.files import fingerprint
-from gradkern.recordings._out_of_core import FileColumns, map_dataset
+from gradkern._files import written_whole
+from gradkern.errors import naming
+from gradkern.recordings._formats.files import existing_file, fingerprint
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset
 
 _FORMAT, _VERSION = "gradkern recording", 1
 _WORDS = ("subject", "units", "space")
 _AS_JSON = "json"
 
 
+@naming("save_recording")
 def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) -> None:
-    """Write all of a recording but its images: `load_recording` reads it.
+    """Write a recording without its images to a file that `load_recording` reads.
 
-    Responses are read once, 1 GiB at a time, and written as a dataset [targets, presentations] of HDF5, contiguous.
-    The file appears when it is whole.
+    Responses are read once, 1 GiB at a time, and written as a contiguous HDF5 dataset [targets, presentations]. The
+    file appears under its name when it is complete.
 
     Raises
     ------
-    FileExistsError : there is such a file, and `overwrite` is False
+    FileExistsError : the file exists, and `overwrite` is False
     FileNotFoundError : its folder is missing
-    ValueError : a cell of a table that is neither a number, a word, nor missing
+    ValueError : a cell of a table is neither a number, nor a word, nor missing
     """
     import h5py
 
-    op, target = "save_recording", Path(path).expanduser()
+    target = Path(path).expanduser()
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{op}: path must be a new file, got {target}, which exists (say overwrite=True?)")
+        raise FileExistsError(f"path must be a new file, got {target}, which exists (say overwrite=True?)")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{op}: path must lie in a folder that exists, got {str(target.parent)!r}")
-    with _appearing(target) as aside, h5py.File(aside, "w") as file:
+        raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
+    with written_whole(target) as aside, h5py.File(aside, "w") as file:
         file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
         for word in _WORDS:
             file.attrs[word] = getattr(recording, word)
         file.attrs["history"] = json.dumps(recording.history)
-        file.attrs["excluded"] = json.dumps([[each.what, each.count, each.reason] for each in recording.excluded])
+        file.attrs["excluded"] = json.dumps([[entry.what, entry.count, entry.reason] for entry in recording.excluded])
         file.create_dataset("provenance", data=json.dumps(recording.provenance, default=_plain))
         for name, table in (("presentations", recording.presentations), ("targets", recording.targets)):
-            _write_table(op, file.create_group(name), table)
+            _write_table(file.create_group(name), table)
         if recording.image_names is not None:
             file["image_names"] = np.char.encode(np.array(recording.image_names), "utf-8")
         if recording.ncsnr is not None:
@@ -63,6 +62,7 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
             stored[columns] = np.ascontiguousarray(block.T)
 
 
+@naming("load_recording")
 def load_recording(path: Any, images: Any = None) -> Recording:
     """A recording that `save_recording` wrote; responses are read when they are needed.
 
@@ -73,22 +73,20 @@ def load_recording(path: Any, images: Any = None) -> Recording:
 
     Raises
     ------
-    FileNotFoundError : no such file
-    ValueError : not such a file, of a newer version, or cut short
+    FileNotFoundError : there is no such file
+    ValueError : the file is of another kind or version, or is cut short
     """
     import h5py
 
-    op, target = "load_recording", Path(path).expanduser()
-    if not target.is_file():
-        raise FileNotFoundError(f"{op}: path must be a file, got {str(path)!r}")
+    target = existing_file(path)
     try:
         file = h5py.File(target)
     except OSError as error:
-        raise ValueError(f"{op}: {target} cannot be read as HDF5: {error} (is it cut short?)") from error
+        raise ValueError(f"{target} cannot be read as HDF5: {error} (is it cut short?)") from error
     with file:
-        found = file.attrs.get("format"), file.attrs.get("version")
-        if found != (_FORMAT, _VERSION):
-            raise ValueError(f"{op}: {target} must be a {_FORMAT} of version {_VERSION}, got {found[0]!r}, {found[1]}")
+        kind, version = file.attrs.get("format"), file.attrs.get("version")
+        if (kind, version) != (_FORMAT, _VERSION):
+            raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
         names = file.get("image_names")
         return Recording(
             responses=FileColumns(map_dataset(file["responses"])),
@@ -98,36 +96,21 @@ def load_recording(path: Any, images: Any = None) -> Recording:
             images=images,
             image_names=None if names is None else tuple(np.char.decode(names[:], "utf-8").tolist()),
             ncsnr=file["ncsnr"][:] if "ncsnr" in file else None,
-            excluded=tuple(Excluded(*each) for each in json.loads(file.attrs["excluded"])),
+            excluded=tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
             history=tuple(json.loads(file.attrs["history"])),
             provenance=json.loads(file["provenance"].asstr()[()]) | {"saved": {target.name: fingerprint(target)}},
         )
 
 
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A new file beside the target, which takes its name only if all went well."""
-    number, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    os.close(number)
-    aside = Path(name)
-    try:
-        yield aside
-        aside.chmod(0o644)
-        aside.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            aside.unlink()
-
-
-def _write_table(op: str, group: Any, table: pd.DataFrame) -> None:
-    """A column as numbers, as words, or, where it has both or gaps, as words of JSON."""
+def _write_table(group: Any, table: pd.DataFrame) -> None:
+    """Write columns as numbers or words, or as JSON if they have both, or gaps."""
     group.attrs["columns"] = json.dumps(list(map(str, table.columns)))
     for number, name in enumerate(table.columns):
         values = table[name].to_numpy()
         form = ""
         if values.dtype.kind not in "biuf":
-            if not all(isinstance(each, str) for each in values):
-                values, form = [_cell(op, str(name), each) for each in values], _AS_JSON
+            if not all(isinstance(value, str) for value in values):
+                values, form = [_cell(str(name), value) for value in values], _AS_JSON
             values = np.char.encode(np.array(values, dtype=str), "utf-8")
         group.create_dataset(str(number), data=values).attrs["form"] = form
 
@@ -145,17 +128,17 @@ def _read_table(group: Any) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _cell(op: str, column: str, value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     if not isinstance(value, str) and pd.api.types.is_scalar(value) and pd.isna(value):
         return json.dumps(None)
     try:
         return json.dumps(value, default=_plain)
     except TypeError as error:
-        raise ValueError(f"{op}: cells of {column!r} must be numbers or words, got {type(value).__name__}") from error
+        raise ValueError(f"cells of {column!r} must be numbers or words, got {type(value).__name__}") from error
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: NumPy's numbers and arrays."""
+    """NumPy's numbers and arrays as JSON knows them."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

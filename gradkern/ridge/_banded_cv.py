@@ -1,6 +1,6 @@
 """Ridge regression on bands of features, with a penalty for each band, chosen for every target by cross-validation."""
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -9,34 +9,33 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gradkern.ridge._engine.band_weights import make_ratios
-from gradkern.ridge._engine.banded import Bands, Found, make_bands, refit, search
-from gradkern.ridge._engine.folds import subset
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._engine.band_weights import resolve_band_weights
+from gradkern.ridge._engine.banded import BandedChoice, Bands, make_bands, refit, search
 from gradkern.ridge._engine.inputs import (
     Array,
     Targets,
     as_array,
-    as_given,
-    as_targets,
     check_memory,
-    check_weights,
+    device_plan,
+    in_callers_order,
     load,
-    place,
 )
 from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.solve import Fitting, Tally, make_choice, selection_folds
-from gradkern.ridge._linear_model import LinearModel
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.ridge._engine.solve import FitOptions, alpha_selection
+from gradkern.ridge._engine.target_counts import TargetCounts
+from gradkern.ridge._estimators import LinearModel, naming_class
 
 
+@dataclass(eq=False, repr=False)
 class BandedRidgeCV(LinearModel):
     """Ridge regression with a penalty for each band of features, chosen for every target by cross-validation.
 
     Per target, minimises ``||y - sum_b X_b w_b - c||^2 + alpha sum_b ||w_b||^2 / gamma_b`` (the intercept c is not
-    penalised), which is ridge on ``sqrt(gamma_b) X_b``. Among all given pairs of a ratio gamma (weights that add up
+    penalised), which is ridge on ``sqrt(gamma_b) X_b``. Among all given pairs of band weights gamma (they add up
     to 1) and an alpha, each target gets the one with the best mean score over folds, exactly as if every fold had
-    been predicted. A ratio costs one eigendecomposition per fold and products of the size of the Gram matrix (see
-    `gradkern.ridge._engine.banded`), however many samples and alphas there are. Bands that are wider than there are
+    been predicted. One gamma costs one eigendecomposition per fold and products of the size of the Gram matrix,
+    however many samples and alphas there are (see ``docs/banded.md``). Bands that are wider than there are
     samples are handled in the at most n - 1 coordinates their samples span. All d x d work is float64; what has v
     targets is float32, or float64 if X or Y is. Targets are read in blocks, so Y may be a memory map. The same call
     gives the same bits.
@@ -46,37 +45,39 @@ class BandedRidgeCV(LinearModel):
     bands : widths of the bands, which are consecutive columns of X and add up to d
         By default all columns are one band, and the model is that of `RidgeCV`.
     alphas : [a] positive penalties, ascending or descending, none twice
-    ratios : int m, or weights [m, bands], non-negative
-        Of an array each row is divided by its sum, and a zero leaves that band out. An integer gives ratios by
-        `sampling`.
+    band_weights : int m, or weights [m, bands], non-negative
+        The candidates for gamma. Each row of an array is divided by its sum; a zero leaves that band out. An integer
+        draws as many candidates by `sampling`.
     cv : int, scikit-learn splitter, or iterable of (train, test) indices
-        An int is an unshuffled KFold, or GroupKFold where `fit` is given groups.
+        An int is an unshuffled KFold, or GroupKFold where `fit` is given groups. Of a `CrossValidation` the outer folds
+        are taken.
     scoring : "r2" (about the held-out samples' mean, as in scikit-learn) or "r" (Pearson)
     fit_intercept : whether to centre X and Y
-    standardise : whether to divide each feature by its standard deviation, before its band is scaled: inside every fold
-        that of its training samples. Coefficients are those of the features as given. Ratios then share no products
-        with the targets, and cost more the more samples there are.
-    store_scores : whether to keep the scores of all ratios and alphas
-    sampling : "random" or "grid", how an integer m lays out ratios
+    standardize : whether to divide each feature by its standard deviation before its band is scaled
+        Inside every fold it is that of the fold's training samples. Coefficients are those of the features as given.
+        The candidate band weights then share no products with the targets, and cost more with more samples.
+    store_scores : whether to keep the scores of all band weights and alphas
+    sampling : "random" or "grid", how an integer m lays out the band weights
         "random": the equal weights, then for every band the point with 0.99 of it, then random ones, drawn from
         Dirichlet distributions of concentration 1 and 0.1 in turn; the first m of these. "grid": all weights that are
         multiples of 1/s, for the largest s that makes at most m of them; its corners are single bands.
-    seed : of the random ratios
+    seed : of the random band weights
     device : where to compute; by default where X lives. Results go back to where X lives.
     max_memory : bytes that a block of targets may take beside X, Y and the results; by default 256 MiB, 4 GiB on a
-        GPU. The eigenvectors of several ratios take up to 512 MiB besides, and decomposing them on several cores as
-        much; a single ratio takes what it needs.
+        GPU. The eigenvectors of several candidates take up to 512 MiB besides, and decomposing them on several cores
+        as much; a single candidate takes what it needs.
 
     Attributes
     ----------
     alpha_ : [v] chosen penalties, in float64
-    ratio_ : [v, bands] chosen weights gamma, in float64; [bands] if Y was 1-D
-        Of equal scores the earlier ratio wins, and of one ratio the larger alpha; a target without a score gets the
-        first ratio and the largest alpha.
+    band_weights_ : [v, bands] chosen weights gamma, in float64; [bands] if Y was 1-D
+        Of equal scores the earlier candidate wins, and for one candidate the larger alpha; a target without a score
+        gets the first candidate and the largest alpha.
     coef_ : [v, d] coefficients of X as given, [d] if Y was 1-D
     intercept_ : [v] intercepts
     best_score_ : [v] score of the chosen pair. A fold counts only where it is defined; NaN if it never is.
-    ratios_ : [m, bands] the weights gamma that were compared, in float64
+    alphas_at_edge_ : `EdgeCount`, how many targets chose the smallest and the largest alpha
+    candidate_weights_ : [m, bands] the weights gamma that were compared, in float64
     scores_ : [m, a, v] scores of all pairs, alphas in their order; if `store_scores`. [m, a] if Y was 1-D
     n_features_in_ : d
 
@@ -86,8 +87,9 @@ class BandedRidgeCV(LinearModel):
     -----
     Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
     NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
-    Banded ridge is that of Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197, and the search over ratios that of
-    Dupré la Tour et al. (2022), NeuroImage 264.
+    A warning counts targets that chose the smallest alpha, and targets that chose the largest one and still have an R2
+    above 0: another grid may predict them better. Banded ridge is that of Nunez-Elizalde, Huth & Gallant (2019),
+    NeuroImage 197, and the search over band weights that of Dupré la Tour et al. (2022), NeuroImage 264.
 
     Examples
     --------
@@ -95,42 +97,23 @@ class BandedRidgeCV(LinearModel):
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((60, 12))
     >>> Y = X[:, :4] @ rng.standard_normal((4, 3)) + rng.standard_normal((60, 3))
-    >>> model = BandedRidgeCV([4, 8], ratios=6, cv=4).fit(X, Y)
-    >>> model.coef_.shape, model.ratio_.shape, model.predict(X, split=True).shape
+    >>> model = BandedRidgeCV([4, 8], band_weights=6, cv=4).fit(X, Y)
+    >>> model.coef_.shape, model.band_weights_.shape, model.predict(X, split=True).shape
     ((3, 12), (3, 2), (2, 60, 3))
     """
 
-    def __init__(
-        self,
-        bands: Any = None,
-        alphas: Any = DEFAULT_ALPHAS,
-        *,
-        ratios: Any = 20,
-        cv: Any = 5,
-        scoring: str = "r2",
-        fit_intercept: bool = True,
-        standardise: bool = False,
-        store_scores: bool = False,
-        sampling: str = "random",
-        seed: Any = 0,
-        device: Any = None,
-        max_memory: int | None = None,
-    ) -> None:
-        self.bands = bands
-        self.alphas = alphas
-        self.ratios = ratios
-        self.cv = cv
-        self.scoring = scoring
-        self.fit_intercept = fit_intercept
-        self.standardise = standardise
-        self.store_scores = store_scores
-        self.sampling = sampling
-        self.seed = seed
-        self.device = device
-        self.max_memory = max_memory
+    bands: Any = None
+    alphas: Any = DEFAULT_ALPHAS
+    _: KW_ONLY
+    band_weights: Any = 20
+    store_scores: bool = False
+    sampling: str = "random"
+    seed: Any = 0
+    max_memory: int | None = None
 
+    @naming_class
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
-        """Choose a ratio and an alpha, and fit the coefficients, of every target.
+        """Choose band weights and an alpha, and fit the coefficients, of every target.
 
         Parameters
         ----------
@@ -141,42 +124,34 @@ class BandedRidgeCV(LinearModel):
 
         Raises
         ------
-        ValueError : NaN or inf in X, inf in Y, wrong shapes, bands, penalties, ratios or options, impossible folds,
-            arrays on different devices and no `device`
+        ValueError : NaN or inf in X, inf in Y, wrong shapes, bands, penalties, band weights or options, impossible
+            folds, arrays on different devices and no `device`
         """
-        op = type(self).__name__
-        choice = make_choice(op, self.alphas, "kfold", self.scoring)
-        check_memory(op, self.max_memory)
-        features = self._features(X, reset=True)
-        n, d = features.shape
-        widths = check_bands(op, self.bands, d)
-        ratios = make_ratios(op, self.ratios, len(widths), self.seed, self.sampling)
-        responses, one_target = as_targets(op, y, n)
-        placement = place(op, self.device, X, X=features, Y=responses)
-        weights = check_weights(op, sample_weight, n)
-        folds = selection_folds(op, self.cv, n, groups)
-        kept = None
-        if weights is not None:
-            kept = np.flatnonzero(weights)
-            folds, weights = subset(op, folds, kept), weights[kept]
-        self._check_values(op, features)
-        share = None if weights is None else torch.from_numpy(weights).to(placement.device)
+        selection = alpha_selection(self.alphas, "kfold", self.scoring)
+        check_memory(self.max_memory)
+        training = self._training_set(X, y, groups, sample_weight)
+        targets, plan, folds = training.targets, training.plan, training.folds
+        if not isinstance(targets, Targets) or folds is None:
+            raise TypeError("y must be an array of targets, and cv must give folds")
+        widths = check_bands(self.bands, self.n_features_in_)
+        weights = resolve_band_weights(self.band_weights, len(widths), self.seed, self.sampling)
         with torch.no_grad(), multiplying("float32"):
-            fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), share)
-            bands = make_bands(torch.split(load(features, placement, kept), widths, 1), fitting, folds)
-            targets, gammas = Targets(responses, placement, kept, op), torch.from_numpy(ratios).to(placement.device)
+            options = FitOptions(bool(self.fit_intercept), bool(self.standardize), training.weights)
+            bands = make_bands(torch.split(training.load_features(), widths, 1), options, folds)
+            gammas = torch.from_numpy(weights).to(plan.device)
             v = targets.n_targets
-            scores = placement.empty(v, len(gammas), len(choice.alphas)) if self.store_scores else None
-            found = search(bands, gammas, replace(choice, folds=folds), targets, self.max_memory, scores)
-            self._keep(bands, gammas, found, targets, one_target)
+            scores = plan.empty(v, len(gammas), len(selection.alphas)) if self.store_scores else None
+            choice = search(bands, gammas, replace(selection, folds=folds), targets, self.max_memory, scores)
+            self._set_fitted(bands, gammas, choice, targets, training.one_target)
         self.__dict__.pop("scores_", None)
         if scores is not None:
-            order = as_given(self.alphas, scores.permute(2, 1, 0)).transpose(0, 1)
-            self.scores_ = placement.hand_back(order[..., 0] if one_target else order)
-        self.ratios_ = placement.hand_back(gammas)
+            by_weights = in_callers_order(self.alphas, scores.permute(2, 1, 0)).transpose(0, 1)
+            self.scores_ = plan.to_caller(by_weights[..., 0] if training.one_target else by_weights)
+        self.candidate_weights_ = plan.to_caller(gammas)
         self._widths = widths
         return self
 
+    @naming_class
     def predict(self, X: Any, *, split: bool = False) -> Array:
         """Predict responses of features X [n, d].
 
@@ -197,53 +172,54 @@ class BandedRidgeCV(LinearModel):
         if not split:
             return super().predict(X)
         check_is_fitted(self)
-        op = f"{type(self).__name__}.predict"
         features = self._features(X, reset=False)
         one_target = self.coef_.ndim == 1
-        coef = as_array(op, "coef_", self.coef_[None] if one_target else self.coef_)
-        placement = place(op, self.device, X, X=features, coef_=coef)
-        self._check_values(op, features)
-        parts = placement.empty(len(self._widths), features.shape[0], coef.shape[0])
+        coef = as_array("coef_", self.coef_[None] if one_target else self.coef_)
+        plan = device_plan(self.device, X, X=features, coef_=coef)
+        self._check_values(features)
+        parts = plan.empty(len(self._widths), features.shape[0], coef.shape[0])
         start = 0
         for part, width in zip(parts, self._widths, strict=True):
             columns = slice(start, start + width)
             with multiplying("float32"):
-                part[:] = load(features, placement, columns=columns) @ load(coef, placement, columns=columns).T
+                part[:] = load(features, plan, columns=columns) @ load(coef, plan, columns=columns).T
             start += width
-        return placement.hand_back(parts[..., 0] if one_target else parts)
+        return plan.to_caller(parts[..., 0] if one_target else parts)
 
-    def _keep(self, bands: Bands, gammas: Tensor, found: Found, targets: Targets, one_target: bool) -> None:
+    def _set_fitted(
+        self, bands: Bands, gammas: Tensor, choice: BandedChoice, targets: Targets, one_target: bool
+    ) -> None:
         """Refit, and set the fitted attributes."""
-        placement, v, offset = targets.placement, targets.n_targets, bands.whole.offset
-        score = torch.where(found.score.isneginf(), torch.nan, found.score).to(placement.dtype)
-        tally = Tally()
-        tally.add(score, found.undefined, found.constant, found.missing)
-        if tally.missing == v:
-            raise ValueError(f"{type(self).__name__}: Y must have a target without NaN, got none among {v}")
-        coef, intercept = placement.empty(v, len(offset)), placement.empty(v)
-        for part in refit(bands, gammas, found, targets, self.max_memory):
+        plan, v, offset = targets.plan, targets.n_targets, bands.whole.offset
+        score = torch.where(choice.score.isneginf(), torch.nan, choice.score).to(plan.dtype)
+        counts = TargetCounts()
+        counts.add(score, choice.undefined, choice.constant, choice.missing)
+        counts.check_any_complete()
+        coef, intercept = plan.empty(v, len(offset)), plan.empty(v)
+        for part in refit(bands, gammas, choice, targets, self.max_memory):
             columns = (part.columns.start + part.chosen).to(coef.device)
             coef[columns] = part.coefficients.T.to(coef.device)
             at_zero = part.at_offset - offset.double() @ part.coefficients.double()
             intercept[columns] = at_zero.to(intercept)
-        alpha, ratio = found.alpha.clone(), gammas[found.ratio]
-        for chosen in (alpha, ratio):
-            chosen[found.missing] = torch.nan
-        results = (coef, intercept, alpha, ratio, score)
-        kept = [placement.hand_back(each[0] if one_target else each) for each in results]
-        self.coef_, self.intercept_, self.alpha_, self.ratio_, self.best_score_ = kept
-        tally.warn(type(self).__name__, stacklevel=4)
+        alpha, weights = choice.alpha.clone(), gammas[choice.candidate]
+        for chosen in (alpha, weights):
+            chosen[choice.missing] = torch.nan
+        results = (coef, intercept, alpha, weights, score)
+        self.coef_, self.intercept_, self.alpha_, self.band_weights_, self.best_score_ = (
+            plan.to_caller(result[0] if one_target else result) for result in results
+        )
+        self._report(counts, alpha, score)
 
 
-def check_bands(op: str, bands: Any, n_features: int) -> list[int]:
+def check_bands(bands: Any, n_features: int) -> list[int]:
     """Widths of the bands; ValueError unless they are positive integers that add up to d."""
     if bands is None:
         return [n_features]
     widths: NDArray[Any] = np.asarray(bands)
     if widths.ndim != 1 or len(widths) == 0 or widths.dtype.kind not in "iu" or (widths < 1).any():
-        raise ValueError(f"{op}: bands must be None or positive integers, one width a band, got {bands!r}")
+        raise ValueError(f"bands must be None or positive integers, one width a band, got {bands!r}")
     if widths.sum() != n_features:
         raise ValueError(
-            f"{op}: bands must add up to the {n_features} columns of X, got {tuple(int(width) for width in widths)}"
+            f"bands must add up to the {n_features} columns of X, got {tuple(int(width) for width in widths)}"
         )
     return [int(width) for width in widths]

@@ -1,5 +1,6 @@
 """Classification by ridge regression on classes coded as -1 and 1."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,17 +14,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 from torch import Tensor
 
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._cross_validation import check_only_folds_are_set
 from gradkern.ridge._engine.inputs import Array, as_numpy, check_weights
-from gradkern.ridge._linear_model import Featured
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS, RidgeCV
+from gradkern.ridge._estimators import FeatureEstimator, naming_class
+from gradkern.ridge._ridge_cv import RidgeCV
 
 
-class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
+@dataclass(eq=False, repr=False)
+class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc]
     """Classify by `RidgeCV` on one target a class, 1 for its samples and -1 for others (two classes: one target).
 
     Parameters
     ----------
-    alphas, selection, scoring, alpha_per_target, fit_intercept, standardise, device : as in `RidgeCV`; the score is
+    alphas, selection, scoring, alpha_per_target, fit_intercept, standardize, device : as in `RidgeCV`; the score is
         that of the codes, and one alpha serves all classes unless `alpha_per_target`
     cv : int (stratified folds), scikit-learn splitter, or iterable of (train, test) indices
     class_weight : None; "balanced", so that each class weighs the same; or a dict of weights by class
@@ -32,13 +36,14 @@ class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
     ----------
     classes_ : [c] labels
     ridge_ : the fitted `RidgeCV`, with `alpha_`, `best_score_`
+    alphas_at_edge_ : `EdgeCount` of the codes
     coef_ : [c, d], or [1, d] for two classes
     intercept_ : [c], or [1]
     n_features_in_ : d
 
     Notes
     -----
-    As scikit-learn's RidgeClassifierCV, whose only exact cross-validation is leave-one-out.
+    Same model as scikit-learn's RidgeClassifierCV, whose only exact cross-validation is leave-one-out.
 
     Examples
     --------
@@ -50,29 +55,13 @@ class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
     (60,)
     """
 
-    def __init__(
-        self,
-        alphas: Any = DEFAULT_ALPHAS,
-        *,
-        cv: Any = 5,
-        selection: str = "kfold",
-        scoring: str = "r2",
-        alpha_per_target: bool = False,
-        fit_intercept: bool = True,
-        standardise: bool = False,
-        class_weight: Any = None,
-        device: Any = None,
-    ) -> None:
-        self.alphas = alphas
-        self.cv = cv
-        self.selection = selection
-        self.scoring = scoring
-        self.alpha_per_target = alpha_per_target
-        self.fit_intercept = fit_intercept
-        self.standardise = standardise
-        self.class_weight = class_weight
-        self.device = device
+    alphas: Any = DEFAULT_ALPHAS
+    _: KW_ONLY
+    selection: str = "kfold"
+    alpha_per_target: bool = False
+    class_weight: Any = None
 
+    @naming_class
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Code the classes and fit.
 
@@ -87,37 +76,38 @@ class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
         ------
         ValueError : as `RidgeCV.fit`; fewer than two classes; labels that are not classes
         """
-        op = type(self).__name__
         features = self._features(X, reset=True)
-        labels = _as_labels(op, y, features.shape[0])
+        labels = _as_labels(y, features.shape[0])
         coder = LabelBinarizer(pos_label=1, neg_label=-1).fit(labels)
         self.classes_ = coder.classes_
-        weights = check_weights(op, sample_weight, len(labels))
-        there = np.unique(labels if weights is None else labels[weights > 0])
-        if len(there) < 2:
-            raise ValueError(f"{op}: y must have at least 2 classes (with weight), got 1 class, {there[0]}")
+        weights = check_weights(sample_weight, len(labels))
+        weighted_classes = np.unique(labels if weights is None else labels[weights > 0])
+        if len(weighted_classes) < 2:
+            raise ValueError(f"y must have at least 2 classes (with weight), got 1 class, {weighted_classes[0]}")
         if self.class_weight is not None:
             weights = self._balanced(labels, np.ones(len(labels)) if weights is None else weights)
-        self._check_values(op, features)
+        self._check_values(features)
         codes = coder.transform(labels)
         options = self.get_params(deep=False) | {"cv": self._splits(labels, groups)}
         del options["class_weight"]
         self.ridge_ = RidgeCV(**options).fit(features, _like(features, codes), groups, weights)
         self.coef_, self.intercept_ = self.ridge_.coef_, self.ridge_.intercept_
+        self.alphas_at_edge_ = self.ridge_.alphas_at_edge_
         return self
 
     def _balanced(self, labels: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.class_weight != "balanced":
             scaled: NDArray[np.float64] = weights * compute_sample_weight(self.class_weight, labels)
             return scaled
-        place = np.searchsorted(self.classes_, labels)
-        of_class = np.bincount(place, weights, len(self.classes_))
+        number = np.searchsorted(self.classes_, labels)
+        of_class = np.bincount(number, weights, len(self.classes_))
         share = weights.sum() / (np.count_nonzero(of_class) * np.where(of_class > 0, of_class, 1.0))
-        balanced: NDArray[np.float64] = weights * share[place]
+        balanced: NDArray[np.float64] = weights * share[number]
         return balanced
 
     def _splits(self, labels: NDArray[Any], groups: Any) -> Any:
-        """Splitters see the labels here: `RidgeCV` sees codes."""
+        """Folds of the labels, because `RidgeCV` sees codes."""
+        check_only_folds_are_set(self.cv, self.alphas, self.selection)
         if self.selection != "kfold":
             return self.cv
         rows = np.zeros((len(labels), 1))
@@ -126,12 +116,14 @@ class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
             return list(splitter.split(rows, labels, groups))
         return list(self.cv.split(rows, labels, groups)) if hasattr(self.cv, "split") else self.cv
 
+    @naming_class
     def decision_function(self, X: Any) -> Array:
         """Predicted codes [n, c], or [n] of the second class of two, of features X [n, d]."""
         check_is_fitted(self)
         codes: Array = self.ridge_.predict(self._features(X, reset=False))
         return codes[:, 0] if len(self.classes_) == 2 else codes
 
+    @naming_class
     def predict(self, X: Any) -> NDArray[Any]:
         """The class [n] with the largest code, of features X [n, d]."""
         codes = as_numpy(self.decision_function(X))
@@ -140,15 +132,15 @@ class RidgeClassifierCV(ClassifierMixin, Featured):  # type: ignore[misc]
         return predicted
 
 
-def _as_labels(op: str, y: Any, n_samples: int) -> NDArray[Any]:
+def _as_labels(y: Any, n_samples: int) -> NDArray[Any]:
     if y is None:
-        raise ValueError(f"{op}: requires y to be passed, but the target y is None")
+        raise ValueError("requires y to be passed, but the target y is None")
     y = as_numpy(y)
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if len(labels) != n_samples:
-        raise ValueError(f"{op}: X and y must have the same number of samples, got {n_samples} and {len(labels)}")
+        raise ValueError(f"X and y must have the same number of samples, got {n_samples} and {len(labels)}")
     return labels
 
 

@@ -1,41 +1,51 @@
 """Scores and predictions on held-out samples, with alphas chosen inside each training fold."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gradkern.errors import naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._cross_validation import CrossValidation, Nesting, resolve_setting
-from gradkern.ridge._engine.folds import Indices, check_groups, resolve_folds, subset
+from gradkern.ridge._engine.folds import (
+    Indices,
+    check_groups,
+    check_inner_cv,
+    inner_folds,
+    resolve_folds,
+    selection_folds,
+    subset,
+)
 from gradkern.ridge._engine.inputs import (
     Array,
-    Placement,
+    DevicePlan,
     Targets,
     as_array,
+    as_feature_spaces,
     as_targets,
     check_choice,
     check_finite,
-    check_matrix,
     check_sample_count,
     check_weights,
     column_names,
+    device_plan,
     load,
-    place,
+    read_parts,
 )
 from gradkern.ridge._engine.metrics import correlation, r_squared
-from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.product import product
-from gradkern.ridge._engine.solve import SCORINGS, Choice, Fitting, factor, make_choice, selection_folds, solve
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.ridge._engine.precision import multiplying, product
+from gradkern.ridge._engine.solve import SCORINGS, AlphaSelection, FitOptions, alpha_selection, factor, solve
+from gradkern.ridge._engine.target_counts import warn
 
 _COLUMNS_AT_ONCE = 1024
-_BYTES_OF_Y = 2**30
 
 
+@naming("cross_val_score")
 def cross_val_score(
     X: Any,
     Y: Any,
@@ -47,9 +57,10 @@ def cross_val_score(
     sample_weight: Any = None,
     scoring: str | Sequence[str] = "r",
     selection: str = "kfold",
-    standardise: bool = False,
+    standardize: bool = False,
+    return_alphas: bool = False,
     device: Any = None,
-) -> Array | dict[str, Array]:
+) -> Any:
     """Score held-out samples with ridge whose alphas are chosen (by R2), per target, inside each training fold.
 
     Parameters
@@ -66,13 +77,16 @@ def cross_val_score(
     scoring : score of the held-out samples of a fold, "r" (Pearson) or "r2"; of several, s of them, the fits are the
         same
     selection : how alpha is chosen, as in `RidgeCV`
-    standardise : whether every fit divides each feature by its standard deviation in the fit's training samples
+    standardize : whether every fit divides each feature by its standard deviation in the fit's training samples
+    return_alphas : whether to return the chosen penalties as well
     device : where to compute; by default where X lives
 
     Returns
     -------
     scores : [f, v], or [f] if Y was 1-D; [s, f, v] or [s, f] of several scorings; NaN, with a warning, where responses
         or predictions do not vary or responses hold NaN. Of a mapping, a dict of them.
+    alphas : with `return_alphas` only, [f, v] or [f] in float64: the penalty that each outer fold's training samples
+        chose for each target, NaN where its training responses hold NaN. Of a mapping, a dict of them.
 
     Raises
     ------
@@ -87,42 +101,38 @@ def cross_val_score(
     >>> cross_val_score(X, Y, cv=4).shape
     (4, 3)
     """
-    op = "cross_val_score"
     scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
-    for each_scoring in scorings or (scoring,):
-        check_choice(op, "scoring", each_scoring, SCORINGS)
+    for name in scorings or (scoring,):
+        check_choice("scoring", name, SCORINGS)
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
-    nesting = _nesting(op, next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
-    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
-    if standardise and nesting.selection != "kfold":
-        raise ValueError(f"{op}: standardise needs selection='kfold', got selection={nesting.selection!r}")
-    splits = _Splits(nesting.cv, nesting.inner_cv, groups, sample_weight)
-    nested = _nest(op, spaces, Y, choice, splits, device, standardise)
-    scores = {
-        name: each.placement.empty(len(scorings), len(each.outer), each.responses.shape[1])
-        for name, each in nested.items()
-    }
-    first = next(iter(nested.values()))
+    nesting = _nesting(next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
+    if standardize and nesting.selection != "kfold":
+        raise ValueError(f"standardize needs selection='kfold', got selection={nesting.selection!r}")
+    nested = _nest(spaces, Y, nesting, groups, sample_weight, device, standardize=standardize)
+    results = {name: _Scores.empty(problem, scorings) for name, problem in nested.items()}
+    responses = next(iter(nested.values())).responses
     with multiplying("float32"):
-        for columns, part in _parts(first.responses):
-            for name, each in nested.items():
-                _score_part(replace(each, responses=part, first=columns.start), scorings, scores[name][..., columns])
-    for name, found in scores.items():
-        missing = int(found.isnan().any(0).any(0).sum())
-        if missing:
-            where = f" of {name!r}" if isinstance(X, Mapping) else ""
-            warnings.warn(
-                f"{op}: {missing} of {found.shape[-1]} targets{where} have no defined score in some folds, "
+        for columns, values in read_parts(responses):
+            for name, problem in nested.items():
+                results[name].add(replace(problem, responses=values, first=columns.start), columns)
+    for name, result in results.items():
+        undefined = int(result.scores.isnan().any(0).any(0).sum())
+        if undefined:
+            source = f" of {name!r}" if isinstance(X, Mapping) else ""
+            warn(
+                "cross_val_score",
+                f"{undefined} of {responses.shape[1]} targets{source} have no defined score in some folds, "
                 "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
-                stacklevel=2,
             )
-    results = {}
-    for name, found in scores.items():
-        kept = found[..., 0] if first.one_target else found
-        results[name] = nested[name].placement.hand_back(kept[0] if isinstance(scoring, str) else kept)
-    return results if isinstance(X, Mapping) else results["X"]
+    single = isinstance(scoring, str)
+    scores = {name: result.scores_to_caller(nested[name], single) for name, result in results.items()}
+    chosen = {name: result.alphas_to_caller(nested[name]) for name, result in results.items()}
+    if not isinstance(X, Mapping):
+        return (scores["X"], chosen["X"]) if return_alphas else scores["X"]
+    return (scores, chosen) if return_alphas else scores
 
 
+@naming("cross_val_predict")
 def cross_val_predict(
     X: Any,
     Y: Any,
@@ -161,23 +171,21 @@ def cross_val_predict(
     >>> cross_val_predict(X, Y, cv=4).shape
     (60, 3)
     """
-    op = "cross_val_predict"
-    nesting = _nesting(op, X, cv, inner_cv, alphas, selection, groups)
-    splits = _Splits(nesting.cv, nesting.inner_cv, groups, sample_weight)
-    choice = make_choice(op, nesting.alphas, nesting.selection, "r2")
-    nested = _nest(op, {"X": X}, Y, choice, splits, device)["X"]
-    check_finite(op, "Y", nested.responses)
-    predictions = nested.placement.empty(*nested.responses.shape)
+    nesting = _nesting(X, cv, inner_cv, alphas, selection, groups)
+    nested = _nest({"X": X}, Y, nesting, groups, sample_weight, device, scored=False)["X"]
+    check_finite("Y", nested.responses)
+    predictions = nested.plan.empty(*nested.responses.shape)
     with multiplying("float32"):
-        for part in _held_out(nested):
-            rows = torch.from_numpy(nested.outer[part.fold].test).to(predictions.device)
-            found = part.predictions
-            if not bool(found.isfinite().all()):
-                raise ValueError(f"{op}: X and Y must be smaller, or float64: predictions overflow {found.dtype}")
-            predictions[rows, part.columns] = found.to(predictions.device)
-    return nested.placement.hand_back(predictions[:, 0] if nested.one_target else predictions)
+        for held in _held_out(nested):
+            rows = torch.from_numpy(nested.outer[held.fold].test).to(predictions.device)
+            predicted = held.predictions
+            if not bool(predicted.isfinite().all()):
+                raise ValueError(f"X and Y must be smaller, or float64: predictions overflow {predicted.dtype}")
+            predictions[rows, held.columns] = predicted.to(predictions.device)
+    return nested.plan.to_caller(predictions[:, 0] if nested.one_target else predictions)
 
 
+@naming("pearson_r")
 def pearson_r(y: Any, yhat: Any) -> Array:
     """Pearson correlation of each column of y with the same column of yhat, with sums in float64.
 
@@ -199,64 +207,50 @@ def pearson_r(y: Any, yhat: Any) -> Array:
     >>> pearson_r(np.arange(12.0).reshape(4, 3), np.ones((4, 3)) * [[1], [2], [3], [5]]).shape
     (3,)
     """
-    op = "pearson_r"
-    first, second = as_array(op, "y", y), as_array(op, "yhat", yhat)
+    first, second = as_array("y", y), as_array("yhat", yhat)
     if first.shape != second.shape or first.ndim not in (1, 2) or first.shape[0] < 2:
         raise ValueError(
-            f"{op}: y and yhat must both be [n, v] or [n] with n of at least 2, got {tuple(first.shape)} and "
+            f"y and yhat must both be [n, v] or [n] with n of at least 2, got {tuple(first.shape)} and "
             f"{tuple(second.shape)}"
         )
-    placement = place(op, None, y, y=first, yhat=second)
-    check_finite(op, "y", first)
-    check_finite(op, "yhat", second)
-    left, right = (each if each.ndim == 2 else each[:, None] for each in (first, second))
-    r = placement.empty(left.shape[1])
+    plan = device_plan(None, y, y=first, yhat=second)
+    check_finite("y", first)
+    check_finite("yhat", second)
+    left, right = (array if array.ndim == 2 else array[:, None] for array in (first, second))
+    r = plan.empty(left.shape[1])
     for start in range(0, left.shape[1], _COLUMNS_AT_ONCE):
-        part = slice(start, start + _COLUMNS_AT_ONCE)
-        r[part] = correlation(load(left, placement, columns=part), load(right, placement, columns=part))
-    return placement.hand_back(r[0] if first.ndim == 1 else r)
+        columns = slice(start, start + _COLUMNS_AT_ONCE)
+        r[columns] = correlation(load(left, plan, columns=columns), load(right, plan, columns=columns))
+    return plan.to_caller(r[0] if first.ndim == 1 else r)
 
 
-def _nesting(op: str, X: Any, cv: Any, inner_cv: Any, alphas: Any, selection: str, groups: Any) -> Nesting:
-    """What the caller wants, of one setting or of arguments one by one."""
-    if not isinstance(cv, CrossValidation):
-        return Nesting(cv, inner_cv, alphas, selection)
-    n = len(as_array(op, "X", X))
+def _nesting(X: Any, cv: Any, inner_cv: Any, alphas: Any, selection: str, groups: Any) -> Nesting:
+    """The setting of a call, which a `CrossValidation` needs the number of samples for."""
+    n = len(as_array("X", X)) if isinstance(cv, CrossValidation) else 0
     return resolve_setting(cv, inner_cv, alphas, selection, groups, n)
 
 
 @dataclass(frozen=True)
-class _Splits:
-    """How the caller wants samples split, not yet checked."""
-
-    cv: Any
-    inner_cv: Any
-    groups: Any
-    sample_weight: Any
-
-
-@dataclass(frozen=True)
 class _Outer:
-    """One outer fold: samples to fit on, how alpha is chosen among them, and samples held out, with their weights."""
+    """An outer fold: training samples, how alpha is chosen among them, and held-out samples, both with weights."""
 
     train: Indices
     test: Indices
-    choice: Choice
+    selection: AlphaSelection
     train_weights: Tensor | None
     test_weights: Tensor | None
 
 
 @dataclass(frozen=True)
 class _Nested:
-    """Checked arrays of one feature space, and the outer folds; `op` opens error messages."""
+    """The checked arrays of one feature space, and the outer folds."""
 
-    op: str
     features: Array
     responses: Array
     one_target: bool
-    placement: Placement
+    plan: DevicePlan
     outer: tuple[_Outer, ...]
-    standardise: bool
+    standardize: bool
     first: int = 0  # number of the first target, where the responses are a part
 
 
@@ -269,113 +263,127 @@ class _HeldOut:
     responses: Tensor  # [m, b]
     explained: Tensor  # [m, b]
     intercept: Tensor  # [b]
+    alpha: Tensor  # [b]
 
     @property
     def predictions(self) -> Tensor:
         return self.explained + self.intercept
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """Scores [s, f, v] and chosen alphas [f, v] of one feature space, filled in part by part of the targets."""
+
+    scorings: tuple[str, ...]
+    scores: Tensor
+    alphas: Tensor
+
+    @classmethod
+    def empty(cls, nested: _Nested, scorings: tuple[str, ...]) -> "_Scores":
+        scores = nested.plan.empty(len(scorings), len(nested.outer), nested.responses.shape[1])
+        return cls(scorings, scores, torch.empty(scores.shape[1:], dtype=torch.float64))
+
+    def add(self, nested: _Nested, columns: slice) -> None:
+        """Fit and score the responses of `nested`, which are these columns of all."""
+        scores, alphas = self.scores[..., columns], self.alphas[:, columns]
+        for held in _held_out(nested):
+            alphas[held.fold, held.columns] = held.alpha.to(alphas.device)
+            weights = nested.outer[held.fold].test_weights
+            if weights is not None:
+                weights = weights.to(held.responses.device)
+            for number, scoring in enumerate(self.scorings):
+                scores[number, held.fold, held.columns] = (
+                    # r without the intercept: beside it, what a large alpha leaves would be rounded away
+                    correlation(held.responses, held.explained, weights)
+                    if scoring == "r"
+                    else r_squared(held.responses, held.predictions, weights)
+                )
+
+    def scores_to_caller(self, nested: _Nested, single: bool) -> Array:
+        """Scores [s, f, v], of a single scoring [f, v], without v of a single 1-D target."""
+        scores = self.scores[0] if single else self.scores
+        return nested.plan.to_caller(scores[..., 0] if nested.one_target else scores)
+
+    def alphas_to_caller(self, nested: _Nested) -> Array:
+        """Alphas [f, v], or [f]."""
+        return nested.plan.to_caller(self.alphas[:, 0] if nested.one_target else self.alphas)
+
+
 def _nest(
-    op: str, spaces: dict[str, Any], Y: Any, choice: Choice, splits: _Splits, device: Any, standardise: bool = False
+    spaces: dict[str, Any],
+    Y: Any,
+    nesting: Nesting,
+    groups: Any,
+    sample_weight: Any,
+    device: Any,
+    *,
+    standardize: bool = False,
+    scored: bool = True,
 ) -> dict[str, _Nested]:
     """Check everything before any work. All spaces have the same folds, whatever the splitter draws."""
+    selection = alpha_selection(nesting.alphas, nesting.selection, "r2")
     if not spaces:
-        raise ValueError(f"{op}: X must hold at least one feature space, got none")
-    features = {name: as_array(op, name, space) for name, space in spaces.items()}
-    for name, each in features.items():
-        check_matrix(op, name, each)
-    first, *others = features
-    n = features[first].shape[0]
-    for name in others:
-        if features[name].shape[0] != n:
-            raise ValueError(
-                f"{op}: all feature spaces must have the same number of samples, got {n} in {first} and "
-                f"{features[name].shape[0]} in {name}"
-            )
-    responses, one_target = as_targets(op, Y, n)
-    placements = {
-        name: place(op, device, spaces[name], **{name: each, "Y": responses}) for name, each in features.items()
+        raise ValueError("X must hold at least one feature space, got none")
+    features = as_feature_spaces(spaces)
+    n = next(iter(features.values())).shape[0]
+    responses, one_target = as_targets(Y, n)
+    plans = {
+        name: device_plan(device, spaces[name], **{name: array, "Y": responses}) for name, array in features.items()
     }
-    outer = _outer_folds(op, n, choice, splits)
-    for name, each in features.items():
-        check_finite(op, name, each, column_names(spaces[name]))
+    weights = check_weights(sample_weight, n)
+    outer = _outer_folds(nesting, selection, groups, weights, n, scored)
+    for name, array in features.items():
+        check_finite(name, array, column_names(spaces[name]))
     return {
-        name: _Nested(op, each, responses, one_target, placements[name], outer, standardise)
-        for name, each in features.items()
+        name: _Nested(array, responses, one_target, plans[name], outer, standardize) for name, array in features.items()
     }
 
 
-def _outer_folds(op: str, n: int, choice: Choice, splits: _Splits) -> tuple[_Outer, ...]:
+def _outer_folds(
+    nesting: Nesting,
+    selection: AlphaSelection,
+    groups: Any,
+    weights: NDArray[np.float64] | None,
+    n: int,
+    scored: bool,
+) -> tuple[_Outer, ...]:
     """The outer folds, and inside each of them the inner ones, of the samples that have a weight."""
-    weights = check_weights(op, splits.sample_weight, n)
-    scored = op == "cross_val_score"
     # a score needs two held-out samples, a prediction one
-    folds = (selection_folds if scored else resolve_folds)(op, splits.cv, n, splits.groups)
+    folds = (selection_folds if scored else resolve_folds)(nesting.cv, n, groups)
     if not (scored or folds.tested_once):
-        raise ValueError(f"{op}: cv must hold out every sample exactly once, got folds that do not")
-    if hasattr(splits.inner_cv, "__iter__"):
-        raise TypeError(
-            f"{op}: inner_cv must be an int or a scikit-learn splitter (it splits each training fold), "
-            f"got {splits.inner_cv!r}"
-        )
-    labels = None if splits.groups is None else check_groups(op, splits.groups, n)
+        raise ValueError("cv must hold out every sample exactly once, got folds that do not")
+    check_inner_cv(nesting.inner_cv)
+    labels = None if groups is None else check_groups(groups, n)
     if weights is not None:
-        subset(op, folds, np.flatnonzero(weights))  # are enough left?
+        subset(folds, np.flatnonzero(weights))  # are enough left?
     outer = []
     for train, test in ((fold.train, fold.test) for fold in folds.folds):
-        inner = None
-        if choice.selection == "kfold":
-            groups = None if labels is None else labels[train]
-            inner = selection_folds(op, splits.inner_cv, len(train), groups, argument="inner_cv")
+        inner = inner_folds(nesting.inner_cv, train, labels) if selection.method == "kfold" else None
         if weights is None:
             train_weights = test_weights = None
         else:
             kept = np.flatnonzero(weights[train])
-            inner, train = inner and subset(op, inner, kept), train[kept]
+            inner, train = inner and subset(inner, kept), train[kept]
             test = test[weights[test] > 0] if scored else test
-            train_weights, test_weights = (torch.from_numpy(weights[part]) for part in (train, test))
+            train_weights, test_weights = (torch.from_numpy(weights[rows]) for rows in (train, test))
         if inner is None:
-            check_sample_count(op, len(train))
-        outer.append(_Outer(train, test, replace(choice, folds=inner), train_weights, test_weights))
+            check_sample_count(len(train))
+        outer.append(_Outer(train, test, replace(selection, folds=inner), train_weights, test_weights))
     return tuple(outer)
 
 
 @torch.no_grad()
 def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
     """Fit each outer fold on its training samples alone and predict what it holds out, block by block."""
-    placement = nested.placement
+    plan = nested.plan
     for number, fold in enumerate(nested.outer):
-        weights = None if fold.train_weights is None else fold.train_weights.to(placement.device)
-        fitting = Fitting(standardise=nested.standardise, weights=weights)
-        solver = factor(load(nested.features, placement, fold.train), fold.choice, fitting)
-        tested = load(nested.features, placement, fold.test) - solver.design.offset
-        held_out = Targets(nested.responses, placement, fold.test, nested.op, nested.first)
-        trained = Targets(nested.responses, placement, fold.train, nested.op, nested.first)
+        weights = None if fold.train_weights is None else fold.train_weights.to(plan.device)
+        fitting = FitOptions(standardize=nested.standardize, weights=weights)
+        solver = factor(load(nested.features, plan, fold.train), fold.selection, fitting)
+        tested = load(nested.features, plan, fold.test) - solver.principal.offset
+        held_out = Targets(nested.responses, plan, fold.test, nested.first)
+        trained = Targets(nested.responses, plan, fold.train, nested.first)
         for block in solve(solver, trained, None, shared=False):
             explained = product(tested, block.coefficients)
             intercept = block.at_offset.to(tested.dtype)
-            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
-
-
-def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
-    """Columns of Y in memory, as many at a time as 1 GiB holds: what is on a disk is read once."""
-    n, v = responses.shape
-    step = max(1, _BYTES_OF_Y // (n * 8))
-    for start in range(0, v, step):
-        columns = slice(start, min(start + step, v))
-        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
-
-
-def _score_part(nested: _Nested, scorings: Sequence[str], scores: Tensor) -> None:
-    """Into scores [s, f, v]."""
-    for part in _held_out(nested):
-        weights = nested.outer[part.fold].test_weights
-        if weights is not None:
-            weights = weights.to(part.responses.device)
-        for number, scoring in enumerate(scorings):
-            scores[number, part.fold, part.columns] = (
-                # r without the intercept: beside it, what a large alpha leaves would be rounded away
-                correlation(part.responses, part.explained, weights)
-                if scoring == "r"
-                else r_squared(part.responses, part.predictions, weights)
-            )
+            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept, block.alpha)

@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.errors import naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS, shorten
+from gradkern.ridge._engine.inputs import check_alphas, check_choice
 
 SCHEMES = ("image", "concept", "session", "published", "zero-shot")
 SELECTIONS = ("auto", "kfold", "loo", "gcv")
+INNER_CV = 5  # the default of functions that take inner folds singly
 _LEAST_FOLDS = 2
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -18,26 +21,34 @@ Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What is held out, and how each target's penalty is chosen inside every training part.
+    """The outer folds of an analysis, and how each target's penalty is chosen inside every training fold.
 
-    `cross_val_score`, `encoding.score`, `stats.permutation_test` and a study's verdict take the same setting, and with
-    the same one they compute the same scores.
+    `cross_val_score`, `encoding.score`, `stats.permutation_test` and a study's verdict all take such a setting as `cv`,
+    and with equal settings they compute equal scores. To scikit-learn, and to `RidgeCV`, it is a splitter: they take
+    its outer folds only.
 
     Parameters
     ----------
-    by : "image", "concept" or "session", each in `folds` parts; "published", the authors' test set; "zero-shot", the
-        same without the test images' concepts in training. All but "image" need a recording, which knows them
-    folds : outer folds
-    inner_folds : folds of a training part, where selection is "kfold"
+    by : what is held out together: "image", "concept" or "session", in `folds` folds; "published", the authors' test
+        set; "zero-shot", the same without the test images' concepts in training
+        All but "image" need a recording, which knows concepts, sessions and the published test set.
+    folds : number of outer folds, at least 2
+    inner_folds : number of folds of a training fold, where selection is "kfold"
     gap : temporal buffer in seconds between training and test epochs; None: no buffer (see `recordings.folds`)
-    alphas : penalties, for features of unit size (see `encoding.unit_scale`)
+    alphas : [a] positive penalties, for features of unit size (see `encoding.unit_scale`)
     selection : how alpha is chosen: "kfold", "loo" or "gcv" as in `RidgeCV`; "auto" is "gcv" where every image has one
-        row, and "kfold" where images repeat, because it alone keeps the rows of an image together
-    seed : of the folds
+        row, and "kfold" where images repeat, because only k-fold keeps the rows of an image together
+    seed : of the assignment of images to folds
 
     Raises
     ------
-    ValueError : an unknown scheme or selection, fewer than 2 folds
+    ValueError : an unknown scheme or selection, fewer than 2 folds, a negative gap, impossible penalties
+
+    Examples
+    --------
+    >>> cv = CrossValidation(folds=4, seed=1)
+    >>> [test.shape for _, test in cv.split(np.zeros((60, 8)))]
+    [(15,), (15,), (15,), (15,)]
     """
 
     by: str = "image"
@@ -48,21 +59,31 @@ class CrossValidation:
     selection: str = "auto"
     seed: int = 0
 
+    @naming("CrossValidation")
     def __post_init__(self) -> None:
-        for name, choices in (("by", SCHEMES), ("selection", SELECTIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"CrossValidation: {name} must be one of {choices}, got {getattr(self, name)!r}")
+        check_choice("by", self.by, SCHEMES)
+        check_choice("selection", self.selection, SELECTIONS)
         for name in ("folds", "inner_folds"):
-            if getattr(self, name) < _LEAST_FOLDS:
-                raise ValueError(f"CrossValidation: {name} must be at least 2, got {getattr(self, name)}")
+            folds = getattr(self, name)
+            if not isinstance(folds, int | np.integer) or isinstance(folds, bool) or folds < _LEAST_FOLDS:
+                raise ValueError(f"{name} must be an integer of at least {_LEAST_FOLDS}, got {folds!r}")
+        if self.gap is not None and not self.gap >= 0:
+            raise ValueError(f"gap must be None or a number of seconds of at least 0, got {self.gap!r}")
+        check_alphas(self.alphas)
+        object.__setattr__(self, "alphas", tuple(np.asarray(self.alphas, dtype=np.float64).tolist()))
+
+    def __repr__(self) -> str:
+        """All fields on one line, the alphas as their range and number."""
+        return f"CrossValidation({', '.join(f'{name}={shorten(value)}' for name, value in vars(self).items())})"
 
     def selection_for(self, groups: Any) -> str:
-        """How alpha is chosen among rows with these labels [n]: where two rows share one, "auto" is "kfold"."""
+        """Resolve "auto" for rows with labels `groups` [n]: "kfold" where two rows share a label, else "gcv"."""
         if self.selection != "auto":
             return self.selection
         labels = np.asarray(groups)
         return "gcv" if len(np.unique(labels)) == len(labels) else "kfold"
 
+    @naming("CrossValidation")
     def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
         """(train, test) rows of every outer fold; rows with the same label of `groups` [n] stay together.
 
@@ -71,22 +92,22 @@ class CrossValidation:
         ValueError : a scheme that only a recording can resolve, fewer labels than folds
         """
         if self.by != "image":
-            raise ValueError(f"CrossValidation: by={self.by!r} needs a recording; rows alone can be split by image")
+            raise ValueError(f"by={self.by!r} needs a recording; rows alone can be split by image")
         labels = np.arange(len(X)) if groups is None else np.asarray(groups)
         count = len(np.unique(labels))
         if self.folds > count:
-            raise ValueError(f"CrossValidation: folds must lie in 2..{count}, the number of images, got {self.folds}")
+            raise ValueError(f"folds must lie in 2..{count}, the number of images, got {self.folds}")
         splitter = GroupKFold(self.folds, shuffle=True, random_state=self.seed)
         return list(splitter.split(np.zeros(len(labels)), groups=labels))
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """How many outer folds there are, as scikit-learn asks for it."""
+        """Number of outer folds, as scikit-learn's splitters have it."""
         return self.folds
 
 
 @dataclass(frozen=True)
 class Nesting:
-    """Outer folds, inner folds, penalties and selection of one call, whether they came one by one or as one setting."""
+    """Outer folds, inner folds, penalties and selection of a call, whether given singly or as a `CrossValidation`."""
 
     cv: Any
     inner_cv: Any
@@ -95,10 +116,34 @@ class Nesting:
 
 
 def resolve_setting(cv: Any, inner_cv: Any, alphas: Any, selection: str, groups: Any, n: int) -> Nesting:
-    """What a call means: a `CrossValidation` as `cv` decides everything; anything else changes nothing."""
+    """Resolve the arguments of a call: a `CrossValidation` as `cv` decides them all, anything else decides nothing.
+
+    Raises
+    ------
+    ValueError : a `CrossValidation` beside alphas or inner folds that are not the defaults
+    """
     if not isinstance(cv, CrossValidation):
         return Nesting(cv, inner_cv, alphas, selection)
     if alphas is not DEFAULT_ALPHAS:
         raise ValueError("alphas must be left out where cv is a CrossValidation, which has alphas of its own")
+    if inner_cv != INNER_CV:
+        raise ValueError(
+            f"inner_cv must be left out where cv is a CrossValidation, which has inner_folds, got {inner_cv!r}"
+        )
     labels = np.arange(n) if groups is None else groups
     return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(labels))
+
+
+def check_only_folds_are_set(cv: Any, alphas: Any, selection: str) -> None:
+    """ValueError where a `CrossValidation` says how alpha is chosen, to an estimator that takes its folds alone."""
+    if not isinstance(cv, CrossValidation):
+        return
+    if cv.alphas != DEFAULT_ALPHAS and cv.alphas != tuple(np.asarray(alphas, dtype=float).tolist()):
+        raise ValueError(
+            "alphas must be given to the estimator itself, which takes only the folds of a CrossValidation"
+        )
+    if cv.selection not in ("auto", selection):
+        raise ValueError(
+            f"selection must be given to the estimator itself, which takes only the folds of a CrossValidation, got "
+            f"{selection!r} and {cv.selection!r}"
+        )

@@ -4,23 +4,25 @@ from typing import Any
 
 import torch
 
-from gradkern.ridge._engine.design import make_design
+from gradkern.errors import naming
 from gradkern.ridge._engine.inputs import (
     Array,
     as_array,
-    as_given,
     as_targets,
     check_alphas,
     check_finite,
     check_matrix,
     check_weights,
     column_names,
+    device_plan,
+    in_callers_order,
     load,
-    place,
 )
 from gradkern.ridge._engine.precision import multiplying
+from gradkern.ridge._engine.principal_coordinates import principal_coordinates
 
 
+@naming("ridge_path")
 @torch.no_grad()
 @multiplying("float32")
 def ridge_path(
@@ -54,31 +56,30 @@ def ridge_path(
     >>> coef.shape, intercept.shape
     ((3, 2, 5), (3, 2))
     """
-    op = "ridge_path"
-    features = as_array(op, "X", X)
-    check_matrix(op, "X", features)
-    responses, one_target = as_targets(op, Y, features.shape[0])
-    placement = place(op, device, X, X=features, Y=responses)
-    penalties = torch.from_numpy(check_alphas(op, alphas)).to(placement.device)
-    given = check_weights(op, sample_weight, features.shape[0])
-    check_finite(op, "X", features, column_names(X))
-    check_finite(op, "Y", responses)
-    weights = None if given is None else torch.from_numpy(given).to(placement.device)
-    design = make_design(load(features, placement), fit_intercept, weights)
-    Y0 = load(responses, placement)
-    share = design.root.square() / design.root.square().sum()
+    features = as_array("X", X)
+    check_matrix("X", features)
+    responses, one_target = as_targets(Y, features.shape[0])
+    plan = device_plan(device, X, X=features, Y=responses)
+    penalties = torch.from_numpy(check_alphas(alphas)).to(plan.device)
+    sample_weights = check_weights(sample_weight, features.shape[0])
+    check_finite("X", features, column_names(X))
+    check_finite("Y", responses)
+    weights = None if sample_weights is None else torch.from_numpy(sample_weights).to(plan.device)
+    principal = principal_coordinates(load(features, plan), fit_intercept, weights)
+    Y0 = load(responses, plan)
+    share = principal.root.square() / principal.root.square().sum()
     mean = share @ Y0.double() if fit_intercept else torch.zeros_like(Y0[0]).double()
-    cross = design.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * design.root[:, None].to(Y0.dtype))
-    coef = placement.empty(len(penalties), Y0.shape[1], features.shape[1])
-    intercept = placement.empty(len(penalties), Y0.shape[1])
-    for number, alpha in enumerate(as_given(alphas, penalties)):
-        placed = cross / (design.values[:, None] + alpha).to(Y0.dtype)
-        coefficients = design.to_features(placed)
+    cross = principal.coordinates.T @ ((Y0 - mean.to(Y0.dtype)) * principal.root[:, None].to(Y0.dtype))
+    coef = plan.empty(len(penalties), Y0.shape[1], features.shape[1])
+    intercept = plan.empty(len(penalties), Y0.shape[1])
+    for number, alpha in enumerate(in_callers_order(alphas, penalties)):
+        placed = cross / (principal.values[:, None] + alpha).to(Y0.dtype)
+        coefficients = principal.to_features(placed)
         coef[number] = coefficients.T
         if fit_intercept:
-            intercept[number] = mean - design.at_leftover(placed) - design.offset.double() @ coefficients.double()
+            intercept[number] = mean - principal.at_leftover(placed) - principal.offset.double() @ coefficients.double()
         else:
             intercept[number] = 0
     if one_target:
         coef, intercept = coef[:, 0], intercept[:, 0]
-    return placement.hand_back(coef), placement.hand_back(intercept)
+    return plan.to_caller(coef), plan.to_caller(intercept)

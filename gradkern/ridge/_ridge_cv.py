@@ -1,47 +1,31 @@
-"""Ridge regression with an alpha per target, chosen by k-fold, leave-one-out or generalised
-cross-validation."""
+"""Ridge regression with an alpha per target, chosen by k-fold, leave-one-out or generalised cross-validation."""
 
 from contextlib import closing
-from dataclasses import replace
-from typing import Any, Self
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gradkern.ridge._engine.blocks import Rows, TargetStream, is_stream
-from gradkern.ridge._engine.folds import Folds, subset
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._engine.blocks import GrowingRows, StreamedTargets
+from gradkern.ridge._engine.folds import Folds
 from gradkern.ridge._engine.inputs import (
     Array,
     Targets,
-    as_given,
-    as_targets,
     check_choice,
     check_memory,
     check_sample_count,
-    check_weights,
-    load,
-    place,
+    in_callers_order,
 )
 from gradkern.ridge._engine.precision import check_precision, multiplying
-from gradkern.ridge._engine.solve import (
-    COEFS,
-    Choice,
-    Fitting,
-    Solver,
-    Tally,
-    factor,
-    make_choice,
-    selection_folds,
-    solve,
-)
-from gradkern.ridge._linear_model import LinearModel
-
-# Wide, because raw gradients may be 1e-5 in size; an alpha more costs next to nothing.
-DEFAULT_ALPHAS: tuple[float, ...] = tuple(np.logspace(-10, 10, 41).tolist())
+from gradkern.ridge._engine.solve import COEFS, AlphaSelection, FitOptions, Solver, alpha_selection, factor, solve
+from gradkern.ridge._engine.target_counts import TargetCounts
+from gradkern.ridge._estimators import LinearModel, TrainingSet, naming_class
 
 
+@dataclass(eq=False, repr=False)
 class RidgeCV(LinearModel):
     """Ridge regression that chooses a penalty alpha for every target by cross-validation.
 
@@ -56,13 +40,14 @@ class RidgeCV(LinearModel):
     ----------
     alphas : [a] positive penalties, ascending or descending, none twice
     cv : int, scikit-learn splitter, or iterable of (train, test) indices
-        An int is an unshuffled KFold, or GroupKFold where `fit` is given groups. Only for "kfold".
+        An int is an unshuffled KFold, or GroupKFold where `fit` is given groups. Only for "kfold". Of a
+        `CrossValidation` the outer folds are taken.
     selection : "kfold" (mean over folds of the score on held-out samples), "loo" (exact leave-one-out,
         1 - PRESS / SST or the correlation with leave-one-out predictions), or "gcv" (1 - n GCV / SST)
     scoring : "r2" (about the held-out samples' mean, as in scikit-learn) or "r" (Pearson; not with "gcv")
     alpha_per_target : False gives all targets the alpha with the best mean score
     fit_intercept : whether to centre X and Y
-    standardise : whether to divide each feature by its standard deviation: inside every fold that of its training
+    standardize : whether to divide each feature by its standard deviation: inside every fold that of its training
         samples. Only for "kfold". Coefficients are those of the features as given.
     coef : "primal"; "dual", coefficients of the samples, smaller where there are fewer of them than features; or "none"
     store_scores : whether to keep the scores of all alphas
@@ -84,6 +69,7 @@ class RidgeCV(LinearModel):
         coefficients of the features are dual_coef_ @ X_fit_
     intercept_ : [v] intercepts
     best_score_ : [v] score of the chosen alpha. A fold counts only where it is defined; NaN if it never is.
+    alphas_at_edge_ : `EdgeCount`, how many targets chose the smallest and the largest alpha
     scores_ : [a, v] scores of all alphas, in their order; if `store_scores`
     n_features_in_ : d
 
@@ -94,8 +80,9 @@ class RidgeCV(LinearModel):
     -----
     Constant targets get a score of NaN and coefficients of 0, and a warning that counts them; a target that holds a
     NaN has NaN everywhere, and is counted as well. A weight of w counts as w samples, in the fit and in the scores.
-    The method is that of section 5 of the design: Gram matrices of training folds by downdating, and divided
-    differences.
+    A warning counts targets that chose the smallest alpha, and targets that chose the largest one and still have an R2
+    above 0: another grid may predict them better. The method is described in ``docs/ridge.md``: Gram matrices of
+    training folds by subtraction, and divided differences of their eigenvalues.
 
     Examples
     --------
@@ -108,35 +95,18 @@ class RidgeCV(LinearModel):
     ((3, 8), (3,), (60, 3))
     """
 
-    def __init__(
-        self,
-        alphas: Any = DEFAULT_ALPHAS,
-        *,
-        cv: Any = 5,
-        selection: str = "kfold",
-        scoring: str = "r2",
-        alpha_per_target: bool = True,
-        fit_intercept: bool = True,
-        standardise: bool = False,
-        coef: str = "primal",
-        store_scores: bool = False,
-        device: Any = None,
-        max_memory: int | None = None,
-        precision: str = "float32",
-    ) -> None:
-        self.alphas = alphas
-        self.cv = cv
-        self.selection = selection
-        self.scoring = scoring
-        self.alpha_per_target = alpha_per_target
-        self.fit_intercept = fit_intercept
-        self.standardise = standardise
-        self.coef = coef
-        self.store_scores = store_scores
-        self.device = device
-        self.max_memory = max_memory
-        self.precision = precision
+    _takes_blocks: ClassVar[bool] = True
 
+    alphas: Any = DEFAULT_ALPHAS
+    _: KW_ONLY
+    selection: str = "kfold"
+    alpha_per_target: bool = True
+    coef: str = "primal"
+    store_scores: bool = False
+    max_memory: int | None = None
+    precision: str = "float32"
+
+    @naming_class
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose alpha and fit the coefficients of every target.
 
@@ -154,46 +124,32 @@ class RidgeCV(LinearModel):
         ValueError : NaN or inf in X, inf in Y, wrong shapes, penalties or options, impossible folds, arrays on
             different devices and no `device`; of an iterator the block is named
         """
-        op = type(self).__name__
-        choice = self._choice(op)
-        features = self._features(X, reset=True)
-        n = features.shape[0]
-        stream = TargetStream(op, y, n) if is_stream(y) else None
-        responses, one_target = (stream.head, False) if stream else as_targets(op, y, n)
-        if stream and not stream.twice and not self.alpha_per_target:
+        selection = self._selection()
+        training = self._training_set(X, y, groups, sample_weight)
+        targets = training.targets
+        if isinstance(targets, StreamedTargets) and not (targets.blocks.restarts or self.alpha_per_target):
             raise ValueError(
-                f"{op}: alpha_per_target=False reads Y twice; it must be an array, a memory map or an iterable that "
-                f"starts anew, got an iterator ({type(y).__name__})"
+                "alpha_per_target=False reads Y twice; it must be an array, a memory map or an iterable that starts "
+                f"anew, got an iterator ({type(y).__name__})"
             )
-        placement = place(op, self.device, X, X=features, Y=responses)
-        check_precision(op, self.precision, placement)
-        weights = check_weights(op, sample_weight, n)
-        folds = self._folds(n, groups)
-        kept = None
-        if weights is not None:
-            kept = np.flatnonzero(weights)
-            folds, weights = folds and subset(op, folds, kept), weights[kept]
-        self._check_values(op, features)
-        scale = None if weights is None else torch.from_numpy(weights).to(placement.device)
+        check_precision(self.precision, training.plan)
         with torch.no_grad(), multiplying("float32"):
-            fitting = Fitting(bool(self.fit_intercept), bool(self.standardise), scale, self.coef)
-            given = load(features, placement, kept)
-            targets: Targets | TargetStream = Targets(responses, placement, kept, op)
-            if stream:
-                stream.placement, stream.rows, targets = placement, kept, stream
-            solver = factor(given, replace(choice, folds=folds), fitting)
+            options = FitOptions(bool(self.fit_intercept), bool(self.standardize), training.weights, self.coef)
+            features = training.load_features()
+            solver = factor(features, replace(selection, folds=training.folds), options)
             with multiplying(self.precision):
-                self._collect(solver, given, targets, one_target)
+                self._solve(solver, features, training)
         return self
 
-    def _choice(self, op: str) -> Choice:
-        choice = make_choice(op, self.alphas, self.selection, self.scoring)
-        check_choice(op, "coef", self.coef, COEFS)
-        check_memory(op, self.max_memory)
-        if self.standardise and self.selection != "kfold":
-            raise ValueError(f"{op}: standardise needs selection='kfold', got selection={self.selection!r}")
-        return replace(choice, shared=not self.alpha_per_target)
+    def _selection(self) -> AlphaSelection:
+        selection = alpha_selection(self.alphas, self.selection, self.scoring)
+        check_choice("coef", self.coef, COEFS)
+        check_memory(self.max_memory)
+        if self.standardize and self.selection != "kfold":
+            raise ValueError(f"standardize needs selection='kfold', got selection={self.selection!r}")
+        return replace(selection, shared=not self.alpha_per_target)
 
+    @naming_class
     def predict(self, X: Any) -> Array:
         """Predict responses [n, v] (or [n] if Y was 1-D) of features X [n, d].
 
@@ -203,62 +159,62 @@ class RidgeCV(LinearModel):
             coefficients
         """
         check_is_fitted(self)
-        op = f"{type(self).__name__}.predict"
         if self.coef == "none":
-            raise ValueError(f"{op}: needs the coefficients, got coef='none'")
+            raise ValueError("needs the coefficients, got coef='none'")
         if self.coef == "dual":
-            return self._predicted(op, X, self.dual_coef_, self.X_fit_)
-        return self._predicted(op, X, self.coef_)
+            return self._predicted(X, self.dual_coef_, self.X_fit_)
+        return self._predicted(X, self.coef_)
 
     def _folds(self, n_samples: int, groups: Any) -> Folds | None:
-        op = type(self).__name__
         if self.selection == "kfold":
-            return selection_folds(op, self.cv, n_samples, groups)
+            return super()._folds(n_samples, groups)
         if groups is not None:
-            raise ValueError(
-                f"{op}: groups need selection='kfold', got selection={self.selection!r}, which ignores them"
-            )
-        check_sample_count(op, n_samples)
+            raise ValueError(f"groups need selection='kfold', got selection={self.selection!r}, which ignores them")
+        check_sample_count(n_samples)
         return None
 
-    def _collect(self, solver: Solver, X: Tensor, targets: Targets | TargetStream, one_target: bool) -> None:
-        """Solve block after block into the fitted attributes."""
-        placement = targets.placement
+    def _solve(self, solver: Solver, X: Tensor, training: TrainingSet) -> None:
+        """Solve block after block, and set the fitted attributes."""
+        plan, targets = training.plan, training.targets
         v = targets.n_targets if isinstance(targets, Targets) else 0
-        samples = solver.design.samples(X) if self.coef == "dual" else None
+        samples = solver.principal.samples(X) if self.coef == "dual" else None
         width = {"primal": X.shape[1], "dual": X.shape[0], "none": 0}[self.coef]
-        at_zero = solver.design.offset.double() if samples is None else samples.double() @ solver.design.offset.double()
-        coef, intercept, score = Rows(placement.empty(v, width)), Rows(placement.empty(v)), Rows(placement.empty(v))
+        at_zero = (
+            solver.principal.offset.double() if samples is None else samples.double() @ solver.principal.offset.double()
+        )
+        coef, intercept, score = (GrowingRows(plan.empty(v, *shape)) for shape in ((width,), (), ()))
         # alpha keeps float64, so that it is one of the alphas to the bit
-        alpha = Rows(placement.empty(v).double())
-        scores = Rows(placement.empty(v, len(solver.alphas) if self.store_scores else 0))
-        tally = Tally()
+        alpha = GrowingRows(plan.empty(v).double())
+        scores = GrowingRows(plan.empty(v, len(solver.alphas) if self.store_scores else 0))
+        counts = TargetCounts()
         with closing(solve(solver, targets, self.max_memory, not self.alpha_per_target)) as solutions:
             for block in solutions:
-                part = block.columns
-                coef.put(part, block.coefficients.T)
+                columns = block.columns
+                coef.put(columns, block.coefficients.T)
                 bias = block.at_offset - at_zero @ block.coefficients.double() if width else block.at_offset
-                intercept.put(part, bias)
-                alpha.put(part, block.alpha)
-                score.put(part, block.score)
+                intercept.put(columns, bias)
+                alpha.put(columns, block.alpha)
+                score.put(columns, block.score)
                 if self.store_scores:
-                    scores.put(part, block.scores.T)
-                tally.add(block.score, block.undefined, block.constant, block.missing)
-        if tally.missing == tally.n_targets:
-            raise ValueError(
-                f"{type(self).__name__}: Y must have a target without NaN, got none among {tally.n_targets}"
-            )
-        hand_back, v = placement.hand_back, tally.n_targets
-        found = [each.whole(v) for each in (coef, intercept, alpha, score)]
-        results = [hand_back(each[0] if one_target else each) for each in found]
-        fitted, self.intercept_, self.alpha_, self.best_score_ = results
+                    scores.put(columns, block.scores.T)
+                counts.add(block.score, block.undefined, block.constant, block.missing)
+        counts.check_any_complete()
+        results = tuple(rows.whole(counts.n_targets) for rows in (coef, intercept, alpha, score))
+        self._set_fitted(results, training, samples)
+        if self.store_scores:
+            by_alpha = in_callers_order(self.alphas, scores.whole(counts.n_targets).T)
+            self.scores_ = plan.to_caller(by_alpha[:, 0] if training.one_target else by_alpha)
+        self._report(counts, results[2], results[3])
+
+    def _set_fitted(self, results: tuple[Tensor, ...], training: TrainingSet, samples: Tensor | None) -> None:
+        """Set coefficients [v, d] or [v, n], intercepts, alphas and scores [v]; drop those of an earlier fit."""
+        to_caller = training.plan.to_caller
+        fitted, self.intercept_, self.alpha_, self.best_score_ = (
+            to_caller(result[0] if training.one_target else result) for result in results
+        )
         for name in ("coef_", "dual_coef_", "X_fit_", "scores_"):
             self.__dict__.pop(name, None)
         if self.coef == "primal":
             self.coef_ = fitted
         elif samples is not None:
-            self.dual_coef_, self.X_fit_ = fitted, hand_back(samples)
-        if self.store_scores:
-            order = as_given(self.alphas, scores.whole(v).T)
-            self.scores_ = hand_back(order[:, 0] if one_target else order)
-        tally.warn(type(self).__name__, stacklevel=4)
+            self.dual_coef_, self.X_fit_ = fitted, to_caller(samples)

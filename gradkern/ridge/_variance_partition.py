@@ -1,6 +1,5 @@
 """How much of the responses each band of features explains: the product measure, and unique variance."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,33 +9,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.ridge._engine.band_weights import make_ratios, without_band
+from gradkern.errors import naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._cross_validation import CrossValidation, Nesting, resolve_setting
+from gradkern.ridge._engine.band_weights import resolve_band_weights, without_band
 from gradkern.ridge._engine.banded import join_bands, refit, search
-from gradkern.ridge._engine.design import Design, make_design
-from gradkern.ridge._engine.folds import Fold, Folds, check_groups
+from gradkern.ridge._engine.folds import Fold, check_groups, check_inner_cv, inner_folds, selection_folds
 from gradkern.ridge._engine.inputs import (
     Array,
-    Placement,
+    DevicePlan,
     Targets,
     as_array,
+    as_feature_spaces,
     as_targets,
     check_finite,
-    check_matrix,
     check_memory,
+    device_plan,
     load,
-    place,
 )
 from gradkern.ridge._engine.metrics import constant_columns, r_squared, sum_about_mean
 from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.solve import Choice, make_choice, selection_folds
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
+from gradkern.ridge._engine.principal_coordinates import PrincipalCoordinates, principal_coordinates
+from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection
+from gradkern.ridge._engine.target_counts import warn
 
 _COLUMNS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class VariancePartition:
-    """What the bands explain of each target on held-out samples; means over the outer folds.
+    """Explained variance of each target on held-out samples, by band; means over the outer folds.
 
     Attributes
     ----------
@@ -55,6 +57,7 @@ class VariancePartition:
     shared: Array
 
 
+@naming("r2_split")
 def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
     """Split the R2 of a prediction among the parts it is the sum of, by the product measure.
 
@@ -64,7 +67,7 @@ def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
         R2_b = (2 sum(y_c p_b) - sum(p_b p) - n delta^2 / bands) / sum(y_c^2)
 
     These add up to ``1 - sum((y - yhat)^2) / sum(y_c^2)``, yhat being the parts' sum plus the intercept. Where a fit
-    is scored on its own samples by least squares, R2_b is the product of a band's standardised weight and
+    is scored on its own samples by least squares, R2_b is the product of a band's standardized weight and
     correlation. A band may get less than nothing: where its part makes the prediction worse, or is there to cancel
     what is wrong in another.
 
@@ -96,27 +99,26 @@ def r2_split(y: Any, parts: Any, *, intercept: Any = None) -> Array:
     >>> r2_split(parts.sum(0) + rng.standard_normal((60, 3)), parts).shape
     (2, 3)
     """
-    op = "r2_split"
-    first, second = as_array(op, "y", y), as_array(op, "parts", parts)
+    first, second = as_array("y", y), as_array("parts", parts)
     if first.ndim not in (1, 2) or first.shape[0] < 2 or second.shape[1:] != first.shape or second.shape[0] == 0:
         raise ValueError(
-            f"{op}: y must be [n, v] or [n] with n of at least 2, and parts [bands, n, v] or [bands, n], got "
+            f"y must be [n, v] or [n] with n of at least 2, and parts [bands, n, v] or [bands, n], got "
             f"{tuple(first.shape)} and {tuple(second.shape)}"
         )
     n_bands, n = second.shape[:2]
-    placement = place(op, None, y, y=first, parts=second)
-    responses, one_target = as_targets(op, first, n)
+    plan = device_plan(None, y, y=first, parts=second)
+    responses, one_target = as_targets(first, n)
     flat = second.reshape(n_bands * n, -1)
-    check_finite(op, "y", responses)
-    check_finite(op, "parts", flat)
-    added = _check_intercept(op, intercept, responses.shape[1])
-    split = placement.empty(n_bands, responses.shape[1])
+    check_finite("y", responses)
+    check_finite("parts", flat)
+    added = _check_intercept(intercept, responses.shape[1])
+    split = plan.empty(n_bands, responses.shape[1])
     for start in range(0, responses.shape[1], _COLUMNS_AT_ONCE):
         columns = slice(start, start + _COLUMNS_AT_ONCE)
-        some = load(flat, placement, columns=columns).view(n_bands, n, -1)
-        bias = None if added is None else added[columns].to(placement.device)
-        split[:, columns] = product_measure(load(responses, placement, columns=columns), some, bias).to(split)
-    return placement.hand_back(split[:, 0] if one_target else split)
+        some = load(flat, plan, columns=columns).view(n_bands, n, -1)
+        bias = None if added is None else added[columns].to(plan.device)
+        split[:, columns] = product_measure(load(responses, plan, columns=columns), some, bias).to(split)
+    return plan.to_caller(split[:, 0] if one_target else split)
 
 
 def product_measure(y: Tensor, parts: Tensor, intercept: Tensor | None) -> Tensor:
@@ -135,12 +137,13 @@ def product_measure(y: Tensor, parts: Tensor, intercept: Tensor | None) -> Tenso
     return (torch.stack(gained) - loss / len(parts)) / spread
 
 
+@naming("variance_partition")
 def variance_partition(
     Xs: Any,
     Y: Any,
     alphas: Any = DEFAULT_ALPHAS,
     *,
-    ratios: Any = 20,
+    band_weights: Any = 20,
     cv: Any = 5,
     inner_cv: Any = 5,
     groups: Any = None,
@@ -152,17 +155,18 @@ def variance_partition(
     """Partition held-out R2 among bands of features, with penalties chosen inside each training fold.
 
     On the training samples of each outer fold, banded ridge (`BandedRidgeCV`) is fitted to all bands, and to all
-    bands but one, each with ratios and alphas chosen, per target, by R2 on inner folds. R2 is that of the predictions
-    of the held-out samples, about their mean. The models without a band choose among the ratios that the other bands
-    have among themselves.
+    bands but one. Each model chooses band weights and alphas, per target, by R2 on inner folds. R2 is that of the
+    predictions of the held-out samples, about their mean. The models without a band choose among the relative weights
+    of the other bands.
 
     Parameters
     ----------
     Xs : bands (at least two) of features [n, d_b]
     Y : [n, v] or [n] responses; may be a memory map, or whatever reads `Y[:, a:b]` (HDF5, Zarr), block by block
     alphas : [a] positive penalties
-    ratios, sampling, seed : as in `BandedRidgeCV`
-    cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices
+    band_weights, sampling, seed : as in `BandedRidgeCV`
+    cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices; or a
+        `CrossValidation`, which also decides alphas and inner_cv
     inner_cv : inner folds: int or scikit-learn splitter
     groups : [n] labels that neither outer nor inner folds may split
     device : where to compute; by default where the first band lives
@@ -183,62 +187,63 @@ def variance_partition(
     >>> rng = np.random.default_rng(0)
     >>> Xs = [rng.standard_normal((60, 4)), rng.standard_normal((60, 8))]
     >>> Y = Xs[0] @ rng.standard_normal((4, 3)) + rng.standard_normal((60, 3))
-    >>> found = variance_partition(Xs, Y, ratios=6, cv=3, inner_cv=3)
-    >>> found.joint.shape, found.product.shape, found.unique.shape
+    >>> partition = variance_partition(Xs, Y, band_weights=6, cv=3, inner_cv=3)
+    >>> partition.joint.shape, partition.product.shape, partition.unique.shape
     ((3,), (2, 3), (2, 3))
     """
-    op = "variance_partition"
-    choice = make_choice(op, alphas, "kfold", "r2")
-    features = _as_bands(op, Xs)
-    n, n_bands = features[0].shape[0], len(features)
-    responses, one_target = as_targets(op, Y, n)
-    placement = place(op, device, Xs[0], **_named(features), Y=responses)
-    gammas = make_ratios(op, ratios, n_bands, seed, sampling)
-    check_memory(op, max_memory)
-    outer = selection_folds(op, cv, n, groups)
-    inner = _inner_folds(op, inner_cv, outer, groups)
-    for name, array in (*_named(features).items(), ("Y", responses)):
-        check_finite(op, name, array)
+    spaces = _name_bands(Xs)
+    nesting = _nesting(Xs[0], cv, inner_cv, alphas, groups)
+    selection = alpha_selection(nesting.alphas, nesting.selection, "r2")
+    features = as_feature_spaces(spaces, "bands")
+    n_bands, n = len(features), len(features["Xs[0]"])
+    responses, one_target = as_targets(Y, n)
+    plan = device_plan(device, Xs[0], **features, Y=responses)
+    models = _models(resolve_band_weights(band_weights, n_bands, seed, sampling))
+    check_memory(max_memory)
+    outer = selection_folds(nesting.cv, n, groups)
+    check_inner_cv(nesting.inner_cv)
+    labels = None if groups is None else check_groups(groups, n)
+    inner = [inner_folds(nesting.inner_cv, fold.train, labels) for fold in outer.folds]
+    for name, array in (*features.items(), ("Y", responses)):
+        check_finite(name, array)
 
-    models = _models(op, gammas)
     v = responses.shape[1]
-    joint, product, left = placement.empty(v).zero_(), *(placement.empty(n_bands, v).zero_() for _ in range(2))
+    joint, product, reduced = plan.empty(v).zero_(), *(plan.empty(n_bands, v).zero_() for _ in range(2))
     with torch.no_grad(), multiplying("float32"):
         for fold, folds in zip(outer.folds, inner, strict=True):
-            split = _split(features, responses, placement, fold)
+            split = _split(tuple(features.values()), responses, plan, fold)
             for number, model in enumerate(models):
-                for held in _held_out(split, model, replace(choice, folds=folds), max_memory):
+                for held in _held_out(split, model, replace(selection, folds=folds), max_memory):
                     r2 = r_squared(held.responses, held.predictions) / len(outer)
                     if number:
-                        left[number - 1, held.columns] += r2.to(left)
+                        reduced[number - 1, held.columns] += r2.to(reduced)
                         continue
                     joint[held.columns] += r2.to(joint)
                     measure = product_measure(held.responses, held.parts, held.intercept) / len(outer)
                     product[:, held.columns] += measure.to(product)
-    missing = int(joint.isnan().sum())
-    if missing:
-        warnings.warn(
-            f"{op}: {missing} of {v} targets do not vary in some held-out fold; all that is said of them is NaN",
-            stacklevel=2,
+    undefined = int(joint.isnan().sum())
+    if undefined:
+        warn(
+            "variance_partition", f"{undefined} of {v} targets do not vary in some held-out fold; their results are NaN"
         )
-    unique = joint - left
+    unique = joint - reduced
     results = (joint, product, unique, joint - unique.sum(0))
-    return VariancePartition(*(placement.hand_back(each[..., 0] if one_target else each) for each in results))
+    return VariancePartition(*(plan.to_caller(result[..., 0] if one_target else result) for result in results))
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The bands that a model has, and the ratios it chooses among [m, bands]."""
+    """The bands of a model, and the band weights [m, bands] that it chooses among."""
 
     bands: tuple[int, ...]
-    ratios: NDArray[np.float64]
+    band_weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Split:
     """One outer fold: bands of its training samples, held-out features about the bands' offsets, and targets."""
 
-    designs: tuple[Design, ...]
+    bands: tuple[PrincipalCoordinates, ...]
     tested: tuple[Tensor, ...]  # [m, d_b]
     training: Targets
     held_out: Targets
@@ -246,7 +251,7 @@ class _Split:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What a model predicts of some targets of held-out samples; parts [bands, m, b] without the intercept."""
+    """Predictions of some targets for held-out samples, as parts [bands, m, b] and an intercept."""
 
     columns: Tensor
     responses: Tensor  # [m, b]
@@ -258,80 +263,62 @@ class _HeldOut:
         return self.parts.sum(0) + self.intercept.to(self.parts.dtype)
 
 
-def _models(op: str, ratios: NDArray[np.float64]) -> list[_Model]:
-    """The model of all bands, and those without each of them."""
-    everything = tuple(range(ratios.shape[1]))
-    without = [
-        _Model(tuple(band for band in everything if band != out), without_band(op, ratios, out)) for out in everything
-    ]
-    return [_Model(everything, ratios), *without]
+def _models(band_weights: NDArray[np.float64]) -> list[_Model]:
+    """The model of all bands, and those without one of them."""
+    bands = tuple(range(band_weights.shape[1]))
+    without = [_Model(tuple(band for band in bands if band != out), without_band(band_weights, out)) for out in bands]
+    return [_Model(bands, band_weights), *without]
 
 
-def _split(features: tuple[Array, ...], responses: Array, placement: Placement, fold: Fold) -> _Split:
-    designs = tuple(make_design(load(X, placement, fold.train), True) for X in features)
+def _split(features: tuple[Array, ...], responses: Array, plan: DevicePlan, fold: Fold) -> _Split:
+    bands = tuple(principal_coordinates(load(X, plan, fold.train), True) for X in features)
     return _Split(
-        designs=designs,
-        tested=tuple(load(X, placement, fold.test) - each.offset for X, each in zip(features, designs, strict=True)),
-        training=Targets(responses, placement, fold.train),
-        held_out=Targets(responses, placement, fold.test),
+        bands=bands,
+        tested=tuple(load(X, plan, fold.test) - band.offset for X, band in zip(features, bands, strict=True)),
+        training=Targets(responses, plan, fold.train),
+        held_out=Targets(responses, plan, fold.test),
     )
 
 
-def _held_out(split: _Split, model: _Model, choice: Choice, max_memory: int | None) -> Iterator[_HeldOut]:
+def _held_out(split: _Split, model: _Model, selection: AlphaSelection, max_memory: int | None) -> Iterator[_HeldOut]:
     """Fit a model on an outer fold's training samples alone, and predict what it holds out."""
-    bands = join_bands([split.designs[band] for band in model.bands])
+    bands = join_bands([split.bands[band] for band in model.bands])
     tested = [split.tested[band] for band in model.bands]
-    gammas = torch.from_numpy(model.ratios).to(bands.coordinates.device)
-    found = search(bands, gammas, choice, split.training, max_memory)
-    for fitted in refit(bands, gammas, found, split.training, max_memory):
+    gammas = torch.from_numpy(model.band_weights).to(bands.coordinates.device)
+    choice = search(bands, gammas, selection, split.training, max_memory)
+    for fitted in refit(bands, gammas, choice, split.training, max_memory):
         weights = torch.split(fitted.coefficients, [X.shape[1] for X in tested])
         parts = torch.stack([X @ w for X, w in zip(tested, weights, strict=True)])
         responses = split.held_out.block(fitted.columns)[:, fitted.chosen]
         yield _HeldOut((fitted.columns.start + fitted.chosen).cpu(), responses, parts, fitted.at_offset)
 
 
-def _as_bands(op: str, Xs: Any) -> tuple[Array, ...]:
+def _name_bands(Xs: Any) -> dict[str, Any]:
+    """The bands by their names in messages; ValueError unless there are at least two."""
     if not isinstance(Xs, Sequence) or len(Xs) < 2:
         got = f"{len(Xs)}" if isinstance(Xs, Sequence) else type(Xs).__name__
-        raise ValueError(f"{op}: Xs must be a list of at least 2 bands [n, d_b], got {got}")
-    features = tuple(as_array(op, f"Xs[{number}]", X) for number, X in enumerate(Xs))
-    for name, array in _named(features).items():
-        check_matrix(op, name, array)
-        if array.shape[0] != features[0].shape[0]:
-            raise ValueError(
-                f"{op}: all bands must have the same number of samples, got {features[0].shape[0]} in Xs[0] and "
-                f"{array.shape[0]} in {name}"
-            )
-    return features
+        raise ValueError(f"Xs must be a list of at least 2 bands [n, d_b], got {got}")
+    return {f"Xs[{number}]": X for number, X in enumerate(Xs)}
 
 
-def _named(features: tuple[Array, ...]) -> dict[str, Array]:
-    return {f"Xs[{number}]": X for number, X in enumerate(features)}
+def _nesting(X: Any, cv: Any, inner_cv: Any, alphas: Any, groups: Any) -> Nesting:
+    """The setting of a call; band weights and alphas are chosen by k-fold alone."""
+    if isinstance(cv, CrossValidation):
+        if cv.selection not in ("auto", "kfold"):
+            raise ValueError(f"selection must be 'kfold' or 'auto' for bands, got {cv.selection!r}")
+        cv = replace(cv, selection="kfold")
+    n = len(as_array("Xs[0]", X)) if isinstance(cv, CrossValidation) else 0
+    return resolve_setting(cv, inner_cv, alphas, "kfold", groups, n)
 
 
-def _inner_folds(op: str, inner_cv: Any, outer: Folds, groups: Any) -> list[Folds]:
-    """The folds of the training samples of each outer fold."""
-    if hasattr(inner_cv, "__iter__"):
-        raise TypeError(
-            f"{op}: inner_cv must be an int or a scikit-learn splitter (it splits each training fold), got {inner_cv!r}"
-        )
-    labels = None if groups is None else check_groups(op, groups, outer.n_samples)
-    return [
-        selection_folds(
-            op, inner_cv, len(fold.train), None if labels is None else labels[fold.train], argument="inner_cv"
-        )
-        for fold in outer.folds
-    ]
-
-
-def _check_intercept(op: str, intercept: Any, n_targets: int) -> Tensor | None:
+def _check_intercept(intercept: Any, n_targets: int) -> Tensor | None:
     if intercept is None:
         return None
     added = torch.as_tensor(intercept).detach().double().cpu()
     if added.ndim > 1 or (added.ndim == 1 and len(added) != n_targets):
         raise ValueError(
-            f"{op}: intercept must be a scalar or one number a target, [{n_targets}], got shape {tuple(added.shape)}"
+            f"intercept must be a scalar or one number a target, [{n_targets}], got shape {tuple(added.shape)}"
         )
     if not bool(added.isfinite().all()):
-        raise ValueError(f"{op}: intercept must be finite")
+        raise ValueError("intercept must be finite")
     return added.expand(n_targets)

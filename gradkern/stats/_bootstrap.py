@@ -264,7 +264,8 @@ def layer_scores(layers: Sequence[Any], Y: Any, resampling: Resampling, cv: Cros
     Predictions of one layer, 8 n v bytes, are in memory at a time. Every row is an image of its own.
     """
     cv = cv or CrossValidation()
-    folds = resolve_folds("layer_scores", cv, len(Y), None).folds
+    with naming("layer_scores"):
+        folds = resolve_folds(cv, len(Y)).folds
     held_out = np.empty(len(Y), dtype=np.int64)
     for number, fold in enumerate(folds):
         held_out[fold.test] = number

@@ -30,6 +30,7 @@ class Permutations:
         return f"Permutations({len(self.rows)} of {self.what})"
 
 
+@naming("draw_permutations")
 def draw_permutations(
     n_rows: int, permutations: int = 1000, seed: int = 0, *, groups: Any = None, within: Any = None
 ) -> Permutations:
@@ -54,22 +55,13 @@ def draw_permutations(
     >>> draw_permutations(20, 5).rows.shape
     (5, 20)
     """
-    check_labels("draw_permutations", n_rows, groups, within)
-    with naming("draw_permutations"):
-        return permutations_of(n_rows, permutations, seed, groups=groups, within=within)
-
-
-def check_labels(verb: str, n_rows: int, groups: Any, within: Any) -> None:
-    """Check labels of rows, as far as there are any."""
-    for labels in (groups, within):
-        if labels is not None:
-            check_groups(verb, labels, n_rows)
+    return permutations_of(n_rows, permutations, seed, groups=groups, within=within)
 
 
 def permutations_of(
     n_rows: int, permutations: int, seed: int, *, groups: Any = None, within: Any = None
 ) -> Permutations:
-    """What `draw_permutations` does, of labels that are checked already; errors name no verb."""
+    """What `draw_permutations` does; errors are left to be named by the caller."""
     if not isinstance(permutations, int | np.integer) or isinstance(permutations, bool) or permutations < 1:
         raise ValueError(f"permutations must be a whole number of at least 1, got {permutations!r}")
     units = _units(n_rows, groups)
@@ -96,7 +88,7 @@ def _units(n_rows: int, groups: Any) -> NDArray[np.int64]:
     """Rows of every group, [units, rows per unit]."""
     if groups is None:
         return np.arange(n_rows)[:, None]
-    labels = check_groups("draw_permutations", groups, n_rows)
+    labels = check_groups(groups, n_rows)
     names, counts = np.unique(labels, return_counts=True)
     if counts.min() != counts.max():
         raise ValueError(
@@ -108,7 +100,7 @@ def _units(n_rows: int, groups: Any) -> NDArray[np.int64]:
 
 def _strata(n_rows: int, units: NDArray[np.int64], within: Any) -> list[NDArray[np.int64]]:
     """Indices of units that may be exchanged; sorts the rows of each unit by their label, in place."""
-    labels = np.unique(check_groups("draw_permutations", within, n_rows), return_inverse=True)[1]
+    labels = np.unique(check_groups(within, n_rows), return_inverse=True)[1]
     units[:] = np.take_along_axis(units, np.argsort(labels[units], axis=1, kind="stable"), axis=1)
     _, stratum = np.unique(labels[units], axis=0, return_inverse=True)
     return [np.flatnonzero(stratum == number) for number in range(int(stratum.max()) + 1)]

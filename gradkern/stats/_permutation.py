@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradkern.errors import Refused, naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS, count_edges
 from gradkern.ridge._cross_validation import resolve_setting
-from gradkern.ridge._engine.cores import on_all_cores
-from gradkern.ridge._engine.folds import Fold, check_groups
+from gradkern.ridge._engine.blocks import on_all_cores
+from gradkern.ridge._engine.folds import Fold, check_groups, inner_folds, selection_folds
 from gradkern.ridge._engine.inputs import (
     Array,
-    Placement,
+    DevicePlan,
     as_array,
     as_targets,
     check_finite,
     check_matrix,
+    device_plan,
     load,
-    place,
 )
 from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.solve import Choice, make_choice, selection_folds
-from gradkern.ridge._ridge_cv import DEFAULT_ALPHAS
-from gradkern.stats._exchangeable import Permutations, check_labels, permutations_of
+from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection
+from gradkern.stats._exchangeable import Permutations, permutations_of
 from gradkern.stats._refits import OrderScores, refit
 from gradkern.stats._summary import Summary
 
@@ -121,6 +121,7 @@ class PermutationTest(Summary):
     smallest_p: float
 
 
+@naming("permutation_test")
 def permutation_test(
     X: Any,
     Y: Any,
@@ -184,30 +185,27 @@ def permutation_test(
     >>> permutation_test(X, Y, permutations=19).p.shape
     (3,)
     """
-    verb = "permutation_test"
-    features = as_array(verb, "X", X)
-    check_matrix(verb, "X", features)
+    features = as_array("X", X)
+    check_matrix("X", features)
     n = features.shape[0]
-    with naming(verb):
-        nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
-    cv, inner_cv = nesting.cv, nesting.inner_cv
-    choice = make_choice(verb, nesting.alphas, nesting.selection, "r2")
-    responses, _ = as_targets(verb, Y, n)
-    placement = place(verb, device, X, X=features, Y=responses)
-    check_finite(verb, "X", features)
-    folds = selection_folds(verb, cv, n, groups)
-    check_labels(verb, n, groups, within)
-    labels = None if groups is None else check_groups(verb, groups, n)
-    choices = tuple(_choice_inside(verb, choice, fold, inner_cv, labels) for fold in folds.folds)
-    with naming(verb), torch.no_grad(), multiplying("float32"):
-        orders = permutations_of(n, permutations, seed, groups=groups, within=within)
-        members = _target_groups(target_groups, responses.shape[1])
-        data = _Data(responses, placement, orders, members, keep_null, choice.alphas)
-        score = refit(load(features, placement), folds, choices, placement)
-        what = f"held-out r, mean over {len(folds)} folds, refitted for each of {permutations} permutations"
+    nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
+    choice = alpha_selection(nesting.alphas, nesting.selection, "r2")
+    responses, _ = as_targets(Y, n)
+    plan = device_plan(device, X, X=features, Y=responses)
+    check_finite("X", features)
+    folds = selection_folds(nesting.cv, n, groups)
+    labels = None if groups is None else check_groups(groups, n)
+    choices = tuple(_choice_inside(choice, fold, nesting.inner_cv, labels) for fold in folds.folds)
+    orders = permutations_of(n, permutations, seed, groups=groups, within=within)
+    members = _target_groups(target_groups, responses.shape[1])
+    data = _Data(responses, plan, orders, members, keep_null, choice.alphas)
+    what = f"held-out r, mean over {len(folds)} folds, refitted for each of {permutations} permutations"
+    with torch.no_grad(), multiplying("float32"):
+        score = refit(load(features, plan), folds, choices, plan)
         return _test(f"{what} of {orders.what}", data, seed, lambda _, Y: partial(score, Y))
 
 
+@naming("permutation_test_held_out")
 def permutation_test_held_out(
     Y: Any,
     predictions: Any,
@@ -246,32 +244,26 @@ def permutation_test_held_out(
     >>> permutation_test_held_out(Y, Y + rng.standard_normal((50, 4)), permutations=19).p.shape
     (4,)
     """
-    verb = "permutation_test_held_out"
-    values = as_array(verb, "predictions", predictions)
-    with naming(verb):
-        if values.ndim not in (1, 2):
-            raise ValueError(f"predictions must have shape [n] or [n, v], got {tuple(values.shape)}")
+    values = as_array("predictions", predictions)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"predictions must have shape [n] or [n, v], got {tuple(values.shape)}")
     predicted = values[:, None] if values.ndim == 1 else values
-    responses, _ = as_targets(verb, Y, predicted.shape[0])
-    with naming(verb):
-        if predicted.shape != responses.shape:
-            raise ValueError(f"predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
-    check_finite(verb, "predictions", predicted)
-    placement = place(verb, device, Y, Y=responses, predictions=predicted)
-    n = len(responses)
-    check_labels(verb, n, groups, within)
+    responses, _ = as_targets(Y, predicted.shape[0])
+    if predicted.shape != responses.shape:
+        raise ValueError(f"predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
+    check_finite("predictions", predicted)
+    plan = device_plan(device, Y, Y=responses, predictions=predicted)
+    orders = permutations_of(len(responses), permutations, seed, groups=groups, within=within)
+    data = _Data(responses, plan, orders, _target_groups(target_groups, responses.shape[1]), keep_null)
+    test = f"r over {len(responses)} held-out rows, predictions as they are, {permutations} permutations of {orders.what}"
 
     def of_block(columns: slice, Y: Tensor) -> Callable[[Tensor], OrderScores]:
-        block = load(predicted, placement, columns=columns)
+        block = load(predicted, plan, columns=columns)
         undefined = block.amin(0) == block.amax(0)
         units, responses = _unit(block), _unit(Y)
         return lambda order: OrderScores((responses.index_select(0, order) * units).sum(0).double(), undefined)
 
-    with naming(verb), torch.no_grad():
-        orders = permutations_of(n, permutations, seed, groups=groups, within=within)
-        members = _target_groups(target_groups, responses.shape[1])
-        data = _Data(responses, placement, orders, members, keep_null)
-        test = f"r over {n} held-out rows, predictions as they are, {permutations} permutations of {orders.what}"
+    with torch.no_grad():
         return _test(test, data, seed, of_block)
 
 
@@ -283,7 +275,7 @@ class _Data:
     """
 
     responses: Array
-    placement: Placement
+    plan: DevicePlan
     orders: Permutations
     target_groups: dict[str, NDArray[np.int64]]
     keep_null: bool
@@ -294,12 +286,9 @@ class _Data:
 _OfBlock = Callable[[slice, Tensor], Callable[[Tensor], OrderScores]]
 
 
-def _choice_inside(verb: str, choice: Choice, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> Choice:
+def _choice_inside(choice: AlphaSelection, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> AlphaSelection:
     """How alpha is chosen among the training samples of a fold."""
-    if choice.selection != "kfold":
-        return choice
-    groups = None if labels is None else labels[fold.train]
-    return replace(choice, folds=selection_folds(verb, inner_cv, len(fold.train), groups, argument="inner_cv"))
+    return replace(choice, folds=inner_folds(inner_cv, fold.train, labels)) if choice.method == "kfold" else choice
 
 
 @dataclass(frozen=True)
@@ -325,11 +314,11 @@ class _Block:
 def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationTest:
     """Score every order, block by block of targets; the orders are the same for all blocks."""
     (n, v), count = data.responses.shape, len(data.orders.rows)
-    device = data.placement.device
+    device = data.plan.device
     every = torch.from_numpy(np.vstack([np.arange(n), data.orders.rows])).to(device)
     shares = _shares(data.target_groups, v).to(device)
     null = np.empty((count, v), dtype=np.float32) if data.keep_null else None
-    slack = _ROUNDING[data.placement.dtype]
+    slack = _ROUNDING[data.plan.dtype]
 
     def tested(columns: slice) -> _Block:
         with torch.no_grad():  # is of a thread
@@ -353,7 +342,7 @@ def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationT
         warnings.warn(
             f"permutation test: {int(missing.sum())} of {v} targets have no defined score, because responses or "
             f"predictions do not vary in a fold; their r and p are NaN. The first is target {int(missing.argmax())}",
-            stacklevel=3,
+            stacklevel=4,  # the decorator is between
         )
 
     def known(values: Tensor) -> NDArray[np.float64]:
@@ -407,9 +396,10 @@ def _test_block(
 
 def _count_edges(observed: OrderScores, alphas: Tensor) -> AlphaEdges:
     """Count the fits of targets with a defined score whose alpha is at an edge of the grid [a], largest first."""
-    chosen = torch.stack(observed.alphas)[:, ~observed.undefined]
-    lowest, highest = (int((chosen == alphas[at].to(chosen)).sum()) if len(alphas) > 1 else 0 for at in (-1, 0))
-    return AlphaEdges(lowest, highest, chosen.numel())
+    chosen = torch.stack(observed.alphas)
+    scored = torch.where(observed.undefined, torch.nan, observed.r).expand_as(chosen)
+    edges = count_edges(chosen.flatten(), scored.flatten(), alphas)
+    return AlphaEdges(edges.lowest, edges.highest, edges.targets)
 
 
 def _sum_edges(blocks: list[_Block]) -> AlphaEdges | None:
@@ -421,7 +411,7 @@ def _sum_edges(blocks: list[_Block]) -> AlphaEdges | None:
 
 def _standardized(data: _Data, columns: slice) -> Tensor:
     """Responses [n, b] of mean 0 and variance 1, which scores do not see."""
-    Y = load(data.responses, data.placement, columns=columns)
+    Y = load(data.responses, data.plan, columns=columns)
     span = f"targets {columns.start}..{columns.stop - 1}"
     bad = ~torch.isfinite(Y).all(0)
     if bool(bad.any()):

@@ -21,13 +21,18 @@ import torch
 from torch import Tensor
 
 from gradkern.kernels import ops
-from gradkern.ridge._engine.design import Design, eigenpairs, make_design, rotated
 from gradkern.ridge._engine.folds import Fold, Folds
-from gradkern.ridge._engine.inputs import Placement, Targets
+from gradkern.ridge._engine.inputs import DevicePlan, Targets
 from gradkern.ridge._engine.kfold import fold_gram, sum_of
 from gradkern.ridge._engine.metrics import correlation
-from gradkern.ridge._engine.product import product
-from gradkern.ridge._engine.solve import EQUAL, Choice, Fitting, Solver, factor, solve
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import (
+    PrincipalCoordinates,
+    eigenpairs,
+    principal_coordinates,
+    rotated,
+)
+from gradkern.ridge._engine.solve import EQUAL, AlphaSelection, FitOptions, Solver, factor, solve
 
 # Sum of squares of all samples along a direction, over that of a fold's training samples, beyond which C - C_f is
 # rounding there. Without such folds it stays under 10.
@@ -54,27 +59,27 @@ class OrderScores:
 Score: TypeAlias = Callable[[Tensor, Tensor], OrderScores]
 
 
-def refit(X: Tensor, folds: Folds, choices: tuple[Choice, ...], placement: Placement) -> Score:
+def refit(X: Tensor, folds: Folds, choices: tuple[AlphaSelection, ...], plan: DevicePlan) -> Score:
     """Make the function that scores any order of the responses to X [n, d], choosing alphas by one of `choices` a fold.
 
     A fold whose held-out predictions or responses are constant contributes 0 to r and is marked as undefined. The
     statistic is then one function of the responses, the same for the measured order and for every permutation, and the
     permutation test of it is exact.
     """
-    if choices[0].selection == "gcv" and folds.partition:
+    if choices[0].method == "gcv" and folds.partition:
         return make_refits(X, folds, choices[0].alphas.to(X.device)).score
-    return Engine(X, folds, choices, placement).score
+    return Engine(X, folds, choices, plan).score
 
 
 class Engine:
     """Every way to choose alpha and every kind of folds, by the solvers of `gradkern.cross_val_score`."""
 
-    def __init__(self, X: Tensor, folds: Folds, choices: tuple[Choice, ...], placement: Placement) -> None:
-        self._folds, self._placement = folds.folds, placement
+    def __init__(self, X: Tensor, folds: Folds, choices: tuple[AlphaSelection, ...], plan: DevicePlan) -> None:
+        self._folds, self._plan = folds.folds, plan
         self._solvers: list[tuple[Solver, Tensor]] = []
         for fold, choice in zip(folds.folds, choices, strict=True):
-            solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, Fitting())
-            tested = X[torch.from_numpy(fold.test).to(X.device)] - solver.design.offset
+            solver = factor(X[torch.from_numpy(fold.train).to(X.device)], choice, FitOptions())
+            tested = X[torch.from_numpy(fold.test).to(X.device)] - solver.principal.offset
             self._solvers.append((solver, torch.zeros_like(tested) if _same_rows(tested) else tested))
 
     def score(self, Y: Tensor, order: Tensor) -> OrderScores:
@@ -84,7 +89,7 @@ class Engine:
         for fold, (solver, tested) in zip(self._folds, self._solvers, strict=True):
             held_out = Y[torch.from_numpy(rows[fold.test]).to(Y.device)]
             chosen = torch.empty_like(total)
-            for block in solve(solver, Targets(Y, self._placement, rows[fold.train]), None, shared=False):
+            for block in solve(solver, Targets(Y, self._plan, rows[fold.train]), None, shared=False):
                 r = correlation(held_out[:, block.columns], product(tested, block.coefficients))
                 total[block.columns] += r.nan_to_num(0.0)
                 undefined[block.columns] |= r.isnan()
@@ -185,7 +190,7 @@ def _held_out_r(fold: FoldRefit, shrunk: Tensor, Y: Tensor, total: Tensor, squar
 def make_refits(X: Tensor, folds: Folds, alphas: Tensor) -> Refits:
     """Factor features X [n, d] for folds that are a partition, and alphas [a], largest first."""
     arranged = torch.cat([torch.from_numpy(fold.test) for fold in folds.folds])
-    design = make_design(X[arranged.to(X.device)], intercept=True)
+    design = principal_coordinates(X[arranged.to(X.device)], intercept=True)
     position = torch.empty_like(arranged)
     position[arranged] = torch.arange(len(arranged))
     moved = [
@@ -201,7 +206,7 @@ def make_refits(X: Tensor, folds: Folds, alphas: Tensor) -> Refits:
     return Refits(arranged.to(X.device), alphas, tuple(refits))
 
 
-def _make_fold(design: Design, fold: Fold, alphas: Tensor) -> FoldRefit:
+def _make_fold(design: PrincipalCoordinates, fold: Fold, alphas: Tensor) -> FoldRefit:
     Z, gram = design.coordinates, fold_gram(design, fold, "r")
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
     values, vectors = spectrum.values, spectrum.vectors
@@ -216,7 +221,7 @@ def _make_fold(design: Design, fold: Fold, alphas: Tensor) -> FoldRefit:
         turn = torch.cat([vectors.T, -(vectors.T @ gram.mean)[:, None]], 1) / values.sqrt()[:, None]
     tested = torch.cat([Z[test], Z.new_ones(len(fold.test), 1)], 1)
     kept = alphas[:, None] / (values + alphas[:, None])
-    predictor = ((Z[test].double() - gram.centre) @ vectors) * values.sqrt()
+    predictor = ((Z[test].double() - gram.center) @ vectors) * values.sqrt()
     return FoldRefit(
         rows=test,
         tested=tested.T.contiguous(),

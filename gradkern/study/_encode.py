@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     for name, (recording, file, stated) in todo.items():
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
         if (recording.repeats == 1).all() and "session" in recording.presentations:
-            print("single presentations: standardise and average_repeats before saving make this faster")
+            print("single presentations: zscore and average_repeats before saving make this faster")
         # first, as it may refuse
         parts = unique_scores(chosen, captured, recording, unique) if unique else None
         scores = score(spaces, recording, cv, matching)

@@ -16,9 +16,8 @@ from gradkern.errors import naming
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
 from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.hierarchy._regions import Regions
-from gradkern.recordings._lazy import Mean
-from gradkern.recordings._out_of_core import as_responses
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses import Mean, as_responses
 from gradkern.study._multiverse import Estimate, multiverse
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study.claims._verdict import NOT_TESTED, verdict

@@ -1,8 +1,6 @@
 """`gradkern data check`: what is printed of a recording."""
 
-import inspect
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import nibabel
@@ -10,11 +8,13 @@ import numpy as np
 import pytest
 
 from gradkern.cli import main
-from gradkern.cli._data import KINDS
-from gradkern.recordings import load_nsd, save_recording
-from tests.recordings import test_bids, test_bold5000, test_glmsingle, test_laion_fmri, test_nsd_spaces
-from tests.recordings.test_mne_epochs import FOLDER, epochs, trials
-from tests.recordings.test_nsd import BETAS, Made
+from gradkern.recordings import load_nsd, readers, save_recording
+from tests.fake_datasets.bids import SPACE, write_bids
+from tests.fake_datasets.bold5000 import FakeBOLD5000
+from tests.fake_datasets.glmsingle import FakeGLMsingle
+from tests.fake_datasets.laion_fmri import FakeLAION
+from tests.fake_datasets.nsd import BETAS, FakeNSD, FakeNSDTimeSeries
+from tests.fake_datasets.things_meg import FOLDER, fake_epochs, fake_trials
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[tuple[str, str]]:
@@ -23,7 +23,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[tuple[s
 
 
 def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = Made(tmp_path)
+    made = FakeNSD(tmp_path)
     lines = printed(capsys, "nsd", str(tmp_path), "--subject", "2", "--atlas", "streams")
     found = dict(lines)
     assert found["responses"] == "1500 presentations x 16 targets, float32, percent signal change"
@@ -43,7 +43,7 @@ def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_meg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / FOLDER).mkdir(parents=True)
     path = tmp_path / FOLDER / "preprocessed_P1-epo.fif"
-    epochs(trials()).save(path, verbose="error")
+    fake_epochs(fake_trials()).save(path, verbose="error")
     found = dict(printed(capsys, "things-meg", str(tmp_path)))
     assert found["images"] == "80; shown: 60 x 1, 20 x 6; the images themselves: not given"
     assert found["left out"] == "6 presentations: not of experimental and test images"
@@ -52,27 +52,24 @@ def test_meg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = dict(printed(capsys, "epochs", str(path), "--image", "image_path"))
     assert found["responses"].startswith("186 presentations x 1405 targets")
     assert main(["data", "check", "epochs", str(path)]) == 2
-    assert "need --image" in capsys.readouterr().err
+    assert "epochs needs --image" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_options_are_parameters_of_the_reader(name: str) -> None:
-    kind = KINDS[name]
-    module, function = kind.reader.split(":")
-    parameters = inspect.signature(getattr(import_module(f"gradkern.recordings.{module}"), function)).parameters
-    places = kind.path + ("subject" in kind.options)
-    named = {*kind.options, *kind.fixed} - {"subject" if "subject" in kind.options else ""}
-    assert named <= set(list(parameters)[places:])
-    assert set(kind.needs) <= set(kind.options)
-    required = [name for name, each in list(parameters.items())[places:] if each.default is each.empty]
-    assert set(required) <= {*kind.needs, *kind.fixed}
+def test_the_command_line_knows_every_reader_and_can_give_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["data", "check", "--help"])
+    text = capsys.readouterr().out
+    for name, reader in readers().items():
+        assert name in text
+        for option in reader.needs:
+            assert f"--{option.replace('_', '-')}" in text
 
 
 class TestEveryLayout:
     """From the command line, on the small folders of the readers' tests."""
 
     def test_glmsingle(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        test_glmsingle.Made(tmp_path, "npy")
+        FakeGLMsingle(tmp_path, "npy")
         assert main(["data", "check", "glmsingle", str(tmp_path)]) == 2
         assert "is a pickle, which can run any code" in capsys.readouterr().err
         found = dict(printed(capsys, "glmsingle", str(tmp_path), "--allow-pickle"))
@@ -81,7 +78,7 @@ class TestEveryLayout:
         assert found["runs"] == "1: 5, 2: 4"
 
     def test_bold5000(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        test_bold5000.Made(tmp_path)
+        FakeBOLD5000(tmp_path)
         (tmp_path / "scratch").mkdir()
         found = dict(
             printed(capsys, "bold5000", str(tmp_path), "--subject", "4", "--scratch", str(tmp_path / "scratch"))
@@ -91,7 +88,7 @@ class TestEveryLayout:
         assert len(list((tmp_path / "scratch").iterdir())) == 9
 
     def test_laion_fmri(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        test_laion_fmri.Made(tmp_path).stimuli()
+        FakeLAION(tmp_path).stimuli()
         lines = printed(capsys, "laion-fmri", str(tmp_path), "--subject", "3")
         found = dict(lines)
         assert found["sessions"] == "1: 7, 2: 6, 33: 4"
@@ -99,16 +96,16 @@ class TestEveryLayout:
         assert ("odd", "nothing seen") in lines
 
     def test_time_series_of_nsd(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        test_nsd_spaces.TestTimeSeries().make(Made(tmp_path))
+        FakeNSDTimeSeries(FakeNSD(tmp_path))
         found = dict(printed(capsys, "nsd-timeseries", str(tmp_path), "--subject", "2", "--delay", "6"))
         assert found["history"] == "24 runs of sessions 1-2, 6 s after onset"
         assert found["sessions"] == "1: 750, 2: 750"
 
     def test_bids(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        test_bids.make(tmp_path)
-        words = ("--task", "images", "--image", "stim_file", "--space", test_bids.SPACE)
+        write_bids(tmp_path)
+        words = ("--task", "images", "--image", "stim_file", "--space", SPACE)
         assert main(["data", "check", "bids", str(tmp_path), *words]) == 2
-        assert "bids need --subject" in capsys.readouterr().err
+        assert "bids needs --subject" in capsys.readouterr().err
         found = dict(printed(capsys, "bids", str(tmp_path), "--subject", "07", *words))
         assert found["subject"] == "sub-07"
         assert found["responses"].startswith("8 presentations x 4 targets")
@@ -123,14 +120,14 @@ class TestEveryLayout:
 
     def test_nsd_in_integers_taken_for_percent_is_odd(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """What was stored x 300 in a file of floats: GLMsingle's or load_betas' reader cannot know."""
-        made = test_glmsingle.Made(tmp_path, "hdf5")
+        made = FakeGLMsingle(tmp_path, "hdf5")
         made.betas *= 300
         made.write()
         lines = printed(capsys, "glmsingle", str(tmp_path), "--allow-pickle")
         assert any(name == "odd" and "were they stored as integers, x 300?" in value for name, value in lines)
 
     def test_a_saved_mean_says_of_how_many(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        made = Made(tmp_path)
+        made = FakeNSD(tmp_path)
         ids = np.arange(2 * 750) // 3
         brain = load_nsd(made.folder, 2)
         brain = replace(brain, presentations=brain.presentations.assign(image=ids), images=None)
@@ -147,6 +144,7 @@ class TestEveryLayout:
             (["nsd", str(tmp_path), "--allow-pickle"], "nsd does not take --allow-pickle"),
             (["nsd", str(tmp_path), "--subject", "two"], "--subject must be a number, got 'two'"),
             (["nsd"], "nsd needs a path"),
+            (["things-meg", str(tmp_path), "--subject", "5"], "load_things_meg: subject must be 1 to 4, got 5"),
         ):
             assert main(["data", "check", *words]) == 2
             assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The CUDA kernels on a CPU: compiles this folder's .cpp with g++ and calls them."""
+"""Runs the CUDA kernels on a CPU: compiles the .cpp of this folder with g++ and calls them."""
 
 import ctypes
 import mmap
@@ -28,7 +28,7 @@ _HOOKS = [
 
 
 def compile_kernels(folder: Path, root: Path = ROOT, warnings: bool = True, ops: Collection[str] = OPS) -> Path:
-    """A library in folder, of the sources under root; broken sources are compiled without warnings.
+    """Compile the sources under root to a library in folder; broken sources are compiled without warnings.
 
     Raises
     ------
@@ -61,10 +61,10 @@ def load(library: Path) -> ctypes.CDLL:
 
 
 class Guarded:
-    """A tensor inside NaN: reading outside poisons the result, writing outside is found by `check`.
+    """A tensor inside NaN: reading outside it poisons the result, writing outside it is detected by `check`.
 
-    It begins at a multiple of 64 bytes, or `offset` elements behind one. Arrays of one call have NaN of different
-    payloads, so that what was read outside one and written outside another is found as well.
+    It begins `offset` elements behind a multiple of 64 bytes. The arrays of a call have NaN of different payloads, so
+    that copying from outside one array to outside another is detected as well.
     """
 
     def __init__(self, values: Tensor, payload: int, offset: int = 0):
@@ -76,15 +76,16 @@ class Guarded:
         self.outside = [self.memory[: GUARD + offset], self.memory[-GUARD:]]
 
     def check(self) -> None:
-        found = torch.cat(self.outside).view(self.integers).view(-1, len(self.poison))
-        if not (found == self.poison).all():
+        guards = torch.cat(self.outside).view(self.integers).view(-1, len(self.poison))
+        if not (guards == self.poison).all():
             raise AssertionError("a kernel wrote outside its array")
 
 
 def fenced(values: Tensor, shift: int = 0) -> Tensor:
-    """A copy that ends `shift` NaN before memory that cannot be read: reading it ends the process, loudly.
+    """Copy a tensor to `shift` elements before memory that cannot be read, where reading ends the process.
 
-    It begins at an aligned address if its size, with these NaN, is a multiple of 16 bytes.
+    The elements in between are NaN. The copy begins at an aligned address if its size, with them, is a multiple of 16
+    bytes.
     """
     data = values.reshape(-1)
     if shift:
@@ -115,13 +116,13 @@ def raise_error(message: bytes | None) -> None:
 
 
 def results(n: int, k: int, floats: int) -> tuple[Guarded, Guarded]:
-    """A workspace and a result."""
+    """A workspace and a result, both NaN."""
     return Guarded(torch.full((floats,), float("nan")), 2), Guarded(torch.full((n, k), float("nan")), 3)
 
 
 @contextmanager
 def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[Any]:
-    """A variable of the emulation, for a while."""
+    """Set a variable of the emulation for the duration of a `with` block."""
     variable = kind.in_dll(library, f"emulated_{name}")
     before, variable.value = variable.value, value
     try:
@@ -131,7 +132,7 @@ def setting(library: ctypes.CDLL, name: str, kind: Any, value: int) -> Iterator[
 
 
 def only_block(library: ctypes.CDLL, block: int) -> AbstractContextManager[None]:
-    """Launches run one block, or their last if they have fewer: for arrays too large to run whole."""
+    """Make launches run one block, or their last block if they have fewer: for arrays too large to run whole."""
     return setting(library, "only_block", ctypes.c_int64, block)
 
 
@@ -146,8 +147,10 @@ def _sketch(library: ctypes.CDLL, x: Tensor, workspace: Tensor, out: Tensor, spe
 
 
 def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0, offset: int = 0) -> Tensor:
-    """The CUDA sketch of x [n, rows, cols], emulated with fibers in the order that `schedule` draws; x begins
-    `offset` elements behind an aligned address."""
+    """Emulate the CUDA sketch of x [n, rows, cols], with threads in the order that `schedule` draws.
+
+    x begins `offset` elements behind an aligned address.
+    """
     arrays = [Guarded(x, 1, offset), *results(len(x), spec[0], workspace_floats(library, x, spec[0]))]
     _sketch(library, *(array.values for array in arrays), spec, schedule)
     for array in arrays:
@@ -156,7 +159,7 @@ def sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, schedule: int = 0, offse
 
 
 def block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, block: int) -> Tensor:
-    """The sums [k] that one block leaves: of its slice, or of its sample if that is one slice."""
+    """The sums [k] that one block writes: those of its slice, or of its sample if the sample is one slice."""
     workspace = torch.empty(workspace_floats(library, x, spec[0]))
     out = torch.empty(len(x), spec[0])
     with only_block(library, block):
@@ -165,7 +168,7 @@ def block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, block: int) -> 
 
 
 def wide_loads(library: ctypes.CDLL) -> int:
-    """How many 16-byte loads the threads have made so far."""
+    """Number of 16-byte loads by the threads so far."""
     return ctypes.c_uint64.in_dll(library, "emulated_wide_loads").value
 
 
@@ -180,7 +183,7 @@ def sketch_outer(
     schedule: int = 0,
     shift: int = 0,
 ) -> Tensor:
-    """The CUDA sketch_outer of a [n, t, p] and g [n, t, o], which end `shift` elements before a page does."""
+    """Emulate the CUDA sketch_outer of a [n, t, p] and g [n, t, o], which end `shift` elements before their page."""
     sizes = integers(*a.shape, g.shape[2])
     floats = library.emulated_sketch_outer_workspace(*sizes, ctypes.c_int64(spec[0]), bias)
     a, g = fenced(a, shift), fenced(g, shift)
@@ -195,7 +198,7 @@ def sketch_outer(
 
 
 def conv_shape(x: Tensor, g: Tensor, window: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
-    """csrc/conv.h's ConvShape. `window`: kernel, stride, padding, dilation, two of each, then groups."""
+    """The ConvShape of csrc/conv.h; `window` has kernel, stride, padding and dilation, two of each, then groups."""
     return (ctypes.c_int64 * 16)(*x.shape, *g.shape[1:], *window)
 
 
@@ -211,7 +214,7 @@ def sketch_conv(
     schedule: int = 0,
     shift: int = 0,
 ) -> Tensor:
-    """The CUDA sketch_conv of x [n, c, h, w] and g [n, o, out_h, out_w]."""
+    """Emulate the CUDA sketch_conv of x [n, c, h, w] and g [n, o, out_h, out_w]."""
     shape = conv_shape(x, g, window)
     floats = library.emulated_sketch_conv_workspace(shape, ctypes.c_int64(spec[0]), bias)
     x, g = fenced(x, shift), fenced(g, shift)
@@ -227,7 +230,7 @@ def sketch_conv(
 
 
 def last_sample(library: ctypes.CDLL, op: str, inputs: tuple[Tensor, Tensor], sizes: list[object], k: int) -> Tensor:
-    """The last sample's result of arrays too large to copy; the kernel must need one block a sample and no slices."""
+    """The result of the last sample of arrays too large to copy, for shapes that take one block for each sample."""
     n = len(inputs[0])
     out = torch.empty(n, k)
     rest = [*integers(k, 0, 1, 0), False, False, ctypes.c_uint64(0)]
@@ -238,7 +241,7 @@ def last_sample(library: ctypes.CDLL, op: str, inputs: tuple[Tensor, Tensor], si
 
 
 def unwritten(payload: int, *shape: int, dtype: torch.dtype = torch.float64) -> Guarded:
-    """A result that is NaN so far."""
+    """A result that is NaN until it is written."""
     return Guarded(torch.full(shape, float("nan"), dtype=dtype), payload)
 
 
@@ -251,7 +254,7 @@ def checked(results: Sequence[Guarded]) -> tuple[Tensor, ...]:
 def column_moments(
     library: ctypes.CDLL, y: Tensor, group: Tensor, f: int, *, schedule: int = 0, apart: int = 0
 ) -> tuple[Tensor, ...]:
-    """The CUDA column_moments of y [n, b], whose rows lie `apart` elements of NaN from each other."""
+    """Emulate the CUDA column_moments of y [n, b], whose rows lie `apart` elements of NaN from each other."""
     n, b = y.shape
     spaced = torch.nn.functional.pad(y, (0, apart), value=float("nan")).flatten()
     y_fenced, group_fenced = fenced(spaced[: max(0, spaced.numel() - apart)]), fenced(group)
@@ -266,21 +269,21 @@ def column_moments(
 
 
 def fold_scores(library: ctypes.CDLL, *inputs: Tensor, schedule: int = 0) -> tuple[Tensor, ...]:
-    """The CUDA fold_scores of B, D, E, F [r, b] and S, U, W [a, r]."""
+    """Emulate the CUDA fold_scores of B, D, E, F [r, b] and S, U, W [a, r]."""
     (r, b), a = inputs[0].shape, len(inputs[-1])
     arrays = [unwritten(i, a, b) for i in (1, 2)]
-    kept = [*map(fenced, inputs), *(array.values for array in arrays)]
-    addresses = (ctypes.c_void_p * len(kept))(*(each.data_ptr() for each in kept))
+    tensors = [*map(fenced, inputs), *(array.values for array in arrays)]
+    addresses = (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
     dtype = DTYPES[inputs[0].dtype]
     raise_error(library.emulated_fold_scores(addresses, dtype, *integers(a, r, b), ctypes.c_uint64(schedule)))
     return checked(arrays)
 
 
 def select_scale(library: ctypes.CDLL, C: Tensor, values: Tensor, alpha: Tensor, schedule: int = 0) -> Tensor:
-    """The CUDA select_scale of C [q, b]."""
+    """Emulate the CUDA select_scale of C [q, b]."""
     out = unwritten(1, *C.shape, dtype=C.dtype)
-    kept = [fenced(values), fenced(alpha), out.values]
+    tensors = [fenced(values), fenced(alpha), out.values]
     C_fenced = fenced(C)
-    rest = [*map(pointer, kept), ctypes.c_uint64(schedule)]
+    rest = [*map(pointer, tensors), ctypes.c_uint64(schedule)]
     raise_error(library.emulated_select_scale(pointer(C_fenced), DTYPES[C.dtype], *integers(*C.shape), *rest))
     return checked([out])[0]

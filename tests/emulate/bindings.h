@@ -1,4 +1,4 @@
-// What the C interfaces of the emulated ops share.
+// What the C interfaces of the emulated ops share. Nobody checks arguments here (csrc/ops.cpp does for users).
 #pragma once
 #include <initializer_list>
 #include <stdexcept>
@@ -14,6 +14,9 @@ inline gradkern::View view_of(void* data, int dtype, std::initializer_list<int64
   for (const int64_t size : shape) view.shape[view.ndim++] = size;
   return view;
 }
+
+// A workspace, whose size the kernels do not ask for.
+inline gradkern::View floats_of(float* workspace) { return view_of(workspace, 0, {0}); }
 
 inline std::string last_error;
 

@@ -16,10 +16,8 @@ const char* emulated_column_moments(void* y, int dtype, int64_t n, int64_t b, in
     labels.data = group;
     labels.count = n;
     const int wide = static_cast<int>(Dtype::f64);
-    cuda::column_moments(rows, labels,
-                         {view_of(sum, wide, {f, b}), view_of(spread, wide, {f, b}), view_of(low, dtype, {f, b}),
-                          view_of(high, dtype, {f, b})},
-                         nullptr);
+    cuda::column_moments(rows, labels, view_of(sum, wide, {f, b}), view_of(spread, wide, {f, b}),
+                         view_of(low, dtype, {f, b}), view_of(high, dtype, {f, b}), {});
   });
 }
 

@@ -12,7 +12,7 @@ const char* emulated_select_scale(void* C, int dtype, int64_t q, int64_t b, void
   return guarded(schedule, [&] {
     const int wide = static_cast<int>(Dtype::f64);
     cuda::select_scale(view_of(C, dtype, {q, b}), view_of(values, wide, {q}), view_of(alpha, wide, {b}),
-                       view_of(out, dtype, {q, b}), nullptr);
+                       view_of(out, dtype, {q, b}), {});
   });
 }
 

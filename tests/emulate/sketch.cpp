@@ -11,8 +11,8 @@ extern "C" {
 const char* emulated_sketch(void* x, int dtype, int64_t n, int64_t rows, int64_t cols, float* workspace, float* out,
                             int64_t k, int64_t seed, int64_t nnz, int64_t first_segment, uint64_t schedule) {
   return guarded(schedule, [&] {
-    cuda::sketch(view_of(x, dtype, {n, rows, cols}), workspace, view_of(out, 0, {n, k}), {k, seed, nnz, first_segment},
-                 nullptr);
+    cuda::sketch(view_of(x, dtype, {n, rows, cols}), floats_of(workspace), view_of(out, 0, {n, k}),
+                 {k, seed, nnz, first_segment}, {});
   });
 }
 

@@ -14,8 +14,8 @@ const char* emulated_sketch_conv(void* x, void* g, int dtype, const ConvShape* s
   execution.allow_tf32 = allow_tf32;
   return guarded(schedule, [&] {
     cuda::sketch_conv(view_of(x, dtype, {shape->n, shape->c, shape->h, shape->w}),
-                      view_of(g, dtype, {shape->n, shape->o, shape->out_h, shape->out_w}), workspace,
-                      view_of(out, 0, {shape->n, k}), *shape, {k, seed, nnz, first_segment}, bias, execution);
+                      view_of(g, dtype, {shape->n, shape->o, shape->out_h, shape->out_w}), floats_of(workspace),
+                      view_of(out, 0, {shape->n, k}), {k, seed, nnz, first_segment}, shape->window, bias, execution);
   });
 }
 

@@ -29,7 +29,7 @@ void load_registers(const uint16_t* rows, uint32_t* registers) {
 
 template <typename... Params, typename... Args>
 void launch_warp(void (*kernel)(Params...), Args... args) {
-  cuda::launch({"tile", 1, 32, 32 * 16, nullptr}, kernel, args...);
+  cuda::launch({1, 32, 32 * 16, nullptr}, kernel, args...);
 }
 
 }  // namespace
@@ -42,8 +42,8 @@ const char* emulated_sketch_outer(void* a, void* g, int dtype, int64_t n, int64_
   Execution execution;
   execution.allow_tf32 = allow_tf32;
   return guarded(schedule, [&] {
-    cuda::sketch_outer(view_of(a, dtype, {n, t, p}), view_of(g, dtype, {n, t, o}), workspace, view_of(out, 0, {n, k}),
-                       {k, seed, nnz, first_segment}, bias, execution);
+    cuda::sketch_outer(view_of(a, dtype, {n, t, p}), view_of(g, dtype, {n, t, o}), floats_of(workspace),
+                       view_of(out, 0, {n, k}), {k, seed, nnz, first_segment}, bias, execution);
   });
 }
 

@@ -104,7 +104,7 @@ def test_parts_are_those_of_joint_fits_and_add_up() -> None:
     A, G, Y = make(0, 1.0)
     found = unique_variance(G, A, Y, ALPHAS, ratios=4, cv=3, permutations=19, seed=0)
     size = [X / np.sqrt(((X - X.mean(0)) ** 2).sum(1).mean()) for X in (G, A)]
-    parts = variance_partition(size, Y, ALPHAS, ratios=4, cv=3, inner_cv=3, seed=0)
+    parts = variance_partition(size, Y, ALPHAS, band_weights=4, cv=3, inner_cv=3, seed=0)
     np.testing.assert_allclose(found.unique, parts.unique[0], atol=1e-6)
     np.testing.assert_allclose(found.unique_given, parts.unique[1], atol=1e-6)
     np.testing.assert_allclose(found.unique + found.unique_given + found.shared, found.joint, atol=1e-6)

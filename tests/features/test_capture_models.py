@@ -7,20 +7,14 @@ import torch
 from torch import Tensor
 
 import gradkern
-from gradkern import Sketch
+from gradkern import Sketch, objectives
 from gradkern.features._engine.layout import first_tensor, parameter_matrix, segments
-from gradkern.models._load import LoadedModel
-from gradkern.objectives import _logits as objectives
+from gradkern.models import LoadedModel
+from tests.control_truth import loss_of_all_outputs as loss
 from tests.small_models import SMALL, small
 
 SKETCH = Sketch(256, seed=2)
 KINDS = ("activation", "gradient", "weight_gradient")
-
-
-def loss(output: Any, batch: object) -> Tensor:
-    """Of all that the model returns for an image."""
-    parts = [x.flatten(1) for x in output if isinstance(x, Tensor) and x.is_floating_point()]
-    return sum(part.tanh().square().sum(1) + part.sin().sum(1) for part in parts)
 
 
 def pictures(family: str, n: int = 5) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import gradkern
 from gradkern import Sketch, objectives
-from gradkern.features._engine import batches as runner
 from gradkern.features._engine import memory
+from gradkern.features._engine.first_batch import SAME
 from gradkern.objectives import Prepared
 from tests.toy_models import ConvNet, Transformer
 
@@ -160,7 +160,7 @@ def test_files_of_another_capture_are_kept(model: Transformer, images: Tensor, t
     for changed, said in (
         ({"sketch": SKETCH}, "sketch_k: 1024, now 128"),
         ({"kinds": ["activation", "gradient"], "objective": objectives.Entropy()}, "kinds: .*objective"),
-        ({"images": images + 1}, "images: "),
+        ({"images": images + 1}, "images.sha256: "),
     ):
         given = {"images": images, "objective": None} | ask | changed
         with pytest.raises(FileExistsError, match=f"holds another capture, which had .*{said}"):
@@ -180,7 +180,7 @@ def test_the_batch_size_comes_from_the_memory(model: Transformer, images: Tensor
     assert features.facts["batch_size"] == 6
     per_image = features.facts["bytes_per_image"]
     assert per_image > 10 * 17 * 12 * 4  # tokens x width x bytes, several of them in each of two blocks
-    monkeypatch.setattr(memory, "free_bytes", lambda place: int(per_image * 2 / memory._SHARE) + 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(per_image * 2 / memory.SHARE_OF_FREE) + 1)
     smaller = gradkern.capture(model, images, objectives.Entropy())
     assert smaller.facts["batch_size"] == 2
     with pytest.raises(MemoryError, match=r"batch_size 6 needs about .* GB on cpu, .* GB are free; about 2 images fit"):
@@ -233,7 +233,7 @@ def test_attention_that_depends_on_the_batch_is_switched(images: Tensor) -> None
     with pytest.warns(UserWarning, match=r"differ by 1.0e-04 between batches; attention is computed by plain products"):
         features = gradkern.capture(model, images, None, **ask)
     assert features.facts["attention"] == "math"
-    assert features.facts["alone_against_batch"] < runner._SAME
+    assert features.facts["alone_against_batch"] < SAME
     assert torch.backends.cuda.flash_sdp_enabled()
     alone = gradkern.capture(model, images, None, batch_size=1, **ask)
     torch.testing.assert_close(alone["activation", "0"], features["activation", "0"], rtol=1e-5, atol=1e-5)
@@ -248,3 +248,29 @@ def test_compiled_layers_give_the_same(model: Transformer, images: Tensor) -> No
         assert (compiled[key] - values).norm() <= 1e-5 * values.norm(), key
     assert [model.get_submodule(name).forward.__func__ for name in layers] == forwards
     assert all("forward" not in module.__dict__ for module in model.modules())
+
+
+def test_features_fit_a_screen(model: Transformer, images: Tensor) -> None:
+    features = gradkern.capture(model, images, objectives.Entropy(), tokens=("class", "mean"), sketch=SKETCH)
+    shown = repr(features).splitlines()
+    assert shown[0] == "Features of 6 images"
+    assert len(shown) < 12
+    assert max(map(len, shown)) < 120
+    for text in ("activation, gradient", "2: blocks.0, blocks.2", "[6, 2, 128]", "entropy (exact)", "class, mean"):
+        assert text in repr(features)
+    assert features._repr_html_().startswith("<table><caption>Features of 6 images</caption><tr><th>kinds</th>")
+
+
+def test_a_folder_without_a_version_is_read_and_a_later_one_refused(
+    model: Transformer, images: Tensor, tmp_path: Path
+) -> None:
+    ask = {"kinds": ["activation"], "out": tmp_path / "run"}
+    features = gradkern.capture(model, images, None, **ask)
+    state = json.loads((tmp_path / "run" / "capture.json").read_text())
+    assert state.pop("version") == 1
+    (tmp_path / "run" / "capture.json").write_text(json.dumps(state))
+    for again in (gradkern.capture(model, images, None, **ask), gradkern.load_features(tmp_path / "run")):
+        assert torch.equal(again["activation", "blocks.0"], features["activation", "blocks.0"])
+    (tmp_path / "run" / "capture.json").write_text(json.dumps({**state, "version": 2}))
+    with pytest.raises(ValueError, match=r"load_features: .* version 1 at most, got 2"):
+        gradkern.load_features(tmp_path / "run")

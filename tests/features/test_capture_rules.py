@@ -248,6 +248,17 @@ def test_batch_norm_before_tokens() -> None:
         torch.testing.assert_close(features["weight_gradient", "stem"][:1], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_convolution_in_two_layers_counts_once_in_each() -> None:
+    """In float64, where gradients are formed image by image."""
+    model = Net(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)), maps=True).double().eval()
+    features = gradkern.capture(
+        model, images().double(), loss, layers=["middle", "middle.0"], kinds=["weight_gradient"], sketch=SKETCH
+    )
+    torch.testing.assert_close(features["weight_gradient", "middle"], features["weight_gradient", "middle.0"])
+    expected = autograd(model, "middle", images().double())
+    torch.testing.assert_close(features["weight_gradient", "middle"], expected, rtol=1e-5, atol=1e-5)
+
+
 class Uncovered(nn.Module):
     def __init__(self) -> None:
         super().__init__()

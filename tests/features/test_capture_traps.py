@@ -69,7 +69,7 @@ def test_files_are_of_one_objective(make, images: Tensor, tmp_path) -> None:
     first = gradkern.capture(mlp(), images, make(0), layers=["1"], out=tmp_path / "run")
     again = gradkern.capture(mlp(), images, make(0), layers=["1"], out=tmp_path / "run")
     assert torch.equal(first["gradient", "1"], again["gradient", "1"])
-    with pytest.raises(FileExistsError, match="which had objective: "):
+    with pytest.raises(FileExistsError, match="which had objective"):
         gradkern.capture(mlp(), images, make(1), layers=["1"], out=tmp_path / "run")
 
 
@@ -79,7 +79,7 @@ def test_files_are_of_one_set_of_images_and_one_model(images: Tensor, tmp_path) 
     gradkern.capture(model, pictures, None, out=tmp_path / "a", **ask)
     changed = pictures.clone()
     changed[1, 0, 0, 0] += 1
-    with pytest.raises(FileExistsError, match="which had images: "):
+    with pytest.raises(FileExistsError, match=r"which had images\.sha256: "):
         gradkern.capture(model, changed, None, out=tmp_path / "a", **ask)
     for layer in model.modules():
         if hasattr(layer, "num_heads"):
@@ -359,7 +359,7 @@ def test_activations_take_memory_too(images: Tensor, monkeypatch) -> None:
     pictures = torch.randn(6, 3, 16, 16)
     needed = gradkern.capture(model, pictures, None, layers=["stem"], kinds=["activation"]).facts["bytes_per_image"]
     assert needed >= 3 * 16 * 16 * 4
-    monkeypatch.setattr(memory, "free_bytes", lambda place: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with pytest.raises(MemoryError, match="batch_size 6 needs about"):
         gradkern.capture(model, pictures, None, layers=["stem"], kinds=["activation"], batch_size=6)
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import gradkern
 from gradkern import objectives
-from gradkern.features._engine.feedback_alignment import Feedback
+from gradkern.features._engine.feedback_alignment import FeedbackAlignment
 from gradkern.features._engine.gradient_controls import FEEDBACK
 from tests.control_truth import LABELS, LAYERS, SKETCH, build, close, pictures
 from tests.toy_models import ConvNet, Transformer
@@ -61,7 +61,7 @@ def test_feedback_alignment_by_hand(kind: str, batch_size: int) -> None:
 @pytest.mark.parametrize("make", [ConvNet, Transformer])
 def test_feedback_by_the_true_weights_is_the_gradient(make: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention, norms, class tokens, in-place operations: nothing else is on the way."""
-    monkeypatch.setattr(Feedback, "feedback_of", lambda self, weight: weight)
+    monkeypatch.setattr(FeedbackAlignment, "feedback_of", lambda self, weight: weight)
     features = gradkern.capture(
         build(make), pictures(), objectives.Entropy(), layers=LAYERS[make], kinds=["gradient", ALIGNED], sketch=SKETCH
     )
@@ -70,7 +70,7 @@ def test_feedback_by_the_true_weights_is_the_gradient(make: type[nn.Module], mon
 
 
 def test_nothing_goes_back_but_by_feedback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Feedback, "feedback_of", lambda self, weight: torch.zeros_like(weight))
+    monkeypatch.setattr(FeedbackAlignment, "feedback_of", lambda self, weight: torch.zeros_like(weight))
     features = gradkern.capture(
         build(ConvNet), pictures(), objectives.Entropy(), layers=LAYERS[ConvNet], kinds=[ALIGNED, "gradient"]
     )
@@ -90,15 +90,15 @@ def test_nothing_goes_back_but_by_feedback(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_feedback_weights_are_fixed_and_as_large_as_the_true_ones() -> None:
     model = build(Transformer)
-    drawn = Feedback(model, 4, sign_symmetric=False)
+    drawn = FeedbackAlignment(model, 4, sign_symmetric=False)
     weight = model.blocks[1].mlp[1].weight
     random = drawn.feedback_of(weight)
     assert random is drawn.feedback_of(weight)
     assert random.shape == weight.shape
     assert abs(random.square().mean() / weight.square().mean() - 1) < 0.2
     assert not torch.allclose(random, drawn.feedback_of(model.blocks[0].mlp[1].weight), atol=1e-3)
-    assert not torch.allclose(random, Feedback(model, 5, sign_symmetric=False).feedback_of(weight), atol=1e-3)
-    signed = Feedback(model, 4, sign_symmetric=True).feedback_of(weight)
+    assert not torch.allclose(random, FeedbackAlignment(model, 5, sign_symmetric=False).feedback_of(weight), atol=1e-3)
+    signed = FeedbackAlignment(model, 4, sign_symmetric=True).feedback_of(weight)
     assert torch.equal(signed.sign(), weight.sign())
     assert torch.equal(signed.abs(), random.abs())
 

@@ -12,13 +12,12 @@ from torch.nn import functional as F
 import gradkern
 from gradkern import objectives
 from gradkern.features import CONTROLS
-from gradkern.features._engine.batches import Runner
 from gradkern.features._engine.gradient_controls import COTANGENTS, FEEDBACK, derangement, random_like
 from gradkern.objectives import Batch, Prepared
 from tests.control_truth import LABELS, LAYERS, SKETCH, N, build, close, pictures
-from tests.objectives.test_objectives import IMAGES as PATCHES
-from tests.objectives.test_objectives import OBJECTIVES, Model
 from tests.toy_models import ConvNet, Transformer
+from tests.toy_objectives import IMAGES as PATCHES
+from tests.toy_objectives import OBJECTIVES, Model
 
 SHUFFLED, RANDOM = COTANGENTS
 ALIGNED = FEEDBACK[0]
@@ -58,7 +57,7 @@ def test_random_cotangents_have_the_length_of_the_true_ones_and_are_gaussian() -
     torch.testing.assert_close(alone, z[2:])
     assert not torch.allclose(alone, random_like(true[2:], torch.tensor([3]), seed=5))
     assert not torch.allclose(alone, random_like(true[2:], torch.tensor([2]), seed=6))
-    assert not torch.allclose(alone, random_like(true[2:], torch.tensor([2]), seed=5, place=1))
+    assert not torch.allclose(alone, random_like(true[2:], torch.tensor([2]), seed=5, position=1))
     assert (random_like(torch.zeros(2, 5), torch.tensor([0, 1]), seed=0) == 0).all()
 
 
@@ -165,7 +164,7 @@ def test_cotangents_of_every_objective_are_autograds_of_one_image(name: str) -> 
         targets = objective.targets(model(other.images, **its.inputs), other)
         layer = model.layer(batch.images).detach().requires_grad_()
         output = model.behind(layer, **made.inputs)
-        loss = objective.against(output, batch, targets).sum()
+        loss = objective.losses(output, batch, targets).sum()
         (gradient,) = torch.autograd.grad(loss, layer, retain_graph=True)
         read = objective.needs[0]
         field = getattr(output, read)
@@ -191,7 +190,7 @@ def test_masked_targets_of_others_keep_the_own_mask() -> None:
     made, its = objective.prepare(model, batch), objective.prepare(model, other)
     batch, other = Batch(batch.images, batch.index, made.context), Batch(other.images, other.index, its.context)
     output = model(batch.images, **made.inputs)
-    losses = objective.against(output, batch, objective.targets(None, other))
+    losses = objective.losses(output, batch, objective.targets(None, other))
     distance = 1 - F.cosine_similarity(output.tokens[:, 3:], model(other.images).tokens[:, 3:], dim=2)
     expected = [row[mask].mean() for row, mask in zip(distance, made.inputs["bool_masked_pos"], strict=True)]
     torch.testing.assert_close(losses, torch.stack(expected))
@@ -204,7 +203,7 @@ def test_a_detectors_own_box_is_pulled_to_the_query_of_another() -> None:
     objective = OBJECTIVES["detection"]
     targets = objective.targets(output, batch)
     assert targets.tolist() == [1, 0]
-    swapped = objective.against(output, batch, targets.flip(0))
+    swapped = objective.losses(output, batch, targets.flip(0))
     expected = F.binary_cross_entropy_with_logits(logits[:, 0], torch.eye(2), reduction="none").sum(1)
     torch.testing.assert_close(swapped, expected)
 
@@ -284,21 +283,21 @@ def test_the_model_and_torch_are_left_as_they_were() -> None:
     assert all(not m._forward_hooks for m in model.modules())
 
 
-def test_files_go_on_and_know_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Interrupted(objectives.CrossEntropy):
+    """Fails at the images from the fifth on, in the first of their passes."""
+
+    def losses(self, output, batch, targets: Tensor) -> Tensor:
+        if int(batch.index[0]) >= 4:
+            raise KeyboardInterrupt
+        return super().losses(output, batch, targets)
+
+
+def test_files_go_on_and_know_the_seed(tmp_path: Path) -> None:
     model, objective = build(Transformer), objectives.CrossEntropy(LABELS)
     ask = {"layers": ["blocks.0"], "kinds": ["gradient", *CONTROLS], "batch_size": 2, "control_seed": 5}
     expected = gradkern.capture(model, pictures(), objective, **ask)
-    batch = Runner.batch
-
-    def stops(self: Runner, start: int, stop: int):
-        if start == 4:
-            raise KeyboardInterrupt
-        return batch(self, start, stop)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Runner, "batch", stops)
-        with pytest.raises(KeyboardInterrupt):
-            gradkern.capture(model, pictures(), objective, out=tmp_path / "features", **ask)
+    with pytest.raises(KeyboardInterrupt):
+        gradkern.capture(model, pictures(), Interrupted(LABELS), out=tmp_path / "features", **ask)
     features = gradkern.capture(model, pictures(), objective, out=tmp_path / "features", **ask)
     assert list(features) == list(expected)
     for key, values in expected.items():
@@ -345,9 +344,9 @@ BAD = [
         {"objective": objectives.Entropy()},
         r"must have a target for 'gradient/target-shuffled', .* got 'entropy' without",
     ),
-    ({"objective": lambda o, b: o.logits.sum(1)}, "got '<lambda>' without targets and against"),
+    ({"objective": lambda o, b: o.logits.sum(1)}, "got '<lambda>' without targets and losses"),
     ({"images": pictures(1)}, "images must be at least 2 for 'gradient/target-shuffled', got 1"),
-    ({"control_seed": -1}, "seed must be an integer of at least 0, got -1"),
+    ({"control_seed": -1}, "control_seed must be an integer of at least 0, got -1"),
     ({"compile": True, "kinds": [ALIGNED]}, "compile must be False for gradient/feedback-alignment"),
     ({"objective": None}, r"objective must be given for \['gradient/target-shuffled'\], got None"),
 ]
@@ -372,5 +371,5 @@ def test_an_output_that_hides_its_tensors_is_named() -> None:
             output = super().forward(images)
             return lambda: output.logits
 
-    with pytest.raises(RuntimeError, match="for controls the objective must read tensors of the model's output"):
+    with pytest.raises(RuntimeError, match="objective must read tensors of the model's output"):
         gradkern.capture(build(Hidden), pictures(), lambda o, b: o().sum(1), layers=["stem"], kinds=[RANDOM])

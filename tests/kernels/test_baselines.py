@@ -1,4 +1,4 @@
-"""The other projections: what they are, that they keep inner products, and how well."""
+"""The other projections: their definitions, and how well they preserve inner products."""
 
 from collections.abc import Callable
 
@@ -133,10 +133,10 @@ def test_at_rank_1_the_factors_errors_add() -> None:
 
 def test_rows_and_columns_have_their_own_randomness() -> None:
     a, g = torch.randn(2, 1, 1, 9, generator=torch.Generator().manual_seed(0))
-    there, back = baselines.tensor_sketch(a, g, 64), baselines.tensor_sketch(g, a, 64)
-    assert not torch.allclose(there, back)
-    there, back = (baselines.factored(*pair, (4, 4)).reshape(4, 4) for pair in ((a, g), (g, a)))
-    assert not torch.allclose(there, back.T)
+    forth, back = baselines.tensor_sketch(a, g, 64), baselines.tensor_sketch(g, a, 64)
+    assert not torch.allclose(forth, back)
+    forth, back = (baselines.factored(*pair, (4, 4)).reshape(4, 4) for pair in ((a, g), (g, a)))
+    assert not torch.allclose(forth, back.T)
 
 
 def test_the_tensor_sketch_adds_the_buckets_of_row_and_column() -> None:

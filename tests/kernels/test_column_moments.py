@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate
 from tests.cases import MOMENTS, RIDGE_DTYPES, MomentsCase, draw
@@ -24,10 +25,10 @@ def emulated_run(library: ctypes.CDLL, case: MomentsCase, dtype: torch.dtype, sc
 
 
 def assert_true(results: Moments, case: MomentsCase, dtype: torch.dtype) -> None:
-    """To c * eps * sqrt(n) * scale: n of the largest, or the spread about a row a few deviations away."""
+    """Within c * eps * sqrt(n) * scale, whose scale is n times the largest value, or the spread about a row."""
     y, group = case.inputs(dtype)
     true = reference.column_moments(y, group, case.f)
-    assert [each.dtype for each in results] == [torch.float64, torch.float64, dtype, dtype]
+    assert [result.dtype for result in results] == [torch.float64, torch.float64, dtype, dtype]
     largest = y.double().abs().amax(0) if y.numel() else torch.zeros(case.b)
     assert ((results[0] - true[0]).abs() <= 2 * EPS * case.n**1.5 * largest).all()
     assert ((results[1] - true[1]).abs() <= 32 * EPS * case.n**0.5 * (1 + true[1])).all()
@@ -53,7 +54,7 @@ class TestValues:
         y, group = case.inputs(dtype)
         results, again = (ops.column_moments(case.spaced(y.cuda()), group.cuda(), case.f) for _ in range(2))
         assert all(map(torch.equal, results, again))
-        assert_true(tuple(each.cpu() for each in results), case, dtype)
+        assert_true(tuple(result.cpu() for result in results), case, dtype)
 
 
 def equal(results: Moments, others: Moments) -> bool:
@@ -77,7 +78,7 @@ class TestBits:
                 results.append(ops.column_moments(y, group, self.case.f))
         finally:
             torch.set_num_threads(before)
-        assert all(equal(each, results[0]) for each in results)
+        assert all(equal(result, results[0]) for result in results)
 
     def test_do_not_depend_on_the_instruction_set(self, monkeypatch) -> None:
         y, group = self.inputs()
@@ -85,14 +86,14 @@ class TestBits:
         for isa in _native.isas():
             monkeypatch.setenv("GRADKERN_ISA", isa)
             results.append(ops.column_moments(y, group, self.case.f))
-        assert all(equal(each, results[0]) for each in results)
+        assert all(equal(result, results[0]) for result in results)
 
     def test_do_not_depend_on_other_columns(self) -> None:
         y, group = self.inputs()
         whole = ops.column_moments(y, group, self.case.f)
         for first, last in ((0, 1), (3, 40), (250, 515)):
-            part = ops.column_moments(y[:, first:last], group, self.case.f)
-            assert equal(part, tuple(each[:, first:last] for each in whole))
+            columns = ops.column_moments(y[:, first:last], group, self.case.f)
+            assert equal(columns, tuple(result[:, first:last] for result in whole))
 
     @pytest.mark.parametrize("dtype", RIDGE_DTYPES, ids=str)
     def test_do_not_depend_on_the_schedule_emulated(self, dtype: torch.dtype, emulated) -> None:
@@ -108,7 +109,7 @@ def both(y: Tensor, group: Tensor, f: int, library: ctypes.CDLL) -> tuple[Moment
 
 class TestPrecision:
     def test_spread_far_from_zero(self, emulated) -> None:
-        """1e8 deviations from zero, where sums of squares about zero keep no digit."""
+        """Columns 1e8 standard deviations from zero, where sums of squares about zero keep no digit."""
         y = draw((500, 40), torch.float64, 1) + 1e8
         group = torch.arange(500, dtype=torch.int32) // 250
         true = reference.column_moments(y, group, 2)[1]
@@ -124,7 +125,7 @@ class TestPrecision:
             assert torch.equal(low, high)
 
     def test_spread_is_not_negative(self, emulated) -> None:
-        """Rounding of a column that is constant but for its first row."""
+        """Columns that are constant except for their first row."""
         y = torch.full((1000, 50), 0.1, dtype=torch.float64) * torch.arange(1, 51)
         y[0] += 1e6
         for _, spread, _, _ in both(y, torch.zeros(1000, dtype=torch.int32), 1, emulated):
@@ -138,8 +139,8 @@ class TestUndefined:
         y, group = MomentsCase(80, 40, 3, "turns").inputs(torch.float32)
         y[31, 17] = float("nan")
         for total, spread, low, high in both(y, group, 3, emulated):
-            for each in (total, spread):
-                assert each.isnan().nonzero().tolist() == [[1, 17]]
+            for moment in (total, spread):
+                assert moment.isnan().nonzero().tolist() == [[1, 17]]
             assert low.isfinite().all()
             assert high.isfinite().all()
 
@@ -155,7 +156,7 @@ class TestUndefined:
     @pytest.mark.parametrize("label", [-2, 3, 2**31 - 1, -(2**31)])
     @pytest.mark.parametrize("row", [0, 299])
     def test_a_label_that_is_no_groups_emulated(self, label: int, row: int, emulated) -> None:
-        """The host cannot look at labels without waiting: every sum is NaN."""
+        """The host cannot read labels without waiting, so every sum is NaN."""
         group = torch.arange(300, dtype=torch.int32) % 3
         group[row] = label
         total, spread, _, _ = emulate.column_moments(emulated, torch.ones(300, 33), group, 3)
@@ -204,12 +205,13 @@ Y, GROUP = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int32)
 CAPSULE = torch.utils.dlpack.to_dlpack
 
 
-def native(threads: int = 1, **given: object) -> None:
-    """The native function, whose results ops.py makes right otherwise."""
+def native(threads: int = 1, **arguments: object) -> None:
+    """Call the native function with results that ops.py would not give it."""
     wide, own = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3)
-    arrays = {"y": Y, "group": GROUP, "sum": wide, "spread": wide, "low": own, "high": own, **given}
-    capsules = {key: CAPSULE(each) if isinstance(each, Tensor) else each for key, each in arrays.items()}
-    _native.column_moments(**capsules, threads=threads, stream=0)
+    arrays = {"y": Y, "group": GROUP, "sum": wide, "spread": wide, "low": own, "high": own, **arguments}
+    capsules = {key: CAPSULE(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
+    with naming("column_moments"):
+        _native.column_moments(**capsules, execution=(threads, 0, False))
 
 
 ERRORS = [

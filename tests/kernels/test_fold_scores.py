@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate
 from tests.cases import RIDGE_DTYPES, SCORES, ScoresCase
@@ -16,7 +17,7 @@ Scores = tuple[Tensor, ...]
 
 
 def assert_true(results: Scores, inputs: tuple[Tensor, ...]) -> None:
-    """To c * eps * sqrt(additions) * the sum of magnitudes."""
+    """Within c * eps * sqrt(additions) * the sum of magnitudes."""
     true = reference.fold_scores(*inputs)
     bounds = reference.fold_scores(*(x.abs() for x in inputs))
     additions = 2 * len(inputs[0]) + 2
@@ -44,23 +45,23 @@ class TestValues:
         inputs = case.inputs(dtype)
         results, again = (ops.fold_scores(*(x.cuda() for x in inputs)) for _ in range(2))
         assert all(map(torch.equal, results, again))
-        assert_true(tuple(each.cpu() for each in results), inputs)
+        assert_true(tuple(result.cpu() for result in results), inputs)
 
 
 @pytest.mark.parametrize("a", range(1, 18))
 @pytest.mark.parametrize("isa", _native.isas())
 def test_every_number_of_alphas(a: int, isa: str, monkeypatch) -> None:
-    """Each has a tile of its own."""
+    """Each number of alphas has a tile of its own."""
     monkeypatch.setenv("GRADKERN_ISA", isa)
     inputs = ScoresCase(a, 40, 30).inputs(torch.float32)
     assert_true(ops.fold_scores(*inputs), inputs)
 
 
 def test_products_are_formed_in_float64() -> None:
-    """Those of float32 would overflow."""
+    """Products in float32 would overflow."""
     B = torch.full((1, 1), 1e30)
-    one = torch.ones(1, 1, dtype=torch.float64)
-    product, square = ops.fold_scores(B, B, one, B, one, one, one)
+    unit = torch.ones(1, 1, dtype=torch.float64)
+    product, square = ops.fold_scores(B, B, unit, B, unit, unit, unit)
     assert float(product) == float(B.double() ** 2)
     assert float(square) == float(B.double() + B.double() ** 2)
 
@@ -82,7 +83,7 @@ class TestBits:
                 results.append(ops.fold_scores(*inputs))
         finally:
             torch.set_num_threads(before)
-        assert all(all(map(torch.equal, each, results[0])) for each in results)
+        assert all(all(map(torch.equal, result, results[0])) for result in results)
 
     @pytest.mark.parametrize("isa", _native.isas())
     def test_do_not_depend_on_other_columns(self, isa: str, monkeypatch) -> None:
@@ -90,8 +91,8 @@ class TestBits:
         inputs = self.inputs()
         whole = ops.fold_scores(*inputs)
         for columns in (slice(0, 1), slice(7, 100)):
-            part = ops.fold_scores(*(x[:, columns].contiguous() for x in inputs[:4]), *inputs[4:])
-            assert all(torch.equal(x, y[:, columns]) for x, y in zip(part, whole, strict=True))
+            strip = ops.fold_scores(*(x[:, columns].contiguous() for x in inputs[:4]), *inputs[4:])
+            assert all(torch.equal(x, y[:, columns]) for x, y in zip(strip, whole, strict=True))
 
     def test_do_not_depend_on_the_schedule_emulated(self, emulated) -> None:
         inputs = ScoresCase(17, 40, 130).inputs(torch.float32)
@@ -119,23 +120,24 @@ class TestTorch:
     def test_a_device_without_a_kernel_runs_the_reference(self) -> None:
         inputs = SCORES[3].inputs(torch.float32)
         meta = torch.ops.gradkern.fold_scores(*(x.to("meta") for x in inputs))
-        assert [each.shape for each in meta] == [each.shape for each in reference.fold_scores(*inputs)]
+        assert [result.shape for result in meta] == [result.shape for result in reference.fold_scores(*inputs)]
 
 
 B, WIDE, WEIGHTS = torch.zeros(4, 3), torch.zeros(4, 3).double(), torch.zeros(2, 4).double()
 GOOD = {"B": B, "D": B, "E": WIDE, "F": B, "S": WEIGHTS, "U": WEIGHTS, "W": WEIGHTS}
 
 
-def run(**given: Tensor) -> None:
-    ops.fold_scores(**{**GOOD, **given})
+def run(**arguments: Tensor) -> None:
+    ops.fold_scores(**{**GOOD, **arguments})
 
 
-def native(threads: int = 1, **given: object) -> None:
+def native(threads: int = 1, **arguments: object) -> None:
     out = torch.zeros(2, 3).double()
-    arrays = {**GOOD, "product": out, "square": out, **given}
+    arrays = {**GOOD, "product": out, "square": out, **arguments}
     capsule = torch.utils.dlpack.to_dlpack
-    capsules = {key: capsule(each) if isinstance(each, Tensor) else each for key, each in arrays.items()}
-    _native.fold_scores(**capsules, threads=threads, stream=0)
+    capsules = {key: capsule(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
+    with naming("fold_scores"):
+        _native.fold_scores(**capsules, execution=(threads, 0, False))
 
 
 ERRORS = [

@@ -1,4 +1,4 @@
-"""The tests of the kernels can fail: a sample of tests/mutate_kernels.py, and what that script is made of."""
+"""The tests of the kernels can fail: a sample of tests/mutate_kernels.py, and tests of that script."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def test_a_sample_of_broken_kernels_is_found_out() -> None:
     mutants = mutate_kernels.sample_of(mutate_kernels.all_mutants(), SAMPLE, mutate_kernels.seed_of_kernels())
     outcomes = list(mutate_kernels.judge_all(mutants))
     assert len(outcomes) == SAMPLE
-    assert [mutate_kernels.describe(each) for each in outcomes if mutate_kernels.is_failure(each)] == []
+    assert [mutate_kernels.describe(outcome) for outcome in outcomes if mutate_kernels.is_failure(outcome)] == []
 
 
 def test_kernels_are_broken_in_every_way() -> None:
@@ -25,7 +25,7 @@ def test_kernels_are_broken_in_every_way() -> None:
 
 @pytest.mark.parametrize("path", [path for path in KERNELS if path.suffix == ".cu"], ids=lambda path: path.name)
 def test_every_kernel_is_broken_in_many_places(path: Path) -> None:
-    """One in three lines of code; a kernel of a few lines has few places."""
+    """At least one mutant for three lines of code."""
     code = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith("//")]
     assert 3 * len(mutate_kernels.mutants_of(path)) > len(code)
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gradkern import _native
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate
 from tests.cases import RIDGE_DTYPES, SCALE, ScaleCase
@@ -74,7 +75,8 @@ C, VALUES, ALPHA = torch.zeros(2, 3), torch.ones(2).double(), torch.ones(3).doub
 def native(out: object, threads: int = 1) -> None:
     capsule = torch.utils.dlpack.to_dlpack
     out = capsule(out) if isinstance(out, Tensor) else out
-    _native.select_scale(capsule(C), capsule(VALUES), capsule(ALPHA), out, threads, 0)
+    with naming("select_scale"):
+        _native.select_scale(capsule(C), capsule(VALUES), capsule(ALPHA), out, (threads, 0, False))
 
 
 ERRORS = [

@@ -1,4 +1,4 @@
-"""The sketch: its definition, its algebra, its statistics, on every instruction set and through every door."""
+"""The sketch: its definition, algebra, statistics and bits, for every instruction set and kind of array."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import gradkern
 from gradkern import Sketch, _native, sketch
+from gradkern.errors import naming
 from gradkern.kernels import ops, reference
 from tests import emulate, numpy_sketch
 from tests.cases import DTYPES, SKETCH, SketchCase
@@ -21,7 +22,7 @@ EPS = torch.finfo(torch.float32).eps
 
 
 def bound(x: torch.Tensor, case: SketchCase) -> float:
-    """c * eps * sqrt(additions to a bucket) * scale: float32 sums against float64."""
+    """The tolerance c * eps * sqrt(additions to a bucket) * scale of float32 sums."""
     additions = 1 + x[0].numel() * case.nnz / case.k if len(x) else 1
     scale = float(x.double().abs().max()) if x.numel() else 1.0
     return 4 * EPS * additions**0.5 * scale * max(1.0, additions**0.5)
@@ -50,7 +51,7 @@ def test_bits_of_the_definition() -> None:
 
 @pytest.mark.parametrize("k", [64, 1024, 4096, 70_001])
 def test_emulated_slices_are_long(k: int, emulated) -> None:
-    """512 segments, so that a warp's batch is full, and 8 columns a bucket, so that sums are few beside x."""
+    """A slice has 512 segments, which fill the batch of a warp, and 8 columns for each sum that it writes."""
     x = torch.empty(1, 2**16, 64)
     assert emulate.workspace_floats(emulated, x, k) <= x.numel() * min(k / (512 * 64), 1 / 8) + k
 
@@ -112,12 +113,12 @@ def test_emulated_bits_do_not_depend_on_the_alignment(dtype: torch.dtype, emulat
 
 
 def zeros(shape: tuple[int, int, int]) -> torch.Tensor:
-    """Of bfloat16, in memory that nothing has touched yet: 4 GiB of it cost none."""
+    """Zeros of bfloat16 in untouched memory, 4 GiB of which take none."""
     return torch.from_numpy(np.zeros(shape, np.uint16)).view(torch.bfloat16)
 
 
 class TestMoreThan31Bits:
-    """Parts of large arrays, against the sketch of those parts alone."""
+    """Arrays of more than 2^31 elements: their end has the sketch of the end alone."""
 
     @pytest.mark.parametrize("shape", [(2**16 + 1, 1, 2**15), (1, 2**16 + 1, 2**15)], ids=str)
     def test_cpu(self, shape: tuple[int, int, int]) -> None:
@@ -148,7 +149,7 @@ class TestBits:
         x = uneven((7, 50, 100))
         whole = sketch(x, 500)
         for size in (1, 2, 3, 7):
-            assert torch.equal(torch.cat([sketch(part, 500) for part in x.split(size)]), whole)
+            assert torch.equal(torch.cat([sketch(batch, 500) for batch in x.split(size)]), whole)
 
     def test_do_not_depend_on_threads(self) -> None:
         before = torch.get_num_threads()
@@ -272,7 +273,7 @@ class TestArrays:
         np.testing.assert_array_equal(out, sketch(torch.tensor(x), 64).numpy())
 
     def test_other_libraries_through_dlpack(self, monkeypatch) -> None:
-        """CuPy needs a GPU; a stand-in that speaks only DLPack shows the way in and back."""
+        """CuPy needs a GPU, so a class that only speaks DLPack takes its place."""
 
         class Array:
             def __init__(self, tensor: torch.Tensor):
@@ -331,8 +332,8 @@ ERRORS = [
     (lambda: sketch(X, 64, nnz=0), ValueError, r"sketch: nnz must be in 1\.\.k, got 0"),
     (lambda: sketch(X, 64, seed=-1), ValueError, "sketch: seed must not be negative, got -1"),
     (lambda: sketch(X, 64, first_segment=-1), ValueError, "sketch: first_segment must not be negative, got -1"),
-    (lambda: Sketch(64.5), TypeError, r"sketch: k must be an integer, got 64\.5"),
-    (lambda: Sketch(63), ValueError, "sketch: k must be at least 64, got 63"),
+    (lambda: Sketch(64.5), TypeError, r"Sketch: k must be an integer, got 64\.5"),
+    (lambda: Sketch(63), ValueError, "Sketch: k must be at least 64, got 63"),
     (
         lambda: sketch(X.transpose(1, 2), 64),
         ValueError,
@@ -343,8 +344,8 @@ ERRORS = [
     (lambda: sketch([[1.0]], 64), TypeError, "sketch: x must be a torch, NumPy or CuPy array .*, got list"),
     (lambda: sketch(X.numpy()[:, ::2], 64), ValueError, "sketch: x must be contiguous.*numpy.ascontiguousarray"),
     (lambda: sketch(X.int().numpy(), 64), ValueError, "sketch: x must be float16, float32 or float64, got int32"),
-    (lambda: Sketch(64).adjoint(X[0], (5,)), ValueError, r"sketch adjoint: y must be \[n, 64\], got shape \[3, 100\]"),
-    (lambda: Sketch(64).adjoint(torch.zeros(1, 64), ()), ValueError, r"sketch adjoint: shape must be \(cols,\)"),
+    (lambda: Sketch(64).adjoint(X[0], (5,)), ValueError, r"Sketch: y must be \[n, 64\], got shape \[3, 100\]"),
+    (lambda: Sketch(64).adjoint(torch.zeros(1, 64), ()), ValueError, r"Sketch: shape must be \(cols,\)"),
     (lambda: torch.ops.gradkern.sketch(X[0], 64, 0, 1, 0), ValueError, r"sketch: x must be \[n, rows, cols\], got"),
     (lambda: native(out=torch.zeros(2, 65)), ValueError, r"sketch: out must have shape \[2, 64\], got \[2, 65\]"),
     (lambda: native(out=torch.zeros(2, 64).double()), ValueError, "sketch: out and workspace must be float32"),
@@ -361,7 +362,8 @@ def native(out: object = None, threads: int = 1) -> None:
     capsule = torch.utils.dlpack.to_dlpack
     out = torch.zeros(2, 64) if out is None else out
     out = capsule(out) if isinstance(out, torch.Tensor) else out
-    _native.sketch(capsule(X), capsule(torch.empty(0)), out, 64, 0, 1, 0, threads, 0)
+    with naming("sketch"):
+        _native.sketch(capsule(X), capsule(torch.empty(0)), out, (64, 0, 1, 0), (threads, 0, False))
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message[:40] for _, _, message in ERRORS])

@@ -1,4 +1,4 @@
-"""The CUDA kernels of sketch_outer and sketch_conv, emulated, and where there is a device on it: values, NaN, bits."""
+"""Values, NaN and bits of the CUDA kernels of sketch_outer and sketch_conv, emulated and on a device."""
 
 import ctypes
 
@@ -11,11 +11,11 @@ from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase, WeightCa
 from tests.rounding import bound, uneven
 
 
-def emulated_run(library: ctypes.CDLL, case: WeightCase, x: Tensor, g: Tensor, **how: int) -> Tensor:
-    how = {"bias": case.bias, "shift": case.shift, **how}
+def emulated_run(library: ctypes.CDLL, case: WeightCase, x: Tensor, g: Tensor, **options: int) -> Tensor:
+    options = {"bias": case.bias, "shift": case.shift, **options}
     if isinstance(case, OuterCase):
-        return emulate.sketch_outer(library, x, g, case.spec, **how)
-    return emulate.sketch_conv(library, x, g, flat_window(case), case.spec, **how)
+        return emulate.sketch_outer(library, x, g, case.spec, **options)
+    return emulate.sketch_conv(library, x, g, flat_window(case), case.spec, **options)
 
 
 def flat_window(case: ConvCase) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ POISONED = (
 @pytest.mark.parametrize("case", POISONED, ids=str)
 class TestNaN:
     def inputs(self, case: WeightCase, dtype: torch.dtype, where: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """One NaN, and the buckets it belongs to."""
+        """One NaN reaches the buckets of its products and no other."""
         inputs = case.inputs(dtype)
         inputs[where].flatten()[inputs[where].numel() // 2] = float("nan")
         expected = case.truth(*inputs).isnan()
@@ -122,7 +122,7 @@ def test_emulated_bits_do_not_depend_on_the_batch(case: WeightCase, emulated: ct
 
 @pytest.mark.parametrize("case", [OUTER[4], OUTER[9], CONV[7], CONV[20]], ids=str)
 def test_emulated_buckets_are_in_shared_memory_where_two_blocks_fit(case: WeightCase, emulated: ctypes.CDLL) -> None:
-    """And in the result where they do not, with the same bits."""
+    """Buckets are in the result where they do not fit into shared memory, with the same bits."""
     stage, system = 128 * (72 * 4 + 16), 1024  # of a block
     enough = 2 * (stage + 4 * case.k + system)
     results = []
@@ -138,7 +138,7 @@ def test_emulated_buckets_are_in_shared_memory_where_two_blocks_fit(case: Weight
 
 @pytest.mark.parametrize("k", [64, 20011])
 def test_emulated_slices_are_long(k: int, emulated: ctypes.CDLL) -> None:
-    """What the slices write is a small part of the gradients that it stands for."""
+    """The slices write little beside the gradients that they sum."""
     n, t, p, o = 2, 1, 1300, 1300
     floats = emulated.emulated_sketch_outer_workspace(*emulate.integers(n, t, p, o, k), False)
     padded = 1344 * 1408  # whole tiles
@@ -153,7 +153,7 @@ def test_emulated_one_slice_needs_no_workspace(emulated: ctypes.CDLL) -> None:
 
 
 class TestLargeArrays:
-    """Arrays of more than 2^31 elements, of which only the last sample is ever touched: the rest takes no memory."""
+    """Arrays of more than 2^31 elements that take no memory, as only their last sample is touched."""
 
     def test_outer_emulated(self, emulated: ctypes.CDLL) -> None:
         n, t, p, o = 2**31 // (8 * 512) + 2, 8, 512, 8
@@ -170,7 +170,7 @@ class TestLargeArrays:
         case = ConvCase((1, 16, 16, 16), 16, padding=(1, 1), groups=groups, k=64)
         n = 2**31 // (16 * 16 * 16) + 2
         x, g = (torch.empty(n, 16, 16, 16, dtype=torch.bfloat16) for _ in range(2))
-        x[-1], g[-1] = (each[0] for each in case.inputs(torch.bfloat16))
+        x[-1], g[-1] = (tensor[0] for tensor in case.inputs(torch.bfloat16))
         sizes = [emulate.conv_shape(x, g, flat_window(case))]
         out = emulate.last_sample(emulated, "sketch_conv", (x, g), sizes, 64)
         assert torch.equal(out, emulate.sketch_conv(emulated, x[-1:], g[-1:], flat_window(case), (64, 0, 1, 0))[0])
@@ -181,5 +181,5 @@ def test_conv_of_too_large_an_image_is_refused_emulated(axis: int, emulated: cty
     sides, padding = [1, 1], [0, 0]
     sides[axis], padding[axis] = 2, 2**29 - 1
     case = ConvCase((1, 1, *sides), 1, (1, 1), padding=(padding[0], padding[1]))
-    with pytest.raises(RuntimeError, match=r"sketch_conv: a side of x with its padding must be below 2\^30"):
+    with pytest.raises(RuntimeError, match=r"a side of x with its padding must be below 2\^30"):
         emulated_run(emulated, case, torch.ones(1, 1, *sides), torch.ones(1, 1, 1, 1))

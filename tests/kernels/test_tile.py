@@ -1,4 +1,4 @@
-"""The emulated instructions of the tensor cores: where the PTX ISA says each element of a fragment lies."""
+"""The emulated instructions of the tensor cores: every element of a fragment lies where the PTX ISA says."""
 
 import ctypes
 
@@ -50,7 +50,7 @@ def test_product_reads_fragments_where_ptx_says(dtype: torch.dtype, schedule: in
     before = torch.randint(-9, 10, (16, 8), generator=generator).float()
     a_registers, b_registers = fragments(a, a_element, 4), fragments(b, b_element, 2)
     sums = torch.stack([torch.stack([before[c_element(lane, i)] for i in range(4)]) for lane in LANES])
-    arguments = (emulate.pointer(each) for each in (a_registers, b_registers, sums))
+    arguments = (emulate.pointer(tensor) for tensor in (a_registers, b_registers, sums))
     emulate.raise_error(
         emulated.emulated_multiply_add(emulate.DTYPES[dtype], *arguments, ctypes.c_uint64(schedule)),
     )
@@ -99,6 +99,6 @@ def test_product_of_tf32_does_not_read_the_low_bits(emulated: ctypes.CDLL) -> No
     a_registers = torch.full((32, 4), 1 + low)
     b_registers = torch.full((32, 2), 3 + 2 * low)
     sums = torch.zeros(32, 4)
-    arguments = (emulate.pointer(each) for each in (a_registers, b_registers, sums))
+    arguments = (emulate.pointer(tensor) for tensor in (a_registers, b_registers, sums))
     emulate.raise_error(emulated.emulated_multiply_add(0, *arguments, ctypes.c_uint64(0)))
     assert torch.equal(sums, torch.full((32, 4), 24.0))

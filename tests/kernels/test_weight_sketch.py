@@ -1,4 +1,4 @@
-"""Sketches of weight gradients: equal to the sketch of the gradient, on every instruction set and for every shape."""
+"""Sketches of weight gradients equal the sketch of the gradient, on every instruction set and for every shape."""
 
 import os
 import subprocess
@@ -14,6 +14,7 @@ from torch import Tensor
 
 import gradkern
 from gradkern import _native, sketch_conv, sketch_outer
+from gradkern.errors import naming
 from gradkern.kernels import baselines, ops, reference
 from tests.cases import CONV, MODEL_DTYPES, OUTER, ConvCase, OuterCase, WeightCase
 from tests.rounding import bound, uneven
@@ -116,7 +117,7 @@ class TestBits:
         x, g = uneven(x_shape, dtype), uneven(g_shape, dtype)
         whole = run(x, g)
         for size in (1, 2, 3):
-            parts = [run(*part) for part in zip(x.split(size), g.split(size), strict=True)]
+            parts = [run(*batch) for batch in zip(x.split(size), g.split(size), strict=True)]
             assert torch.equal(torch.cat(parts), whole)
 
     def test_do_not_depend_on_threads(self, problem: str, dtype: torch.dtype) -> None:
@@ -139,7 +140,7 @@ class TestBits:
 
 
 def shifted(x: Tensor, by: int = 1) -> Tensor:
-    """The same values, `by` elements behind a multiple of 64 bytes."""
+    """Copy x to `by` elements behind a multiple of 64 bytes."""
     memory = torch.empty(x.numel() + by, dtype=x.dtype)
     return memory[by:].view(x.shape).copy_(x)
 
@@ -147,14 +148,14 @@ def shifted(x: Tensor, by: int = 1) -> Tensor:
 @pytest.mark.parametrize("dtype", MODEL_DTYPES, ids=str)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
 class TestNotFinite:
-    """What is not finite shows in the buckets it belongs to, and in no other."""
+    """A value that is not finite reaches the buckets of its products and no other."""
 
     @pytest.mark.parametrize("bias", [False, True])
     def test_outer(self, value: float, dtype: torch.dtype, bias: bool, isa: str) -> None:
         case = OuterCase((2, 20, 70, 9), 4096, bias=bias)
-        for place in ("a", "g"):
+        for factor in ("a", "g"):
             a, g = case.inputs(dtype)
-            (a if place == "a" else g)[1, 3, 4] = value
+            (a if factor == "a" else g)[1, 3, 4] = value
             out, expected = case.run(a, g), case.truth(a, g)
             assert torch.equal(out.isfinite(), expected.isfinite())
             assert not out[1].isfinite().all()
@@ -162,9 +163,9 @@ class TestNotFinite:
     @pytest.mark.parametrize("groups", [1, 6])
     def test_conv(self, value: float, dtype: torch.dtype, groups: int, isa: str) -> None:
         case = ConvCase((2, 6, 11, 13), 6, (3, 3), groups=groups, k=4096, stride=(2, 2), bias=True)
-        for place in ("x", "g"):
+        for factor in ("x", "g"):
             x, g = case.inputs(dtype)
-            (x if place == "x" else g)[1, 2, 3, 4] = value
+            (x if factor == "x" else g)[1, 2, 3, 4] = value
             out, expected = case.run(x, g), case.truth(x, g)
             assert torch.equal(out.isfinite(), expected.isfinite())
             assert not out[1].isfinite().all()
@@ -180,9 +181,9 @@ def test_gradient_is_that_of_the_reference(case: WeightCase) -> None:
     else:
         out = ops.sketch_conv(*ours, case.spec, case.window, case.bias)
     (out * y).sum().backward()
-    theirs = [x.double().requires_grad_() for x in inputs]
-    (case.truth(*theirs) * y.double()).sum().backward()
-    for mine, expected in zip(ours, theirs, strict=True):
+    doubles = [x.double().requires_grad_() for x in inputs]
+    (case.truth(*doubles) * y.double()).sum().backward()
+    for mine, expected in zip(ours, doubles, strict=True):
         torch.testing.assert_close(mine.grad.double(), expected.grad, rtol=1e-4, atol=1e-4)
 
 
@@ -249,14 +250,14 @@ def lazy_zeros(*shape: int) -> Tensor:
 
 
 def test_arrays_beyond_two_billion_elements() -> None:
-    """Offsets in 64 bits: only the last positions are not zero."""
+    """Offsets need 64 bits: only the last positions are not zero."""
     t = 2**25 + 3
     a, g = lazy_zeros(1, t, 65), lazy_zeros(1, t, 1)
     a[0, -3:], g[0, -3:] = 1.5, 2.0
     expected = sketch_outer(a[:, -3:], g[:, -3:], 64)
     assert torch.equal(sketch_outer(a, g, 64), expected)
     side = 46342  # its square is above 2^31
-    for channels, height in ((1, side), (4, side // 4)):  # one by one, and as a product
+    for channels, height in ((1, side), (4, side // 4)):  # channel by channel, and as a product
         x, y = lazy_zeros(1, channels, height, side), lazy_zeros(1, channels, height, side)
         x[0, -1, -1, -4:], y[0, -1, -1, -4:] = 1.5, 2.0
         assert sketch_conv(x, y, 64, kernel_size=1).abs().sum() == 12.0
@@ -355,8 +356,11 @@ def test_bad_input_is_named(call, error, message) -> None:
 def test_a_bad_workspace_or_address_is_refused() -> None:
     capsule = torch.utils.dlpack.to_dlpack
     arrays = capsule(A), capsule(G), capsule(torch.empty(0)), capsule(torch.empty(2, 65))
-    with pytest.raises(ValueError, match=r"sketch_outer: out must have shape \[2, 64\], got \[2, 65\]"):
-        _native.sketch_outer(*arrays, 64, 0, 1, 0, False, 1, 0, False)
+    with (
+        pytest.raises(ValueError, match=r"sketch_outer: out must have shape \[2, 64\], got \[2, 65\]"),
+        naming("sketch_outer"),
+    ):
+        _native.sketch_outer(*arrays, (64, 0, 1, 0), False, (1, 0, False))
     odd = np.frombuffer(bytearray(4 * 71), np.uint8)[1:-3].view(np.float32)
     with pytest.raises(ValueError, match="sketch: x must begin at a multiple of its element's 4 bytes"):
         gradkern.sketch(torch.from_numpy(odd)[None], 64)

@@ -260,14 +260,18 @@ class TestWeights:
         with pytest.raises(OSError, match="is not in the local cache") as caught:
             load_model(name)
         message = str(caught.value)
-        assert f"`hf download {CATALOGUE[name].hub}`" in message
+        assert f"`hf download {CATALOGUE[name].builder.origin}`" in message
         assert "weights=PATH" in message
         assert ("accept Meta's DINOv3 License" in message) == (name == "dinov3-vitb16")
+
+    def test_a_model_without_a_configuration_takes_no_config(self) -> None:
+        with pytest.raises(ValueError, match="load_model: config must be None for 'efficientnet-lite0'"):
+            load_model("efficientnet-lite0", "random", config={"num_labels": 3})
 
     def test_arguments(self) -> None:
         with pytest.raises(ValueError, match=r"name must be one of \[.*\], got 'x'"):
             gradkern.load_model("x")
-        with pytest.raises(ValueError, match=r"config must be None for .* pretrained weights"):
+        with pytest.raises(ValueError, match=r"config must be None with pretrained weights"):
             load_model("resnet50", config={"num_labels": 3})
         with pytest.raises(ValueError, match="config must name fields of ResNetConfig, got 'depht'"):
             load_model("resnet50", "random", config={"depht": 3})
@@ -356,7 +360,7 @@ class TestCommandLine:
     def test_models(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["models"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in lines] == ["name", "efficientnet-lite0", *CATALOGUE]
+        assert [line.split()[0] for line in lines] == ["name", *CATALOGUE]
         assert "dinov3-vit7b16         6716.0 M    224         none" in "\n".join(lines)
 
     def test_layers(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -413,3 +417,14 @@ def test_a_module_with_bad_arguments_is_refused() -> None:
         load_model(torch.nn.Linear(2, 2), config={"pixels": 3})
     with pytest.raises(ValueError, match=r"weights must be 'pretrained' .* or a file, got 'random'"):
         load_model(torch.nn.Linear(2, 2), "random")
+
+
+def test_a_model_and_its_spec_fit_a_screen() -> None:
+    model = small("clip")
+    for shown in (repr(model), repr(model.spec)):
+        assert shown.startswith("clip-vit-base-16 (random weights)\n")
+        assert "3: blocks.0, blocks.1, blocks.2" in shown
+        assert len(shown.splitlines()) < 15
+        assert max(map(len, shown.splitlines())) < 120
+    assert "million parameters" in repr(model)
+    assert model._repr_html_().startswith("<table><caption>clip-vit-base-16 (random weights)</caption>")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import gradkern
 from gradkern import Sketch, load_model, objectives
-from gradkern.features._engine.feedback_alignment import Feedback
+from gradkern.features._engine.feedback_alignment import FeedbackAlignment
 from gradkern.features._engine.gradient_controls import FEEDBACK
 from gradkern.models import untrained
 from tests.small_models import SMALL, small
@@ -107,7 +107,7 @@ def test_feedback_by_the_true_weights_is_the_gradient(family: str, monkeypatch: 
     size, kinds = SMALL[family][2], ["gradient", *FEEDBACK]
     ask = {"kinds": kinds, "sketch": Sketch(128)}
     drawn = gradkern.capture(small(family), pictures(size), objectives.FeatureNorm(), **ask)
-    monkeypatch.setattr(Feedback, "feedback_of", lambda self, weight: weight)
+    monkeypatch.setattr(FeedbackAlignment, "feedback_of", lambda self, weight: weight)
     same = gradkern.capture(small(family), pictures(size), objectives.FeatureNorm(), **ask)
     deepest = small(family).spec.layers[-1]
     for (kind, layer), values in same.items():

@@ -10,45 +10,11 @@ import pytest
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 from gradkern.recordings import load_bids, load_bold
-
-GRID, SPACE = (3, 3, 2), "MNI152NLin2009cAsym"
-
-
-def make(folder: Path, surfaces: bool = False) -> None:
-    """Two sessions of two runs, and a run of another task."""
-    random = np.random.default_rng(0)
-    inside = np.zeros(GRID, np.uint8)
-    inside[1:, 1, :] = 1
-    for session in ("early", "late"):
-        raw = folder / "sub-07" / f"ses-{session}" / "func"
-        done = folder / "derivatives" / "fmriprep" / "sub-07" / f"ses-{session}" / "func"
-        raw.mkdir(parents=True)
-        done.mkdir(parents=True)
-        for name in (f"task-images_run-{run}" for run in (1, 2)):
-            stem = f"sub-07_ses-{session}_{name}"
-            table = pd.DataFrame({"onset": [1.0, 9.0], "stim_file": [f"{session}.png", "b.png"]})
-            table.to_csv(raw / f"{stem}_events.tsv", sep="\t", index=False)
-            if surfaces:
-                for side in "LR":
-                    rows = (100 + random.standard_normal((15, 4))).astype(np.float32)
-                    meta = GiftiMetaData({"TimeStep": "2000.0"})
-                    arrays = [GiftiDataArray(row, datatype="float32", meta=meta) for row in rows]
-                    nibabel.save(
-                        GiftiImage(darrays=arrays), done / f"{stem}_hemi-{side}_space-fsaverage5_bold.func.gii"
-                    )
-                continue
-            image = nibabel.Nifti1Image((100 + random.standard_normal((*GRID, 15))).astype(np.float32), np.eye(4))
-            image.header.set_zooms((2, 2, 2, 2.0))
-            image.header.set_xyzt_units("mm", "sec")
-            start = done / f"{stem}_space-{SPACE}_res-2"
-            nibabel.save(image, f"{start}_desc-preproc_bold.nii.gz")
-            nibabel.save(nibabel.Nifti1Image(inside, np.eye(4)), f"{start}_desc-brain_mask.nii.gz")
-            Path(f"{start}_desc-preproc_bold.json").write_text(json.dumps({"StartTime": 0.9}))
-        (raw / f"sub-07_ses-{session}_task-rest_run-1_events.tsv").write_text("onset\n")
+from tests.fake_datasets.bids import GRID, SPACE, write_bids
 
 
 def test_runs_are_found_with_their_events_sessions_mask_and_start(tmp_path: Path) -> None:
-    make(tmp_path)
+    write_bids(tmp_path)
     found = load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
     assert found.presentations["session"].tolist() == [1] * 4 + [2] * 4
     assert found.presentations["run"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
@@ -66,13 +32,13 @@ def test_runs_are_found_with_their_events_sessions_mask_and_start(tmp_path: Path
 
 
 def test_hemispheres_are_found_as_pairs(tmp_path: Path) -> None:
-    make(tmp_path, surfaces=True)
+    write_bids(tmp_path, surfaces=True)
     found = load_bids(tmp_path, "07", "images", "stim_file", space="fsaverage5")
     assert found.labels == (*(f"left.{i}" for i in range(4)), *(f"right.{i}" for i in range(4)))
 
 
 def test_what_is_missing_or_more_than_one_is_named(tmp_path: Path) -> None:
-    make(tmp_path)
+    write_bids(tmp_path)
     there = "which has events of the subjects 07 and the tasks images, rest"
     with pytest.raises(
         FileNotFoundError, match=rf"sub-08_\[ses-\*_\]task-images_.*events.tsv is missing in .*, {there}"

@@ -8,8 +8,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gradkern.recordings import FileImages, Recording, folds, load_kay2017, merge_pictures, published, same_pictures
-from gradkern.study._describe import describe
+from gradkern.errors import Refused
+from gradkern.recordings import (
+    FileImages,
+    Recording,
+    describe,
+    folds,
+    load_kay2017,
+    merge_pictures,
+    published,
+    same_pictures,
+)
 
 STIMULI = Path(__file__).parents[3] / "shared" / "data" / "brain" / "kriegeskorte92" / "stimuli.npz"
 TWICE = {7: 3, 9: 3, 5: 0}  # ids, and those whose picture they are
@@ -78,7 +87,7 @@ def test_a_published_split_with_the_same_picture_on_both_sides_is_refused() -> N
     split = ["train"] * 7 + ["test"] * 3
     found = recording(Counted(), split=split)
     assert len(published(found)[0]) == 7
-    with pytest.raises(ValueError, match="an image must be in training or test, got 1 in both"):
+    with pytest.raises(Refused, match="an image must be in training or test, got 1 in both"):
         published(merge_pictures(found))
 
 
@@ -100,7 +109,7 @@ def test_the_data_check_names_them(tmp_path: Path) -> None:
 
 
 def test_without_images_nothing_is_known() -> None:
-    with pytest.raises(ValueError, match="same_pictures: the recording must have images, got none"):
+    with pytest.raises(Refused, match="same_pictures: the recording must have images, got none"):
         same_pictures(recording(None))
 
 

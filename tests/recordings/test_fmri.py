@@ -79,7 +79,11 @@ class TestBetas:
                 lambda: self.load(paths, ["abc", "abcd"], mask),
             ),
             (ValueError, "given for each of 2 paths, got 1", lambda: self.load(paths, images[:1], mask)),
-            (FileNotFoundError, "x.nii is not there", lambda: self.load([tmp_path / "x.nii"], images[:1], mask)),
+            (
+                FileNotFoundError,
+                r"path must be a file, got .*x\.nii'",
+                lambda: self.load([tmp_path / "x.nii"], images[:1], mask),
+            ),
             (ValueError, "must be a volume with voxels that are not 0", lambda: self.load(paths, images, paths[0])),
         ]
         for kind, message, call in cases:

@@ -9,75 +9,18 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.io import savemat
 
 from gradkern.recordings import estimate_ncsnr, load_glmsingle
-from gradkern.recordings._formats.hdf5 import Trials
-
-GRID, ORDER = (3, 4, 2), np.array([2, 0, 1, 1, 3, 0, 2, 3, 4])  # of conditions, from 0
-TYPED = "TYPED_FITHRF_GLMDENOISE_RR"
-CONTAINERS = ["npy", "hdf5", "mat v5", "mat v7.3"]
-
-
-def mat73(path: Path, content: dict[str, Any]) -> None:
-    """As MATLAB's save -v7.3 writes it: HDF5 behind a header of 512 bytes, axes reversed."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, value in content.items():
-            file[name] = np.asarray(value).T
-    with path.open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-
-
-class Made:
-    """Nine trials in two runs."""
-
-    def __init__(self, folder: Path, container: str, grid: tuple[int, ...] = GRID) -> None:
-        self.folder, self.container = folder, container
-        random = np.random.default_rng(0)
-        self.betas = random.standard_normal((*grid, len(ORDER))).astype(np.float32)
-        self.rsquare = random.uniform(0, 60, grid).astype(np.float32)
-        self.write()
-        self.design(ORDER)
-
-    @property
-    def path(self) -> Path:
-        return self.folder / f"{TYPED}.{self.container.split()[0]}"
-
-    def write(self, **changes: Any) -> None:
-        name = "modelmd" if "mat" in self.container else "betasmd"
-        content = {name: self.betas, "R2": self.rsquare, "meanvol": np.ones(3)} | changes
-        content = {key: value for key, value in content.items() if value is not None}
-        if self.container == "npy":
-            np.save(self.path, content)
-        elif self.container == "hdf5":
-            with h5py.File(self.path, "w") as file:
-                for key, value in content.items():
-                    file.create_dataset(key, data=value)
-        else:
-            (savemat if self.container == "mat v5" else mat73)(self.path, content)
-
-    def design(self, order: NDArray[Any], runs: tuple[int, ...] = (5, 4)) -> None:
-        if "mat" in self.container:
-            content = {"stimorder": order[None] + 1.0, "numtrialrun": np.array(runs, float)[None]}
-            (savemat if self.container == "mat v5" else mat73)(self.folder / "DESIGNINFO.mat", content)
-        else:
-            np.save(self.folder / "DESIGNINFO.npy", {"stimorder": list(order), "numtrialrun": list(runs)})
-
-    def load(self, **options: Any) -> Any:
-        return load_glmsingle(self.folder, **{"subject": "s", "allow_pickle": True} | options)
-
-    def at(self, targets: Any) -> NDArray[Any]:
-        """[trials, targets], by the targets' places."""
-        return np.stack([self.betas[tuple(place)] for place in targets[["i", "j", "k"]].to_numpy()], 1)
+from gradkern.recordings._formats import Trials
+from tests.fake_datasets.glmsingle import CONTAINERS, GRID, ORDER, TYPED, FakeGLMsingle
 
 
 @pytest.fixture(params=CONTAINERS)
-def made(request: Any, tmp_path: Path) -> Made:
-    return Made(tmp_path, request.param)
+def made(request: Any, tmp_path: Path) -> FakeGLMsingle:
+    return FakeGLMsingle(tmp_path, request.param)
 
 
-def test_every_container_holds_the_same(made: Made) -> None:
+def test_every_container_holds_the_same(made: FakeGLMsingle) -> None:
     found = made.load(conditions=list("abcdef"))
     assert found.responses.shape == (9, 24)
     np.testing.assert_array_equal(np.asarray(found.responses), made.at(found.targets))
@@ -94,7 +37,7 @@ def test_every_container_holds_the_same(made: Made) -> None:
 
 
 @pytest.mark.parametrize("kind", ["array", "file"])
-def test_a_mask_lies_on_the_grid(made: Made, tmp_path: Path, kind: str) -> None:
+def test_a_mask_lies_on_the_grid(made: FakeGLMsingle, tmp_path: Path, kind: str) -> None:
     inside = np.zeros(GRID, np.uint8)
     inside[2, 1, 0] = inside[0, 3, 1] = 1
     mask: Any = inside.astype(bool)
@@ -117,13 +60,13 @@ def test_a_mask_lies_on_the_grid(made: Made, tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("grid", [(7, 1, 1), (7,)], ids=["three axes", "one axis"])
 def test_surfaces_are_lists_of_units(tmp_path: Path, container: str, grid: tuple[int, ...]) -> None:
-    made = Made(tmp_path, container, grid)
+    made = FakeGLMsingle(tmp_path, container, grid)
     found = made.load(mask=np.arange(7) != 3)
     assert found.labels == ("0", "1", "2", "4", "5", "6")
     np.testing.assert_array_equal(np.asarray(found.responses), np.delete(made.betas.reshape(7, 9).T, 3, axis=1))
 
 
-def test_images_may_be_given_instead(made: Made) -> None:
+def test_images_may_be_given_instead(made: FakeGLMsingle) -> None:
     names = [f"{'fabdcg'[i]}.png" for i in ORDER]
     found = made.load(images=names, sessions=[1] * 4 + [2] * 5)
     assert [found.image_names[i] for i in found.image_ids] == names
@@ -142,7 +85,7 @@ def test_images_may_be_given_instead(made: Made) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.0])
-def test_voxels_without_data_are_left_out_and_counted(made: Made, bad: float) -> None:
+def test_voxels_without_data_are_left_out_and_counted(made: FakeGLMsingle, bad: float) -> None:
     made.betas[1, 2, 1] = bad
     made.betas[0, 0, 0, 0] = 0  # a response, not a gap
     made.write()
@@ -153,7 +96,7 @@ def test_voxels_without_data_are_left_out_and_counted(made: Made, bad: float) ->
     np.testing.assert_array_equal(np.asarray(found.responses), made.at(found.targets))
 
 
-def test_silence_is_that_of_the_first_trials(made: Made) -> None:
+def test_silence_is_that_of_the_first_trials(made: FakeGLMsingle) -> None:
     made.betas[1, 2, 1, :5] = 0
     made.betas[2, 2, 1, -5:] = 0
     made.write()
@@ -162,15 +105,15 @@ def test_silence_is_that_of_the_first_trials(made: Made) -> None:
     assert "2-2-1" in labels
 
 
-def betas(values: Callable[[Made], Any]) -> Callable[[Made], None]:
-    def plant(made: Made) -> None:
+def betas(values: Callable[[FakeGLMsingle], Any]) -> Callable[[FakeGLMsingle], None]:
+    def plant(made: FakeGLMsingle) -> None:
         made.betas = values(made)
         made.write()
 
     return plant
 
 
-TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
+TRAPS: dict[str, tuple[Callable[[FakeGLMsingle], Any], str]] = {
     "another session's design": (
         lambda m: m.design(np.tile(ORDER, 2), (9, 9)),
         r"DESIGNINFO.* has 18 trials, 9 expected .*\(is it another's\?\)",
@@ -201,7 +144,7 @@ TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_traps_yield_no_recording(made: Made, trap: str) -> None:
+def test_traps_yield_no_recording(made: FakeGLMsingle, trap: str) -> None:
     plant, message = TRAPS[trap]
     plant(made)
     with pytest.raises(ValueError, match=message) as caught:
@@ -209,7 +152,7 @@ def test_traps_yield_no_recording(made: Made, trap: str) -> None:
     assert str(caught.value).startswith("load_glmsingle: ")
 
 
-def test_too_few_names_of_conditions_are_refused(made: Made) -> None:
+def test_too_few_names_of_conditions_are_refused(made: FakeGLMsingle) -> None:
     with pytest.raises(ValueError, match="conditions must name all of the design, got 4 names and condition 4"):
         made.load(conditions=list("abcd"))
 
@@ -224,7 +167,7 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"is a pickle, which can run any code .*allow_pickle=True"):
             load_glmsingle(tmp_path, subject="s")
         (tmp_path / f"{TYPED}.npy").unlink()
-        made = Made(tmp_path, "hdf5")
+        made = FakeGLMsingle(tmp_path, "hdf5")
         made.path.with_name("DESIGNINFO.npy").write_bytes(pickle.dumps(Bomb()))
         with pytest.raises(ValueError, match=r"DESIGNINFO.npy is a pickle, which can run any code"):
             load_glmsingle(tmp_path, subject="s")
@@ -232,7 +175,7 @@ class TestFiles:
         assert not (tmp_path / "run").exists()
 
     def test_models_by_letter_or_file(self, tmp_path: Path) -> None:
-        made = Made(tmp_path, "mat v7.3")
+        made = FakeGLMsingle(tmp_path, "mat v7.3")
         made.path.rename(other := tmp_path / "TYPEB_FITHRF.mat")
         assert load_glmsingle(tmp_path, subject="s", model="B").history == ("TYPEB_FITHRF.mat of 9 trials",)
         assert load_glmsingle(other, subject="s").history == ("TYPEB_FITHRF.mat of 9 trials",)
@@ -248,7 +191,7 @@ class TestFiles:
             load_glmsingle(first, subject="s")
 
     def test_without_a_design_images_must_be_given(self, tmp_path: Path) -> None:
-        made = Made(tmp_path, "hdf5")
+        made = FakeGLMsingle(tmp_path, "hdf5")
         (tmp_path / "DESIGNINFO.npy").unlink()
         with pytest.raises(FileNotFoundError, match=r"DESIGNINFO.npy or DESIGNINFO.mat is missing .*give images="):
             made.load()
@@ -265,7 +208,7 @@ class TestFiles:
         expected = values.reshape(-1, 5).T if last else values.reshape(3, -1)
         for name in ("piece", "chunks"):
             trials = Trials(tmp_path / "a.hdf5", name, last)
-            found = trials.by_the_file()
+            found = trials.mapped()
             assert (found is trials) == (name == "chunks")
             np.testing.assert_array_equal(np.asarray(trials), expected)
             np.testing.assert_array_equal(np.asarray(found), expected)
@@ -274,7 +217,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("container", ["hdf5", "mat v7.3"])
     def test_hdf5_is_read_when_needed(self, tmp_path: Path, container: str) -> None:
-        made = Made(tmp_path, container)
+        made = FakeGLMsingle(tmp_path, container)
         found = made.load(images=ORDER)
         made.path.unlink()
         with pytest.raises(OSError, match=r"[Uu]nable to|No such file"):

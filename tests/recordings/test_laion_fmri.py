@@ -1,87 +1,26 @@
 """The reader of LAION-fMRI, on small files of its layout, with its traps planted."""
 
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import h5py
-import nibabel
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from gradkern.recordings import load_laion_fmri, noise_ceiling
-
-GRID = (3, 4, 2)
-VOXELS = [(1, 0, 0), (2, 1, 0), (0, 3, 1)]  # where something was fitted, x fastest
-NAMES = [f"shared_12rep_LAION_cluster_{i}_i0.jpg" for i in range(3)] + [f"LAION_cluster_{i}_p04.jpg" for i in range(5)]
-HOME = "derivatives/glmsingle-tedana/sub-03"
-START = f"{HOME}/sub-03_task-images_space-T1w_"
-
-
-class Made:
-    """Subject 3: sessions 1, 2 and 33."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        random = np.random.default_rng(0)
-        self.betas, self.labels = {}, {}
-        for session, count in ((1, 7), (2, 6), (33, 4)):
-            self.betas[session] = random.standard_normal((*GRID, count)).astype(np.float32)
-            self.labels[session] = [NAMES[i] for i in random.integers(0, len(NAMES), count)]
-            self.write(session)
-        self.rsquare = np.full(GRID, 0.0, np.float32)
-        self.rsquare[0, 0, 0], self.rsquare[0, 1, 0] = np.nan, -1
-        self.ceiling = np.zeros(GRID, np.float32)
-        for voxel, percent in zip(VOXELS, (0.0, 30.0, 60.0), strict=True):
-            self.rsquare[voxel], self.ceiling[voxel] = 5, percent
-        self.put(f"{START}stat-rsquare_desc-R2mean_statmap.nii.gz", self.rsquare)
-        self.put(f"{START}desc-Noiseceiling12rep_statmap.nii.gz", self.ceiling)
-
-    def put(self, name: str, values: Any) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([1.8, 1.8, 1.8, 1])), path)
-
-    def stem(self, session: int) -> str:
-        return f"{HOME}/ses-{session:02d}/func/sub-03_ses-{session:02d}_task-images_"
-
-    def write(self, session: int, **changes: Any) -> None:
-        betas = f"{self.stem(session)}space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"
-        self.put(betas, self.betas[session])
-        count = len(self.labels[session])
-        table = {"session": f"ses-{session:02d}", "run": 1 + np.arange(count) // 3, "beta_index": range(count)}
-        trials = pd.DataFrame(table | {"label": self.labels[session]} | changes)
-        trials.to_csv(self.folder / f"{self.stem(session)}desc-SingletrialBetas_trials.tsv", sep="\t", index=False)
-
-    def stimuli(self) -> None:
-        """Row 0 is transparent on its left."""
-        home = self.folder / "stimuli"
-        home.mkdir()
-        table = {"image_name": NAMES[::-1], "dataset": "LAION", "participant": "", "unique_or_shared": "", "n_reps": 4}
-        pd.DataFrame(table).to_csv(home / "task-images_metadata.csv", index=False)
-        with h5py.File(home / "task-images_stimuli.h5", "w") as file:
-            images = file.create_dataset("images", (len(NAMES),), h5py.vlen_dtype(np.uint8))
-            for row in range(len(NAMES)):
-                image = Image.new("RGBA" if row == 0 else "RGB", (4, 4), (10 * row, 0, 0))
-                if row == 0:
-                    image.paste((0, 0, 0, 0), (0, 0, 2, 4))
-                image.save(packed := BytesIO(), format="PNG")
-                images[row] = np.frombuffer(packed.getvalue(), np.uint8)
+from tests.fake_datasets.laion_fmri import GRID, NAMES, START, VOXELS, FakeLAION
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return Made(tmp_path)
+def made(tmp_path: Path) -> FakeLAION:
+    return FakeLAION(tmp_path)
 
 
-def expected(made: Made, *sessions: int) -> Any:
+def expected(made: FakeLAION, *sessions: int) -> Any:
     return np.concatenate([np.stack([made.betas[s][voxel] for voxel in VOXELS], 1) for s in sessions])
 
 
-def test_all_sessions_that_are_there(made: Made, tmp_path: Path) -> None:
+def test_all_sessions_that_are_there(made: FakeLAION, tmp_path: Path) -> None:
     found = load_laion_fmri(made.folder, 3)
     np.testing.assert_array_equal(np.asarray(found.responses), expected(made, 1, 2, 33))
     assert [found.image_names[i] for i in found.image_ids] == made.labels[1] + made.labels[2] + made.labels[33]
@@ -95,7 +34,7 @@ def test_all_sessions_that_are_there(made: Made, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(again.responses), np.asarray(found.responses))
 
 
-def test_the_ceiling_is_that_of_twelve_presentations(made: Made) -> None:
+def test_the_ceiling_is_that_of_twelve_presentations(made: FakeLAION) -> None:
     """Their percents are those of the mean over 12."""
     found = load_laion_fmri(made.folder, 3, sessions=[1])
     ratio = found.ncsnr**2
@@ -103,7 +42,7 @@ def test_the_ceiling_is_that_of_twelve_presentations(made: Made) -> None:
     assert noise_ceiling(found).r2[2] < 0.2  # of one presentation
 
 
-def test_some_sessions(made: Made) -> None:
+def test_some_sessions(made: FakeLAION) -> None:
     found = load_laion_fmri(made.folder, 3, sessions=[33, 2])
     np.testing.assert_array_equal(np.asarray(found.responses), expected(made, 2, 33))
     with pytest.raises(FileNotFoundError, match=r"ses-04.*SingletrialBetas_statmap.nii.gz is missing in .*laion-fmri"):
@@ -112,7 +51,7 @@ def test_some_sessions(made: Made) -> None:
         load_laion_fmri(made.folder, 5)
 
 
-def test_images_are_those_of_the_metadata_as_shown(made: Made) -> None:
+def test_images_are_those_of_the_metadata_as_shown(made: FakeLAION) -> None:
     made.stimuli()
     found = load_laion_fmri(made.folder, 3)
     assert found.image_names == tuple(NAMES[::-1])
@@ -123,7 +62,7 @@ def test_images_are_those_of_the_metadata_as_shown(made: Made) -> None:
     assert len(found.images) == len(NAMES)
 
 
-def test_regions(made: Made) -> None:
+def test_regions(made: FakeLAION) -> None:
     for kind, name, voxel in (("early", "V1v", VOXELS[0]), ("face", "FFA1", VOXELS[2]), ("face", "OFA", VOXELS[2])):
         values = np.zeros(GRID, np.uint8)
         values[voxel] = 1
@@ -135,7 +74,7 @@ def test_regions(made: Made) -> None:
     assert found.targets["OFA"].tolist() == [False, False, True]
 
 
-TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
+TRAPS: dict[str, tuple[Callable[[FakeLAION], Any], str]] = {
     "another session's trials": (
         lambda m: m.write(1, label=[*m.labels[1][:6], None]),
         "must name the image of every trial, got 1 empty",
@@ -188,7 +127,7 @@ TRAPS: dict[str, tuple[Callable[[Made], Any], str]] = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_traps_yield_no_recording(made: Made, trap: str) -> None:
+def test_traps_yield_no_recording(made: FakeLAION, trap: str) -> None:
     plant, message = TRAPS[trap]
     plant(made)
     with pytest.raises(ValueError, match=message) as caught:
@@ -196,7 +135,7 @@ def test_traps_yield_no_recording(made: Made, trap: str) -> None:
     assert str(caught.value).startswith("load_laion_fmri: ")
 
 
-def test_voxels_at_the_edge_with_nan_are_left_out_with_their_ceilings(made: Made) -> None:
+def test_voxels_at_the_edge_with_nan_are_left_out_with_their_ceilings(made: FakeLAION) -> None:
     made.betas[2][VOXELS[1]][3] = np.nan
     made.write(2)
     found = load_laion_fmri(made.folder, 3)
@@ -205,8 +144,8 @@ def test_voxels_at_the_edge_with_nan_are_left_out_with_their_ceilings(made: Made
     np.testing.assert_allclose(found.ncsnr[1] ** 2, 0.6 / 0.4 / 12, rtol=1e-6)
 
 
-def test_bad_options_are_named(made: Made) -> None:
+def test_bad_options_are_named(made: FakeLAION) -> None:
     with pytest.raises(ValueError, match=r"subject must be one of \(1, 3, 5, 6, 7\), got 2"):
         load_laion_fmri(made.folder, 2)
-    with pytest.raises(ValueError, match=r"sessions must be different numbers, got \[1, 1\]"):
+    with pytest.raises(ValueError, match=r"sessions must be different whole numbers, got \[1, 1\]"):
         load_laion_fmri(made.folder, 3, sessions=[1, 1])

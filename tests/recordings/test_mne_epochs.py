@@ -12,37 +12,25 @@ import pytest
 from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
+from gradkern.errors import Refused
 from gradkern.recordings import folds, from_epochs, load_epochs, load_things_meg, published
-
-CHANNELS, TIMES, CONCEPTS, TESTED, SESSIONS = 5, 281, 60, 20, 6
-FOLDER = "derivatives/preprocessed"
-
-
-def trials() -> pd.DataFrame:
-    """60 images shown once, 20 test images of the first concepts shown once a session, and catch trials."""
-    rows = [("exp", i % SESSIONS + 1, f"images_meg/thing {i}/thing {i}_01b.jpg") for i in range(CONCEPTS)]
-    for session in range(1, SESSIONS + 1):
-        rows += [("test", session, f"images_test_meg/thing {i}_14s.jpg") for i in range(TESTED)]
-        rows += [("catch", session, f"images_catch_meg/catch_{session}.jpg")]
-    table = pd.DataFrame(rows, columns=["trial_type", "session_nr", "image_path"])
-    return table.assign(run_nr=1).sample(frac=1, random_state=0).reset_index(drop=True)
-
-
-def epochs(table: pd.DataFrame, cal: float = 1.0) -> Any:
-    info = mne.create_info([f"M{i}" for i in range(CHANNELS)], 200.0, "mag")
-    for channel in info["chs"]:
-        channel["cal"] = cal
-    count = len(table)
-    events = np.c_[300 * np.arange(count), np.zeros(count, int), np.ones(count, int)]
-    data = np.random.default_rng(0).standard_normal((count, CHANNELS, TIMES))
-    return mne.EpochsArray(data, info, events, tmin=-0.1, metadata=table, verbose="error")
+from tests.fake_datasets.things_meg import (
+    CHANNELS,
+    CONCEPTS,
+    FOLDER,
+    SESSIONS,
+    TESTED,
+    TIMES,
+    fake_epochs,
+    fake_trials,
+)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("things")
     (folder / FOLDER).mkdir(parents=True)
-    made = epochs(trials(), cal=2.5)
+    made = fake_epochs(fake_trials(), cal=2.5)
     made.save(folder / FOLDER / "preprocessed_P1-epo.fif", split_size="2MB", verbose="error")
     return folder
 
@@ -54,7 +42,7 @@ def things(written: Path, tmp_path: Path) -> Path:
 
 
 def whole() -> NDArray[Any]:
-    return epochs(trials()).get_data(copy=False).reshape(len(trials()), -1)
+    return fake_epochs(fake_trials()).get_data(copy=False).reshape(len(fake_trials()), -1)
 
 
 class TestEpochs:
@@ -62,10 +50,10 @@ class TestEpochs:
         path = written / FOLDER / "preprocessed_P1-epo.fif"
         found = load_epochs(path, "image_path", subject="1", units="z")
         assert len(found.provenance["files"]) > 1  # the file was split
-        read = mne.read_epochs(path, verbose="error").get_data(copy=False).reshape(len(trials()), -1)
+        read = mne.read_epochs(path, verbose="error").get_data(copy=False).reshape(len(fake_trials()), -1)
         np.testing.assert_allclose(np.asarray(found.responses), read, rtol=1e-6)
         np.testing.assert_allclose(found.responses[3:9, 500:700], whole()[3:9, 500:700], rtol=1e-6)
-        assert [found.image_names[i] for i in found.image_ids] == trials()["image_path"].tolist()
+        assert [found.image_names[i] for i in found.image_ids] == fake_trials()["image_path"].tolist()
         assert found.labels[:2] == ("M0 -100 ms", "M0 -95 ms")
         assert found.targets.iloc[TIMES].to_dict() == {"label": "M1 -100 ms", "sensor": "M1", "time": -0.1}
         assert found.history == ("186 epochs, -0.1 to 1.3 s at 200 Hz",)
@@ -78,7 +66,7 @@ class TestEpochs:
         np.testing.assert_allclose(np.asarray(window.responses), whole()[:, at], rtol=1e-6)
 
     def test_epochs_in_memory_are_the_same(self) -> None:
-        found = from_epochs(epochs(trials()), "image_path", subject="1", units="z")
+        found = from_epochs(fake_epochs(fake_trials()), "image_path", subject="1", units="z")
         np.testing.assert_array_equal(np.asarray(found.responses), whole())
 
     def test_mistakes_are_named(self, things: Path, tmp_path: Path) -> None:
@@ -87,12 +75,12 @@ class TestEpochs:
             load_epochs(path, "picture", subject="1", units="z")
         with pytest.raises(FileNotFoundError, match="path must be a file"):
             load_epochs(tmp_path / "none-epo.fif", "image_path", subject="1", units="z")
-        bare = epochs(trials())
+        bare = fake_epochs(fake_trials())
         bare.metadata = None
         with pytest.raises(ValueError, match="the metadata of epochs must have the column 'image', got None"):
             from_epochs(bare, "image", subject="1", units="z")
         with pytest.raises(ValueError, match="must name an image for every epoch, got none for 1"):
-            from_epochs(epochs(trials().assign(image=[None] + ["a"] * 185)), "image", subject="1", units="z")
+            from_epochs(fake_epochs(fake_trials().assign(image=[None] + ["a"] * 185)), "image", subject="1", units="z")
         (things / "x-epo.fif").write_bytes(b"no")
         with pytest.raises(ValueError, match="cannot be read as epochs"):
             load_epochs(things / "x-epo.fif", "image_path", subject="1", units="z")
@@ -101,9 +89,9 @@ class TestEpochs:
 class TestThings:
     def test_catch_trials_are_dropped_and_splits_known(self, things: Path) -> None:
         found = load_things_meg(things, 1)
-        kept = (trials()["trial_type"] != "catch").to_numpy()
+        kept = (fake_trials()["trial_type"] != "catch").to_numpy()
         np.testing.assert_allclose(np.asarray(found.responses), whole()[kept], rtol=1e-6)
-        assert [found.image_names[i] for i in found.image_ids] == trials()["image_path"][kept].tolist()
+        assert [found.image_names[i] for i in found.image_ids] == fake_trials()["image_path"][kept].tolist()
         assert not any("catch" in name for name in found.image_names)
         assert [(each.what, each.count) for each in found.excluded] == [("presentations", SESSIONS)]
         rows = found.presentations
@@ -114,11 +102,11 @@ class TestThings:
 
     def test_what_the_authors_epochs_reach_into_is_told(self, things: Path) -> None:
         """By the presenting computer's clock, and with the catch trials, which are left out."""
-        table = trials().sort_values("session_nr", ignore_index=True)
+        table = fake_trials().sort_values("session_nr", ignore_index=True)
         shown = 1.3 + table.groupby("session_nr").cumcount() * np.where(table["session_nr"] == 2, 1.5, 1.35)
         for old in things.glob(f"{FOLDER}/*.fif"):
             old.unlink()
-        epochs(table.assign(image_on=shown, onset=-1.0)).save(
+        fake_epochs(table.assign(image_on=shown, onset=-1.0)).save(
             things / FOLDER / "preprocessed_P1-epo.fif", verbose="error"
         )
         found = load_things_meg(things, 1)
@@ -161,7 +149,7 @@ class TestThings:
 
     def test_what_is_wrong_yields_no_recording(self, things: Path) -> None:
         path = things / FOLDER / "preprocessed_P1-epo.fif"
-        with pytest.raises(ValueError, match=r"participant must be one of \(1, 2, 3, 4\), got 5"):
+        with pytest.raises(ValueError, match=r"subject must be 1 to 4, got 5"):
             load_things_meg(things, 5)
         with pytest.raises(FileNotFoundError, match=r"preprocessed_P2-epo.fif is missing in .*ds004212"):
             load_things_meg(things, 2)
@@ -175,13 +163,16 @@ class TestThings:
         with pytest.raises(ValueError, match=rf"P1-epo.fif cannot be read as epochs: FileNotFoundError .*{last.name}"):
             load_things_meg(things, 1)
         for table, message in (
-            (trials().drop(columns="trial_type"), "must have the column 'trial_type'"),
-            (trials().replace({"trial_type": {"catch": "probe"}}), r"must be exp, test or catch, got \['probe'\]"),
-            (trials().replace({"image_path": {"images_test_meg/thing 3_14s.jpg": "x.jpg"}}), "must end as in aardvark"),
+            (fake_trials().drop(columns="trial_type"), "must have the column 'trial_type'"),
+            (fake_trials().replace({"trial_type": {"catch": "probe"}}), r"must be exp, test or catch, got \['probe'\]"),
+            (
+                fake_trials().replace({"image_path": {"images_test_meg/thing 3_14s.jpg": "x.jpg"}}),
+                "must end as in aardvark",
+            ),
         ):
             for old in things.glob(f"{FOLDER}/*.fif"):
                 old.unlink()
-            epochs(table).save(path, verbose="error")
+            fake_epochs(table).save(path, verbose="error")
             with pytest.raises(ValueError, match=message):
                 load_things_meg(things, 1)
 
@@ -207,7 +198,6 @@ class TestSplits:
         RidgeCV(cv=found).fit(X, made.responses)
 
     REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
-        (lambda: folds(shown([0, 1, 2]), "colour"), r"by must be one of .*got 'colour'"),
         (lambda: folds(shown([0, 1, 2]), "session"), "'session' must be known"),
         (lambda: folds(shown([0, 1, 2])), r"n_folds must lie in 2\.\.3, the number of images, got 5"),
         (lambda: folds(shown([0, 0, 0, 0], session=[0, 0, 1, 1]), "session", 2), "left to train and to test, got 0"),
@@ -222,5 +212,14 @@ class TestSplits:
 
     @pytest.mark.parametrize(("call", "message"), REFUSED)
     def test_impossible_splits_are_refused(self, call: Callable[[], Any], message: str) -> None:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(Refused, match=message):
             call()
+
+    def test_wrong_arguments_are_no_refusals(self) -> None:
+        for options, message in (
+            ({"by": "color"}, r"folds: by must be one of .*got 'color'"),
+            ({"n_folds": 1}, r"folds: n_folds must lie in 2\.\.3, the number of images, got 1"),
+        ):
+            with pytest.raises(ValueError, match=message) as caught:
+                folds(shown([0, 1, 2]), **options)
+            assert not isinstance(caught.value, Refused)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradkern import Recording
 from gradkern.recordings import (
+    RAUGEL2025,
     Epoching,
     epoch_raw,
     epoch_things_meg,
@@ -21,31 +22,30 @@ from gradkern.recordings import (
     load_things_meg,
     save_epochs,
 )
-from gradkern.recordings._out_of_core import FileRows
-from gradkern.recordings._readers.mne_raw import PREDECESSOR
-from tests.ctf_files import DELAY, GOOD, RATE, SECONDS, Things, write_ds
+from gradkern.recordings._responses import FileRows
+from tests.fake_datasets.things_meg_raw import DELAY, GOOD, RATE, SECONDS, FakeThingsMEGRaw, write_ds
 
 TIMES = np.arange(-20, 261) / 200
 FILE = "preprocessed_P1-epo.fif"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Things:
-    return Things(tmp_path_factory.mktemp("things"))
+def made(tmp_path_factory: pytest.TempPathFactory) -> FakeThingsMEGRaw:
+    return FakeThingsMEGRaw(tmp_path_factory.mktemp("things"))
 
 
 @pytest.fixture(scope="module")
-def epoched(made: Things) -> Path:
+def epoched(made: FakeThingsMEGRaw) -> Path:
     return epoch_things_meg(made.root, 1, made.root / "out").parent
 
 
 @pytest.fixture
-def things(made: Things, tmp_path: Path) -> Things:
+def things(made: FakeThingsMEGRaw, tmp_path: Path) -> FakeThingsMEGRaw:
     """To be broken."""
-    return Things(tmp_path / "things", runs=made.runs[1:])
+    return FakeThingsMEGRaw(tmp_path / "things", runs=made.runs[1:])
 
 
-def as_published(things: Things, shift: int = 0, fill: float | None = None) -> Any:
+def as_published(things: FakeThingsMEGRaw, shift: int = 0, fill: float | None = None) -> Any:
     """What the authors' script does, in mne's functions; [epochs, channels, times]."""
     parts = []
     for place in things.runs:
@@ -69,14 +69,14 @@ def cube(found: Recording) -> NDArray[Any]:
 
 
 class TestAsPublished:
-    def test_values_are_those_of_the_authors_steps(self, made: Things, epoched: Path) -> None:
+    def test_values_are_those_of_the_authors_steps(self, made: FakeThingsMEGRaw, epoched: Path) -> None:
         found = load_things_meg(epoched, 1)
         kept = (made.trials["trial_type"] != "catch").to_numpy()
         truth = as_published(made)[kept]
         assert truth.shape[1:] == (5, 281)
         np.testing.assert_allclose(cube(found), truth, rtol=1e-5, atol=1e-5)
 
-    def test_samples_channels_and_rows_are_exact(self, made: Things, epoched: Path) -> None:
+    def test_samples_channels_and_rows_are_exact(self, made: FakeThingsMEGRaw, epoched: Path) -> None:
         found = load_epochs(epoched / FILE, "image_path", subject="1", units="z")
         np.testing.assert_allclose(found.targets["time"][:281], TIMES, atol=1e-12)
         assert list(found.targets["sensor"].unique()) == list(GOOD)
@@ -112,7 +112,7 @@ class TestAsPublished:
             "66 presentations: of experimental and test images",
         )
 
-    def test_catch_trials_go_but_count_as_next(self, made: Things, epoched: Path) -> None:
+    def test_catch_trials_go_but_count_as_next(self, made: FakeThingsMEGRaw, epoched: Path) -> None:
         found = load_things_meg(epoched, 1)
         assert set(found.presentations["trial_type"]) == {"exp", "test"}
         assert [(each.what, each.count) for each in found.excluded] == [("presentations", 9)]
@@ -122,13 +122,15 @@ class TestAsPublished:
         assert found.overlaps().tolist() == (wait[kept] <= 1.4 + 1e-9).tolist()
         assert 0 < found.overlaps().sum() < kept.sum()
 
-    def test_some_sessions(self, made: Things, tmp_path: Path) -> None:
+    def test_some_sessions(self, made: FakeThingsMEGRaw, tmp_path: Path) -> None:
         path = epoch_things_meg(made.root, 1, tmp_path, sessions=[2])
         assert set(load_things_meg(path.parent, 1).presentations["session"]) == {2}
 
 
 class TestOnsets:
-    def test_a_trigger_is_early_by_the_delay_of_the_screen(self, made: Things, epoched: Path, tmp_path: Path) -> None:
+    def test_a_trigger_is_early_by_the_delay_of_the_screen(
+        self, made: FakeThingsMEGRaw, epoched: Path, tmp_path: Path
+    ) -> None:
         epoch_things_meg(made.root, 1, tmp_path, onset="trigger")
         found = load_things_meg(tmp_path, 1)
         kept = (made.trials["trial_type"] != "catch").to_numpy()
@@ -139,24 +141,24 @@ class TestOnsets:
         assert "onsets: hardware trigger (rises of UPPT001 to 64)" in found.history
 
     @pytest.mark.parametrize("onset", ["optical", "trigger"])
-    def test_a_wrong_count_names_the_run(self, things: Things, tmp_path: Path, onset: str) -> None:
+    def test_a_wrong_count_names_the_run(self, things: FakeThingsMEGRaw, tmp_path: Path, onset: str) -> None:
         one_more = pd.concat([things.trials, things.trials.iloc[-1:]])
         one_more.to_csv(things.attributes, index=False)
         with pytest.raises(ValueError, match=r"ses-02 run-01 must have 26 onsets, .* got 25 by the (opti|hardw)"):
             epoch_things_meg(things.root, 1, tmp_path / "out", onset=onset)
         assert list((tmp_path / "out").iterdir()) == []
 
-    def test_other_images_are_refused(self, things: Things, tmp_path: Path) -> None:
+    def test_other_images_are_refused(self, things: FakeThingsMEGRaw, tmp_path: Path) -> None:
         path = things.events(2, 1)
         table = pd.read_csv(path, sep="\t")
         for name, value, message in (("value", 7, "'things_image_nr'"), ("trial_type", "test", "'trial_type'")):
             broken = table.copy()
             broken.loc[0, name] = value
             broken.to_csv(path, sep="\t", index=False, na_rep="N/A")
-            with pytest.raises(ValueError, match=rf"{name!r} in .* must be {message}.* another in 1 of 22"):
+            with pytest.raises(ValueError, match=rf"^epoch_things_meg: {name!r} in .* must be {message}.* in 1 of 22"):
                 epoch_things_meg(things.root, 1, tmp_path / "out")
 
-    def test_planned_onsets_are_no_onsets(self, things: Things, tmp_path: Path) -> None:
+    def test_planned_onsets_are_no_onsets(self, things: FakeThingsMEGRaw, tmp_path: Path) -> None:
         path = things.events(1, 2)
         table = pd.read_csv(path, sep="\t")
         table.drop(columns="sample").to_csv(path, sep="\t", index=False)
@@ -169,7 +171,7 @@ class TestOnsets:
 
 class TestBroken:
     UNREAD = r"ses-02_.*_run-01_meg.ds cannot be read"
-    BROKEN: tuple[tuple[Callable[[Things], Any], type[Exception], str], ...] = (
+    BROKEN: tuple[tuple[Callable[[FakeThingsMEGRaw], Any], type[Exception], str], ...] = (
         (lambda t: shutil.rmtree(t.ds(2, 1)), FileNotFoundError, r"ses-02_.*_run-01_meg.res4 is missing .*ds004212"),
         (lambda t: t.events(1, 2).unlink(), FileNotFoundError, "ses-01_task-main_run-02_events.tsv is missing"),
         (lambda t: t.attributes.unlink(), FileNotFoundError, "sample_attributes_P1.csv is missing"),
@@ -186,7 +188,12 @@ class TestBroken:
 
     @pytest.mark.parametrize(("damage", "error", "message"), BROKEN)
     def test_nothing_is_written(
-        self, things: Things, tmp_path: Path, damage: Callable[[Things], Any], error: type[Exception], message: str
+        self,
+        things: FakeThingsMEGRaw,
+        tmp_path: Path,
+        damage: Callable[[FakeThingsMEGRaw], Any],
+        error: type[Exception],
+        message: str,
     ) -> None:
         out = tmp_path / "out"
         out.mkdir()
@@ -196,7 +203,7 @@ class TestBroken:
             epoch_things_meg(things.root, 1, out, overwrite=True)
         assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [(FILE, b"what was there before")]
 
-    def test_epochs_are_replaced_only_on_request(self, things: Things, tmp_path: Path) -> None:
+    def test_epochs_are_replaced_only_on_request(self, things: FakeThingsMEGRaw, tmp_path: Path) -> None:
         (tmp_path / FILE).write_bytes(b"")
         (tmp_path / "preprocessed_P1-epo-1.fif").write_bytes(b"a part of what was there before")
         with pytest.raises(FileExistsError, match="is there already; overwrite=True"):
@@ -208,14 +215,16 @@ class TestBroken:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            ({"participant": 5}, r"participant must be one of \(1, 2, 3, 4\), got 5"),
+            ({"subject": 5}, r"subject must be 1 to 4, got 5"),
             ({"onset": "photo"}, r"onset must be one of \('optical', 'trigger'\), got 'photo'"),
             ({"sessions": [1, 3]}, r"sessions must be some of \[1, 2\], got \[1, 3\]"),
             ({"sessions": []}, r"sessions must be some of \[1, 2\], got \[\]"),
         ],
     )
-    def test_mistakes_are_named(self, made: Things, tmp_path: Path, changed: dict[str, Any], message: str) -> None:
-        arguments = {"participant": 1, "output": tmp_path / "out", **changed}
+    def test_mistakes_are_named(
+        self, made: FakeThingsMEGRaw, tmp_path: Path, changed: dict[str, Any], message: str
+    ) -> None:
+        arguments = {"subject": 1, "output": tmp_path / "out", **changed}
         with pytest.raises(ValueError, match=message):
             epoch_things_meg(made.root, **arguments)
         assert not (tmp_path / "out").exists()
@@ -229,10 +238,10 @@ def cut(folder: Path, ending: str, size: int) -> None:
 class TestDropouts:
     def test_a_known_one_is_filled_as_the_authors_did(self, tmp_path: Path) -> None:
         """Their code says run 4 and counts from 0."""
-        things = Things(tmp_path / "things", runs=[(11, 4), (11, 5)])
+        things = FakeThingsMEGRaw(tmp_path / "things", runs=[(11, 4), (11, 5)])
         path = epoch_things_meg(things.root, 1, tmp_path / "out")
         found = load_epochs(path, "image_path", subject="1", units="z")
-        only = Things(tmp_path / "other", runs=[(11, 5)])
+        only = FakeThingsMEGRaw(tmp_path / "other", runs=[(11, 5)])
         np.testing.assert_allclose(cube(found)[-25:], as_published(only, fill=13.4), rtol=1e-5, atol=1e-5)
         rows = found.presentations
         reach = (rows["onset"] - 0.1 < 13.6) & (rows["onset"] + 1.3 >= 13.4) & (rows["run_nr"] == 5)
@@ -296,7 +305,7 @@ class TestAnyRecording:
         with pytest.raises(ValueError, match=r"at most a third of the rate, .*got 600"):
             epoch_raw(tones(10), MIDDLE, Epoching(high=None))
         # 17 Hz would be heard as 13 Hz
-        found = epoch_raw(tones(17, 10, 1), MIDDLE, PREDECESSOR)
+        found = epoch_raw(tones(17, 10, 1), MIDDLE, RAUGEL2025)
         np.testing.assert_allclose(amplitudes(found), [0, 1, 1], atol=0.02)
         assert (found.info["sfreq"], found.times[0], found.times[-1], len(found.times)) == (30, -0.5, 3.0, 106)
         assert "no more than 12 Hz against aliasing: nothing is left at half the rate" in history(found)
@@ -383,9 +392,9 @@ def history(epochs: Any) -> tuple[str, ...]:
     return from_epochs(epochs, "image", subject="1", units="z").history
 
 
-def test_epochs_beyond_a_run_are_written_down(made: Things, tmp_path: Path) -> None:
+def test_epochs_beyond_a_run_are_written_down(made: FakeThingsMEGRaw, tmp_path: Path) -> None:
     """The predecessor's 3 s reach further than a run does."""
-    path = epoch_things_meg(made.root, 1, tmp_path, PREDECESSOR)
+    path = epoch_things_meg(made.root, 1, tmp_path, RAUGEL2025)
     found = load_things_meg(path.parent, 1)
     missing = sum((at > RATE * (SECONDS - 3) - 1).sum() for at in made.samples.values())
     assert missing > 0
@@ -394,7 +403,7 @@ def test_epochs_beyond_a_run_are_written_down(made: Things, tmp_path: Path) -> N
     assert found.targets["time"].nunique() == 106
 
 
-def test_runs_of_other_channels_do_not_go_together(things: Things, tmp_path: Path) -> None:
+def test_runs_of_other_channels_do_not_go_together(things: FakeThingsMEGRaw, tmp_path: Path) -> None:
     path = next(things.ds(2, 1).glob("*.res4"))
     path.write_bytes(path.read_bytes().replace(b"MRT11-1609", b"MRT12-1609"))
     with pytest.raises(ValueError, match="parts must have the same channels and times"):

@@ -6,100 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import nibabel
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.io import savemat
 
 from gradkern import RidgeCV
 from gradkern.recordings import load_nsd, noise_ceiling
-from gradkern.recordings._readers.nsd import TRIALS
-
-V = 8  # vertices of a hemisphere
-GRID = (2, 3, 4)  # x, y, z
-BETAS = "nsddata_betas/ppdata/subj02/{}/betas_fithrf_GLMdenoise_RR"
-DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
-LOG = "nsddata/ppdata/subj02/behav/responses.tsv"
-
-
-def put(folder: Path, name: str, values: NDArray[Any]) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name.endswith((".mgh", ".mgz")):
-        values = values if values.dtype.kind == "i" else values.astype(np.float32)
-        nibabel.save(nibabel.MGHImage(values, np.eye(4)), path)
-    else:
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([1.8, 1.8, 1.8, 1])), path)
-    return path
-
-
-def ctab(folder: Path, name: str) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("0 Unknown 0 0 0 0\n1 early 255 0 0 0\n5 ventral 0 255 0 0\n")
-
-
-class Made:
-    """A folder of subject 2 with two sessions, and what is in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        random = np.random.default_rng(0)
-        self.order = np.concatenate([random.permutation(10_000) for _ in range(3)]) + 1
-        self.subjectim = np.stack([random.permutation(73_000)[:10_000] for _ in range(8)]) + 1
-        self.shared = self.subjectim[:1, :1000]
-        self.subjectim[1, :1000] = self.shared
-        (folder / DESIGN).parent.mkdir(parents=True)
-        savemat(
-            folder / DESIGN, {"masterordering": self.order[None], "subjectim": self.subjectim, "sharedix": self.shared}
-        )
-        self.surface = random.standard_normal((2, TRIALS, 2 * V))
-        self.volume = random.standard_normal((2, TRIALS, int(np.prod(GRID))))
-        self.volume[0, 0, 5] = 0  # a response, not a gap
-        parts = BETAS.format("fsaverage")
-        for number, session in enumerate(self.surface, 1):
-            for side, part in zip(("lh", "rh"), (session[:, :V], session[:, V:]), strict=True):
-                put(folder, f"{parts}/{side}.betas_session{number:02d}.mgh", part.T[:, None, None])
-        self.ncsnr = random.uniform(0.1, 1, 2 * V)
-        for side, part in zip(("lh", "rh"), (self.ncsnr[:V], self.ncsnr[V:]), strict=True):
-            put(folder, f"{parts}/{side}.ncsnr.mgh", part[:, None, None])
-            labels = np.array([0, 1, 1, 5, 0, 0, 5, 1], np.int32)[:, None, None]
-            put(folder, f"nsddata/freesurfer/fsaverage/label/{side}.streams.mgz", labels)
-        ctab(folder, "nsddata/freesurfer/fsaverage/label/streams.mgz.ctab")
-        parts = BETAS.format("func1pt8mm")
-        (folder / parts).mkdir(parents=True)
-        for number, session in enumerate(self.volume, 1):
-            grid = (300 * session).round().astype(np.int16).reshape(TRIALS, *GRID[::-1])  # x fastest
-            with h5py.File(folder / parts / f"betas_session{number:02d}.hdf5", "w") as file:
-                file.create_dataset("betas", data=grid, chunks=(TRIALS, 1, 1, 1))
-        put(folder, f"{parts}/ncsnr.nii.gz", np.arange(24, dtype=np.float32).reshape(GRID, order="F"))
-        labels = np.zeros(GRID, np.int32)
-        labels[1, 2, 3], labels[0, 0, 1] = 5, 1
-        put(folder, "nsddata/ppdata/subj02/func1pt8mm/roi/streams.nii.gz", labels)
-        ctab(folder, "nsddata/freesurfer/subj02/label/streams.mgz.ctab")
-
-    def design(self) -> dict[str, Any]:
-        return {"masterordering": self.order[None], "subjectim": self.subjectim, "sharedix": self.shared}
-
-    def ids(self, subject: int = 2) -> NDArray[Any]:
-        """0-based, of the first two sessions."""
-        return self.subjectim[subject - 1, self.order[: 2 * TRIALS] - 1] - 1
-
-    def log(self, subject: int = 2) -> None:
-        path = self.folder / LOG
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame({"SUBJECT": 2, "SESSION": np.repeat([1, 2], TRIALS), "73KID": self.ids(subject) + 1})
-        table.to_csv(path, sep="\t", index=False)
+from gradkern.recordings._readers import NSD_TRIALS as TRIALS
+from tests.fake_datasets.nsd import BETAS, DESIGN, GRID, LOG, FakeNSD, V, put
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return Made(tmp_path)
+def made(tmp_path: Path) -> FakeNSD:
+    return FakeNSD(tmp_path)
 
 
-def test_surface(made: Made) -> None:
+def test_surface(made: FakeNSD) -> None:
     made.log()
     found = load_nsd(made.folder, 2, atlas="streams")
     np.testing.assert_array_equal(np.asarray(found.responses), made.surface.reshape(-1, 2 * V).astype(np.float32))
@@ -118,7 +41,7 @@ def test_surface(made: Made) -> None:
     assert found.check() == ()
 
 
-def test_volume_integers_are_divided_and_x_runs_fastest(made: Made) -> None:
+def test_volume_integers_are_divided_and_x_runs_fastest(made: FakeNSD) -> None:
     found = load_nsd(made.folder, 2, space="func1pt8mm", atlas="streams")
     np.testing.assert_allclose(np.asarray(found.responses), made.volume.reshape(-1, 24), atol=0.5 / 300 + 1e-6)
     last = found.targets.iloc[-1]
@@ -130,7 +53,7 @@ def test_volume_integers_are_divided_and_x_runs_fastest(made: Made) -> None:
 
 
 @pytest.mark.parametrize("space", ["fsaverage", "func1pt8mm"])
-def test_blocks_are_parts_of_the_whole(made: Made, space: str) -> None:
+def test_blocks_are_parts_of_the_whole(made: FakeNSD, space: str) -> None:
     responses = load_nsd(made.folder, 2, space=space).responses
     whole = np.asarray(responses)
     for start in range(whole.shape[1]):
@@ -138,9 +61,9 @@ def test_blocks_are_parts_of_the_whole(made: Made, space: str) -> None:
             np.testing.assert_array_equal(responses[:, start:stop], whole[:, start:stop])
 
 
-def test_what_the_field_does_with_it(made: Made) -> None:
+def test_what_the_field_does_with_it(made: FakeNSD) -> None:
     """z-score within sessions, average repeats, fit."""
-    found = load_nsd(made.folder, 2).standardise().average_repeats()
+    found = load_nsd(made.folder, 2).zscore().average_repeats()
     assert found.repeats.sum() == 2 * TRIALS
     assert len(found.image_ids) == len(np.unique(made.ids()))
     np.testing.assert_allclose(
@@ -150,7 +73,7 @@ def test_what_the_field_does_with_it(made: Made) -> None:
     assert RidgeCV().fit(X, found.responses).coef_.shape == (2 * V, 3)
 
 
-def test_sessions_are_chosen_or_those_that_are_there(made: Made) -> None:
+def test_sessions_are_chosen_or_those_that_are_there(made: FakeNSD) -> None:
     assert set(load_nsd(made.folder, 2, sessions=[2]).presentations.session) == {2}
     np.testing.assert_array_equal(load_nsd(made.folder, 2, sessions=[2]).image_ids, made.ids()[TRIALS:])
     for side in ("lh", "rh"):
@@ -165,7 +88,7 @@ def test_sessions_are_chosen_or_those_that_are_there(made: Made) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.0])
-def test_vertices_without_data_in_a_session_are_left_out_and_counted(made: Made, bad: float) -> None:
+def test_vertices_without_data_in_a_session_are_left_out_and_counted(made: FakeNSD, bad: float) -> None:
     made.surface[1, :, 3] = bad
     values = made.surface[1, :, :V].T[:, None, None]
     put(made.folder, BETAS.format("fsaverage") + "/lh.betas_session02.mgh", values)
@@ -179,7 +102,7 @@ def test_vertices_without_data_in_a_session_are_left_out_and_counted(made: Made,
     np.testing.assert_array_equal(np.asarray(found.responses), kept.astype(np.float32))
 
 
-def test_images(made: Made) -> None:
+def test_images(made: FakeNSD) -> None:
     path = made.folder / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
@@ -192,31 +115,31 @@ def test_images(made: Made) -> None:
     assert found.images[first - 1].max() == 0
 
 
-def rewrite(name: str, values: Callable[[Made], NDArray[Any]]) -> Callable[[Made], None]:
+def rewrite(name: str, values: Callable[[FakeNSD], NDArray[Any]]) -> Callable[[FakeNSD], None]:
     return lambda made: put(made.folder, name, values(made)) and None
 
 
-def design(**changes: Any) -> Callable[[Made], None]:
+def design(**changes: Any) -> Callable[[FakeNSD], None]:
     return lambda made: savemat(made.folder / DESIGN, made.design() | changes)
 
 
-def cut(name: str, size: int) -> Callable[[Made], None]:
+def cut(name: str, size: int) -> Callable[[FakeNSD], None]:
     return lambda made: (made.folder / name).write_bytes((made.folder / name).read_bytes()[:size]) and None
 
 
-def reversed_axes(made: Made) -> None:
+def reversed_axes(made: FakeNSD) -> None:
     with h5py.File(made.folder / BETAS.format("func1pt8mm") / "betas_session02.hdf5", "w") as file:
         file["betas"] = np.ones((*GRID, TRIALS), np.int16)
 
 
-def swapped_axes(made: Made) -> None:
+def swapped_axes(made: FakeNSD) -> None:
     for number in (1, 2):
         with h5py.File(made.folder / BETAS.format("func1pt8mm") / f"betas_session{number:02d}.hdf5", "w") as file:
             file["betas"] = np.ones((TRIALS, *GRID), np.int16)
 
 
-def cut_hdf5(name: str, values: Callable[[Made], dict[str, Any]]) -> Callable[[Made], None]:
-    def plant(made: Made) -> None:
+def cut_hdf5(name: str, values: Callable[[FakeNSD], dict[str, Any]]) -> Callable[[FakeNSD], None]:
+    def plant(made: FakeNSD) -> None:
         path = made.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(path, "w", userblock_size=512) as file:
@@ -228,27 +151,27 @@ def cut_hdf5(name: str, values: Callable[[Made], dict[str, Any]]) -> Callable[[M
     return plant
 
 
-def bad_log(made: Made) -> None:
+def bad_log(made: FakeNSD) -> None:
     made.log(subject=3)
 
 
-def short_log(made: Made) -> None:
+def short_log(made: FakeNSD) -> None:
     made.log()
     (made.folder / LOG).write_text("\n".join((made.folder / LOG).read_text().splitlines()[:-10]))
 
 
-def empty_log(made: Made) -> None:
+def empty_log(made: FakeNSD) -> None:
     made.log()
     (made.folder / LOG).write_text("")
 
 
-def corrupt_gzip(made: Made) -> None:
+def corrupt_gzip(made: FakeNSD) -> None:
     path = made.folder / BETAS.format("func1pt8mm") / "ncsnr.nii.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()))[:-20])
 
 
 SURFACE, VOLUME = BETAS.format("fsaverage"), BETAS.format("func1pt8mm")
-TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
+TRAPS: dict[str, tuple[Callable[[FakeNSD], None], str, str]] = {
     "0-based design": (
         design(subjectim=np.arange(80_000).reshape(8, 10_000) % 73_000),
         "fsaverage",
@@ -341,7 +264,7 @@ TRAPS: dict[str, tuple[Callable[[Made], None], str, str]] = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_traps_yield_no_recording(made: Made, trap: str) -> None:
+def test_traps_yield_no_recording(made: FakeNSD, trap: str) -> None:
     plant, space, message = TRAPS[trap]
     plant(made)
     with pytest.raises(ValueError, match=message) as caught:
@@ -355,17 +278,17 @@ def test_traps_yield_no_recording(made: Made, trap: str) -> None:
         ({"subject": 9}, "subject must be 1 to 8, got 9"),
         ({"subject": 2, "space": "MNI"}, r"space must be one of .*got 'MNI'"),
         ({"subject": 2, "betas": "b4"}, "betas must be one of .*got 'b4'"),
-        ({"subject": 2, "sessions": [0]}, r"sessions of subject 2 must lie in 1\.\.40, got \[0\]"),
+        ({"subject": 2, "sessions": [0]}, r"sessions must lie in 1\.\.40, got \[0\]"),
         ({"subject": 2, "sessions": [1, 1]}, r"sessions must be different whole numbers, got \[1, 1\]"),
         ({"subject": 2, "sessions": []}, "sessions must be different whole numbers"),
     ],
 )
-def test_bad_options_are_named(made: Made, options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_named(made: FakeNSD, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_nsd(made.folder, **options)
 
 
-def test_missing_files_are_named(made: Made) -> None:
+def test_missing_files_are_named(made: FakeNSD) -> None:
     with pytest.raises(FileNotFoundError, match="folder must be a directory, got '/nowhere'"):
         load_nsd("/nowhere", 2)
     with pytest.raises(FileNotFoundError, match=r"subj01/fsaverage/.*/lh.betas_session01.mgh or .* is missing"):
@@ -377,12 +300,12 @@ def test_missing_files_are_named(made: Made) -> None:
         load_nsd(made.folder, 2)
 
 
-def test_without_ncsnr_there_is_no_ceiling(made: Made) -> None:
+def test_without_ncsnr_there_is_no_ceiling(made: FakeNSD) -> None:
     (made.folder / SURFACE / "rh.ncsnr.mgh").unlink()
     assert load_nsd(made.folder, 2).ncsnr is None
 
 
-def test_a_design_of_version_7_3_is_read(made: Made) -> None:
+def test_a_design_of_version_7_3_is_read(made: FakeNSD) -> None:
     """HDF5, with the axes reversed."""
     with h5py.File(made.folder / DESIGN, "w", userblock_size=512) as file:
         file["masterordering"], file["subjectim"] = made.order[:, None], made.subjectim.T

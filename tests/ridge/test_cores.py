@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from gradkern.ridge._engine.cores import on_all_cores
+from gradkern.ridge._engine.blocks import on_all_cores
 
 
 @pytest.fixture

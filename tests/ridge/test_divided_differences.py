@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from gradkern import RidgeCV
-from gradkern.ridge import resolve_folds
 from gradkern.ridge._engine import divided_differences as divided
-from gradkern.ridge._engine.design import make_design
-from gradkern.ridge._engine.kfold import KFold, factor_folds, score_folds
+from gradkern.ridge._engine.folds import resolve_folds
+from gradkern.ridge._engine.kfold import FoldFactors, factor_folds, score_folds
+from gradkern.ridge._engine.principal_coordinates import principal_coordinates
 
 ALPHAS = torch.logspace(4, -1, 8, dtype=torch.float64)
 N, D = 4000, 300
@@ -21,18 +21,18 @@ def features(power: float = 0.5, seed: int = 0) -> Tensor:
     return torch.randn(N, D, generator=generator) * torch.arange(1, D + 1).float() ** -power @ basis
 
 
-def factored(X: Tensor, scoring: str = "r2") -> KFold:
-    folds = resolve_folds("test", 5, N, None)
-    return factor_folds(make_design(X, True), folds, ALPHAS.to(X.device), scoring)
+def factored(X: Tensor, scoring: str = "r2") -> FoldFactors:
+    folds = resolve_folds(5, N, None)
+    return factor_folds(principal_coordinates(X, True), folds, ALPHAS.to(X.device), scoring)
 
 
-def parts(kfold: KFold) -> list[divided.Divided]:
+def parts(kfold: FoldFactors) -> list[divided.DividedDifferences]:
     found = [factor.sums for factor in kfold.factors]
-    assert all(isinstance(each, divided.Divided) for each in found)
+    assert all(isinstance(each, divided.DividedDifferences) for each in found)
     return found
 
 
-def whole(part: divided.Divided) -> Tensor:
+def whole(part: divided.DividedDifferences) -> Tensor:
     """N, from its tiles and the rest."""
     r = part.shrinkage.shape[1]
     N = torch.zeros(r, r, dtype=torch.float64)

@@ -69,7 +69,7 @@ def same(ours, theirs):
 
 
 def test_no_value_is_copied_on_the_way_in(data):
-    tensor = as_array("ridge", "X", Foreign(data[0]))
+    tensor = as_array("X", Foreign(data[0]))
     assert tensor.data_ptr() == data[0].ctypes.data
 
 
@@ -106,14 +106,14 @@ def test_the_other_functions_give_back_what_they_got(data):
     same(pearson_r(y, y), pearson_r(Y, Y))
     for ours, theirs in zip(ridge_path(x, y, ALPHAS), ridge_path(X, Y, ALPHAS), strict=True):
         same(ours, theirs)
-    bands, plain = (BandedRidgeCV([5, 7], ALPHAS, ratios=4).fit(*pair) for pair in ((x, y), (X, Y)))
-    for name in ("alpha_", "ratio_", "coef_", "intercept_", "best_score_"):
+    bands, plain = (BandedRidgeCV([5, 7], ALPHAS, band_weights=4).fit(*pair) for pair in ((x, y), (X, Y)))
+    for name in ("alpha_", "band_weights_", "coef_", "intercept_", "best_score_"):
         same(getattr(bands, name), getattr(plain, name))
     parts = bands.predict(x, split=True)
     same(parts, plain.predict(X, split=True))
     same(r2_split(y, parts), r2_split(Y, torch.from_numpy(parts.values)))
-    found = variance_partition([x[:, :5], x[:, 5:]], y, ALPHAS, ratios=4, cv=3, inner_cv=3)
-    same(found.joint, variance_partition([X[:, :5], X[:, 5:]], Y, ALPHAS, ratios=4, cv=3, inner_cv=3).joint)
+    found = variance_partition([x[:, :5], x[:, 5:]], y, ALPHAS, band_weights=4, cv=3, inner_cv=3)
+    same(found.joint, variance_partition([X[:, :5], X[:, 5:]], Y, ALPHAS, band_weights=4, cv=3, inner_cv=3).joint)
 
 
 def test_a_feature_space_may_be_called_anything(data):

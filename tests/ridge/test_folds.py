@@ -14,7 +14,8 @@ from sklearn.model_selection import (
     ShuffleSplit,
 )
 
-from gradkern.ridge import resolve_folds
+from gradkern.errors import naming
+from gradkern.ridge._engine.folds import resolve_folds
 
 GROUPS = np.repeat(np.arange(6), 5)
 
@@ -31,32 +32,32 @@ def expected(splits):
 @settings(max_examples=30, deadline=None)
 def test_an_int_is_scikit_learns_unshuffled_kfold(n, k):
     k = min(k, n)
-    folds = resolve_folds("op", k, n)
+    folds = resolve_folds(k, n)
     assert pairs(folds) == expected(KFold(k).split(np.zeros(n)))
     assert folds.partition
 
 
 def test_an_int_with_groups_is_group_kfold():
-    folds = resolve_folds("op", 3, 30, GROUPS)
+    folds = resolve_folds(3, 30, GROUPS)
     assert pairs(folds) == expected(GroupKFold(3).split(np.zeros(30), groups=GROUPS))
     assert folds.partition
 
 
 def test_a_splitter_gets_the_groups():
-    folds = resolve_folds("op", LeaveOneGroupOut(), 30, GROUPS)
+    folds = resolve_folds(LeaveOneGroupOut(), 30, GROUPS)
     assert pairs(folds) == expected(LeaveOneGroupOut().split(np.zeros(30), groups=GROUPS))
 
 
 def test_groups_may_be_strings_tensors_or_lists():
     names = np.array(["cat", "dog", "cup", "hat", "pen", "car"])[GROUPS]
     for groups in (names, torch.from_numpy(GROUPS), GROUPS.tolist()):
-        folds = resolve_folds("op", 6, 30, groups)
+        folds = resolve_folds(6, 30, groups)
         assert all(len(np.unique(GROUPS[fold.test])) == 1 for fold in folds.folds)
 
 
 def test_index_pairs_are_taken_as_they_are():
     given_pairs = [(np.arange(4), np.arange(4, 8)), (torch.arange(4, 8), [0, 1, 2, 3])]
-    folds = resolve_folds("op", iter(given_pairs), 8)
+    folds = resolve_folds(iter(given_pairs), 8)
     assert pairs(folds) == [([0, 1, 2, 3], [4, 5, 6, 7]), ([4, 5, 6, 7], [0, 1, 2, 3])]
     assert folds.partition
 
@@ -71,14 +72,14 @@ def test_index_pairs_are_taken_as_they_are():
     ],
 )
 def test_it_is_known_which_training_sets_are_complements(splitter, complement, tested_once):
-    folds = resolve_folds("op", splitter, 30)
+    folds = resolve_folds(splitter, 30)
     assert all(fold.complement == complement for fold in folds.folds)
     assert folds.tested_once == tested_once
     assert folds.partition == (complement and tested_once)
 
 
 def test_a_training_sample_twice_is_no_complement():
-    folds = resolve_folds("op", [([0, 1, 2, 2], [3])], 5)
+    folds = resolve_folds([([0, 1, 2, 2], [3])], 5)
     assert not folds.folds[0].complement
 
 
@@ -102,8 +103,8 @@ def test_a_training_sample_twice_is_no_complement():
 )
 @pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
 def test_impossible_folds_are_value_errors(cv, groups, message):
-    with pytest.raises(ValueError, match=message):
-        resolve_folds("op", cv, 30, groups)
+    with pytest.raises(ValueError, match=message), naming("op"):
+        resolve_folds(cv, 30, groups)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_impossible_folds_are_value_errors(cv, groups, message):
     ],
 )
 def test_what_is_no_split_is_a_type_error(cv, message):
-    with pytest.raises(TypeError, match=message):
-        resolve_folds("op", cv, 30)
+    with pytest.raises(TypeError, match=message), naming("op"):
+        resolve_folds(cv, 30)
 
 
 def test_grouped_shuffles_pass_and_folds_are_frozen():
-    folds = resolve_folds("op", GroupShuffleSplit(2, random_state=0), 30, GROUPS)
+    folds = resolve_folds(GroupShuffleSplit(2, random_state=0), 30, GROUPS)
     with pytest.raises(AttributeError):
         folds.n_samples = 3

@@ -74,7 +74,7 @@ def test_scores_and_predictions_are_those_of_a_slow_nested_loop(n, d, weighted, 
     np.testing.assert_allclose(narrow, scores, rtol=0, atol=100 * EPS32)
 
 
-@pytest.mark.parametrize("how", [{}, {"scoring": "r2"}, {"standardise": True}, {"selection": "loo"}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"scoring": "r2"}, {"standardize": True}, {"selection": "loo"}], ids=str)
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_a_weight_counts_as_so_many_samples(n, d, how):
     X, Y = problem(n, d)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradkern.errors import naming
 from gradkern.ridge import BandedRidgeCV, RidgeCV, cross_val_predict, cross_val_score, ridge_path, variance_partition
-from gradkern.ridge._engine.inputs import Placement
+from gradkern.ridge._engine.inputs import DevicePlan
 from gradkern.ridge._engine.precision import check_precision, multiplying
 from tests.narrow import Narrow, rounded
 from tests.ridge_truth import decided, responses
@@ -74,13 +75,13 @@ class Seen(TorchDispatchMode):
 
 def everything(X, Y):
     """All that multiplies, once."""
-    for how in ({}, {"standardise": True}, {"selection": "loo"}, {"coef": "dual"}, {"cv": 100}):
+    for how in ({}, {"standardize": True}, {"selection": "loo"}, {"coef": "dual"}, {"cv": 100}):
         RidgeCV(ALPHAS, **how).fit(X, Y).predict(X)
-    BandedRidgeCV([20, 40], ALPHAS, ratios=3).fit(X, Y).predict(X)
+    BandedRidgeCV([20, 40], ALPHAS, band_weights=3).fit(X, Y).predict(X)
     cross_val_score(X, Y, ALPHAS)
     cross_val_predict(X, Y, ALPHAS)
     ridge_path(X, Y, ALPHAS)
-    variance_partition([X[:, :20], X[:, 20:]], Y, ALPHAS, ratios=3, cv=2, inner_cv=2)
+    variance_partition([X[:, :20], X[:, 20:]], Y, ALPHAS, band_weights=3, cv=2, inner_cv=2)
 
 
 @pytest.mark.parametrize("loosen", LOOSENINGS)
@@ -202,17 +203,29 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("precision", "placement", "message"),
+    ("precision", "plan", "message"),
     [
-        ("tf32", Placement(CPU, torch.float32, None), "precision='tf32' needs the device to be cuda, got cpu"),
-        ("bfloat16", Placement(CUDA, torch.float32, None), "precision='bfloat16' needs the device to be cpu, got cuda"),
-        ("tf32", Placement(CUDA, torch.float64, None), "precision='tf32' needs X and Y in float32, got float64 or int"),
-        ("half", Placement(CPU, torch.float32, None), "precision must be one of 'float32', 'tf32', 'bfloat16', got 'h"),
+        ("tf32", DevicePlan(CPU, torch.float32, None), "precision='tf32' needs the device to be cuda, got cpu"),
+        (
+            "bfloat16",
+            DevicePlan(CUDA, torch.float32, None),
+            "precision='bfloat16' needs the device to be cpu, got cuda",
+        ),
+        (
+            "tf32",
+            DevicePlan(CUDA, torch.float64, None),
+            "precision='tf32' needs X and Y in float32, got float64 or int",
+        ),
+        (
+            "half",
+            DevicePlan(CPU, torch.float32, None),
+            "precision must be one of 'float32', 'tf32', 'bfloat16', got 'h",
+        ),
     ],
 )
-def test_what_a_device_cannot_do_is_refused(precision, placement, message):
-    with pytest.raises(ValueError, match=f"ridge: {message}"):
-        check_precision("ridge", precision, placement)
+def test_what_a_device_cannot_do_is_refused(precision, plan, message):
+    with pytest.raises(ValueError, match=f"ridge: {message}"), naming("ridge"):
+        check_precision(precision, plan)
 
 
 def test_the_estimator_refuses_it_too(data):

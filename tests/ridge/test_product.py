@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradkern.ridge._engine import product as module
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine import precision as module
+from gradkern.ridge._engine.precision import product
 
 SIZES = st.sampled_from([0, 1, 3, 63, 64, 65, 200])
 

@@ -218,8 +218,8 @@ def bad(array, index, value):
         ({"alphas": [3.0, 2.0, 2.0]}, "RidgeCV: alphas must ascend, none twice, got 2 before 2"),
         ({"coef": "both"}, "RidgeCV: coef must be one of 'primal', 'dual', 'none', got 'both'"),
         (
-            {"selection": "loo", "standardise": True},
-            "RidgeCV: standardise needs selection='kfold', got selection='loo'",
+            {"selection": "loo", "standardize": True},
+            "RidgeCV: standardize needs selection='kfold', got selection='loo'",
         ),
         ({"cv": 41}, "RidgeCV: cv must test at least 2 samples in every fold, for a score, got 1"),
     ],
@@ -276,7 +276,7 @@ def test_a_failed_eigendecomposition_is_an_error(data, monkeypatch):
         return values, vectors.index_fill(1, torch.tensor([0]), 0.1)
 
     monkeypatch.setattr(torch.linalg, "eigh", corrupted)
-    with pytest.raises(RuntimeError, match="ridge: eigh of a 30 x 30 Gram matrix failed, residual"):
+    with pytest.raises(RuntimeError, match="RidgeCV: eigh of a 30 x 30 Gram matrix failed, residual"):
         RidgeCV().fit(*data)
 
 

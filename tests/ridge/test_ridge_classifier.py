@@ -21,7 +21,7 @@ def flowers():
     return load_iris(return_X_y=True)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"selection": "loo"}, {"class_weight": "balanced", "standardise": True}])
+@pytest.mark.parametrize("kwargs", [{}, {"selection": "loo"}, {"class_weight": "balanced", "standardize": True}])
 def test_scikit_learn_accepts_the_estimator(kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

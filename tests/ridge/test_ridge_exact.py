@@ -155,7 +155,7 @@ SETTINGS = st.sampled_from(
     [
         {},
         {"scoring": "r"},
-        {"standardise": True},
+        {"standardize": True},
         {"fit_intercept": False},
         {"selection": "loo"},
         {"selection": "gcv"},

@@ -1,4 +1,4 @@
-"""RidgeCV's options: weights, standardised features, missing targets, one alpha for all, kinds of coefficients."""
+"""RidgeCV's options: weights, standardized features, missing targets, one alpha for all, kinds of coefficients."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gradkern.ridge import RidgeCV, cross_val_score, ridge_path
-from gradkern.ridge import _cross_val as scores
+from gradkern.ridge._engine import inputs
 from tests.ridge_truth import ALPHAS, EPS32, Stored, responses, scores_by_svd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,7 +35,7 @@ def folds_of(n, k=4):
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 @pytest.mark.parametrize(
     "how",
-    [{}, {"scoring": "r"}, {"standardise": True}, {"standardise": True, "scoring": "r"}, {"fit_intercept": False}],
+    [{}, {"scoring": "r"}, {"standardize": True}, {"standardize": True, "scoring": "r"}, {"fit_intercept": False}],
     ids=str,
 )
 def test_a_weight_counts_as_so_many_samples(n, d, how):
@@ -104,11 +104,11 @@ def test_features_are_standardised_by_each_training_fold(n, d, dtype):
         rows = np.concatenate([scaler.transform(X[part].astype(np.float64)) for part in (train, test)])
         expected += scores_by_svd(rows, Y[np.concatenate([train, test])], ALPHAS, pair) / len(folds)
     for grid in (ALPHAS, np.unique(np.r_[ALPHAS, np.geomspace(1e-2, 1e6, 50)[1:-1] * 1.01])):  # predicted; divided
-        model = RidgeCV(grid, cv=folds, standardise=True, store_scores=True).fit(X, Y)
+        model = RidgeCV(grid, cv=folds, standardize=True, store_scores=True).fit(X, Y)
         got = model.scores_[np.searchsorted(grid, ALPHAS)]
         np.testing.assert_allclose(got, expected, atol=2e-5 if dtype == np.float32 else 1e-9)
     piped = make_pipeline(StandardScaler(), Ridge(alpha=1.0)).fit(X.astype(np.float64), Y.astype(np.float64))
-    one = RidgeCV([1.0], cv=folds, standardise=True).fit(X, Y)
+    one = RidgeCV([1.0], cv=folds, standardize=True).fit(X, Y)
     np.testing.assert_allclose(one.predict(X), piped.predict(X.astype(np.float64)), atol=500 * np.finfo(dtype).eps)
 
 
@@ -133,7 +133,7 @@ def test_one_alpha_for_all_has_the_best_mean_score():
 # Coefficients
 
 
-@pytest.mark.parametrize("how", [{}, {"standardise": True}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"standardize": True}, {"fit_intercept": False}], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_dual_coefficients_are_the_same_model(n, d, weighted, how):
@@ -202,7 +202,7 @@ def test_bad_features_are_named_by_their_column():
 def test_tensors_and_float32_take_all_options():
     X, Y = problem(60, 10)
     given = [torch.from_numpy(each).float() for each in (X, Y)]
-    how = {"standardise": True, "coef": "dual", "alpha_per_target": False, "store_scores": True}
+    how = {"standardize": True, "coef": "dual", "alpha_per_target": False, "store_scores": True}
     weights = torch.rand(60) + 0.5
     ours = RidgeCV(ALPHAS, **how).fit(*given, sample_weight=weights)
     truth = RidgeCV(ALPHAS, **how).fit(X, Y, sample_weight=weights.numpy())
@@ -245,7 +245,7 @@ def test_a_path_is_a_ridge_for_every_alpha(n, d, weighted, intercept):
 def test_several_feature_spaces_share_one_read(monkeypatch):
     (X, Y), (other, _) = problem(60, 10), problem(60, 90, seed=1)
     spaces = {"shallow": X, "deep": other}
-    monkeypatch.setattr(scores, "_BYTES_OF_Y", 60 * 8 * 4)  # four targets at a time
+    monkeypatch.setattr(inputs, "_BYTES_OF_Y", 60 * 8 * 4)  # four targets at a time
 
     together = cross_val_score(spaces, stored := Stored(Y), ALPHAS, cv=4)
     assert stored.reads == 3
@@ -272,5 +272,5 @@ def test_a_nan_in_a_target_leaves_the_others_scores():
 def test_standardised_scores_do_not_depend_on_the_units_of_features():
     X, Y = problem(60, 10)
     units = np.random.default_rng(2).uniform(0.01, 100, 10)
-    plain = cross_val_score(X, Y, ALPHAS, cv=4, standardise=True)
-    np.testing.assert_allclose(cross_val_score(X * units, Y, ALPHAS, cv=4, standardise=True), plain, atol=1e-9)
+    plain = cross_val_score(X, Y, ALPHAS, cv=4, standardize=True)
+    np.testing.assert_allclose(cross_val_score(X * units, Y, ALPHAS, cv=4, standardize=True), plain, atol=1e-9)

@@ -13,8 +13,8 @@ import torch
 
 from gradkern.ridge import RidgeCV
 from gradkern.ridge._engine import solve as solve_module
-from gradkern.ridge._engine.blocks import Gpu, Piece, Rows, Staging, TargetStream, blocks_of, read_ahead
-from gradkern.ridge._engine.inputs import Placement, Targets
+from gradkern.ridge._engine.blocks import BlockIterator, Gpu, GrowingRows, Staging, TargetBlock, blocks_of, read_ahead
+from gradkern.ridge._engine.inputs import DevicePlan, Targets
 from tests.ridge_truth import ALPHAS, responses
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -144,7 +144,7 @@ def stored(Y, kind, folder):
 def pieces(targets, size):
     for start in range(0, targets.n_targets, size):
         columns = slice(start, min(start + size, targets.n_targets))
-        yield Piece(columns, targets, columns)
+        yield TargetBlock(columns, targets, columns)
 
 
 @pytest.mark.parametrize("rows", [None, np.array([5, 3, 70, 70])])
@@ -152,7 +152,7 @@ def pieces(targets, size):
 def test_staged_blocks_have_the_bits_of_plain_ones(data, tmp_path, kind, rows):
     values = stored(data[1], kind, tmp_path)
     dtype = torch.float64 if kind == "integers" else torch.float32
-    targets = Targets(values, Placement(torch.device("cpu"), dtype, None), rows)
+    targets = Targets(values, DevicePlan(torch.device("cpu"), dtype, None), rows)
     device = LateDevice()
     plain, staged = (list(blocks_of(pieces(targets, 7), each)) for each in (None, device))
     assert [columns for columns, _ in staged] == [columns for columns, _ in plain]
@@ -167,7 +167,7 @@ def test_staged_blocks_have_the_bits_of_plain_ones(data, tmp_path, kind, rows):
 def test_memory_grows_with_the_blocks(data):
     device = LateDevice()
     staging = Staging(device)
-    targets = Targets(data[1], Placement(torch.device("cpu"), torch.float32, None))
+    targets = Targets(data[1], DevicePlan(torch.device("cpu"), torch.float32, None))
     copies = [staging.send(targets, slice(0, width)) for width in (2, 3, 9, 1)]
     assert [len(each) for each in device.given] == [160, 240, 720]
     assert [copy.take().shape[1] for copy in copies] == [2, 3, 9, 1]
@@ -380,20 +380,20 @@ def test_lists_and_frames_are_no_streams(data):
 
 
 def test_rows_grow():
-    rows = Rows(torch.empty(0, 2))
+    rows = GrowingRows(torch.empty(0, 2))
     for start, stop in ((0, 3), (3, 4), (4, 11)):
         rows.put(slice(start, stop), torch.arange(start, stop).float()[:, None].expand(-1, 2))
     assert torch.equal(rows.whole(11)[:, 1], torch.arange(11).float())
     known = torch.empty(2)
-    rows = Rows(known)
+    rows = GrowingRows(known)
     rows.put(slice(0, 2), torch.ones(2))
     assert rows.whole(2) is known
 
 
 def test_a_stream_knows_whether_it_can_start_anew(data):
-    stream = TargetStream("ridge", iter(split(data[1], [30, 3])), 80)
-    assert not stream.twice
-    assert TargetStream("ridge", Shelf(split(data[1], [30, 3])), 80).twice
+    stream = BlockIterator(iter(split(data[1], [30, 3])), 80)
+    assert not stream.restarts
+    assert BlockIterator(Shelf(split(data[1], [30, 3])), 80).restarts
 
 
 @pytest.mark.gpu

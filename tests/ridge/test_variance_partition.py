@@ -35,7 +35,7 @@ def data():
 def test_the_product_measure_adds_up_to_the_r2_of_held_out_predictions(data, dtype):
     Xs, Y = data
     X, Y = np.concatenate(Xs, 1).astype(dtype), Y.astype(dtype)
-    model = BandedRidgeCV((7, 9, 5), ratios=5).fit(X[:200], Y[:200])
+    model = BandedRidgeCV((7, 9, 5), band_weights=5).fit(X[:200], Y[:200])
     parts = model.predict(X[200:], split=True)
     split = r2_split(Y[200:], parts, intercept=model.intercept_)
     assert split.shape == (3, 8)
@@ -130,7 +130,7 @@ def test_the_partition_is_that_of_explicit_nested_ridge(data):
     def inner(train):
         return list(KFold(4).split(train))
 
-    got = variance_partition(Xs[:2], Y, ALPHAS, ratios=RATIOS, cv=3, inner_cv=4)
+    got = variance_partition(Xs[:2], Y, ALPHAS, band_weights=RATIOS, cv=3, inner_cv=4)
     joint, product = nested_r2(Xs[:2], Y, RATIOS, outer, inner)
     without = [nested_r2([X], Y, [(1.0,)], outer, inner)[0] for X in (Xs[1], Xs[0])]
     np.testing.assert_allclose(got.joint, joint, rtol=0, atol=1e-10)
@@ -141,7 +141,7 @@ def test_the_partition_is_that_of_explicit_nested_ridge(data):
 
 def test_products_add_up_and_an_irrelevant_band_has_nothing_of_its_own(data):
     Xs, Y = data
-    got = variance_partition(Xs, Y, ratios=12)
+    got = variance_partition(Xs, Y, band_weights=12)
     assert got.product.shape == got.unique.shape == (3, 8)
     np.testing.assert_allclose(got.product.sum(0), got.joint, rtol=0, atol=1e-12)
     np.testing.assert_allclose(got.unique.sum(0) + got.shared, got.joint, rtol=0, atol=1e-12)
@@ -155,14 +155,14 @@ def test_products_add_up_and_an_irrelevant_band_has_nothing_of_its_own(data):
 
 def test_a_copy_of_a_band_is_wholly_shared(data):
     Xs, Y = data
-    got = variance_partition([Xs[0], Xs[0]], Y, ratios=6)
+    got = variance_partition([Xs[0], Xs[0]], Y, band_weights=6)
     np.testing.assert_allclose(got.unique, 0, atol=1e-3)
     np.testing.assert_allclose(got.product[0] + got.product[1], got.joint, rtol=0, atol=1e-12)
 
 
 def test_a_model_without_a_band_chooses_as_plain_ridge_does(data):
     Xs, Y = data
-    got = variance_partition(Xs[:2], Y, ALPHAS, ratios=4, cv=3, inner_cv=4)
+    got = variance_partition(Xs[:2], Y, ALPHAS, band_weights=4, cv=3, inner_cv=4)
     alone = cross_val_score(Xs[1], Y, ALPHAS, cv=3, inner_cv=4, scoring="r2").mean(0)
     np.testing.assert_allclose(got.joint - got.unique[0], alone, rtol=0, atol=1e-10)
 
@@ -170,8 +170,10 @@ def test_a_model_without_a_band_chooses_as_plain_ridge_does(data):
 def test_the_points_of_a_grid_can_be_compared_and_blocks_do_not_matter(data):
     Xs, Y = data
     corners = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
-    given = variance_partition(Xs[:2], Y, ALPHAS, ratios=corners, cv=3, inner_cv=4)
-    grid = variance_partition(Xs[:2], Stored(Y), ALPHAS, ratios=3, sampling="grid", cv=3, inner_cv=4, max_memory=1)
+    given = variance_partition(Xs[:2], Y, ALPHAS, band_weights=corners, cv=3, inner_cv=4)
+    grid = variance_partition(
+        Xs[:2], Stored(Y), ALPHAS, band_weights=3, sampling="grid", cv=3, inner_cv=4, max_memory=1
+    )
     for name in ("joint", "product", "unique", "shared"):
         np.testing.assert_allclose(getattr(grid, name), getattr(given, name), rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="variance_partition: sampling must be one of 'random', 'grid', got 'even'"):
@@ -181,11 +183,13 @@ def test_the_points_of_a_grid_can_be_compared_and_blocks_do_not_matter(data):
 def test_groups_straddle_neither_outer_nor_inner_folds(data):
     Xs, Y = data
     groups = np.repeat(np.arange(12), 20)[np.random.default_rng(5).permutation(240)]
-    got = variance_partition(Xs[:2], Y, ALPHAS, ratios=RATIOS, cv=3, inner_cv=4, groups=groups)
+    got = variance_partition(Xs[:2], Y, ALPHAS, band_weights=RATIOS, cv=3, inner_cv=4, groups=groups)
     outer = list(GroupKFold(3).split(Y, groups=groups))
     joint, _ = nested_r2(Xs[:2], Y, RATIOS, outer, lambda train: list(GroupKFold(4).split(train, groups=groups[train])))
     np.testing.assert_allclose(got.joint, joint, rtol=0, atol=1e-10)
-    variance_partition(Xs[:2], Y, [1.0], ratios=1, cv=LeaveOneGroupOut(), inner_cv=LeaveOneGroupOut(), groups=groups)
+    variance_partition(
+        Xs[:2], Y, [1.0], band_weights=1, cv=LeaveOneGroupOut(), inner_cv=LeaveOneGroupOut(), groups=groups
+    )
     with pytest.raises(ValueError, match="variance_partition: cv, fold 0 must keep each group on one side"):
         variance_partition(Xs[:2], Y, cv=KFold(3), groups=groups)
 
@@ -194,10 +198,10 @@ def test_bands_wider_than_the_samples_tensors_and_one_target(data):
     Xs, Y = data
     wide = [torch.from_numpy(X[:40].repeat(9, axis=1).astype(np.float32)) for X in Xs]
     responses = torch.from_numpy(Y[:40].astype(np.float32))
-    got = variance_partition(wide, responses, ratios=5, cv=3, inner_cv=3)
+    got = variance_partition(wide, responses, band_weights=5, cv=3, inner_cv=3)
     assert isinstance(got.joint, torch.Tensor)
     assert got.joint.dtype == torch.float32
-    one = variance_partition(wide, responses[:, 2], ratios=5, cv=3, inner_cv=3)
+    one = variance_partition(wide, responses[:, 2], band_weights=5, cv=3, inner_cv=3)
     assert one.joint.shape == ()
     assert one.unique.shape == (3,)
     np.testing.assert_allclose(one.product, got.product[:, 2], rtol=0, atol=40 * EPS32)
@@ -209,7 +213,7 @@ def test_a_target_that_does_not_vary_where_it_is_held_out_is_counted(data):
     Y[:48, 3] = 1 / 3
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        got = variance_partition(Xs[:2], Y, [1.0], ratios=2)
+        got = variance_partition(Xs[:2], Y, [1.0], band_weights=2)
     assert "variance_partition: 1 of 8 targets do not vary in some held-out fold" in str(caught[-1].message)
     for array in (got.joint, got.product, got.unique, got.shared):
         assert np.isnan(array[..., 3]).all()
@@ -227,7 +231,7 @@ def test_what_cannot_be_partitioned_is_said(data):
     ):
         with pytest.raises(ValueError, match=message):
             variance_partition(bad, Y)
-    with pytest.raises(ValueError, match="ratios must have, in some row, more than band 0"):
-        variance_partition(Xs[:2], Y, ratios=[(1.0, 0.0)])
+    with pytest.raises(ValueError, match="band_weights must have, in some row, more than band 0"):
+        variance_partition(Xs[:2], Y, band_weights=[(1.0, 0.0)])
     with pytest.raises(TypeError, match="variance_partition: inner_cv must be an int or a scikit-learn splitter"):
         variance_partition(Xs[:2], Y, inner_cv=[(np.arange(9), np.arange(9, 20))])

@@ -89,10 +89,9 @@ def test_the_level_holds_over_all_clusters_and_power_is_there():
 
 def test_neighbours_of_a_helmet_come_from_mne():
     mne = pytest.importorskip("mne")
-    from gradkern.recordings import sensor_names
-    from gradkern.recordings._simulation.meg_forward import _info
+    from gradkern.recordings import sensor_info, sensor_names
 
-    adjacency = sensor_adjacency(_info())
+    adjacency = sensor_adjacency(sensor_info())
     assert adjacency.shape == (len(sensor_names()),) * 2
     assert 4 < adjacency.sum(1).mean() < 10
     observed = np.zeros((adjacency.shape[0], 2))

@@ -1,4 +1,6 @@
-// Packing of a product's factors: tile after tile, position after position, the rows (columns) of a tile side by side.
+// Packs the factors of a product: tile after tile, position after position, the rows (or columns) of a tile side by
+// side.
+#if defined(GK_ISA)
 #include "vectors.h"
 
 namespace gradkern::GK_ISA {
@@ -16,7 +18,7 @@ inline float pair(Bfloat16 first, Bfloat16 second) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(second.bits) << 16 | first.bits);
 }
 
-// What one slot holds: element x[0], or the neighbours x[0] and x[next]; `has_next` is false behind the last position.
+// A slot holds the element x[0], or the neighbours x[0] and x[next]; `has_next` is false at the last position.
 template <bool pairs, typename T>
 float slot(const T* x, int64_t next, bool has_next) {
   if constexpr (pairs) {
@@ -26,7 +28,7 @@ float slot(const T* x, int64_t next, bool has_next) {
   }
 }
 
-// kLanes slots of neighbouring positions.
+// Slots of kLanes neighbouring positions.
 template <bool pairs, typename T>
 Floats along(const T* x) {
   if constexpr (pairs) {
@@ -36,7 +38,7 @@ Floats along(const T* x) {
   }
 }
 
-// kLanes slots of one position each, of neighbouring columns.
+// Slots of kLanes neighbouring columns at one position.
 template <bool pairs, typename T>
 Floats across(const T* x, int64_t next, bool has_next) {
   if constexpr (pairs) {
@@ -67,7 +69,7 @@ void interleaved_tiles(const Interleaved& factor, int64_t total, float* packed) 
   }
 }
 
-// `count` lines of kLanes steps, transposed; `steps` of them are stored.
+// Transposes kLanes steps of `count` lines, and stores the first `steps` of them.
 template <bool pairs, typename T>
 inline __attribute__((always_inline)) void transpose_lines(const T* from, int64_t stride, int64_t count, int64_t steps,
                                                            float* out) {
@@ -81,7 +83,7 @@ inline __attribute__((always_inline)) void transpose_lines(const T* from, int64_
   }
 }
 
-// kLanes lines of one row of the grid, transposed, kLanes steps at a time; then a position without a neighbour.
+// Transposes kLanes lines of one row of the grid, kLanes steps at a time, then a position without a neighbour.
 template <bool pairs, typename T>
 void lines_row(const Lines& lines, int64_t first, int64_t row, float* out, float* out_alone) {
   constexpr int kStep = pairs ? 2 : 1;
@@ -92,7 +94,7 @@ void lines_row(const Lines& lines, int64_t first, int64_t row, float* out, float
   const int64_t whole = width / kStep;
   for (int64_t step = 0; step < whole; step += kLanes) {
     const int64_t left = whole - step;
-    if (count == kLanes && whole >= kLanes) {  // constant bounds: all in registers; the last steps once more
+    if (count == kLanes && whole >= kLanes) {  // constant bounds keep all in registers; the last steps are done again
       const int64_t at = left < kLanes ? whole - kLanes : step;
       transpose_lines<pairs>(data + kStep * at, lines.stride, kLanes, kLanes, out + at * kTileCols);
     } else if (kStep * (step + kLanes) <= readable) {
@@ -116,7 +118,7 @@ void lines_typed(Lines lines, float* packed) {
   constexpr int kStep = pairs ? 2 : 1;
   Grid& grid = lines.grid;
   if (grid.row_stride == grid.width && grid.width % kStep == 0) grid = {1, grid.rows * grid.width, 0};
-  const int64_t whole = grid.width / kStep, count = steps(lines.element, grid);
+  const int64_t whole = grid.width / kStep, count = step_count(lines.element, grid);
   for (int64_t first = 0; first < kSegment; first += kLanes) {
     float* tile = packed + first / kTileCols * kTileCols * count + first % kTileCols;
     for (int64_t row = 0; row < grid.rows; ++row) {
@@ -132,7 +134,7 @@ struct Kind {
   static constexpr bool pairs = in_pairs;
 };
 
-// float64 was refused before: products are for what a model computes in.
+// ops.cpp refuses float64: products take the dtypes that models compute in.
 template <typename Call>
 void with_kind(Element element, const Call& call) {
   switch (element) {
@@ -149,7 +151,7 @@ void with_kind(Element element, const Call& call) {
 
 }  // namespace
 
-int64_t steps(Element element, const Grid& grid) {
+int64_t step_count(Element element, const Grid& grid) {
   return grid.rows * (kPairs && element == Element::bf16 ? (grid.width + 1) / 2 : grid.width);
 }
 
@@ -181,7 +183,7 @@ void widen(const void* x, Element element, int64_t count, float* out) {
 void pack_ones(Element element, int64_t t, int column, float* packed) {
   const bool pairs = kPairs && element == Element::bf16;
   const Bfloat16 zero = {0}, one = {0x3F80};
-  const int64_t count = steps(element, {1, t, 0});
+  const int64_t count = step_count(element, {1, t, 0});
   float* at = packed + column / kTileCols * kTileCols * count + column % kTileCols;
   for (int64_t step = 0; step < count; ++step) {
     at[step * kTileCols] = !pairs ? 1.0f : pair(one, 2 * step + 1 < t ? one : zero);
@@ -189,3 +191,5 @@ void pack_ones(Element element, int64_t t, int column, float* packed) {
 }
 
 }  // namespace gradkern::GK_ISA
+
+#endif

@@ -1,16 +1,21 @@
-// sketch on the CPU, compiled once per instruction set (GK_ISA, GK_LANES).
+// sketch on the CPU. The kernel adds segments to their buckets:
 //
-// buckets[offset_s + j] += +-x_sj. One hash gives a segment's 64 signs, and its columns go to consecutive
-// buckets, so the inner loop is whole vectors: load x, flip signs, add. Bound by reading x once.
-// Every instruction set does the same float additions in the same order: the result has the same bits.
+//   buckets[offset_s + j] += +-x_sj
+//
+// One hash gives the 64 signs of a segment, and its columns go to consecutive buckets, so the inner loop is whole
+// vectors: load x, flip signs, add. Bound by reading x once. Every instruction set does the same float additions in the
+// same order, so the result has the same bits.
+#include "../kernels.h"
+
+#if defined(GK_ISA)
 #include "vectors.h"
 
 namespace gradkern::GK_ISA {
 namespace {
 
-constexpr int kAhead = 64;  // segments hashed together: in vectors, and stored well before they are loaded
+constexpr int kAhead = 64;  // segments hashed together, in vectors and well before their hashes are used
 constexpr int kPrefetchBytes = 12288;
-constexpr int64_t kMaxRepeats = 8;  // repeats hashed together; more go round again
+constexpr int64_t kMaxRepeats = 8;  // repeats hashed together; more repeats take more rounds
 
 template <typename T>
 inline void add_segment(const T* x, const uint64_t* signs, const uint32_t* offsets, int64_t repeats, float* buckets) {
@@ -21,7 +26,7 @@ inline void add_segment(const T* x, const uint64_t* signs, const uint32_t* offse
   }
 }
 
-// The hardware's own prefetcher keeps too little of main memory in flight. Past the end it does no harm.
+// The prefetcher of the hardware keeps too few lines in flight. Prefetching past the end of x does no harm.
 template <typename T>
 inline void prefetch(const T* segment) {
   constexpr int kBytes = kSegment * sizeof(T);
@@ -97,3 +102,44 @@ void sketch_segments(const void* x, Element element, int64_t cols, int64_t begin
 }
 
 }  // namespace gradkern::GK_ISA
+
+#else
+#include <algorithm>
+
+#include "../../ops.h"
+#include "../split_sums.h"
+
+namespace gradkern::cpu {
+namespace {
+
+static_assert(static_cast<int>(Element::f16) == static_cast<int>(Dtype::f16));
+
+// Segments of a part: so many that zeroing and adding up k buckets takes little time beside adding the segments. The
+// sums of the parts take at most a 64th of the memory of the sample.
+int64_t part_segments(int64_t k) { return std::max<int64_t>(4096, k); }
+
+constexpr int64_t kSmall = 1 << 16;  // fewer elements of x are not worth several threads
+
+}  // namespace
+
+void sketch(const View& x, const View&, const View& out, const SketchSpec& spec, const Execution& execution) {
+  const Isa& isa = current_isa();
+  float* result = static_cast<float*>(out.data);
+  if (x.size() == 0) {
+    std::fill_n(result, out.size(), 0.0f);
+    return;
+  }
+  const Element element = static_cast<Element>(x.dtype);
+  const int64_t cols = x.shape[2], segments = x.shape[1] * ((cols + kSegment - 1) / kSegment);
+  const int64_t bytes = x.shape[1] * cols * element_size(x.dtype);
+  const int64_t part = part_segments(spec.k);
+  sum_parts(x.shape[0], (segments + part - 1) / part, spec, result, x.size() < kSmall ? 1 : execution.threads,
+            [&](int64_t i, int64_t p, float* buckets) {
+              sketch_segments[isa](static_cast<const char*>(x.data) + i * bytes, element, cols, p * part,
+                                   std::min(segments, (p + 1) * part), spec, buckets);
+            });
+}
+
+}  // namespace gradkern::cpu
+
+#endif

@@ -1,7 +1,7 @@
 // Vectors of one instruction set (GK_ISA, GK_LANES): exact loads of every element type, sign flips, and the addition of
-// a segment to its buckets. Every instruction set does the same float additions in the same order.
+// a segment to its buckets, in the same order in every instruction set.
 #pragma once
-#include "kernels.h"
+#include "../kernels.h"
 
 namespace gradkern::GK_ISA {
 namespace {
@@ -9,14 +9,15 @@ namespace {
 constexpr int kLanes = GK_LANES;
 constexpr int kVectors = kSegment / kLanes;
 
-// Where the processor multiplies bfloat16 in pairs, packed factors hold two neighbouring positions in place of a float.
+// Where the processor multiplies bfloat16 in pairs, a packed factor holds two neighbouring positions in place of a
+// float.
 #if defined(__AVX512BF16__)
 constexpr bool kPairs = true;
 #else
 constexpr bool kPairs = false;
 #endif
 
-// A tile's columns: 32 registers hold kTileRows rows of a whole segment, 16 registers two vectors of it.
+// Columns of a tile: 32 registers hold kTileRows rows of a whole segment, 16 registers hold two vectors of each row.
 constexpr int kTileCols = kLanes == 16 ? kSegment : 2 * kLanes;
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
@@ -26,7 +27,7 @@ typedef float FloatsInMemory __attribute__((vector_size(4 * kLanes), aligned(4),
 typedef double DoublesInMemory __attribute__((vector_size(8 * kLanes), aligned(8), may_alias));
 typedef uint16_t HalvesInMemory __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
-// The number of each lane: a constant in memory. Written lane by lane, GCC assembles it anew at each use.
+// The number of each lane, as a constant in memory: computed lane by lane, GCC would assemble it anew at each use.
 #if GK_LANES == 16
 constexpr Bits kIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 #elif GK_LANES == 8
@@ -54,7 +55,7 @@ inline Bits load_bits(const void* x) {
 
 inline Floats load(const Bfloat16* x) { return (Floats)(load_bits(x) << 16); }
 
-// Exact for every value, and with no denormal operand, so that a flush-to-zero mode changes nothing.
+// Exact for every value, and without denormal operands, so that a flush-to-zero mode changes nothing.
 inline Floats load(const Float16* x) {
   const Bits half = load_bits(x);
   const Bits magnitude = half & 0x7FFFu;
@@ -75,7 +76,7 @@ inline Floats flip(Floats x, uint32_t bits) {
   return (Floats)((Bits)x ^ (moved & 0x80000000u));
 }
 
-// Turns kLanes vectors into their transpose: in round `s` the halves of blocks of 2 s change places.
+// Transposes kLanes vectors: round `s` swaps the halves of blocks of 2 s.
 inline void transpose(Floats (&rows)[kLanes]) {
 #pragma GCC unroll 4
   for (unsigned s = 1; s < kLanes; s *= 2) {
@@ -92,8 +93,8 @@ inline void transpose(Floats (&rows)[kLanes]) {
   }
 }
 
-// buckets[offset + j] += values[j], in vectors that start where the memory's do: a store that the next segment
-// loads again is then forwarded whole. The lanes before and behind the segment add zero.
+// buckets[offset + j] += values[j] in aligned vectors, so that a store is forwarded whole to the next segment that
+// loads it. The lanes before and behind the segment add zero.
 template <int kCount>
 inline void add_aligned(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
   const uint32_t shift = offset % kLanes;
@@ -105,14 +106,14 @@ inline void add_aligned(const Floats (&values)[kCount], uint32_t offset, float* 
   target[kCount] += __builtin_shuffle(values[kCount - 1], zero, from);
 }
 
-// The same where vectors cannot be shifted by a variable number of lanes (plain SSE2 and the like).
+// The same for instruction sets that cannot shift a vector by a variable number of lanes (SSE2 and the like).
 template <int kCount>
 inline void add_unaligned(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
   FloatsInMemory* target = reinterpret_cast<FloatsInMemory*>(buckets + offset);
   for (int v = 0; v < kCount; ++v) target[v] += values[v];
 }
 
-// buckets[offset + j] += +-values[j] by the signs' bits.
+// buckets[offset + j] += +-values[j]; bit j of the signs says which.
 template <int kCount>
 inline void add_signed(const Floats (&values)[kCount], uint64_t signs, uint32_t offset, float* buckets) {
   Floats flipped[kCount];

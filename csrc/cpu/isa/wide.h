@@ -1,10 +1,10 @@
-// Vectors of doubles of one instruction set: as many bytes as its vectors of floats.
+// Vectors of doubles of one instruction set, with as many bytes as its vectors of floats.
 #pragma once
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
-#include "kernels.h"
+#include "../dispatch.h"
 
 namespace gradkern::GK_ISA {
 namespace {
@@ -17,10 +17,10 @@ typedef float FewFloats __attribute__((vector_size(4 * kDoubles), aligned(4), ma
 
 inline Doubles load_wide(const double* x) { return *reinterpret_cast<const DoublesAnywhere*>(x); }
 
-// Written with __builtin_convertvector, GCC 12 converts the halves of a vector one by one and puts them together.
+// Not __builtin_convertvector: GCC 12 would convert the halves of a vector one by one and put them together.
 inline Doubles load_wide(const float* x) {
 #if defined(__AVX512F__)
-  return (Doubles)_mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(x));  // of _mm512_cvtps_pd it warns, wrongly
+  return (Doubles)_mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(x));  // GCC warns about _mm512_cvtps_pd, wrongly
 #elif defined(__AVX2__)
   return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(x));
 #else

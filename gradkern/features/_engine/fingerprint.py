@@ -1,9 +1,9 @@
-"""SHA-256 of what decides a capture: images, the model, the objective."""
+"""SHA-256 of what decides the results of a capture: images, model and objective."""
 
 import functools
 import hashlib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,14 @@ _Digest = Any  # of hashlib
 
 
 def fingerprint(value: Any) -> str:
-    """Of tensors, numbers, containers, iterators, functions (their code, defaults and what they close over), objects.
+    """SHA-256 of a value.
+
+    Tensors, numbers, containers, iterators, objects and functions (their code, defaults and what they close over) have
+    one.
 
     Raises
     ------
-    TypeError : something in it cannot be told from another of its kind
+    TypeError : the value holds something that cannot be told from another of its kind
     """
     digest = hashlib.sha256()
     _feed(digest, value, set())
@@ -27,7 +30,7 @@ def fingerprint(value: Any) -> str:
 
 
 def fingerprint_of_model(model: nn.Module) -> str:
-    """Of parameters, buffers, classes of modules and their plain settings; where weights came from does not count."""
+    """SHA-256 of parameters, buffers, classes of modules and their plain settings, whatever the weights' origin."""
     digest = hashlib.sha256()
     _feed_model(digest, model)
     return digest.hexdigest()
@@ -41,16 +44,16 @@ def _feed_model(digest: _Digest, model: nn.Module) -> None:
         for key, value in sorted(settings.items()):
             if _is_plain(value) and not key.startswith("_") and key not in ("training", "name", "weights"):
                 _note(digest, f"{key}={value!r}")
-            elif isinstance(value, tuple) and value and all(isinstance(part, nn.Module) for part in value):
-                for part in value:  # a teacher, hidden from the model's own parameters
-                    _feed_model(digest, part)
+            elif isinstance(value, tuple) and value and all(isinstance(item, nn.Module) for item in value):
+                for hidden in value:  # a teacher, hidden from the model's own parameters
+                    _feed_model(digest, hidden)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         _note(digest, name)
         _feed_tensor(digest, tensor)
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(part, _PLAIN) for part in value))
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value))
 
 
 def _feed(digest: _Digest, value: Any, seen: set[int]) -> None:
@@ -73,7 +76,7 @@ def _feed(digest: _Digest, value: Any, seen: set[int]) -> None:
 
 def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
     _note(digest, _qualified(type(value)))
-    parts: list[Any]
+    parts: Iterable[Any]
     if isinstance(value, types.FunctionType):
         parts = _of_function(value)
     elif isinstance(value, types.MethodType):
@@ -83,11 +86,11 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
     elif isinstance(value, functools.partial):
         parts = [value.func, value.args, value.keywords]
     elif isinstance(value, Mapping):
-        parts = [part for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for part in pair]
+        parts = [item for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for item in pair]
     elif isinstance(value, set | frozenset):
         parts = sorted(value, key=repr)
     elif isinstance(value, list | tuple | Iterator):
-        parts = value  # type: ignore[assignment]  # read once
+        parts = value  # an iterator is read once
     elif hasattr(value, "__dict__"):
         parts = [*_of_class(type(value)), vars(value)]
     else:
@@ -97,27 +100,27 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
 
 
 def _of_function(function: types.FunctionType) -> list[Any]:
-    """What it does and knows: its code, and the globals of its module that it names."""
+    """What decides a function's results: its code, defaults, closure, and the globals of its module that it names."""
     code, outer = function.__code__, function.__globals__
-    known = {name: outer[name] for name in _names(code) if name in outer and not _is_library(outer[name])}
+    named = {name: outer[name] for name in _names(code) if name in outer and not _is_library(outer[name])}
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [code, function.__defaults__, function.__kwdefaults__, cells, known]
+    return [code, function.__defaults__, function.__kwdefaults__, cells, named]
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """That it and the functions inside it look up."""
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    """The names that a function and the functions inside it look up."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return set(code.co_names).union(*map(_names, inner))
 
 
 def _of_class(kind: type) -> list[Any]:
-    """The methods that a class and its bases define, but those of packages."""
+    """The methods that a class and its bases define, without those of packages."""
     own = [base for base in kind.__mro__ if not _is_library(base)]
     return [member for base in own for member in vars(base).values() if isinstance(member, types.FunctionType)]
 
 
 def _is_library(value: Any) -> bool:
-    """Modules, classes and functions of packages stand for themselves; what was made of them does not."""
+    """Modules, and classes and functions of packages, stand for themselves; objects made with them do not."""
     if isinstance(value, types.ModuleType):
         return True
     named = isinstance(value, type | types.FunctionType | types.BuiltinFunctionType)
@@ -130,7 +133,9 @@ def _feed_tensor(digest: _Digest, tensor: Tensor) -> None:
 
 
 def _qualified(value: Any) -> str:
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', None) or value}"
+    """Module and name. The private files of gradkern are left out, so that moving a class changes no fingerprint."""
+    module, name = str(getattr(value, "__module__", "")), getattr(value, "__qualname__", None) or value
+    return f"{'gradkern' if module.startswith('gradkern.') else module}.{name}"
 
 
 def _note(digest: _Digest, text: str) -> None:

@@ -5,10 +5,10 @@
 "gradient/feedback-alignment" the true error goes back through fixed random weights
 "gradient/sign-symmetric"     the same, but the random weights have the signs of the true ones
 
-The first two are further backward passes over the forward pass that is there; the others, `feedback.py`, run their own.
-A control of an image depends on the image, its index and the seed, and the first one on N and the other image as well:
-never on its batch. Untrained weights are a control too: `untrained.py`. So are those of features:
-`gradkern.encoding._controls`.
+The first two are further backward passes over the same forward pass; the others (`feedback_alignment.py`) run their
+own. A control of an image depends on the image, its index and the seed, the first one also on N and on the other image,
+but never on the batch. Further controls: untrained weights (`gradkern.models.untrained`), and those of features
+(`gradkern.encoding`).
 """
 
 import copy
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradkern.errors import naming
 from gradkern.objectives._base import check_seed, name_of, precise
 from gradkern.objectives._interface import Batch
 
@@ -31,22 +32,23 @@ COTANGENTS = (TARGET_SHUFFLED, RANDOM_COTANGENT)  # another vector at the model'
 FEEDBACK = (FEEDBACK_ALIGNMENT, SIGN_SYMMETRIC)  # other weights on the way back
 CONTROLS = (*COTANGENTS, *FEEDBACK)
 
-_SHUFFLE, _COTANGENT = 11, 12  # streams
+_SHUFFLE_STREAM, _COTANGENT_STREAM = 11, 12
 
 Loss = Callable[[Any], Tensor]  # the model's output -> [n]
 
 
+@naming("derangement")
 def derangement(n: int, seed: int) -> np.ndarray:
     """A permutation of 0..n-1 without a fixed point, uniform among them: int64 [n].
 
     Raises
     ------
-    ValueError : n below 2, which has none
+    ValueError : n below 2, for which there is none
     """
-    check_seed("derangement", seed)
+    check_seed(seed)
     if n < 2:
-        raise ValueError(f"derangement: n must be at least 2, got {n}: nothing can be exchanged")
-    rng = np.random.default_rng([_SHUFFLE, seed, n])
+        raise ValueError(f"n must be at least 2, got {n}: nothing can be exchanged")
+    rng = np.random.default_rng([_SHUFFLE_STREAM, seed, n])
     while True:  # one of e = 2.7 permutations has no fixed point
         order = rng.permutation(n)
         if (order != np.arange(n)).all():
@@ -55,13 +57,13 @@ def derangement(n: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Controls:
-    """Which controls a capture takes, and what is drawn once for all of its images.
+    """The controls that a capture takes, and what is drawn once for all of its images.
 
     Attributes
     ----------
-    kinds : of `CONTROLS`
-    seed : of all that is drawn
-    others : int64 [N], whose target each image is given; None if targets are not shuffled
+    kinds : some of `CONTROLS`
+    seed : of everything that is drawn
+    others : int64 [N], the image whose target each image is given; None if targets are not shuffled
     """
 
     kinds: tuple[str, ...] = ()
@@ -77,27 +79,27 @@ def make_controls(kinds: Sequence[str], objective: Any, seed: int, count: int) -
 
     Raises
     ------
-    ValueError : a target to shuffle that is not there: of the objective, or of another image; a seed below 0
+    ValueError : targets are to be shuffled, but the objective has none or there is only one image; a seed below 0
     """
-    check_seed("capture: controls", seed)
+    check_seed(seed, "control_seed")
     wanted = tuple(kind for kind in kinds if kind in CONTROLS)
     if TARGET_SHUFFLED not in wanted:
         return Controls(wanted, seed)
-    missing = [name for name in ("targets", "against") if not callable(getattr(objective, name, None))]
+    missing = [name for name in ("targets", "losses") if not callable(getattr(objective, name, None))]
     if missing:
         raise ValueError(
-            f"capture: objective must have a target for {TARGET_SHUFFLED!r}, `targets(output, batch)` and "
-            f"`against(output, batch, targets)`, got {name_of(objective)!r} without {' and '.join(missing)}: a loss "
-            "of the output alone has none that could be another image's"
+            f"objective must have a target for {TARGET_SHUFFLED!r}, `targets(output, batch)` and "
+            f"`losses(output, batch, targets)`, got {name_of(objective)!r} without {' and '.join(missing)}: a loss of "
+            "the output alone has no target that could be another image's"
         )
     if count < 2:
-        raise ValueError(f"capture: images must be at least 2 for {TARGET_SHUFFLED!r}, got {count}")
+        raise ValueError(f"images must be at least 2 for {TARGET_SHUFFLED!r}, got {count}")
     return Controls(wanted, seed, torch.from_numpy(derangement(count, seed)))
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the objective said of a batch, and what it takes to ask it again.
+class ObjectiveOutput:
+    """The losses of a batch, and what the cotangents of its controls are computed from.
 
     Attributes
     ----------
@@ -105,7 +107,7 @@ class Judged:
     output : of the model
     batch : the images
     seed : of the random cotangents
-    asked : kind of cotangent -> the loss whose gradient at the output it is, or whose norm it has
+    control_losses : kind of cotangent -> the loss whose gradient at the output it is, or whose norm it has
     entropy : [n], of the prediction in nats; None where the output has no logits
     """
 
@@ -113,21 +115,21 @@ class Judged:
     output: Any
     batch: Batch
     seed: int = 0
-    asked: Mapping[str, Loss] = field(default_factory=dict)
+    control_losses: Mapping[str, Loss] = field(default_factory=dict)
     entropy: Tensor | None = None
 
     def cotangents(self, kind: str, scale: float) -> tuple[list[Tensor], list[Tensor]]:
-        """Tensors of the output, and what goes back from each of them, `scale` times."""
-        at, back = [], []
-        for place, tensor, gradient in _gradients(self.asked[kind], self.output, scale):
-            at.append(tensor)
+        """Tensors of the output, and the cotangent at each of them, multiplied by `scale`."""
+        tensors, cotangents = [], []
+        for position, tensor, gradient in _gradients(self.control_losses[kind], self.output, scale):
             is_random = kind == RANDOM_COTANGENT
-            back.append(random_like(gradient, self.batch.index, self.seed, place) if is_random else gradient)
-        return at, back
+            tensors.append(tensor)
+            cotangents.append(random_like(gradient, self.batch.index, self.seed, position) if is_random else gradient)
+        return tensors, cotangents
 
 
 def entropy_of(output: Any, n: int) -> Tensor | None:
-    """Of the prediction of each image in nats, on the CPU; None if the output has no `logits` [n, classes]."""
+    """Entropy of each image's prediction in nats, on the CPU; None if the output has no `logits` [n, classes]."""
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != n:
         return None
@@ -136,9 +138,10 @@ def entropy_of(output: Any, n: int) -> Tensor | None:
 
 
 def _gradients(loss: Loss, output: Any, scale: float) -> list[tuple[int, Tensor, Tensor]]:
-    """(place, tensor, gradient of the summed losses with respect to it as the objective reads it), of an output.
+    """Gradients of the summed losses with respect to the tensors of an output: (position, tensor, gradient).
 
-    Not by way of other parts of the output: logits computed from features have theirs, and features none.
+    Each gradient is of the tensor as the objective reads it, not by way of other tensors of the output: where logits
+    are computed from features and the objective reads logits alone, features have none.
     """
     tensors: dict[int, Tensor] = {}
 
@@ -152,34 +155,34 @@ def _gradients(loss: Loss, output: Any, scale: float) -> list[tuple[int, Tensor,
         losses = loss(_replaced(output, lambda tensor: leaves.get(id(tensor), tensor)))
     if not leaves or not losses.requires_grad:
         raise RuntimeError(
-            "capture: for controls the objective must read tensors of the model's output (a tensor, or a tuple, dict "
+            "for controls the objective must read tensors of the model's output (a tensor, or a tuple, dict "
             f"or object that holds them), got {type(output).__name__}, through which it has no gradient"
         )
-    found = torch.autograd.grad(losses.sum() * scale, list(leaves.values()), allow_unused=True)
-    places = {key: place for place, key in enumerate(tensors)}
-    return [(places[key], tensors[key], g) for key, g in zip(leaves, found, strict=True) if g is not None]
+    gradients = torch.autograd.grad(losses.sum() * scale, list(leaves.values()), allow_unused=True)
+    positions = {key: position for position, key in enumerate(tensors)}
+    return [(positions[key], tensors[key], g) for key, g in zip(leaves, gradients, strict=True) if g is not None]
 
 
-def random_like(gradient: Tensor, index: Tensor, seed: int, place: int = 0) -> Tensor:
-    """Gaussian directions with the norm that each image's gradient has.
+def random_like(gradient: Tensor, index: Tensor, seed: int, position: int = 0) -> Tensor:
+    """Gaussian directions with the norm of each image's gradient.
 
-    z_i |g_i| / |z_i|, z_i drawn from (seed, index_i, place) alone. Of an output [n, t, d] positions without gradient
-    (that the objective does not read) have none here either.
+    z_i |g_i| / |z_i|, with z_i drawn from (seed, index_i, position) alone. Tokens of an output [n, t, d] that have no
+    gradient, because the objective does not read them, have none here either.
 
     Parameters
     ----------
     gradient : [n, ...]
     index : int64 [n], the images' indices
-    place : which of the output's tensors this is
+    position : which of the output's tensors this is
     """
     if len(gradient) != len(index):
         raise RuntimeError(
-            f"capture: {RANDOM_COTANGENT!r} needs outputs with a row for each of {len(index)} images, got "
-            f"{list(gradient.shape)}"
+            f"{RANDOM_COTANGENT!r} needs outputs with a row for each of {len(index)} images, got {list(gradient.shape)}"
         )
     size = tuple(gradient.shape[1:])
     draws = [
-        np.random.default_rng([_COTANGENT, seed, int(i), place]).standard_normal(size, dtype=np.float32) for i in index
+        np.random.default_rng([_COTANGENT_STREAM, seed, int(i), position]).standard_normal(size, dtype=np.float32)
+        for i in index
     ]
     z = torch.from_numpy(np.stack(draws)).to(gradient.device)
     if gradient.dim() == 3:
@@ -197,14 +200,14 @@ def _replaced(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, dict):
         same = copy.copy(value)
-        for key, part in value.items():
-            same[key] = _replaced(part, change)
+        for key, item in value.items():
+            same[key] = _replaced(item, change)
         return same
     if isinstance(value, tuple | list):
-        parts = [_replaced(part, change) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        items = [_replaced(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if hasattr(value, "__dict__"):
         same = copy.copy(value)
-        vars(same).update({key: _replaced(part, change) for key, part in vars(value).items()})
+        vars(same).update({key: _replaced(item, change) for key, item in vars(value).items()})
         return same
     return value

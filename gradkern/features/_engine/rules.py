@@ -1,6 +1,6 @@
-"""How each function of torch uses its weights: what of a call is kept, and how a gradient becomes the weights'.
+"""How each function of torch uses its weights: what is kept of a call, and how a gradient reaches the weights.
 
-A rule takes the call's arguments and returns its `Use`. `docs/capture.md` lists them.
+A rule takes the arguments of a call and returns its `Use`. `docs/capture.md` lists the rules.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,28 +11,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # as everybody writes it
 
+from gradkern.features._engine.layout import sum_dtype
 from gradkern.kernels.reference import Window
 
 
 class Target(Protocol):
-    """Where gradients of one weight go: a parameter, or a tensor computed from parameters."""
+    """Where the gradients of a weight go: to a parameter, or to a tensor computed from parameters."""
 
     def add(self, gradient: Tensor) -> None: ...
-    def add_one(self, i: int, gradient: Tensor) -> None: ...
+    def add_image(self, i: int, gradient: Tensor) -> None: ...
     def add_outer(self, a: Tensor, g: Tensor) -> None: ...
     def add_conv(self, x: Tensor, g: Tensor, window: Window) -> None: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Which part of a tensor belongs to which image."""
+    """Which rows of a tensor belong to which image."""
 
     n: int
     axis: int = 0
-    inner: bool = False  # an axis of t * n entries, the images side by side, as in nn.MultiheadAttention
+    inner: bool = False  # t * n entries with the images side by side, as in nn.MultiheadAttention
 
     def rows(self, x: Tensor, width: int) -> Tensor:
-        """x as [n, t, width]; its last axes make up the width."""
+        """x as [n, t, width], where its last axes make up the width."""
         if x.shape[self.axis] == self.n:
             return x.movedim(self.axis, 0).reshape(self.n, -1, width)
         if self.inner:
@@ -41,8 +42,8 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One weight of a call; `add(target, x, g, samples)` takes the gradient at the call's output to the weight."""
+class WeightUse:
+    """A weight of a call; `add(target, x, g, samples)` takes the gradient g at the call's output to the weight."""
 
     weight: Any
     add: Callable[[Target, Tensor, Tensor, Samples], None]
@@ -50,26 +51,28 @@ class Part:
 
 @dataclass(frozen=True)
 class Use:
+    """The input of a call, which is kept until the gradient at its output comes, and its weights."""
+
     input: Tensor
-    parts: Sequence[Part]
+    weights: Sequence[WeightUse]
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use:
     def outer(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_outer(samples.rows(x, x.shape[-1]), samples.rows(g, g.shape[-1]))
 
-    return Use(input, (Part(weight, outer), Part(bias, _sum_rows)))
+    return Use(input, (WeightUse(weight, outer), WeightUse(bias, _sum_rows)))
 
 
 def _matmul(input: Tensor, other: Tensor) -> Use | None:
     def outer(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_outer(samples.rows(g, g.shape[-1]), samples.rows(x, x.shape[-1]))
 
-    return Use(input, (Part(other, outer),)) if other.dim() == 2 else None
+    return Use(input, (WeightUse(other, outer),)) if other.dim() == 2 else None
 
 
 def _sum_rows(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-    target.add(samples.rows(g, g.shape[-1]).sum(1, dtype=_sums(g)))
+    target.add(samples.rows(g, g.shape[-1]).sum(1, dtype=sum_dtype(g)))
 
 
 def _conv(
@@ -79,7 +82,7 @@ def _conv(
     axes = weight.dim() - 2
     if axes not in (1, 2) or input.dim() != weight.dim():
         return None
-    size, dilation = tuple(weight.shape[2:]), _each(dilation, axes)
+    size, dilation = tuple(weight.shape[2:]), _per_axis(dilation, axes)
     if isinstance(padding, str):
         total = [d * (s - 1) if padding == "same" else 0 for d, s in zip(dilation, size, strict=True)]
         if any(width % 2 for width in total):
@@ -87,18 +90,19 @@ def _conv(
         padding = tuple(width // 2 for width in total)
     lead = (1,) if axes == 1 else ()
     flat = (0,) if axes == 1 else ()
-    window = Window(lead + size, lead + _each(stride, axes), flat + _each(padding, axes), lead + dilation, groups)  # type: ignore[arg-type]  # two numbers each
+    strides, paddings = lead + _per_axis(stride, axes), flat + _per_axis(padding, axes)
+    window = Window(lead + size, strides, paddings, lead + dilation, groups)  # type: ignore[arg-type]  # two numbers each
 
     def conv(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_conv(_plane(x), _plane(g), window)
 
     def bias_sum(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-        target.add(g.reshape(samples.n, -1, g.shape[1], g[0, 0].numel()).sum((1, 3), dtype=_sums(g)))
+        target.add(g.reshape(samples.n, -1, g.shape[1], g[0, 0].numel()).sum((1, 3), dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, conv), Part(bias, bias_sum)))
+    return Use(input, (WeightUse(weight, conv), WeightUse(bias, bias_sum)))
 
 
-def _each(value: Any, axes: int) -> tuple[int, ...]:
+def _per_axis(value: Any, axes: int) -> tuple[int, ...]:
     return (value,) * axes if isinstance(value, int) else tuple(value) * (axes // len(value))
 
 
@@ -111,27 +115,27 @@ def _layer_norm(
 ) -> Use:
     shape = tuple(normalized_shape)
 
-    def centred(x: Tensor) -> Tensor:
-        return F.layer_norm(x.to(_sums(x)), shape, eps=eps)
+    def normalized(x: Tensor) -> Tensor:
+        return F.layer_norm(x.to(sum_dtype(x)), shape, eps=eps)
 
-    return _norm(input, weight, bias, centred, len(shape))
+    return _norm(input, weight, bias, normalized, len(shape))
 
 
 def _rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Use:
     shape = tuple(normalized_shape)
-    return _norm(input, weight, None, lambda x: F.rms_norm(x.to(_sums(x)), shape, eps=eps), len(shape))
+    return _norm(input, weight, None, lambda x: F.rms_norm(x.to(sum_dtype(x)), shape, eps=eps), len(shape))
 
 
-def _norm(input: Tensor, weight: Any, bias: Any, normalise: Callable[[Tensor], Tensor], last: int) -> Use:
+def _norm(input: Tensor, weight: Any, bias: Any, normalize: Callable[[Tensor], Tensor], last: int) -> Use:
     width = input.shape[-last:].numel()
 
     def scale(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-        target.add((samples.rows(normalise(x), width) * samples.rows(g, width)).sum(1))
+        target.add((samples.rows(normalize(x), width) * samples.rows(g, width)).sum(1))
 
     def shift(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-        target.add(samples.rows(g, width).sum(1, dtype=_sums(g)))
+        target.add(samples.rows(g, width).sum(1, dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, scale), Part(bias, shift)))
+    return Use(input, (WeightUse(weight, scale), WeightUse(bias, shift)))
 
 
 def _group_norm(
@@ -145,7 +149,7 @@ def _batch_norm(
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Use | None:  # fmt: skip
     if training or running_mean is None:
-        return None  # its images mix
+        return None  # the images mix
     return _channel_norm(
         input,
         weight,
@@ -154,34 +158,30 @@ def _batch_norm(
     )
 
 
-def _channel_norm(input: Tensor, weight: Any, bias: Any, normalise: Callable[[Tensor], Tensor]) -> Use:
+def _channel_norm(input: Tensor, weight: Any, bias: Any, normalize: Callable[[Tensor], Tensor]) -> Use:
     def channels(x: Tensor, n: int) -> Tensor:
         return x.reshape(n, -1, x.shape[1], x[0, 0].numel())
 
     def scale(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-        target.add(channels(normalise(x.to(_sums(x))) * g, samples.n).sum((1, 3)))
+        target.add(channels(normalize(x.to(sum_dtype(x))) * g, samples.n).sum((1, 3)))
 
     def shift(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
-        target.add(channels(g, samples.n).sum((1, 3), dtype=_sums(g)))
+        target.add(channels(g, samples.n).sum((1, 3), dtype=sum_dtype(g)))
 
-    return Use(input, (Part(weight, scale), Part(bias, shift)))
+    return Use(input, (WeightUse(weight, scale), WeightUse(bias, shift)))
 
 
 def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any) -> Use:
     def rows(target: Target, ids: Tensor, g: Tensor, samples: Samples) -> None:
         ids, g = samples.rows(ids, 1)[:, :, 0], samples.rows(g, g.shape[-1])
         for i in range(samples.n):  # one image's gradient at a time: a row for every word is too many for a batch
-            one = torch.zeros(weight.shape, dtype=_sums(g), device=g.device)
-            one.index_add_(0, ids[i], g[i].to(one.dtype))
+            gradient = torch.zeros(weight.shape, dtype=sum_dtype(g), device=g.device)
+            gradient.index_add_(0, ids[i], g[i].to(gradient.dtype))
             if padding_idx is not None:
-                one[padding_idx] = 0
-            target.add_one(i, one)
+                gradient[padding_idx] = 0
+            target.add_image(i, gradient)
 
-    return Use(input, (Part(weight, rows),))
-
-
-def _sums(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    return Use(input, (WeightUse(weight, rows),))
 
 
 RULES: dict[Any, Callable[..., Use | None]] = {
@@ -214,7 +214,7 @@ _NAMED = (
 )
 _OPERATORS = [f"__{prefix}{name}__" for name in (*_ARITHMETIC[:3], "truediv") for prefix in ("", "r", "i")]
 
-# Element by element, with broadcasting: a weight is given to every image by itself, and autograd does the rest.
+# Element by element, with broadcasting: each image is given a copy of the weight, and autograd does the rest.
 BROADCASTS = {
     *(getattr(torch, name) for name in _NAMED),
     *(getattr(Tensor, name) for name in (*_NAMED, *_OPERATORS)),

@@ -1,6 +1,6 @@
-"""Whose parameters are whose: per-image gradients of parameters, sketched into the layers that own them."""
+"""Per-image gradients of parameters, sketched into the layers that own the parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,106 +13,141 @@ from gradkern.kernels._sketch import Sketch
 from gradkern.kernels._weight_sketch import sketch_conv, sketch_outer
 from gradkern.kernels.reference import Window
 
-_KERNELS = (torch.float32, torch.bfloat16, torch.float16)  # what the fused kernels take
+_KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # what the fused kernels take
 
 
 @dataclass(frozen=True)
-class Owned:
-    """A parameter as a part of one layer's parameters: `layout` says where its segments begin."""
+class Owner:
+    """A layer that a parameter is under, and the segment at which the parameter begins in that layer's sketch."""
 
     layer: str
     first_segment: int
 
 
-class LayerGradients:
-    """Sketches [n, k] of each image's gradient with respect to all parameters under a layer, added up part by part.
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Which parameters the layers have, by id. A parameter under several of the layers belongs to each of them.
 
-    A parameter under several of the layers goes to each. One that is used several times, or in several places, has
-    the sum of its gradients, wherever they come from.
+    Attributes
+    ----------
+    layers : names of all layers, with and without parameters
+    parameters : id -> the parameter
+    names : id -> its name
+    owners : id -> the layers that it is under
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], sketch: Sketch):
-        self.sketch = sketch
-        self.names: dict[int, str] = {}  # id of a parameter -> name
-        self.parameters: dict[int, nn.Parameter] = {}
-        self._owners: dict[int, list[Owned]] = {}
-        self._layers = tuple(layers)
-        self.totals: dict[str, Tensor] = {}
-        self.reached: set[int] = set()
-        self._left_out: set[int] = set()
-        for layer, module in layers.items():
-            first = 0
-            for name, parameter in module.named_parameters():
-                key = id(parameter)
-                self.parameters[key] = parameter
-                self.names.setdefault(key, f"{layer}.{name}" if layer else name)
-                self._owners.setdefault(key, []).append(Owned(layer, first))
-                first += segments(*parameter_matrix(parameter))
+    layers: tuple[str, ...]
+    parameters: Mapping[int, nn.Parameter]
+    names: Mapping[int, str]
+    owners: Mapping[int, Sequence[Owner]]
 
-    def start(self, n: int, device: torch.device) -> None:
-        self.totals = {layer: torch.zeros(n, self.sketch.k, device=device) for layer in self._layers}
-        self.reached = set()
 
-    def leave_out(self, names: Sequence[str]) -> None:
-        """From now on these parameters count nowhere."""
-        self._left_out |= {key for key, name in self.names.items() if name in names}
+def parameter_layout(layers: Mapping[str, nn.Module]) -> ParameterLayout:
+    """Lay the parameters of each layer one behind the other, in the order of `named_parameters()`."""
+    parameters: dict[int, nn.Parameter] = {}
+    names: dict[int, str] = {}
+    owners: dict[int, list[Owner]] = {}
+    for layer, module in layers.items():
+        first_segment = 0
+        for name, parameter in module.named_parameters():
+            key = id(parameter)
+            parameters[key] = parameter
+            names.setdefault(key, f"{layer}.{name}" if layer else name)
+            owners.setdefault(key, []).append(Owner(layer, first_segment))
+            first_segment += segments(*parameter_matrix(parameter))
+    return ParameterLayout(tuple(layers), parameters, names, owners)
 
-    def unreached(self) -> list[str]:
+
+class LayerGradients:
+    """Sketches [n, k] of each image's gradient with respect to all parameters under a layer, for one backward pass.
+
+    A parameter that is used several times, or in several places, has the sum of its gradients.
+
+    Parameters
+    ----------
+    layout : the layers' parameters
+    sketch : the map to R^k
+    n : images of the batch
+    device : where the sketches are added up
+    left_out : names of parameters that count nowhere
+    """
+
+    def __init__(self, layout: ParameterLayout, sketch: Sketch, n: int, device: torch.device, left_out: frozenset[str]):
+        self.layout, self.sketch, self.n = layout, sketch, n
+        self._totals = {layer: torch.zeros(n, sketch.k, device=device) for layer in layout.layers}
+        self._reached: set[int] = set()
+        self._left_out = {key for key, name in layout.names.items() if name in left_out}
+
+    def totals(self) -> Mapping[str, Tensor]:
+        """Layer -> [n, k]."""
+        return self._totals
+
+    def reached_names(self) -> frozenset[str]:
+        """Names of the parameters that have had a gradient."""
+        return frozenset(self.layout.names[key] for key in self._reached)
+
+    def unreached_layers(self) -> list[str]:
         """Layers none of whose parameters has had a gradient."""
-        reached = {owned.layer for key in self.reached | self._left_out for owned in self._owners[key]}
-        return [layer for layer in self._layers if layer not in reached]
+        reached = {owner.layer for key in self._reached | self._left_out for owner in self.layout.owners[key]}
+        return [layer for layer in self.layout.layers if layer not in reached]
 
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
-        """A gradient that is there, [n, *shape of the parameter]."""
+        """A gradient that exists already, [n, *shape of the parameter]."""
         matrix = gradient.reshape(len(gradient), *parameter_matrix(parameter)).contiguous()
-        for owned in self._reach(parameter):
-            self.totals[owned.layer] += self.sketch(matrix, first_segment=owned.first_segment)
+        for owner in self._reach(parameter):
+            self._totals[owner.layer] += self.sketch(matrix, first_segment=owner.first_segment)
 
     def add_outer(self, parameter: Tensor, a: Tensor, g: Tensor) -> None:
-        """The matrix sum_t g[i, t] a[i, t]^T, never formed; a [n, t, p], g [n, t, o]."""
-        if g.dtype not in _KERNELS:
+        """The matrix sum_t g[i, t] a[i, t]^T, which is never formed; a [n, t, p], g [n, t, o]."""
+        if g.dtype not in _KERNEL_DTYPES:
             for i in range(len(g)):
-                self.add_one(parameter, i, g[i].T @ a[i].to(g.dtype))
+                self.add_image(parameter, i, g[i].T @ a[i].to(g.dtype))
             return
         a, g = a.to(g.dtype).contiguous(), g.contiguous()
         sketch = self.sketch
-        for owned in self._reach(parameter):
-            self.totals[owned.layer] += sketch_outer(
-                a, g, sketch.k, seed=sketch.seed, nnz=sketch.nnz, first_segment=owned.first_segment
+        for owner in self._reach(parameter):
+            self._totals[owner.layer] += sketch_outer(
+                a, g, sketch.k, seed=sketch.seed, nnz=sketch.nnz, first_segment=owner.first_segment
             )
 
     def add_conv(self, parameter: Tensor, x: Tensor, g: Tensor, window: Window) -> None:
-        """The gradient of a convolution's weight, never formed; x [n * m, c, h, w] for m >= 1 inputs an image."""
+        """The gradient of a convolution's weight, which is never formed; x [n * m, c, h, w], m >= 1 inputs an image."""
         sketch, x, g = self.sketch, x.to(g.dtype).contiguous(), g.contiguous()
-        stride, padding, dilation = window.stride, window.padding, window.dilation
-        for owned in self._reach(parameter):
-            n = len(self.totals[owned.layer])
-            if g.dtype in _KERNELS:
-                parts = sketch_conv(
-                    x, g, sketch.k, kernel_size=window.kernel_size, stride=stride, padding=padding, dilation=dilation,
-                    groups=window.groups, seed=sketch.seed, nnz=sketch.nnz, first_segment=owned.first_segment,
-                )  # fmt: skip
-                self.totals[owned.layer] += parts.view(n, -1, sketch.k).sum(1)
-                continue
-            size = len(x) // n
-            for i in range(n):
-                part = slice(i * size, (i + 1) * size)
-                shape = (g.shape[1], x.shape[1] // window.groups, *window.kernel_size)
-                one = conv2d_weight(  # type: ignore[no-untyped-call]
-                    x[part], shape, g[part], stride, padding, dilation, window.groups
-                )
-                self.add_one(parameter, i, one)
+        if g.dtype not in _KERNEL_DTYPES:
+            for i, gradient in enumerate(conv_gradients(x, g, self.n, window)):
+                self.add_image(parameter, i, gradient)
+            return
+        for owner in self._reach(parameter):
+            sketches = sketch_conv(
+                x, g, sketch.k, kernel_size=window.kernel_size, stride=window.stride, padding=window.padding,
+                dilation=window.dilation, groups=window.groups, seed=sketch.seed, nnz=sketch.nnz,
+                first_segment=owner.first_segment,
+            )  # fmt: skip
+            self._totals[owner.layer] += sketches.view(self.n, -1, sketch.k).sum(1)
 
-    def add_one(self, parameter: Tensor, i: int, gradient: Tensor) -> None:
+    def add_image(self, parameter: Tensor, i: int, gradient: Tensor) -> None:
+        """The gradient of image i of the batch, of the parameter's shape."""
         matrix = gradient.reshape(1, *parameter_matrix(parameter)).contiguous()
-        for owned in self._reach(parameter):
-            self.totals[owned.layer][i] += self.sketch(matrix, first_segment=owned.first_segment)[0]
+        for owner in self._reach(parameter):
+            self._totals[owner.layer][i] += self.sketch(matrix, first_segment=owner.first_segment)[0]
 
-    def _reach(self, parameter: Tensor) -> Sequence[Owned]:
+    def _reach(self, parameter: Tensor) -> Sequence[Owner]:
         if id(parameter) in self._left_out:
             return ()
-        self.reached.add(id(parameter))
-        return self._owners[id(parameter)]
+        self._reached.add(id(parameter))
+        return self.layout.owners[id(parameter)]
 
     def owns(self, tensor: Any) -> bool:
-        return id(tensor) in self._owners
+        return id(tensor) in self.layout.owners
+
+
+def conv_gradients(x: Tensor, g: Tensor, n: int, window: Window) -> Iterator[Tensor]:
+    """Each image's gradient of a convolution's weight, formed one at a time."""
+    size = len(x) // n
+    shape = (g.shape[1], x.shape[1] // window.groups, *window.kernel_size)
+    for i in range(n):
+        rows = slice(i * size, (i + 1) * size)
+        gradient: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+            x[rows].to(g.dtype), shape, g[rows], window.stride, window.padding, window.dilation, window.groups
+        )
+        yield gradient

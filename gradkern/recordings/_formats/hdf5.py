@@ -1,4 +1,4 @@
-"""Datasets of HDF5 with an axis of trials, as responses that are read in parts."""
+"""HDF5 datasets with an axis of trials, as responses that are read in parts."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.recordings._lazy import Responses
-from gradkern.recordings._out_of_core import FileColumns, FileRows
+from gradkern.recordings._responses.lazy import Responses
+from gradkern.recordings._responses.out_of_core import FileColumns, FileRows
 
 
 class Trials(Responses):
-    """A dataset [trials, ...], or [..., trials], as [trials, targets]: targets are in the order of the file."""
+    """A dataset [trials, ...], or [..., trials] if `last`, as [trials, targets], with targets in the file's order."""
 
     def __init__(self, path: Path, name: str, last: bool = False) -> None:
         import h5py
@@ -29,16 +29,16 @@ class Trials(Responses):
         row = self.grid[-1]
         block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
         with h5py.File(self.path) as file:
-            at = which.start
-            while at < which.stop:
-                end = min(which.stop, (at // row + 1) * row)  # of this row of targets
-                outer = np.unravel_index(at // row, self.grid[:-1])
-                part = slice(at % row, at % row + end - at)
+            start = which.start
+            while start < which.stop:
+                stop = min(which.stop, (start // row + 1) * row)  # at most the end of this row of targets
+                outer = np.unravel_index(start // row, self.grid[:-1])
+                part = slice(start % row, start % row + stop - start)
                 stored = (
                     file[self.name][(*outer, part)].T if self.last else file[self.name][(slice(None), *outer, part)]
                 )
-                block[:, at - which.start : end - which.start] = stored
-                at = end
+                block[:, start - which.start : stop - which.start] = stored
+                start = stop
         return block
 
     def first(self, count: int) -> NDArray[Any]:
@@ -50,8 +50,8 @@ class Trials(Responses):
         trials: NDArray[Any] = stored.reshape(self.shape[1], -1).T
         return trials
 
-    def by_the_file(self) -> Responses:
-        """The same responses, read past HDF5, and faster, where the dataset lies in one piece, not in chunks."""
+    def mapped(self) -> Responses:
+        """The same responses, read from the file without HDF5, which is faster, if the dataset is contiguous."""
         import h5py
 
         with h5py.File(self.path) as file:

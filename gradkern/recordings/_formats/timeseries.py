@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings._formats.files import read_volume
+from gradkern.recordings._formats.files import existing_file, read_volume
+from gradkern.recordings._targets import mask_targets, vertex_targets
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _SIDES = ("left", "right")
@@ -16,53 +17,37 @@ _CORTEX = {"CIFTI_STRUCTURE_CORTEX_LEFT": "left", "CIFTI_STRUCTURE_CORTEX_RIGHT"
 Series = tuple[NDArray[np.float32], pd.DataFrame, float | None, list[Path]]
 
 
-def existing(op: str, path: Any) -> Path:
-    """FileNotFoundError unless there is such a file."""
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise FileNotFoundError(f"{op}: {path} is not there")
-    return found
+def open_series(source: Any, inside: NDArray[np.bool_] | None) -> Series:
+    """Values [times, targets], the table of targets, the repetition time in s (None if unknown), and the files.
 
-
-def open_series(op: str, source: Any, inside: NDArray[np.bool_] | None) -> Series:
-    """[times, targets], the targets, seconds a time takes (None: not said), and the files.
-
-    A path ends in .dtseries.nii for grayordinates, else it is a volume; a pair of paths are the two hemispheres.
+    A pair of paths are the two hemispheres. A path that ends in .dtseries.nii has grayordinates, any other is a volume.
     """
     if isinstance(source, tuple | list):
-        return _surfaces(op, [existing(op, path) for path in source])
-    path = existing(op, source)
+        return _surfaces([existing_file(path) for path in source])
+    path = existing_file(source)
     if path.name.endswith(".dtseries.nii"):
-        return _grayordinates(op, path)
+        return _grayordinates(path)
     if inside is None:
-        raise ValueError(f"{op}: mask must be given for volumes, got None for {path}")
-    return masked(op, path, inside), pd.DataFrame(), _repetition_time(path), [path]
+        raise ValueError(f"mask must be given for volumes, got None for {path}")
+    return masked(path, inside), pd.DataFrame(), _repetition_time(path), [path]
 
 
-def voxels(op: str, mask: Any) -> tuple[NDArray[np.bool_], pd.DataFrame]:
-    """The voxels of a mask, and the table of these targets, x fastest."""
-    path = existing(op, mask)
-    values, affine = read_volume(op, path)
+def voxels(mask: Any) -> tuple[NDArray[np.bool_], pd.DataFrame]:
+    """The mask, bool [x, y, z], and the table of its voxels, x fastest."""
+    path = existing_file(mask)
+    values, affine = read_volume(path)
     inside = np.asarray(values) != 0
     if inside.ndim != 3 or not inside.any():
-        raise ValueError(f"{op}: {path} must be a volume with voxels that are not 0, got shape {list(inside.shape)}")
-    return inside, voxel_table(inside, affine)
+        raise ValueError(f"{path} must be a volume with voxels that are not 0, got shape {list(inside.shape)}")
+    return inside, mask_targets(inside, affine)
 
 
-def voxel_table(inside: NDArray[np.bool_], affine: NDArray[Any]) -> pd.DataFrame:
-    """Voxels of a mask as targets, x fastest."""
-    k, j, i = np.nonzero(inside.T)
-    table = pd.DataFrame({"label": [f"{a}-{b}-{c}" for a, b, c in zip(i, j, k, strict=True)], "i": i, "j": j, "k": k})
-    table[["x", "y", "z"]] = np.stack([i, j, k], 1) @ affine[:3, :3].T + affine[:3, 3]
-    return table
-
-
-def masked(op: str, path: Path, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Voxels of the mask in every volume, [volumes, voxels]."""
-    values, _ = read_volume(op, path)
+def masked(path: Path, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Voxels of a mask in every volume, [volumes, voxels]."""
+    values, _ = read_volume(path)
     if values.ndim != 4 or values.shape[:3] != inside.shape:
-        wanted = ", ".join(map(str, inside.shape))
-        raise ValueError(f"{op}: {path} must be [{wanted}, volumes] as the mask is, got {list(values.shape)}")
+        grid = ", ".join(map(str, inside.shape))
+        raise ValueError(f"{path} must be [{grid}, volumes] as the mask is, got {list(values.shape)}")
     series: NDArray[np.float32] = values.T[:, inside.T].astype(np.float32)
     return series
 
@@ -74,10 +59,10 @@ def _repetition_time(path: Path) -> float:
     return float(header.get_zooms()[3]) * _SECONDS.get(header.get_xyzt_units()[1], 1.0)
 
 
-def _surfaces(op: str, paths: list[Path]) -> Series:
-    """GIFTI files of the left and the right hemisphere, an array a time."""
+def _surfaces(paths: list[Path]) -> Series:
+    """GIFTI files of the left and the right hemisphere, with one array per time."""
     if len(paths) != len(_SIDES):
-        raise ValueError(f"{op}: surfaces must be a pair of files, left and right, got {len(paths)}")
+        raise ValueError(f"surfaces must be a pair of files, left and right, got {len(paths)}")
     import nibabel
 
     parts, tables, steps = [], [], set()
@@ -86,21 +71,18 @@ def _surfaces(op: str, paths: list[Path]) -> Series:
             image: Any = nibabel.load(path)
             values = np.stack([np.asarray(array.data, dtype=np.float32) for array in image.darrays])
         except Exception as error:
-            raise ValueError(f"{op}: {path} cannot be read as a GIFTI time series: {error}") from error
-        said = [array.meta.get("TimeStep") for array in image.darrays]
-        steps.add(float(said[0]) / 1000 if said and said[0] else None)  # in ms
-        vertices = np.arange(values.shape[1])
-        tables.append(
-            pd.DataFrame({"label": [f"{side}.{v}" for v in vertices], "hemisphere": side, "vertex": vertices})
-        )
+            raise ValueError(f"{path} cannot be read as a GIFTI time series: {error}") from error
+        times = [array.meta.get("TimeStep") for array in image.darrays]
+        steps.add(float(times[0]) / 1000 if times and times[0] else None)  # in ms
+        tables.append(vertex_targets(side, values.shape[1]))
         parts.append(values)
     if len(parts[0]) != len(parts[1]):
-        raise ValueError(f"{op}: both hemispheres must have as many times, got {len(parts[0])} and {len(parts[1])}")
+        raise ValueError(f"both hemispheres must have as many times, got {len(parts[0])} and {len(parts[1])}")
     step = steps.pop() if len(steps) == 1 else None
     return np.concatenate(parts, axis=1), pd.concat(tables, ignore_index=True), step, paths
 
 
-def _grayordinates(op: str, path: Path) -> Series:
+def _grayordinates(path: Path) -> Series:
     import nibabel
 
     try:
@@ -109,7 +91,7 @@ def _grayordinates(op: str, path: Path) -> Series:
         values = np.asarray(image.dataobj, dtype=np.float32)
         step = float(times.step) * {"SECOND": 1.0}.get(times.unit, np.nan)
     except Exception as error:
-        raise ValueError(f"{op}: {path} cannot be read as a CIFTI time series: {error}") from error
+        raise ValueError(f"{path} cannot be read as a CIFTI time series: {error}") from error
     sides = [_CORTEX.get(name, "") for name in models.name]
     table = pd.DataFrame({"hemisphere": sides, "vertex": models.vertex, "structure": models.name})
     table[["i", "j", "k"]] = models.voxel

@@ -1,4 +1,4 @@
-"""Kay & Yeatman 2017: responses of ventral temporal cortex to 114 photographs and a blank, in the package.
+"""Kay & Yeatman 2017: responses of ventral temporal cortex to 114 photographs and a blank image, in the package.
 
 Kay, K. N. & Yeatman, J. D. Bottom-up and top-down computations in word- and face-selective cortex. eLife 6:e22341
 (2017). Data: CC BY 3.0.
@@ -9,6 +9,7 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from gradkern.errors import naming
 from gradkern.recordings._recording import Recording
 
 CITATION = (
@@ -17,12 +18,13 @@ CITATION = (
 )
 
 
+@naming("load_kay2017")
 def load_kay2017() -> Recording:
-    """The recording of experiment 2: one subject, regions VWFA and FFA, each image's beta averaged over its trials.
+    """One subject of experiment 2: the regions VWFA and FFA, with the mean beta over the trials of each image.
 
-    Responses are percent signal change, [115, 2]; the first image is a blank screen. Images are grey photographs,
-    uint8 [115, 378, 378], the part of the screen that is not background. The noise is that of a beta, an average over
-    trials: its variance is the mean squared standard error over images.
+    Responses are percent signal change, [115, 2]; the first image is a blank screen. Images are gray photographs,
+    uint8 [115, 378, 378], without the background of the screen. `ncsnr` is that of a mean beta, whose noise variance is
+    the squared standard error in the mean over images.
 
     Examples
     --------
@@ -54,7 +56,7 @@ def load_kay2017() -> Recording:
 
 
 def load_bootstraps() -> np.ndarray:
-    """Betas of 100 bootstraps over trials, float32 [100, 115, 2], in the order of `load_kay2017().responses`."""
+    """Mean betas of 100 bootstraps over trials, float32 [100, 115, 2], in the order of `load_kay2017().responses`."""
     with files("gradkern.recordings").joinpath("data/kay2017.npz").open("rb") as file:
         betas: np.ndarray = np.load(file)["beta_boot"]
     return betas

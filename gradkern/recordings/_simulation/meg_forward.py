@@ -1,4 +1,4 @@
-"""A MEG helmet to simulate with: CTF-275's magnetometers over a spherical head, by mne's own forward solution."""
+"""The MEG of the simulation: 275 magnetometers of CTF over a spherical head, with mne's forward solution."""
 
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,20 @@ _DEEPEST, _SHALLOWEST = 0.2, 0.85  # of the head's radius, where dipoles may lie
 
 
 def sensor_names() -> list[str]:
-    """Of the 275, without the serial number of a helmet."""
+    """Names of the 275 sensors, without the serial number of a helmet."""
     import mne
 
     return [name.partition("-")[0] for name in mne.channels.read_layout(_LAYOUT).names]
 
 
 def forward_field(positions: NDArray[Any], moments: NDArray[Any]) -> NDArray[np.float64]:
-    """Field at the sensors of dipoles in a sphere, [275, sources], in T for moments in Am.
+    """Magnetic field of dipoles in a sphere at the sensors, [275, sources], in T.
 
     Parameters
     ----------
-    positions : [sources, 3] in m about the centre of the head, x to the right, y to the front, z up; drawn in or out
-        along their radius to 0.2 to 0.85 of the head's, 0.09 m
-    moments : [sources, 3] in Am; what of them is radial makes no field outside a sphere
+    positions : [sources, 3] in m from the center of the head, x to the right, y to the front, z up; moved along their
+        radius to between 0.2 and 0.85 of the head's radius of 0.09 m
+    moments : [sources, 3] in Am; radial components have no field outside the sphere
     """
     import mne
 
@@ -42,15 +42,15 @@ def forward_field(positions: NDArray[Any], moments: NDArray[Any]) -> NDArray[np.
     )
     head = mne.make_sphere_model((0.0, 0.0, 0.0), _RADIUS, verbose="error")
     solution = mne.make_forward_solution(
-        _info(), trans=None, src=sources, bem=head, meg=True, eeg=False, verbose="error"
+        sensor_info(), trans=None, src=sources, bem=head, meg=True, eeg=False, verbose="error"
     )
     free: NDArray[np.float64] = solution["sol"]["data"].reshape(len(solution["sol"]["data"]), -1, 3)
     field: NDArray[np.float64] = np.einsum("csx,sx->cs", free, moments)
     return field
 
 
-def _info() -> Any:
-    """Sensors along the directions of the layout, on the helmet's surface, facing outwards."""
+def sensor_info() -> Any:
+    """`mne.Info` of the sensors, in the directions of CTF's layout, on the helmet's surface, facing outwards."""
     import mne
 
     layout = mne.channels.read_layout(_LAYOUT)

@@ -1,6 +1,6 @@
-"""Targets that come while others are computed with: blocks read ahead for a GPU, and iterators of blocks."""
+"""Blocks of targets: read ahead for a GPU, drawn from an iterator, shared out among the cores."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,10 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.ridge._engine.inputs import Array, Placement, Targets, as_array
+from gradkern.ridge._engine.inputs import Array, DevicePlan, Targets, as_array
 
 _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
+_Result = TypeVar("_Result")
+
+
+def on_all_cores(call: Callable[[_Item], _Result], items: Sequence[_Item], most: int | None = None) -> list[_Result]:
+    """Call for every item, on as many cores at once as torch may use, or on `most` of them.
+
+    For calls that hardly gain from a second core themselves. An error of a call is raised in the caller's thread.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, len(items), threads if most is None else most)
+    if workers <= 1:
+        return [call(item) for item in items]
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            return list(pool.map(call, items))
+    finally:
+        torch.set_num_threads(threads)  # what was set last is what the process's next threads begin with
 
 
 def read_ahead(items: Iterable[_Item], read: Callable[[_Item], _Read]) -> Generator[_Read, None, None]:
@@ -49,7 +66,7 @@ class Copy(Protocol):
 
 
 class Device(Protocol):
-    """What copies to a device need."""
+    """Memory and copies of a device."""
 
     def memory(self, count: int, dtype: torch.dtype) -> Tensor:
         """Memory of the CPU that is copied from, [count]."""
@@ -109,8 +126,8 @@ class Staging:
         if last is not None:
             last.wait()
         memory, (n, b) = self._memory.pop(0), targets.shape_of(columns)
-        if memory.numel() < n * b or memory.dtype != targets.placement.dtype:
-            memory = self._device.memory(n * b, targets.placement.dtype)
+        if memory.numel() < n * b or memory.dtype != targets.plan.dtype:
+            memory = self._device.memory(n * b, targets.plan.dtype)
         host = memory[: n * b].view(n, b)
         targets.read_into(host, columns)
         copy = self._device.copy(host)
@@ -120,7 +137,7 @@ class Staging:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TargetBlock:
     """A block to be read: targets `columns` of all, which are `within` of a part."""
 
     columns: slice
@@ -128,7 +145,7 @@ class Piece:
     within: slice
 
 
-def blocks_of(pieces: Iterable[Piece], device: Device | None) -> Generator[tuple[slice, Tensor], None, None]:
+def blocks_of(pieces: Iterable[TargetBlock], device: Device | None) -> Generator[tuple[slice, Tensor], None, None]:
     """Blocks [n, b] to compute with, and which targets they are: read ahead for a device, else when they are wanted."""
     if device is None:
         for piece in pieces:
@@ -136,7 +153,7 @@ def blocks_of(pieces: Iterable[Piece], device: Device | None) -> Generator[tuple
         return
     staging = Staging(device)
 
-    def send(piece: Piece) -> tuple[Piece, Copy]:
+    def send(piece: TargetBlock) -> tuple[TargetBlock, Copy]:
         return piece, staging.send(piece.part, piece.within)
 
     with closing(read_ahead(pieces, send)) as sent:
@@ -145,65 +162,73 @@ def blocks_of(pieces: Iterable[Piece], device: Device | None) -> Generator[tuple
 
 
 def is_stream(values: Any) -> bool:
-    """Whether these are not an array but come one after another: an iterator, a generator, an iterable."""
-    known = ("__len__", "__array__", "__array_interface__", "__dlpack__", "shape")
-    return hasattr(values, "__iter__") and not any(hasattr(values, name) for name in known)
+    """Whether these are an iterator, generator or other iterable of blocks, and not an array."""
+    of_arrays = ("__len__", "__array__", "__array_interface__", "__dlpack__", "shape")
+    return hasattr(values, "__iter__") and not any(hasattr(values, name) for name in of_arrays)
 
 
-class TargetStream:
+class BlockIterator:
     """Blocks of targets [n, b] from an iterable, all of the kind of the first, `head`.
 
-    `twice` says whether the iterable starts anew when it is asked again. The attributes `placement` and `rows` are as
-    those of `Targets`, and set before the blocks are read.
+    `restarts` says whether the iterable starts anew when it is asked again.
 
     Raises
     ------
-    ValueError : no blocks at all; later, as they come, a block of another shape or dtype, or an infinite value
+    ValueError : no blocks at all; later, as they come, a block of another shape or dtype
     """
 
-    placement: Placement
-    rows: NDArray[np.int64] | None = None
-
-    def __init__(self, op: str, blocks: Iterable[Any], n_samples: int) -> None:
-        self.op, self._blocks, self._n = op, blocks, n_samples
-        came = iter(blocks)
-        self.twice = came is not blocks
-        head = list(islice(came, 1))
+    def __init__(self, blocks: Iterable[Any], n_samples: int) -> None:
+        self._blocks, self._n = blocks, n_samples
+        opened = iter(blocks)
+        self.restarts = opened is not blocks
+        head = list(islice(opened, 1))
         if not head:
-            raise ValueError(f"{op}: Y must have at least 1 target, got an iterator without blocks")
+            raise ValueError("Y must have at least 1 target, got an iterator without blocks")
         self.head = self._checked(0, head[0])
-        self._opened: Iterator[Any] | None = chain(head, came)
+        self._opened: Iterator[Any] | None = chain(head, opened)
         self._total: int | None = None
 
-    @property
-    def on_host(self) -> bool:
-        """As of `Targets`."""
-        return Targets(self.head, self.placement).on_host
-
-    def parts(self) -> Iterator[tuple[int, Targets]]:
-        """Each block, with the number of its first target."""
-        blocks, self._opened, start = self._opened, None, 0
+    def __iter__(self) -> Iterator[Array]:
+        blocks, self._opened, total = self._opened, None, 0
         for number, block in enumerate(iter(self._blocks) if blocks is None else blocks):
             values = self._checked(number, block)
             if _kind(values) != _kind(self.head):
-                raise ValueError(
-                    f"{self.op}: block {number} of Y must be like block 0, {_kind(self.head)}, got {_kind(values)}"
-                )
-            part = Targets(values, self.placement, self.rows, self.op, start)
-            yield start, part
-            start += part.n_targets
-        if self._total not in (None, start):
-            raise ValueError(f"{self.op}: Y must give the same targets every time, got {self._total}, then {start}")
-        self._total = start
+                raise ValueError(f"block {number} of Y must be like block 0, {_kind(self.head)}, got {_kind(values)}")
+            total += int(values.shape[1])
+            yield values
+        if self._total not in (None, total):
+            raise ValueError(f"Y must give the same targets every time, got {self._total}, then {total}")
+        self._total = total
 
     def _checked(self, number: int, block: Any) -> Array:
-        values = as_array(self.op, f"block {number} of Y", block)
+        values = as_array(f"block {number} of Y", block)
         if values.ndim != 2 or values.shape[0] != self._n or values.shape[1] == 0:
             raise ValueError(
-                f"{self.op}: block {number} of Y must have shape [{self._n}, b] with b of at least 1, got "
-                f"{tuple(values.shape)}"
+                f"block {number} of Y must have shape [{self._n}, b] with b of at least 1, got {tuple(values.shape)}"
             )
         return values
+
+
+@dataclass(frozen=True)
+class StreamedTargets:
+    """Responses that come in blocks, of some rows; the counterpart of `Targets`, whose number is not known."""
+
+    blocks: BlockIterator
+    plan: DevicePlan
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the blocks have to be copied to a GPU to compute with them."""
+        return Targets(self.blocks.head, self.plan).on_host
+
+    def parts(self) -> Iterator[tuple[int, Targets]]:
+        """Each block, with the number of its first target."""
+        start = 0
+        for values in self.blocks:
+            part = Targets(values, self.plan, self.rows, start)
+            yield start, part
+            start += part.n_targets
 
 
 def _kind(values: Array) -> str:
@@ -211,7 +236,7 @@ def _kind(values: Array) -> str:
     return f"{dtype} on {values.device}" if isinstance(values, Tensor) else dtype
 
 
-class Rows:
+class GrowingRows:
     """Results of targets, one a row, in room that grows where more come than was thought."""
 
     def __init__(self, room: Tensor) -> None:

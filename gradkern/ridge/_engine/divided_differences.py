@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from gradkern.kernels import ops
-from gradkern.ridge._engine.precision import multiplying
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.precision import multiplying, product
 
 # Closeness of a pair of eigenvalues, relative to their mean plus the smallest alpha. The neglected share of a
 # near pair is tau^2 / 2 (first order) or tau^4 (second order); a far pair costs float64 a factor 1 / tau.
@@ -49,15 +48,15 @@ class NearPairs:
 
 
 @dataclass(frozen=True)
-class Divided:
+class DividedDifferences:
     """Divided differences: what turns B and D = P'Y_test into both sums for every alpha.
 
-    `centre` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
+    `center` is V' times the point that test rows are taken about [r], `sums` the weighted column sums of P [r], and
     `projected` P [n_test, r] itself, where that is the cheaper way to D. N [r, r] is `differences` in float64 and
     `distant`, if any, in float32.
     """
 
-    centre: Tensor
+    center: Tensor
     sums: Tensor
     projected: Tensor | None
     shrinkage: Tensor  # s [a, r] float64
@@ -70,14 +69,14 @@ class Divided:
 def divide(
     P: Tensor,
     total: Tensor,
-    centre: Tensor,
+    center: Tensor,
     values: Tensor,
     alphas: Tensor,
     dtype: torch.dtype,
     *,
     keep: bool,
     r2_per_sum: float | None,
-) -> Divided:
+) -> DividedDifferences:
     """N for the pairs of eigenvalues that can be divided by their gap, and the expansion of the others.
 
     `total` [r] are the weighted column sums of P. `keep` says that P'Y needs P itself. `r2_per_sum` is by how much R2
@@ -96,10 +95,10 @@ def divide(
     far_weights = 2 * (values[-1:] - values) * shrinkage * shrinkage[:, -1:]
     N = M.div_(gap.masked_fill_(near, 1.0)).masked_fill_(near, 0.0)
     close = None if r2_per_sum is None or dtype == torch.float64 else _apart(N, values, far_weights[-1], r2_per_sum)
-    return Divided(
-        centre=centre.to(dtype),
+    return DividedDifferences(
+        center=center.to(dtype),
         sums=total.to(dtype),
-        projected=P.to(dtype) if keep or len(P) < len(centre) else None,
+        projected=P.to(dtype) if keep or len(P) < len(center) else None,
         shrinkage=shrinkage,
         far_weights=far_weights,
         differences=(Tile(slice(None), slice(None), N),) if close is None else _tiles(N, close, torch.float64),
@@ -149,7 +148,7 @@ def _tiles(matrix: Tensor, kept: Tensor, dtype: torch.dtype) -> tuple[Tile, ...]
     return tuple(tiles)
 
 
-def divided_sums(divided: Divided, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
+def divided_sums(divided: DividedDifferences, B: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] from B and D = P'Y_test [r, b]."""
     wide = B.double()
     far = _banded(divided.differences, wide)

@@ -43,7 +43,7 @@ class Folds:
         return len(self.folds)
 
 
-def resolve_folds(op: str, cv: Any, n_samples: int, groups: Any = None, *, argument: str = "cv") -> Folds:
+def resolve_folds(cv: Any, n_samples: int, groups: Any = None, *, argument: str = "cv") -> Folds:
     """Turn `cv` and `groups` into checked folds.
 
     An integer is scikit-learn's KFold (not shuffled), or GroupKFold when groups are given; a splitter is
@@ -51,7 +51,6 @@ def resolve_folds(op: str, cv: Any, n_samples: int, groups: Any = None, *, argum
 
     Parameters
     ----------
-    op : name to open error messages with
     cv : int, scikit-learn splitter, or iterable of (train, test) pairs of integer indices
     n_samples : number of samples n
     groups : [n] labels (image, concept, session); a group never straddles train and test
@@ -65,60 +64,83 @@ def resolve_folds(op: str, cv: Any, n_samples: int, groups: Any = None, *, argum
 
     Examples
     --------
-    >>> folds = resolve_folds("RidgeCV", 5, 20)
+    >>> folds = resolve_folds(5, 20)
     >>> len(folds), folds.folds[0].train.shape, folds.folds[0].test.shape
     (5, (16,), (4,))
     """
-    labels = None if groups is None else check_groups(op, groups, n_samples)
-    pairs = _pairs(op, argument, cv, n_samples, labels)
+    labels = None if groups is None else check_groups(groups, n_samples)
+    pairs = _pairs(argument, cv, n_samples, labels)
     if not pairs:
-        raise ValueError(f"{op}: {argument} must give at least one fold, got none")
-    folds = tuple(_checked_fold(op, argument, number, pair, n_samples) for number, pair in enumerate(pairs))
+        raise ValueError(f"{argument} must give at least one fold, got none")
+    folds = tuple(_checked_fold(argument, number, pair, n_samples) for number, pair in enumerate(pairs))
     if labels is not None:
         for number, fold in enumerate(folds):
-            _check_no_straddling(op, argument, number, fold, labels)
+            _check_no_straddling(argument, number, fold, labels)
     tested = np.bincount(np.concatenate([fold.test for fold in folds]), minlength=n_samples)
     return Folds(n_samples, folds, bool((tested == 1).all()))
 
 
-def subset(op: str, folds: Folds, kept: Indices) -> Folds:
+def selection_folds(cv: Any, n_samples: int, groups: Any, *, argument: str = "cv") -> Folds:
+    """Folds to choose alpha on: as `resolve_folds`, and each must test enough samples for a score."""
+    folds = resolve_folds(cv, n_samples, groups, argument=argument)
+    smallest = min(len(fold.test) for fold in folds.folds)
+    if smallest < 2:
+        raise ValueError(
+            f"{argument} must test at least 2 samples in every fold, for a score, got {smallest} "
+            f"(n_samples={n_samples})"
+        )
+    return folds
+
+
+def check_inner_cv(inner_cv: Any) -> None:
+    """TypeError for folds that are index pairs, which cannot fit every training fold."""
+    if hasattr(inner_cv, "__iter__"):
+        raise TypeError(
+            f"inner_cv must be an int or a scikit-learn splitter (it splits each training fold), got {inner_cv!r}"
+        )
+
+
+def inner_folds(inner_cv: Any, train: Indices, labels: NDArray[Any] | None) -> Folds:
+    """Folds of the training samples of an outer fold; labels are those of all samples."""
+    return selection_folds(inner_cv, len(train), None if labels is None else labels[train], argument="inner_cv")
+
+
+def subset(folds: Folds, kept: Indices) -> Folds:
     """The same folds of some of the samples, numbered anew; ValueError where a fold has too few of them."""
-    place = np.full(folds.n_samples, -1)
-    place[kept] = np.arange(len(kept))
+    position = np.full(folds.n_samples, -1)
+    position[kept] = np.arange(len(kept))
     parts = []
     for number, fold in enumerate(folds.folds):
-        train, test = (side[side >= 0] for side in (place[fold.train], place[fold.test]))
+        train, test = (side[side >= 0] for side in (position[fold.train], position[fold.test]))
         if len(train) < 2 or len(test) < 1:
             raise ValueError(
-                f"{op}: sample_weight must leave fold {number} 2 samples to train on and 1 to test, got {len(train)} "
+                f"sample_weight must leave fold {number} 2 samples to train on and 1 to test, got {len(train)} "
                 f"and {len(test)}"
             )
         parts.append(Fold(train, test, fold.complement))
     return Folds(len(kept), tuple(parts), folds.tested_once)
 
 
-def check_groups(op: str, groups: Any, n_samples: int) -> NDArray[Any]:
+def check_groups(groups: Any, n_samples: int) -> NDArray[Any]:
     """Return groups [n] as a NumPy array of labels; ValueError where the length is wrong or a label is missing."""
     labels = as_numpy(groups)
     if labels.ndim != 1 or len(labels) != n_samples:
-        raise ValueError(f"{op}: groups must hold one label per sample, shape ({n_samples},), got shape {labels.shape}")
+        raise ValueError(f"groups must hold one label per sample, shape ({n_samples},), got shape {labels.shape}")
     # NaN equals nothing, not even itself: such a group would be on both sides unseen
     missing = [at for at, label in enumerate(labels.tolist()) if label is None or label != label]
     if missing:
-        raise ValueError(
-            f"{op}: groups must have a label for every sample, got {labels[missing[0]]} for sample {missing[0]}"
-        )
+        raise ValueError(f"groups must have a label for every sample, got {labels[missing[0]]} for sample {missing[0]}")
     try:
         np.sort(labels)
     except TypeError:
         kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
-        raise TypeError(f"{op}: groups must be labels of one kind, got {kinds}") from None
+        raise TypeError(f"groups must be labels of one kind, got {kinds}") from None
     return labels
 
 
-def _pairs(op: str, argument: str, cv: Any, n: int, labels: NDArray[Any] | None) -> list[Any]:
+def _pairs(argument: str, cv: Any, n: int, labels: NDArray[Any] | None) -> list[Any]:
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        return _integer_pairs(op, argument, int(cv), n, labels)
+        return _integer_pairs(argument, int(cv), n, labels)
     if hasattr(cv, "split") and not isinstance(cv, str):
         # the splitter sees how many samples there are, never their values
         try:
@@ -127,30 +149,30 @@ def _pairs(op: str, argument: str, cv: Any, n: int, labels: NDArray[Any] | None)
             if "'y'" not in str(error):
                 raise
             raise TypeError(
-                f"{op}: {argument} must split without looking at y, got {cv!r}; give its pairs, list(cv.split(X, y))"
+                f"{argument} must split without looking at y, got {cv!r}; give its pairs, list(cv.split(X, y))"
             ) from error
     if isinstance(cv, Iterable) and not isinstance(cv, str):
         return list(cv)
     raise TypeError(
-        f"{op}: {argument} must be an int, a scikit-learn splitter or an iterable of (train, test) indices, got {cv!r}"
+        f"{argument} must be an int, a scikit-learn splitter or an iterable of (train, test) indices, got {cv!r}"
     )
 
 
-def _integer_pairs(op: str, argument: str, k: int, n: int, labels: NDArray[Any] | None) -> list[Any]:
+def _integer_pairs(argument: str, k: int, n: int, labels: NDArray[Any] | None) -> list[Any]:
     if k < 2:
-        raise ValueError(f"{op}: {argument} must be at least 2 folds, got {k}")
+        raise ValueError(f"{argument} must be at least 2 folds, got {k}")
     if k > n:
-        raise ValueError(f"{op}: {argument}={k} needs at least {k} samples, got n_samples={n}")
+        raise ValueError(f"{argument}={k} needs at least {k} samples, got n_samples={n}")
     if labels is None:
         return list(KFold(k).split(np.zeros((n, 1))))
     n_groups = len(np.unique(labels))
     if k > n_groups:
-        raise ValueError(f"{op}: {argument}={k} needs at least {k} different groups, got {n_groups}")
+        raise ValueError(f"{argument}={k} needs at least {k} different groups, got {n_groups}")
     return list(GroupKFold(k).split(np.zeros((n, 1)), groups=labels))
 
 
-def _checked_fold(op: str, argument: str, number: int, pair: Any, n: int) -> Fold:
-    where = f"{op}: {argument}, fold {number}"
+def _checked_fold(argument: str, number: int, pair: Any, n: int) -> Fold:
+    where = f"{argument}, fold {number}"
     try:
         train, test = pair
     except (TypeError, ValueError):
@@ -184,10 +206,10 @@ def _checked_indices(where: str, part: str, indices: Any, n: int) -> Indices:
     return array.astype(np.int64)
 
 
-def _check_no_straddling(op: str, argument: str, number: int, fold: Fold, labels: NDArray[Any]) -> None:
+def _check_no_straddling(argument: str, number: int, fold: Fold, labels: NDArray[Any]) -> None:
     shared = np.intersect1d(labels[fold.train], labels[fold.test])
     if len(shared):
         raise ValueError(
-            f"{op}: {argument}, fold {number} must keep each group on one side, got {len(shared)} groups "
+            f"{argument}, fold {number} must keep each group on one side, got {len(shared)} groups "
             f"in both train and test, the first {shared[0]}"
         )

@@ -1,7 +1,7 @@
-"""What comes in and goes out: kinds of array, dtypes, devices, finite values, blocks of targets."""
+"""Checks and conversions of arguments, and where to compute: kinds of array, dtypes, devices, blocks of targets."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,12 +14,13 @@ from torch.utils.dlpack import from_dlpack
 Array: TypeAlias = NDArray[Any] | Tensor
 
 _VALUES_AT_ONCE = 8 * 2**20
+_BYTES_OF_Y = 2**30
 _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where and in which dtype to compute, and the kind of array that results go back as.
+class DevicePlan:
+    """Device and dtype to compute in, and the kind of array that the caller gets back.
 
     `home` is the device of a torch caller, None for a NumPy caller. `back` makes a tensor an array of the caller's
     package, if that is another (CuPy, JAX), in the same memory.
@@ -34,7 +35,7 @@ class Placement:
         """Room for a result, where the caller's arrays live."""
         return torch.empty(shape, dtype=self.dtype, device=self.home or _CPU)
 
-    def hand_back(self, result: Tensor) -> Array:
+    def to_caller(self, result: Tensor) -> Array:
         """A result as the kind of array that came in."""
         if self.home is None:
             return result.cpu().numpy()
@@ -42,7 +43,7 @@ class Placement:
         return there if self.back is None else self.back(there)
 
 
-def place(op: str, device: Any, given: Any = None, /, **arrays: Array) -> Placement:
+def device_plan(device: Any, given: Any = None, /, **arrays: Array) -> DevicePlan:
     """Decide where to compute on `arrays`, the first of which is the one that results follow.
 
     float64 if any array is float64 or integer, else float32 (half precision is widened, exactly). `given` is the first
@@ -58,18 +59,17 @@ def place(op: str, device: Any, given: Any = None, /, **arrays: Array) -> Placem
     for name, other in others:
         if device is None and other != home:
             raise ValueError(
-                f"{op}: {name} is on {other} but {first} is on {home}; move one of them, or say with device= "
-                "where to compute"
+                f"{name} is on {other} but {first} is on {home}; move one of them, or say with device= where to compute"
             )
-    dtypes = [_real_dtype(op, name, array) for name, array in arrays.items()]
+    dtypes = [_real_dtype(name, array) for name, array in arrays.items()]
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     where = home if device is None else torch.device(device)
-    back = _maker(op, first, given) if comes_by_dlpack(given) else None
-    return Placement(where, dtype, home if isinstance(arrays[first], Tensor) else None, back)
+    back = _maker(first, given) if comes_by_dlpack(given) else None
+    return DevicePlan(where, dtype, home if isinstance(arrays[first], Tensor) else None, back)
 
 
 def comes_by_dlpack(values: Any) -> bool:
-    """Whether this is another package's array on a CPU or GPU that torch can share: CuPy's, JAX's."""
+    """Whether torch can share this array of another package, such as CuPy or JAX, on a CPU or GPU."""
     shares = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
     return shares and not isinstance(values, np.ndarray | np.generic | Tensor)
 
@@ -80,42 +80,40 @@ def adopt(values: Any) -> Tensor:
     return tensor
 
 
-def _maker(op: str, name: str, values: Any) -> Callable[[Tensor], Any]:
-    """What makes a tensor an array of the package of `values`."""
+def _maker(name: str, values: Any) -> Callable[[Tensor], Any]:
+    """Function that turns a tensor into an array of the package of `values`."""
     package = type(values).__module__.partition(".")[0]
     space = values.__array_namespace__() if hasattr(values, "__array_namespace__") else sys.modules.get(package)
     make: Callable[[Tensor], Any] | None = getattr(space, "from_dlpack", None)
     if make is None:
         raise TypeError(
-            f"{op}: {name} must be of a package with from_dlpack, which results go back by, got {package}'s "
+            f"{name} must be of a package with from_dlpack, which results go back by, got {package}'s "
             f"{type(values).__name__}; give a torch tensor"
         )
     return make
 
 
-def _real_dtype(op: str, name: str, array: Array) -> torch.dtype:
+def _real_dtype(name: str, array: Array) -> torch.dtype:
     if isinstance(array, Tensor):
         if array.is_complex():
-            raise ValueError(f"{op}: {name} must hold real numbers, got {array.dtype}")
+            raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
         narrow = array.is_floating_point() and array.dtype != torch.float64
         return torch.float32 if narrow else torch.float64
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{op}: {name} must hold real numbers, got {array.dtype}")
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
     return torch.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else torch.float64
 
 
-def load(
-    array: Array, placement: Placement, rows: NDArray[np.int64] | None = None, columns: slice = slice(None)
-) -> Tensor:
+def load(array: Array, plan: DevicePlan, rows: NDArray[np.int64] | None = None, columns: slice = slice(None)) -> Tensor:
     """Rows and columns of a 2-D array as a tensor to compute with; it may share memory with a torch
     `array`."""
     if isinstance(array, Tensor):
         part = array.detach()[:, columns]
         if rows is not None:
             part = part[torch.from_numpy(rows).to(part.device)]
-        return part.to(placement.device, placement.dtype)
-    width = np.float64 if placement.dtype == torch.float64 else np.float32
-    return torch.from_numpy(np.array(_chosen(array, rows, columns), dtype=width, order="C")).to(placement.device)
+        return part.to(plan.device, plan.dtype)
+    width = np.float64 if plan.dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(_chosen(array, rows, columns), dtype=width, order="C")).to(plan.device)
 
 
 def _chosen(array: NDArray[Any], rows: NDArray[np.int64] | None, columns: slice) -> Any:
@@ -130,9 +128,8 @@ class Targets:
     """Responses Y [n, v] that are read block by block, optionally only at some rows."""
 
     values: Array
-    placement: Placement
+    plan: DevicePlan
     rows: NDArray[np.int64] | None = None
-    op: str = "ridge"
     first: int = 0  # number of the first target, where these are a part
 
     @property
@@ -143,18 +140,18 @@ class Targets:
     def on_host(self) -> bool:
         """Whether Y has to be copied to a GPU to compute with it."""
         there = isinstance(self.values, Tensor) and self.values.is_cuda
-        return self.placement.device.type == "cuda" and not there
+        return self.plan.device.type == "cuda" and not there
 
     def parts(self) -> "Iterator[tuple[int, Targets]]":
-        """All in one part, from target 0 on; a stream has more."""
+        """Yield these targets as one part that starts at target 0; streamed targets have more parts."""
         yield 0, self
 
     def block(self, columns: slice) -> Tensor:
         """[n, b] targets to compute with; ValueError where they are infinite."""
-        return self.checked(load(self.values, self.placement, self.rows, columns), columns)
+        return self.checked(load(self.values, self.plan, self.rows, columns), columns)
 
     def shape_of(self, columns: slice) -> tuple[int, int]:
-        """Of a block."""
+        """Shape [n, b] of a block."""
         n = self.values.shape[0] if self.rows is None else len(self.rows)
         return int(n), columns.stop - columns.start
 
@@ -172,31 +169,40 @@ class Targets:
         if not bool(part.sum(0).isfinite().all()) and bool(part.isinf().any()):
             row, column = part.isinf().nonzero()[0].tolist()
             at = [row if self.rows is None else int(self.rows[row]), self.first + columns.start + column]
-            raise ValueError(f"{self.op}: Y must be finite (NaN in a target leaves it out), got inf at {at}")
+            raise ValueError(f"Y must be finite (NaN in a target leaves it out), got inf at {at}")
         return part
 
 
-def as_array(op: str, name: str, values: Any) -> Array:
+def read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
+    """Columns of Y in memory, as many at a time as 1 GiB holds, so that a file is read once."""
+    n, v = responses.shape
+    step = max(1, _BYTES_OF_Y // (n * 8))
+    for start in range(0, v, step):
+        columns = slice(start, min(start + step, v))
+        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
+
+
+def as_array(name: str, values: Any) -> Array:
     """Tensors, NumPy arrays (memory maps too) and stored arrays (HDF5, Zarr) as they are; an array of lists, frames.
 
     Arrays of other packages that come by DLPack (CuPy) become tensors in the same memory.
     """
     if hasattr(values, "toarray"):
-        raise TypeError(f"{op}: {name} must be dense, got the sparse {type(values).__name__}")
+        raise TypeError(f"{name} must be dense, got the sparse {type(values).__name__}")
     if comes_by_dlpack(values):
         return adopt(values)
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
     masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
     if masked:
-        raise ValueError(f"{op}: {name} must not have masked values, got {masked} of them; fill them first")
+        raise ValueError(f"{name} must not have masked values, got {masked} of them; fill them first")
     array = np.asarray(values)
     if array.dtype.kind != "O":
         return array
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{op}: {name} must hold real numbers, got objects: {error}") from None
+        raise type(error)(f"{name} must hold real numbers, got objects: {error}") from None
 
 
 def column_names(values: Any) -> Sequence[str] | None:
@@ -206,49 +212,63 @@ def column_names(values: Any) -> Sequence[str] | None:
 
 def _is_stored(values: Any) -> bool:
     """Has the shape and dtype of an array, but its values lie elsewhere until they are asked for."""
-    known = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
-    return known and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
+    array_like = all(hasattr(values, name) for name in ("shape", "dtype", "__getitem__"))
+    return array_like and not isinstance(values, np.ndarray | np.generic | Tensor) and not hasattr(values, "iloc")
 
 
-def as_targets(op: str, Y: Any, n_samples: int) -> tuple[Array, bool]:
+def as_targets(Y: Any, n_samples: int) -> tuple[Array, bool]:
     """Y as a 2-D array [n, v], and whether it came as 1-D."""
     if Y is None:
-        raise ValueError(f"{op}: requires y to be passed, but the target y is None")
-    values = as_array(op, "Y", Y)
+        raise ValueError("requires y to be passed, but the target y is None")
+    values = as_array("Y", Y)
     if values.ndim not in (1, 2):
-        raise ValueError(f"{op}: Y must have shape [n] or [n, v], got {tuple(values.shape)}")
+        raise ValueError(f"Y must have shape [n] or [n, v], got {tuple(values.shape)}")
     if values.shape[0] != n_samples:
-        raise ValueError(f"{op}: X and Y must have the same number of samples, got {n_samples} and {values.shape[0]}")
+        raise ValueError(f"X and Y must have the same number of samples, got {n_samples} and {values.shape[0]}")
     if values.ndim == 2 and values.shape[1] == 0:
-        raise ValueError(f"{op}: Y must have at least 1 target, got shape {tuple(values.shape)}")
+        raise ValueError(f"Y must have at least 1 target, got shape {tuple(values.shape)}")
     return (values[:][:, None], True) if values.ndim == 1 else (values, False)
 
 
-def check_matrix(op: str, name: str, array: Array) -> None:
+def check_matrix(name: str, array: Array) -> None:
     """ValueError unless the array is 2-D with at least one row and column."""
     if array.ndim != 2:
-        raise ValueError(f"{op}: {name} must be 2-D [n, d], got shape {tuple(array.shape)}")
+        raise ValueError(f"{name} must be 2-D [n, d], got shape {tuple(array.shape)}")
     if 0 in array.shape:
-        raise ValueError(f"{op}: {name} must not be empty, got shape {tuple(array.shape)}")
+        raise ValueError(f"{name} must not be empty, got shape {tuple(array.shape)}")
 
 
-def check_finite(op: str, name: str, array: Array, columns: Sequence[str] | None = None) -> None:
+def as_feature_spaces(spaces: Mapping[str, Any], noun: str = "feature spaces") -> dict[str, Array]:
+    """Several feature spaces as 2-D arrays; ValueError unless all of them have the same number of samples."""
+    features = {name: as_array(name, space) for name, space in spaces.items()}
+    for name, array in features.items():
+        check_matrix(name, array)
+    first, *others = features
+    n = features[first].shape[0]
+    for name in others:
+        if features[name].shape[0] != n:
+            raise ValueError(
+                f"all {noun} must have the same number of samples, got {n} in {first} and {features[name].shape[0]} "
+                f"in {name}"
+            )
+    return features
+
+
+def check_finite(name: str, array: Array, columns: Sequence[str] | None = None) -> None:
     """ValueError where values are NaN or infinite: names the argument, how many, the first, and its column."""
     step = max(1, _VALUES_AT_ONCE // array.shape[-1])
     count, first = 0, None
     for start in range(0, array.shape[0], step):
         chunk = array[start : start + step]
         bad = ~torch.isfinite(chunk) if isinstance(chunk, Tensor) else ~np.isfinite(chunk)
-        found = int(bad.sum())
-        if found and first is None:
+        n_bad = int(bad.sum())
+        if n_bad and first is None:
             row, *rest = np.argwhere(bad.cpu().numpy() if isinstance(bad, Tensor) else bad)[0].tolist()
             first = [start + row, *rest]
-        count += found
+        count += n_bad
     if count and first is not None:
         named = f" (column {columns[first[-1]]!r})" if columns is not None else ""
-        raise ValueError(
-            f"{op}: {name} must be finite, got {count} values that are NaN or inf, the first at {first}{named}"
-        )
+        raise ValueError(f"{name} must be finite, got {count} values that are NaN or inf, the first at {first}{named}")
 
 
 def as_numpy(values: Any) -> NDArray[Any]:
@@ -257,72 +277,72 @@ def as_numpy(values: Any) -> NDArray[Any]:
     return tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
 
 
-def check_alphas(op: str, alphas: Any) -> NDArray[np.float64]:
+def check_alphas(alphas: Any) -> NDArray[np.float64]:
     """Penalties [a] in float64, largest first, so that the first best one is the larger of equals."""
     values = as_numpy(alphas)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"{op}: alphas must be a non-empty 1-D sequence, got shape {values.shape}")
+        raise ValueError(f"alphas must be a non-empty 1-D sequence, got shape {values.shape}")
     if values.dtype.kind not in "fiu":
-        raise ValueError(f"{op}: alphas must be real numbers, got {values.dtype}")
+        raise ValueError(f"alphas must be real numbers, got {values.dtype}")
     values = values.astype(np.float64)
     for wanted, good in (("finite", np.isfinite(values)), ("positive", values > 0)):
         if not good.all():
             position = int(np.argmin(good))
-            raise ValueError(f"{op}: alphas must be {wanted}, got {values[position]} at position {position}")
+            raise ValueError(f"alphas must be {wanted}, got {values[position]} at position {position}")
     steps = np.diff(values)
     if not ((steps > 0).all() or (steps < 0).all()):
         position = int(np.argmax(steps <= 0 if values[-1] > values[0] else steps >= 0))
         raise ValueError(
-            f"{op}: alphas must ascend, none twice, got {values[position]:g} before {values[position + 1]:g}; "
+            f"alphas must ascend, none twice, got {values[position]:g} before {values[position + 1]:g}; "
             "numpy.unique puts them in order"
         )
     return values.copy() if len(values) > 1 and steps[0] < 0 else values[::-1].copy()
 
 
-def as_given(alphas: Any, results: Tensor) -> Tensor:
+def in_callers_order(alphas: Any, results: Tensor) -> Tensor:
     """Results whose first axis is in the order of `check_alphas`, in the order of the caller's alphas."""
     values = as_numpy(alphas)
     return results.flip(0) if values[0] < values[-1] else results
 
 
-def check_choice(op: str, argument: str, got: Any, choices: tuple[str, ...]) -> None:
+def check_choice(argument: str, got: Any, choices: tuple[str, ...]) -> None:
     """ValueError unless `got` is one of `choices`."""
     if got not in choices:
         wanted = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{op}: {argument} must be one of {wanted}, got {got!r}")
+        raise ValueError(f"{argument} must be one of {wanted}, got {got!r}")
 
 
-def check_memory(op: str, max_memory: Any) -> None:
+def check_memory(max_memory: Any) -> None:
     """ValueError unless None or a number of bytes."""
     good = isinstance(max_memory, int | np.integer) and not isinstance(max_memory, bool) and max_memory >= 1
     if max_memory is not None and not good:
-        raise ValueError(f"{op}: max_memory must be None or a number of bytes, got {max_memory!r}")
+        raise ValueError(f"max_memory must be None or a number of bytes, got {max_memory!r}")
 
 
-def check_weights(op: str, sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
+def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """Weights [n] in float64; ValueError where they are negative, not finite, all zero or of the wrong length."""
     if sample_weight is None:
         return None
     weights = as_numpy(sample_weight)
     if weights.dtype.kind not in "fiub":
-        raise ValueError(f"{op}: sample_weight must hold real numbers, got {weights.dtype}")
+        raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}")
     weights = weights.astype(np.float64)
     if weights.ndim == 0:
         weights = np.full(n_samples, float(weights))
     if weights.ndim != 1 or len(weights) != n_samples:
         raise ValueError(
-            f"{op}: sample_weight must hold one weight per sample, shape ({n_samples},), got shape {weights.shape}"
+            f"sample_weight must hold one weight per sample, shape ({n_samples},), got shape {weights.shape}"
         )
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         at = int(bad.argmax())
-        raise ValueError(f"{op}: sample_weight must be finite and not negative, got {weights[at]} for sample {at}")
+        raise ValueError(f"sample_weight must be finite and not negative, got {weights[at]} for sample {at}")
     if not weights.any():
-        raise ValueError(f"{op}: sample_weight must not be zero for all samples")
+        raise ValueError("sample_weight must not be zero for all samples")
     return weights
 
 
-def check_sample_count(op: str, n_samples: int) -> None:
+def check_sample_count(n_samples: int) -> None:
     """ValueError unless there are samples to leave out."""
     if n_samples < 3:
-        raise ValueError(f"{op}: X must have at least 3 samples, got n_samples={n_samples}")
+        raise ValueError(f"X must have at least 3 samples, got n_samples={n_samples}")

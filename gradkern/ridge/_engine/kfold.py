@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradkern.ridge._engine.design import Design, Spectrum, eigenpairs, gram_of, make_design, rotated, weighted_sum
-from gradkern.ridge._engine.divided_differences import Divided, divide, divided_sums
-from gradkern.ridge._engine.fold_scores import Scored
+from gradkern.ridge._engine.divided_differences import DividedDifferences, divide, divided_sums
 from gradkern.ridge._engine.folds import Fold, Folds
-from gradkern.ridge._engine.metrics import Moments, moments, moments_of, stacked
-from gradkern.ridge._engine.product import product
+from gradkern.ridge._engine.metrics import FoldScores, Moments, moments, moments_of, stacked
+from gradkern.ridge._engine.precision import product
+from gradkern.ridge._engine.principal_coordinates import (
+    PrincipalCoordinates,
+    Spectrum,
+    eigenpairs,
+    gram_of,
+    principal_coordinates,
+    rotated,
+    weighted_sum,
+)
 
 # Sums of squares of all samples along a direction of a fold, over the fold's own plus the smallest alpha, from which it
 # multiplies Y by coordinates of its own. Folds whose features are not nearly collinear stay under 10.
@@ -28,12 +35,12 @@ _PREDICTED = 2**22  # predictions that are formed at a time, or those of one alp
 
 @dataclass(frozen=True)
 class FoldFactor:
-    """All that the scores of one fold need beside the targets.
+    """The factors of one fold that its scores need beside the targets.
 
     `vectors` V [q, r] (not `rotated`: none, V is the identity) and V' times the training mean, `mean` [r]. `sums` are
     the divided differences, or for small test sets s P [a, n_test, r], which predicts them: that is then as cheap, and
     keeps its precision when a few predictions hardly differ. `own` [n_train, r] are the training samples in coordinates
-    of the fold's own, where features are standardised inside it or nearly collinear; B is then own' Y_train.
+    of the fold's own, where features are standardized inside it or nearly collinear; B is then own' Y_train.
     """
 
     test: slice | Tensor
@@ -44,7 +51,7 @@ class FoldFactor:
     vectors: Tensor
     mean: Tensor
     own: Tensor | None
-    sums: Divided | Tensor
+    sums: DividedDifferences | Tensor
     rotated: bool = True
 
 
@@ -53,7 +60,7 @@ class FoldGram:
     """A fold's statistics of coordinates Z [n, q] in float64, from which the factors of any scale of them are made.
 
     `gram` [q, q] is of the training samples about their `mean` [q], and has at most `most` eigenvalues; test samples
-    are multiplied by `root` [n_test], and taken about `centre` [q]. Of many test samples `triangle` R [q, q] has the
+    are multiplied by `root` [n_test], and taken about `center` [q]. Of many test samples `triangle` R [q, q] has the
     same R'R, column by column as exact, and `total` [q] are their sums weighted by `root`. `r2_per_sum` is as in
     `gradkern.ridge._engine.divided_differences.divide`.
     """
@@ -65,7 +72,7 @@ class FoldGram:
     train_mass: float
     root: Tensor
     mean: Tensor
-    centre: Tensor
+    center: Tensor
     gram: Tensor
     most: int
     triangle: Tensor | None
@@ -73,7 +80,12 @@ class FoldGram:
     r2_per_sum: float | None
 
     def factor(
-        self, vectors: Tensor, mean: Tensor, sums: Divided | Tensor, own: Tensor | None = None, rotated: bool = True
+        self,
+        vectors: Tensor,
+        mean: Tensor,
+        sums: DividedDifferences | Tensor,
+        own: Tensor | None = None,
+        rotated: bool = True,
     ) -> FoldFactor:
         """The factor of this fold, in the dtype of the coordinates."""
         return FoldFactor(
@@ -91,7 +103,7 @@ class FoldGram:
 
 
 @dataclass(frozen=True)
-class KFold:
+class FoldFactors:
     """The folds' factors, and what they share."""
 
     coordinates: Tensor
@@ -106,65 +118,72 @@ class KFold:
 
 
 def factor_folds(
-    design: Design, folds: Folds, alphas: Tensor, scoring: str, X: Tensor | None = None, sharp: bool = False
-) -> KFold:
+    principal: PrincipalCoordinates,
+    folds: Folds,
+    alphas: Tensor,
+    scoring: str,
+    X: Tensor | None = None,
+    sharp: bool = False,
+) -> FoldFactors:
     """Eigendecompose every fold's training Gram matrix, once for all targets and alphas [a].
 
-    Given the features X [n, d], every fold standardises them by its own training samples. `sharp` keeps the digits of
+    Given the features X [n, d], every fold standardizes them by its own training samples. `sharp` keeps the digits of
     float32 in folds whose features are nearly collinear, at the cost of coordinates of their own.
     """
     factors = tuple(
-        _factor_fold(design, fold, alphas, scoring, sharp)
+        _factor_fold(principal, fold, alphas, scoring, sharp)
         if X is None
-        else _factor_fold_standardised(X, design, fold, alphas, scoring)
+        else _factor_fold_standardized(X, principal, fold, alphas, scoring)
         for fold in folds.folds
     )
-    return join_folds(design, folds, alphas, scoring, factors)
+    return join_folds(principal, folds, alphas, scoring, factors)
 
 
-def join_folds(design: Design, folds: Folds, alphas: Tensor, scoring: str, factors: Iterable[FoldFactor]) -> KFold:
+def join_folds(
+    principal: PrincipalCoordinates, folds: Folds, alphas: Tensor, scoring: str, factors: Iterable[FoldFactor]
+) -> FoldFactors:
     """Put the folds' factors side by side."""
-    Z, mean = design.coordinates, design.mean
-    return KFold(
+    Z, mean = principal.coordinates, principal.mean
+    return FoldFactors(
         coordinates=Z,
-        root=design.root,
-        weighted=design.weighted,
+        root=principal.root,
+        weighted=principal.weighted,
         mean=mean.to(Z.dtype),
         alphas=alphas,
         factors=tuple(factors),
         partition=folds.partition,
-        intercept=design.intercept,
+        intercept=principal.intercept,
         scoring=scoring,
     )
 
 
-def _factor_fold(design: Design, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
-    gram, Z = fold_gram(design, fold, scoring), design.coordinates
+def _factor_fold(principal: PrincipalCoordinates, fold: Fold, alphas: Tensor, scoring: str, sharp: bool) -> FoldFactor:
+    gram, Z = fold_gram(principal, fold, scoring), principal.coordinates
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
     own = None
-    if sharp and Z.dtype == torch.float32 and _is_blurred(design, spectrum, alphas.min()):
-        own = rotated(Z[gram.train], torch.outer(design.root[gram.train], gram.mean), spectrum.vectors)
+    if sharp and Z.dtype == torch.float32 and _is_blurred(principal, spectrum, alphas.min()):
+        own = rotated(Z[gram.train], torch.outer(principal.root[gram.train], gram.mean), spectrum.vectors)
     return factor_gram(gram, spectrum, Z, alphas, own)
 
 
-def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
-    """What a fold's factors are made of, for any scale of the coordinates; `reused` says that there will be several."""
-    Z, intercept = design.coordinates, design.intercept
+def fold_gram(principal: PrincipalCoordinates, fold: Fold, scoring: str, reused: bool = False) -> FoldGram:
+    """A fold's statistics, from which factors are made for any scale of the coordinates, for several if `reused`."""
+    Z, intercept = principal.coordinates, principal.intercept
     test, train = as_index(fold.test, Z), as_index(fold.train, Z)
-    tested, root = Z[test].double(), design.root[test]
+    tested, root = Z[test].double(), principal.root[test]
     test_mass = root.square().sum()
     if fold.complement:
-        train_mass = design.root.square().sum() - test_mass
-        train_sum = design.root.square().sum() * design.mean - root @ tested
-        gram = design.gram - tested.T @ tested
+        train_mass = principal.root.square().sum() - test_mass
+        train_sum = principal.root.square().sum() * principal.mean - root @ tested
+        gram = principal.gram - tested.T @ tested
     else:
-        train_mass = design.root[train].square().sum()
-        train_sum, gram = weighted_sum(Z[train], design.root[train]), gram_of(Z[train])
+        train_mass = principal.root[train].square().sum()
+        train_sum, gram = weighted_sum(Z[train], principal.root[train]), gram_of(Z[train])
     mean = train_sum / train_mass if intercept else torch.zeros_like(train_sum)
     gram.sub_(torch.outer(mean, train_mass * mean))
     # r2 measures errors about the training mean; r correlates about the test mean
-    centre = mean if scoring == "r2" else root @ tested / test_mass
-    tested = tested - torch.outer(root, centre)
+    center = mean if scoring == "r2" else root @ tested / test_mass
+    tested = tested - torch.outer(root, center)
     # so many are never predicted
     many = reused and len(tested) > max(_FEW, 2 * len(mean))
     return FoldGram(
@@ -175,7 +194,7 @@ def fold_gram(design: Design, fold: Fold, scoring: str, reused: bool = False) ->
         train_mass=float(train_mass),
         root=root,
         mean=mean,
-        centre=centre,
+        center=center,
         gram=gram,
         most=len(fold.train) - intercept,
         triangle=torch.linalg.qr(tested, mode="r").R if many else None,
@@ -189,45 +208,54 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
 
     Eigenpairs may be those of S gram S for a diagonal S; their vectors are then multiplied by S.
     """
-    vectors, values, centre = spectrum.vectors, spectrum.values, spectrum.vectors.T @ fold.centre
-    sums: Divided | Tensor
+    vectors, values, center = spectrum.vectors, spectrum.values, spectrum.vectors.T @ fold.center
+    sums: DividedDifferences | Tensor
     if fold.triangle is None:
-        projected = (Z[fold.test].double() - torch.outer(fold.root, fold.centre)) @ vectors
+        projected = (Z[fold.test].double() - torch.outer(fold.root, fold.center)) @ vectors
         sums = _test_sums(
-            projected, fold.root, centre, values, alphas, Z.dtype, keep=own is not None, r2_per_sum=fold.r2_per_sum
+            projected, fold.root, center, values, alphas, Z.dtype, keep=own is not None, r2_per_sum=fold.r2_per_sum
         )
     else:
         P, total = fold.triangle @ vectors, vectors.T @ fold.total
-        sums = divide(P, total, centre, values, alphas, Z.dtype, keep=False, r2_per_sum=fold.r2_per_sum)
+        sums = divide(P, total, center, values, alphas, Z.dtype, keep=False, r2_per_sum=fold.r2_per_sum)
     mean = vectors.T @ fold.mean if own is None else torch.zeros_like(values)
     return fold.factor(vectors.to(Z.dtype), mean.to(Z.dtype), sums, own)
 
 
-def _is_blurred(design: Design, spectrum: Spectrum, alpha: Tensor) -> bool:
+def _is_blurred(principal: PrincipalCoordinates, spectrum: Spectrum, alpha: Tensor) -> bool:
     """Whether all samples are so much larger along a direction of the fold that V'(X'Y) would be rounding there."""
-    whole = design.gram.diagonal() @ spectrum.vectors.square()
+    whole = principal.gram.diagonal() @ spectrum.vectors.square()
     return bool((whole > _BLUR * (spectrum.values + alpha)).any())
 
 
-def _factor_fold_standardised(X: Tensor, design: Design, fold: Fold, alphas: Tensor, scoring: str) -> FoldFactor:
+def _factor_fold_standardized(
+    X: Tensor, principal: PrincipalCoordinates, fold: Fold, alphas: Tensor, scoring: str
+) -> FoldFactor:
     test, train = as_index(fold.test, X), as_index(fold.train, X)
-    weights = design.root[train].square() if design.weighted else None
-    inner = make_design(X[train], design.intercept, weights, standardise=True)
-    return factor_own(design, inner, fold, inner.place(X[test]), alphas, scoring)
+    weights = principal.root[train].square() if principal.weighted else None
+    inner = principal_coordinates(X[train], principal.intercept, weights, standardize=True)
+    return factor_own(principal, inner, fold, inner.project(X[test]), alphas, scoring)
 
 
-def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas: Tensor, scoring: str) -> FoldFactor:
-    """The factor of a fold whose training samples have a design of their own, `inner`.
+def factor_own(
+    principal: PrincipalCoordinates,
+    inner: PrincipalCoordinates,
+    fold: Fold,
+    tested: Tensor,
+    alphas: Tensor,
+    scoring: str,
+) -> FoldFactor:
+    """The factor of a fold whose training samples have principal coordinates of their own, `inner`.
 
     `tested` [n_test, r] are the coordinates of the test samples there, their rows not multiplied.
     """
     test, train = as_index(fold.test, tested), as_index(fold.train, tested)
-    root, mass = design.root[test], design.root[test].square().sum()
+    root, mass = principal.root[test], principal.root[test].square().sum()
     tested = tested.double()
     if scoring == "r":
         tested = tested - (root.square() @ tested) / mass
     projected = (tested - (inner.mean if scoring == "r2" else 0)) * root[:, None]
-    centre = torch.zeros_like(inner.values)
+    center = torch.zeros_like(inner.values)
     return FoldFactor(
         test=test,
         train=train,
@@ -240,7 +268,7 @@ def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas
         sums=_test_sums(
             projected,
             root,
-            centre,
+            center,
             inner.values,
             alphas,
             inner.coordinates.dtype,
@@ -253,22 +281,22 @@ def factor_own(design: Design, inner: Design, fold: Fold, tested: Tensor, alphas
 def _test_sums(
     P: Tensor,
     root: Tensor,
-    centre: Tensor,
+    center: Tensor,
     values: Tensor,
     alphas: Tensor,
     dtype: torch.dtype,
     *,
     keep: bool,
     r2_per_sum: float | None,
-) -> Divided | Tensor:
+) -> DividedDifferences | Tensor:
     """Predictors of few test samples, or the divided differences of many; `keep` says that P'Y needs P itself."""
     if _are_few(len(P), P.shape[1], len(alphas)):
         return (P / (values + alphas[:, None, None])).to(dtype)
-    return divide(P, root @ P, centre, values, alphas, dtype, keep=keep, r2_per_sum=r2_per_sum)
+    return divide(P, root @ P, center, values, alphas, dtype, keep=keep, r2_per_sum=r2_per_sum)
 
 
 def _are_few(n_test: int, r: int, a: int) -> bool:
-    """Whether predictions of so many test samples, of a alphas, are no dearer than the divided differences."""
+    """Whether predicting n_test samples for a alphas costs no more than the divided differences."""
     return n_test <= max(_FEW, 2 * r // a)
 
 
@@ -283,7 +311,7 @@ def as_index(indices: object, X: Tensor) -> slice | Tensor:
 
 @dataclass(frozen=True)
 class FoldSums:
-    """What the folds' samples add up to, for targets Y [n, b]: scores of several factors of one Z share them.
+    """Sums over the samples of the folds for targets Y [n, b], shared by the scores of several factors of one Z.
 
     `rows` are Y multiplied by `root`; X'Y of each fold's test samples and of all [q, b]; moments of the test samples,
     of all, and of each fold's training samples.
@@ -297,46 +325,50 @@ class FoldSums:
     trained: tuple[Moments, ...]
 
 
-def fold_sums(kfold: KFold, Y: Tensor) -> FoldSums:
+def fold_sums(factored: FoldFactors, Y: Tensor) -> FoldSums:
     """Sums over the samples of every fold, for targets Y [n, b] about any offset."""
-    Z, weights = kfold.coordinates, kfold.root.square() if kfold.weighted else None
-    rows = Y * kfold.root[:, None].to(Y.dtype) if kfold.weighted else Y
-    tests = [factor.test for factor in kfold.factors]
+    Z, weights = factored.coordinates, factored.root.square() if factored.weighted else None
+    rows = Y * factored.root[:, None].to(Y.dtype) if factored.weighted else Y
+    tests = [factor.test for factor in factored.factors]
     # test sets that share samples are taken one by one
-    tested = moments(Y, tests, weights) if kfold.partition else stacked(moments_of(Y, rows, weights) for rows in tests)
-    crosses = tuple(product(Z[factor.test].T, rows[factor.test]) for factor in kfold.factors)
-    if kfold.partition:
-        trained = tuple(tested.without(number) for number in range(len(kfold.factors)))
+    tested = (
+        moments(Y, tests, weights) if factored.partition else stacked(moments_of(Y, rows, weights) for rows in tests)
+    )
+    crosses = tuple(product(Z[factor.test].T, rows[factor.test]) for factor in factored.factors)
+    if factored.partition:
+        trained = tuple(tested.without(number) for number in range(len(factored.factors)))
         return FoldSums(rows, crosses, sum_of(crosses), tested, tested.together(), trained)
-    trained = tuple(moments_of(Y, factor.train, weights) for factor in kfold.factors)
+    trained = tuple(moments_of(Y, factor.train, weights) for factor in factored.factors)
     return FoldSums(rows, crosses, product(Z.T, rows), tested, moments_of(Y, slice(None), weights), trained)
 
 
-def score_folds(kfold: KFold, Y: Tensor, sums: FoldSums | None = None) -> Scored:
+def score_folds(factored: FoldFactors, Y: Tensor, sums: FoldSums | None = None) -> FoldScores:
     """Mean score over folds of every alpha, for targets Y [n, b] about any offset.
 
     A fold counts in a target's mean only where its score is defined: r2 needs test responses that vary, r
     needs predictions that vary too.
     """
-    sums = sums or fold_sums(kfold, Y)
-    scores = Y.new_zeros((len(kfold.alphas), Y.shape[1]), dtype=torch.float64)
+    sums = sums or fold_sums(factored, Y)
+    scores = Y.new_zeros((len(factored.alphas), Y.shape[1]), dtype=torch.float64)
     counted = torch.zeros_like(scores)
-    none = torch.zeros_like(sums.whole.total[0])
-    for number, (factor, trained) in enumerate(zip(kfold.factors, sums.trained, strict=True)):
-        mean = trained.mean[0] if kfold.intercept else none
-        B = _products(factor, kfold.coordinates, sums, number, mean)
-        if kfold.intercept:
+    zero = torch.zeros_like(sums.whole.total[0])
+    for number, (factor, trained) in enumerate(zip(factored.factors, sums.trained, strict=True)):
+        mean = trained.mean[0] if factored.intercept else zero
+        B = _products(factor, factored.coordinates, sums, number, mean)
+        if factored.intercept:
             B[:, trained.constant[0]] = 0
-        part = _Part(sums.rows[factor.test], kfold.root[factor.test], sums.crosses[number], sums.tested, number)
-        fold_scores = _score_fold(factor, kfold.scoring, B, mean, part)
+        tested = _TestSamples(
+            sums.rows[factor.test], factored.root[factor.test], sums.crosses[number], sums.tested, number
+        )
+        fold_scores = _score_fold(factor, factored.scoring, B, mean, tested)
         defined = ~fold_scores.isnan()
         scores += torch.where(defined, fold_scores, 0.0)
         counted += defined
-    mean = sums.whole.mean[0] if kfold.intercept else none
-    cross = torch.addr(sums.total, kfold.mean, mean.to(Y.dtype), alpha=-float(sums.whole.mass[0]))
+    mean = sums.whole.mean[0] if factored.intercept else zero
+    cross = torch.addr(sums.total, factored.mean, mean.to(Y.dtype), alpha=-float(sums.whole.mass[0]))
     # 0 / 0 is NaN: no fold gave a score
-    undefined = len(kfold.factors) - counted.amax(0).long()
-    return Scored(scores / counted, cross, mean, undefined, sums.whole.constant[0])
+    undefined = len(factored.factors) - counted.amax(0).long()
+    return FoldScores(scores / counted, cross, mean, undefined, sums.whole.constant[0])
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
@@ -358,7 +390,7 @@ def _products(factor: FoldFactor, Z: Tensor, sums: FoldSums, number: int, mean: 
 
 
 @dataclass(frozen=True)
-class _Part:
+class _TestSamples:
     """The samples that a fold tests: responses [n_test, b] and `root` [n_test], X'Y [q, b], and their moments."""
 
     rows: Tensor
@@ -368,41 +400,43 @@ class _Part:
     number: int
 
 
-def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, part: _Part) -> Tensor:
+def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, tested: _TestSamples) -> Tensor:
     """Scores of one fold [a, b], NaN where undefined."""
-    total, spread = part.moments.total[part.number], part.moments.spread[part.number]
+    total, spread = tested.moments.total[tested.number], tested.moments.spread[tested.number]
     about = mean if scoring == "r2" else total / factor.test_mass
-    if isinstance(factor.sums, Divided):
-        product, square = divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, part, total, about))
+    if isinstance(factor.sums, DividedDifferences):
+        product, square = divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, tested, total, about))
     else:
-        product, square = _sums_of_predictions(factor.sums, B, part, about)
+        product, square = _sums_of_predictions(factor.sums, B, tested, about)
     if scoring == "r2":
         outcome = spread + factor.test_mass * (total / factor.test_mass - about) ** 2
         error = outcome - 2 * product + square
         scores = 1 - error / spread
     else:
         scores = torch.where(square > 0, product / (square * spread).sqrt(), torch.nan)
-    scores[:, part.moments.constant[part.number]] = torch.nan
+    scores[:, tested.moments.constant[tested.number]] = torch.nan
     return scores
 
 
-def _sums_of_predictions(predictor: Tensor, B: Tensor, part: _Part, about: Tensor) -> tuple[Tensor, Tensor]:
+def _sums_of_predictions(predictor: Tensor, B: Tensor, tested: _TestSamples, about: Tensor) -> tuple[Tensor, Tensor]:
     """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed; responses are taken about `about`."""
     _, n_test, r = predictor.shape
-    responses = part.rows.double() - torch.outer(part.root, about)
+    responses = tested.rows.double() - torch.outer(tested.root, about)
     products, squares = [], []
-    for some in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
-        predicted = product(some.reshape(-1, r), B).double().view(len(some), n_test, -1)
+    for predictors in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
+        predicted = product(predictors.reshape(-1, r), B).double().view(len(predictors), n_test, -1)
         products.append((predicted * responses).sum(1))
         squares.append(predicted.square().sum(1))
     return torch.cat(products), torch.cat(squares)
 
 
-def _rotated_test(factor: FoldFactor, divided: Divided, part: _Part, total: Tensor, about: Tensor) -> Tensor:
+def _rotated_test(
+    factor: FoldFactor, divided: DividedDifferences, tested: _TestSamples, total: Tensor, about: Tensor
+) -> Tensor:
     """D = P' (Y_test - about) [r, b]."""
     if divided.projected is not None:
-        D = product(divided.projected.T, part.rows)
+        D = product(divided.projected.T, tested.rows)
     else:
-        D = product(factor.vectors.T, part.cross)
-        D.addr_(divided.centre, total.to(D.dtype), alpha=-1)
+        D = product(factor.vectors.T, tested.cross)
+        D.addr_(divided.center, total.to(D.dtype), alpha=-1)
     return D.addr_(divided.sums, about.to(D.dtype), alpha=-1)

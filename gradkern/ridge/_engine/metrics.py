@@ -11,7 +11,7 @@ from gradkern.kernels import ops
 
 @dataclass(frozen=True)
 class Moments:
-    """Of groups of rows [f] and columns [b]: weighted sums, sums of squares about the group's mean, what is constant.
+    """Statistics of every group of rows [f] and column [b]: weighted sums, and sums of squares about the group's mean.
 
     `mass` [f] are the sums of the weights; `low` and `high` the extremes of each column.
     """
@@ -28,25 +28,25 @@ class Moments:
 
     @property
     def constant(self) -> Tensor:
-        """Which columns hold one value only in a group: exactly, where sums of squares would leave rounding."""
+        """Mask [f, b] of columns with a single value in a group; exact, where a sum of squares would leave rounding."""
         return self.low == self.high
 
     def together(self) -> "Moments":
-        """Of all groups as one, [1, b]."""
+        """Merge all groups into one, [1, b]."""
         mass, total = self.mass.sum(0, keepdim=True), self.total.sum(0, keepdim=True)
         between = (self.mass[:, None] * (self.mean - total / mass) ** 2).sum(0, keepdim=True)
         spread = self.spread.sum(0, keepdim=True) + between
         return Moments(mass, total, spread, self.low.amin(0, keepdim=True), self.high.amax(0, keepdim=True))
 
     def without(self, group: int) -> "Moments":
-        """Of all groups but one, as one."""
+        """Merge all groups but one, [1, b]."""
         others = [i for i in range(len(self.mass)) if i != group]
-        kept = (getattr(self, name)[others] for name in ("mass", "total", "spread", "low", "high"))
-        return Moments(*kept).together()
+        fields = (getattr(self, name)[others] for name in ("mass", "total", "spread", "low", "high"))
+        return Moments(*fields).together()
 
 
 def moments(Y: Tensor, rows: Sequence[slice | Tensor], weights: Tensor | None = None) -> Moments:
-    """Of the columns of Y [n, b] in every group of rows, no row in two groups, with weights [n] in float64."""
+    """Moments of the columns of Y [n, b] in disjoint groups of rows, with weights [n] in float64."""
     if weights is not None:
         parts = [_weighted_moments(Y[index], weights[index]) for index in rows]
         return Moments(*(torch.stack(part) for part in zip(*parts, strict=True)))
@@ -58,12 +58,12 @@ def moments(Y: Tensor, rows: Sequence[slice | Tensor], weights: Tensor | None = 
 
 
 def moments_of(Y: Tensor, rows: slice | Tensor, weights: Tensor | None = None) -> Moments:
-    """Of one group of rows, in which a row may be several times."""
+    """Moments of one group of rows, which may contain a row several times."""
     return moments(Y[rows], [slice(None)], None if weights is None else weights[rows])
 
 
 def stacked(groups: Iterable[Moments]) -> Moments:
-    """Several groups as one object."""
+    """Put several groups into one object."""
     parts = list(groups)
     names = ("mass", "total", "spread", "low", "high")
     return Moments(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
@@ -108,5 +108,21 @@ def sum_about_mean(Y: Tensor) -> Tensor:
 
 
 def constant_columns(y: Tensor) -> Tensor:
-    """Which columns [b] hold one value only."""
+    """Mask [b] of the columns with a single value."""
     return y.amin(0) == y.amax(0)
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """Scores of a block of b targets, and the statistics of all samples that a refit needs.
+
+    `scores` [a, b] in float64, NaN where none is defined; `cross` [q, b] is Z'Y of the centered
+    coordinates Z and Y; `mean` of Y [b] in float64, zero without intercept; `undefined` [b] counts the folds
+    that could give a target no score; `constant` [b] marks targets with one value throughout.
+    """
+
+    scores: Tensor
+    cross: Tensor
+    mean: Tensor
+    undefined: Tensor
+    constant: Tensor

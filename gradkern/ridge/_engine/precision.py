@@ -1,4 +1,4 @@
-"""How exactly float32 matrices are multiplied, whatever the process has been told elsewhere."""
+"""Products with a block of targets, where the time goes, and the precision of float32 products of the process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,30 +6,45 @@ from threading import Lock
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from gradkern.ridge._engine.inputs import Placement, check_choice
+from gradkern.ridge._engine.inputs import DevicePlan, check_choice
 
 _TORCH_NAMES = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
 PRECISIONS = tuple(_TORCH_NAMES)
 
+# What torch.compile calls for a linear layer: oneDNN's float32 product, of matrices in either order. torch.mm takes
+# MKL's, which on AMD processors leaves AVX-512 unused and half the speed.
+_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_NARROW = 64  # rows or columns of a result: for fewer, oneDNN's rearranging of `right` is not worth its while
 
-def check_precision(op: str, precision: str, placement: Placement) -> None:
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply left [m, k] by right [k, b]."""
+    narrow = min(left.shape[0], *right.shape) < _NARROW
+    if _onednn is None or narrow or left.dtype != torch.float32 or left.device.type != "cpu":
+        return left @ right
+    result: Tensor = _onednn(left, right.T, None, "none", [], "")
+    return result
+
+
+def check_precision(precision: str, plan: DevicePlan) -> None:
     """ValueError unless float32 products at that precision exist where they are to be computed."""
-    check_choice(op, "precision", precision, PRECISIONS)
+    check_choice("precision", precision, PRECISIONS)
     if precision == "float32":
         return
-    if placement.dtype == torch.float64:
+    if plan.dtype == torch.float64:
         raise ValueError(
-            f"{op}: precision={precision!r} needs X and Y in float32, got float64 or integers, which are computed in "
+            f"precision={precision!r} needs X and Y in float32, got float64 or integers, which are computed in "
             "float64 throughout"
         )
-    wanted, device = {"tf32": "cuda", "bfloat16": "cpu"}[precision], placement.device
+    wanted, device = {"tf32": "cuda", "bfloat16": "cpu"}[precision], plan.device
     if device.type != wanted:
-        raise ValueError(f"{op}: precision={precision!r} needs the device to be {wanted}, got {device}")
+        raise ValueError(f"precision={precision!r} needs the device to be {wanted}, got {device}")
     if precision == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise ValueError(f"{op}: precision='tf32' needs compute capability 8.0, got {device}, which has less")
+        raise ValueError(f"precision='tf32' needs compute capability 8.0, got {device}, which has less")
     if precision == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise ValueError(f"{op}: precision='bfloat16' needs AVX512 and oneDNN, got a processor or a torch without")
+        raise ValueError("precision='bfloat16' needs AVX512 and oneDNN, got a processor or a torch without")
 
 
 @contextmanager
@@ -38,12 +53,12 @@ def multiplying(precision: str) -> Iterator[None]:
 
     torch keeps this setting per process: other threads multiply so too, meanwhile.
     """
-    asked = [_TORCH_NAMES[precision]]
-    _settings.enter(asked)
+    request = [_TORCH_NAMES[precision]]
+    _settings.enter(request)
     try:
         yield
     finally:
-        _settings.leave(asked)
+        _settings.leave(request)
 
 
 class _Settings:
@@ -54,27 +69,27 @@ class _Settings:
         self._inside: list[list[str]] = []
         self._name, self._switches = "", ("", "")
 
-    def enter(self, asked: list[str]) -> None:
-        """Multiply as asked, by torch's name for it."""
+    def enter(self, request: list[str]) -> None:
+        """Multiply as requested, by torch's name for it."""
         with self._lock:
             if not self._inside:
                 self._switches = _own(torch.backends.cuda, torch.backends.cudnn), _own(*[torch.backends.mkldnn] * 2)
                 _switch(("ieee", "ieee"))  # torch refuses to tell the name where a switch contradicts it
                 self._name = torch.get_float32_matmul_precision()
-            self._inside.append(asked)
-            torch.set_float32_matmul_precision(asked[0])
+            self._inside.append(request)
+            torch.set_float32_matmul_precision(request[0])
 
-    def leave(self, asked: list[str]) -> None:
-        """Multiply as others inside asked, or as before."""
+    def leave(self, request: list[str]) -> None:
+        """Multiply as others inside request, or as before."""
         with self._lock:
-            self._inside = [each for each in self._inside if each is not asked]
+            self._inside = [inner for inner in self._inside if inner is not request]
             torch.set_float32_matmul_precision(self._inside[-1][0] if self._inside else self._name)
             if not self._inside:
                 _switch(self._switches)
 
 
 def _own(backend: Any, parent: Any) -> str:
-    """What a switch was set to; "none" where it inherits, which torch reads as the value inherited."""
+    """Value that a switch was set to; "none" where it inherits, which torch reads as the inherited value."""
     value: str = backend.matmul.fp32_precision
     return "none" if value == parent.fp32_precision else value
 

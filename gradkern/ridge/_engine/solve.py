@@ -1,6 +1,5 @@
 """Ridge with an alpha per target: factor the features once, then solve targets block by block."""
 
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ import torch
 from torch import Tensor
 
 from gradkern.kernels import ops
-from gradkern.ridge._engine.blocks import Gpu, Piece, TargetStream, blocks_of
+from gradkern.ridge._engine.blocks import Gpu, StreamedTargets, TargetBlock, blocks_of
 from gradkern.ridge._engine.cholesky import factor_folds_by_cholesky, suits_cholesky, whiten
-from gradkern.ridge._engine.design import Design, make_design
-from gradkern.ridge._engine.fold_scores import Scored
-from gradkern.ridge._engine.folds import Folds, resolve_folds
+from gradkern.ridge._engine.folds import Folds
 from gradkern.ridge._engine.inputs import Targets, check_alphas, check_choice
 from gradkern.ridge._engine.kfold import factor_folds, score_folds
 from gradkern.ridge._engine.loo_gcv import factor_closed_form, score_gcv, score_leave_one_out
+from gradkern.ridge._engine.metrics import FoldScores
+from gradkern.ridge._engine.principal_coordinates import PrincipalCoordinates, principal_coordinates
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
@@ -27,62 +26,48 @@ _WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
 
 
-_TO: dict[str, Callable[[Design, Tensor], Tensor]] = {
-    "primal": Design.to_features,
-    "dual": Design.to_samples,
-    "none": lambda design, coefficients: coefficients[:0],
+_COEFFICIENTS: dict[str, Callable[[PrincipalCoordinates, Tensor], Tensor]] = {
+    "primal": PrincipalCoordinates.to_features,
+    "dual": PrincipalCoordinates.to_samples,
+    "none": lambda principal, coefficients: coefficients[:0],
 }
-COEFS = tuple(_TO)
+COEFS = tuple(_COEFFICIENTS)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How alpha is chosen: among `alphas` [a], float64 and largest first; `folds` for "kfold" only.
+class AlphaSelection:
+    """How alpha is chosen: the grid `alphas` [a] in float64, largest first, and the `folds` of "kfold".
 
     `shared` is one alpha for all targets: the one with the best mean score.
     """
 
     alphas: Tensor
-    selection: str
+    method: str
     scoring: str
     folds: Folds | None = None
     shared: bool = False
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """What is fitted besides: an intercept, standardised features, weights of samples [n] in float64, coefficients.
+class FitOptions:
+    """Options of a fit: intercept, standardized features, weights of samples [n] in float64, kind of coefficients.
 
     `coef` is "primal", "dual" (of the samples) or "none".
     """
 
     intercept: bool = True
-    standardise: bool = False
+    standardize: bool = False
     weights: Tensor | None = None
     coef: str = "primal"
 
 
-def make_choice(op: str, alphas: Any, selection: str, scoring: str) -> Choice:
-    """Check the options of the choice; folds come later."""
-    check_choice(op, "selection", selection, SELECTIONS)
-    check_choice(op, "scoring", scoring, SCORINGS)
+def alpha_selection(alphas: Any, selection: str, scoring: str) -> AlphaSelection:
+    """Check the options of the selection; folds come later."""
+    check_choice("selection", selection, SELECTIONS)
+    check_choice("scoring", scoring, SCORINGS)
     if selection == "gcv" and scoring == "r":
-        raise ValueError(
-            f"{op}: scoring must be 'r2' with selection='gcv', got 'r' (GCV makes no held-out predictions)"
-        )
-    return Choice(torch.from_numpy(check_alphas(op, alphas)), selection, scoring)
-
-
-def selection_folds(op: str, cv: Any, n_samples: int, groups: Any, *, argument: str = "cv") -> Folds:
-    """Folds to choose alpha on: as `resolve_folds`, and each must test enough samples for a score."""
-    folds = resolve_folds(op, cv, n_samples, groups, argument=argument)
-    smallest = min(len(fold.test) for fold in folds.folds)
-    if smallest < 2:
-        raise ValueError(
-            f"{op}: {argument} must test at least 2 samples in every fold, for a score, got {smallest} "
-            f"(n_samples={n_samples})"
-        )
-    return folds
+        raise ValueError("scoring must be 'r2' with selection='gcv', got 'r' (GCV makes no held-out predictions)")
+    return AlphaSelection(torch.from_numpy(check_alphas(alphas)), selection, scoring)
 
 
 @dataclass(frozen=True)
@@ -93,9 +78,9 @@ class Solver:
     """
 
     alphas: Tensor
-    score: Callable[[Tensor], Scored]
+    score: Callable[[Tensor], FoldScores]
     shrink: Callable[[Tensor, Tensor], Tensor]
-    design: Design
+    principal: PrincipalCoordinates
     coef: str
     bytes_per_target: int
 
@@ -120,51 +105,53 @@ class Solution:
     missing: Tensor
 
 
-def factor(X: Tensor, choice: Choice, fitting: Fitting) -> Solver:
-    """Decompose all that the choice of alpha and the refit need, for features X [n, d].
+def factor(X: Tensor, selection: AlphaSelection, options: FitOptions) -> Solver:
+    """Decompose all that the selection of alpha and the refit need, for features X [n, d].
 
     By eigenpairs, or where it suits (see `suits_cholesky`) by Cholesky factors for every alpha.
     """
-    folds = choice.folds
-    plain = not fitting.standardise and fitting.coef != "dual"
-    if folds is not None and plain and suits_cholesky(X, folds, len(choice.alphas)):
-        solver = factor_by_cholesky(X, choice, folds, fitting)
+    folds = selection.folds
+    plain = not options.standardize and options.coef != "dual"
+    if folds is not None and plain and suits_cholesky(X, folds, len(selection.alphas)):
+        solver = factor_by_cholesky(X, selection, folds, options)
         if solver is not None:
             return solver
-    design = make_design(X, fitting.intercept, fitting.weights, fitting.standardise)
-    alphas = choice.alphas.to(X.device)
-    score: Callable[[Tensor], Scored]
-    n, q = design.coordinates.shape
+    principal = principal_coordinates(X, options.intercept, options.weights, options.standardize)
+    alphas = selection.alphas.to(X.device)
+    score: Callable[[Tensor], FoldScores]
+    n, q = principal.coordinates.shape
     if folds is not None:
-        kfold = factor_folds(design, folds, alphas, choice.scoring, X if fitting.standardise else None, sharp=True)
-        score = partial(score_folds, kfold)
+        factored = factor_folds(
+            principal, folds, alphas, selection.scoring, X if options.standardize else None, sharp=True
+        )
+        score = partial(score_folds, factored)
         held = 6 * n + (len(folds) + 11) * q
     else:
-        closed = factor_closed_form(design, alphas, choice.scoring)
-        score = partial(score_leave_one_out if choice.selection == "loo" else score_gcv, closed)
+        closed = factor_closed_form(principal, alphas, selection.scoring)
+        score = partial(score_leave_one_out if selection.method == "loo" else score_gcv, closed)
         held = 10 * n + 4 * q
     bytes_per_target = _bytes_per_target(X, held + X.shape[1], len(alphas))
-    shrink = lambda cross, alpha: ops.select_scale(cross, design.values, alpha)  # noqa: E731
-    return Solver(alphas, score, shrink, design, fitting.coef, bytes_per_target)
+    shrink = lambda cross, alpha: ops.select_scale(cross, principal.values, alpha)  # noqa: E731
+    return Solver(alphas, score, shrink, principal, options.coef, bytes_per_target)
 
 
-def factor_by_cholesky(X: Tensor, choice: Choice, folds: Folds, fitting: Fitting) -> Solver | None:
+def factor_by_cholesky(X: Tensor, selection: AlphaSelection, folds: Folds, options: FitOptions) -> Solver | None:
     """`factor` without eigenpairs; None where features [n, d] are too close to singular for it."""
-    whitened = whiten(X, fitting.intercept, fitting.weights, float(choice.alphas[-1]))
+    whitened = whiten(X, options.intercept, options.weights, float(selection.alphas[-1]))
     if whitened is None:
         return None
-    alphas = choice.alphas.to(X.device)
-    kfold = factor_folds_by_cholesky(whitened, folds, alphas, choice.scoring)
-    if kfold is None:
+    alphas = selection.alphas.to(X.device)
+    factored = factor_folds_by_cholesky(whitened, folds, alphas, selection.scoring)
+    if factored is None:
         return None
     tested = max(len(fold.test) for fold in folds.folds)
     held = 6 * len(X) + (len(folds) + 12) * X.shape[1] + 10 * tested
     size = _bytes_per_target(X, held, len(alphas))
-    return Solver(alphas, partial(score_folds, kfold), whitened.shrink, whitened.design, fitting.coef, size)
+    return Solver(alphas, partial(score_folds, factored), whitened.shrink, whitened.principal, options.coef, size)
 
 
 def _bytes_per_target(X: Tensor, held: int, a: int) -> int:
-    """Of so many values held for each target; on a GPU two more blocks are read and copied while one is solved."""
+    """Bytes a target takes, of `held` values; on a GPU two more blocks are read and copied while one is solved."""
     ahead = 2 * len(X) if X.is_cuda else 0
     return X.element_size() * (held + ahead) + 8 * 4 * a
 
@@ -185,14 +172,14 @@ def target_blocks(
 
 
 def solve(
-    solver: Solver, targets: Targets | TargetStream, max_memory: int | None, shared: bool
+    solver: Solver, targets: Targets | StreamedTargets, max_memory: int | None, shared: bool
 ) -> Generator[Solution, None, None]:
     """Choose alpha and solve, for every block of targets in turn; a shared alpha takes a first turn to choose."""
     chosen = None
     if shared:
         total = torch.zeros_like(solver.alphas)
         for _, responses in _read(solver, targets, max_memory):
-            scores = _scored(solver, responses)[1].scores
+            scores = _center_and_score(solver, responses)[1].scores
             total += torch.where(scores.isnan(), 0.0, scores).sum(1)
         chosen = first_best(total[:, None], torch.float32)[0]
     with closing(_read(solver, targets, max_memory)) as read:
@@ -201,19 +188,19 @@ def solve(
 
 
 def _read(
-    solver: Solver, targets: Targets | TargetStream, max_memory: int | None
+    solver: Solver, targets: Targets | StreamedTargets, max_memory: int | None
 ) -> Generator[tuple[slice, Tensor], None, None]:
     """Blocks of targets to compute with, and which they are."""
     pieces = (
-        Piece(slice(start + within.start, start + within.stop), part, within)
+        TargetBlock(slice(start + within.start, start + within.stop), part, within)
         for start, part in targets.parts()
         for within in blocks(solver, part.n_targets, max_memory)
     )
-    return blocks_of(pieces, Gpu(targets.placement.device) if targets.on_host else None)
+    return blocks_of(pieces, Gpu(targets.plan.device) if targets.on_host else None)
 
 
 @dataclass(frozen=True)
-class Centred:
+class CenteredTargets:
     """A block of targets [n, b] about `offset` [b]; those that are `missing` [b] hold a NaN, and are zeros here.
 
     `first` [b] are the responses to the first sample.
@@ -225,7 +212,7 @@ class Centred:
     first: Tensor
 
     def at_offset(self, mean: Tensor, moved: Tensor, constant: Tensor) -> Tensor:
-        """What is predicted [b] where the features are at their offset, in float64; constant targets exactly.
+        """Predictions [b] at the offset of the features, in float64; exact for constant targets.
 
         `mean` [b] is that of the values, `moved` [b] what the coefficients predict at the mean of the features.
         """
@@ -234,29 +221,29 @@ class Centred:
         return predicted
 
 
-def centred(responses: Tensor, intercept: bool) -> Centred:
+def center_targets(responses: Tensor, intercept: bool) -> CenteredTargets:
     """Responses [n, b] about their means if there is an intercept, and which have a NaN."""
     missing, first = responses.sum(0).isnan(), responses[0]
     if bool(missing.any()):
         missing = responses.isnan().any(0)  # a sum may overflow
         responses = responses.masked_fill(missing, 0.0)
     if not intercept:
-        return Centred(responses, torch.zeros_like(first), missing, first)
+        return CenteredTargets(responses, torch.zeros_like(first), missing, first)
     # the mean rounded to the targets' dtype: subtracting that is all but exact, and its rest is accounted for
     offset = responses.mean(0)
-    return Centred(responses - offset, offset, missing, first)
+    return CenteredTargets(responses - offset, offset, missing, first)
 
 
-def _scored(solver: Solver, responses: Tensor) -> tuple[Centred, Scored]:
+def _center_and_score(solver: Solver, responses: Tensor) -> tuple[CenteredTargets, FoldScores]:
     """Responses about their means, and their scores; those with a NaN count as constant."""
-    block = centred(responses, solver.design.intercept)
-    scored = solver.score(block.values)
-    scored.scores[:, scored.constant] = torch.nan
-    return block, scored
+    block = center_targets(responses, solver.principal.intercept)
+    fold_scores = solver.score(block.values)
+    fold_scores.scores[:, fold_scores.constant] = torch.nan
+    return block, fold_scores
 
 
 def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
-    """Which alpha [b] has the best of scores [a, b], to rounding.
+    """Index [b] of the alpha with the best of scores [a, b], to rounding.
 
     Alphas descend: of equals the larger wins, the largest where no score is. A perfect fit has many equals.
     """
@@ -267,20 +254,20 @@ def first_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tensor | None) -> Solution:
-    design = solver.design
-    block, scored = _scored(solver, responses)
-    scores = scored.scores
+    principal = solver.principal
+    block, fold_scores = _center_and_score(solver, responses)
+    scores = fold_scores.scores
     best = first_best(scores, responses.dtype)
     if chosen is not None:
         best = chosen.expand_as(best)
     alpha = solver.alphas[best]
     score = scores.gather(0, best[None])[0]
-    placed = solver.shrink(scored.cross, alpha)
-    coefficients = _TO[solver.coef](design, placed)
-    coefficients[:, scored.constant] = 0
-    at_offset = torch.zeros_like(scored.mean)
-    if design.intercept:
-        at_offset = block.at_offset(scored.mean, design.at_leftover(placed), scored.constant)
+    placed = solver.shrink(fold_scores.cross, alpha)
+    coefficients = _COEFFICIENTS[solver.coef](principal, placed)
+    coefficients[:, fold_scores.constant] = 0
+    at_offset = torch.zeros_like(fold_scores.mean)
+    if principal.intercept:
+        at_offset = block.at_offset(fold_scores.mean, principal.at_leftover(placed), fold_scores.constant)
     for result in (alpha, score, scores.T, coefficients.T, at_offset):
         result[block.missing] = torch.nan
     return Solution(
@@ -290,41 +277,7 @@ def _solve_block(solver: Solver, responses: Tensor, columns: slice, chosen: Tens
         scores=scores,
         coefficients=coefficients,
         at_offset=at_offset,
-        undefined=scored.undefined,
-        constant=scored.constant & ~block.missing,
+        undefined=fold_scores.undefined,
+        constant=fold_scores.constant & ~block.missing,
         missing=block.missing,
     )
-
-
-class Tally:
-    """Counts the targets that could not be scored as asked, to say so once."""
-
-    def __init__(self) -> None:
-        self.n_targets = self.constant = self.unscored = self.partly = self.missing = 0
-
-    def add(self, score: Tensor, undefined: Tensor, constant: Tensor, missing: Tensor) -> None:
-        """Count targets by their scores and what is said of them, all [b] as in `Solution`."""
-        unscored = score.isnan()
-        self.n_targets += len(unscored)
-        self.missing += int(missing.sum())
-        self.constant += int(constant.sum())
-        self.unscored += int((unscored & ~constant & ~missing).sum())
-        self.partly += int((~unscored & (undefined > 0)).sum())
-
-    def warn(self, op: str, stacklevel: int) -> None:
-        """Warn of what was counted."""
-        for count, what in (
-            (self.missing, "hold NaN; their scores, alphas and coefficients are NaN"),
-            (self.constant, "are constant; their scores are NaN and their coefficients 0"),
-            (
-                self.unscored,
-                "vary but have no defined score; their scores are NaN and their alpha is the largest",
-            ),
-            (
-                self.partly,
-                "have no defined score in some folds, where responses or predictions do not vary; "
-                "their scores are means over the other folds",
-            ),
-        ):
-            if count:
-                warnings.warn(f"{op}: {count} of {self.n_targets} targets {what}", stacklevel=stacklevel)

@@ -259,7 +259,8 @@ def _unique(study: _Study, Y: NDArray[np.float64], subject: NDArray[np.int64]) -
     how = study.how
     for kind, other in zip(_KINDS, reversed(_KINDS), strict=True):
         bands = [study.middle(kind).astype(np.float32), np.column_stack(study.layers[other]).astype(np.float32)]
-        parts = variance_partition(bands, Y.astype(np.float32), ratios=_RATIOS, cv=how.cv, inner_cv=3, seed=study.seed)
+        fewer = replace(how.cv, inner_folds=3)
+        parts = variance_partition(bands, Y.astype(np.float32), band_weights=_RATIOS, cv=fewer, seed=study.seed)
         unique = np.asarray(parts.unique[0], dtype=np.float64)
         means = np.array([unique[subject == number].mean() for number in np.unique(subject)])
         _signs(study, f"{kind} beyond {other}s: unique variance, signs of subjects", means)

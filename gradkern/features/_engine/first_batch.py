@@ -1,0 +1,229 @@
+"""The first batch of a capture: it is checked against its images alone, and decides how the other batches are run."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradkern.errors import CoverageError
+from gradkern.features._engine.calls import Trace
+from gradkern.features._engine.memory import Meter, choose_batch_size
+from gradkern.features._engine.passes import Pass, PassSettings, run_images, run_in_turn, warm_up
+from gradkern.features._engine.plan import CapturePlan
+from gradkern.features._features import Key
+from gradkern.models._spec import describe_model
+
+# An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
+_MIXED = 1e-2
+SAME = 1e-5  # in float32: what gradkern promises
+
+_LARGEST_SCALE = 2.0**16  # of losses in float16, as torch.amp begins with
+
+_Single = dict[int, Pass]  # index of an image -> its pass alone
+
+
+@dataclass(frozen=True)
+class FirstBatch:
+    """What the first batch decides for all others.
+
+    Attributes
+    ----------
+    batch_size : images at a time
+    settings : how passes are run
+    trace : the model's calls for one image alone
+    result : the pass of the first batch, or of the first image where the batch size is 1
+    facts : about the model and the run, for provenance
+    warnings : messages for the user
+    """
+
+    batch_size: int
+    settings: PassSettings
+    trace: Trace
+    result: Pass
+    facts: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Check:
+    """The passes of the first batch and of its images alone, at one stage of the checks."""
+
+    settings: PassSettings
+    single: _Single
+    together: Pass
+    facts: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str, is_float16: bool) -> FirstBatch:
+    """Run one image alone, choose the batch size, run the first batch, and compare it with its ends alone.
+
+    Raises
+    ------
+    MemoryError : the batch does not fit
+    CoverageError : no rule covers a parameter, and `uncovered` is "error"
+    RuntimeError : an image alone has other features than in the batch
+    """
+    settings = PassSettings(loss_scale=_LARGEST_SCALE if is_float16 else 1.0)
+    meter, count = Meter(), len(plan.images)
+    with meter.counting(plan.model):
+        if "weight_gradient" in plan.kinds:
+            warm_up(plan)
+        first = run_images(plan, settings, 0, 1)
+    settings = replace(settings, loss_scale=first.loss_scale, copies_images=first.writes_input)
+    size = min(choose_batch_size(batch_size, meter.needed, plan.device), count)
+    facts = {
+        **describe_model(plan.model, plan.layers),
+        "batch_size": size,
+        "bytes_per_image": meter.needed,
+        "attention": "as the model has it",
+        **plan.controls.facts(),
+    }
+    if size == 1:
+        return FirstBatch(1, settings, first.trace, first, {**facts, "loss_scale": settings.loss_scale})
+    together = run_images(plan, settings, 0, size, first.trace)
+    check = _Check(_scaled(settings, together), {0: first}, together, facts)
+    check = _check_ends(plan, _check_coverage(plan, check, size, uncovered), size)
+    last = check.single[size - 1]
+    facts = {**check.facts, "loss_scale": check.settings.loss_scale}
+    return FirstBatch(size, check.settings, last.trace, check.together, facts, check.warnings)
+
+
+def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) -> Iterator[tuple[int, int, Pass]]:
+    """Images from `start` to `count`, batch by batch: (start, stop, the batch's pass)."""
+    spans = [(i, min(i + first.batch_size, count)) for i in range(start, count, first.batch_size)]
+    if spans and spans[0] == (0, first.batch_size):
+        yield *spans.pop(0), first.result
+    passes = run_in_turn(plan, first.settings, spans, first.trace)
+    for (begin, end), result in zip(spans, passes, strict=True):
+        yield begin, end, result
+
+
+def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
+    """Features, losses and entropy of images [start, stop) as they are stored.
+
+    Raises
+    ------
+    RuntimeError : a feature is not finite
+    """
+    for (kind, layer), values in result.sketches.items():
+        bad = (~values.isfinite()).flatten(1).any(1).nonzero()
+        if len(bad) > 0:
+            raise RuntimeError(f"{kind} of layer {layer!r} is not finite for image {start + int(bad[0])}")
+    losses = result.losses if result.losses is not None else torch.full((stop - start,), float("nan"))
+    entropy: dict[Key, Tensor] = {} if result.entropy is None else {("entropy", ""): result.entropy}
+    return {**result.sketches, ("losses", ""): losses, **entropy}
+
+
+def array_shapes(plan: CapturePlan, first: FirstBatch) -> dict[Key, tuple[int, ...]]:
+    """Shapes of one image's arrays, in the order of kinds and layers."""
+    order = [(kind, layer) for kind in plan.kinds for layer in plan.layers]
+    shapes: dict[Key, tuple[int, ...]] = {key: tuple(first.result.sketches[key].shape[1:]) for key in order}
+    shapes["losses", ""] = ()
+    if first.result.entropy is not None:
+        shapes["entropy", ""] = ()
+    return shapes
+
+
+def _scaled(settings: PassSettings, result: Pass) -> PassSettings:
+    """The settings for the pass after this one."""
+    return replace(settings, loss_scale=result.loss_scale)
+
+
+def _check_coverage(plan: CapturePlan, check: _Check, size: int, uncovered: str) -> _Check:
+    """Every parameter that has a gradient for one image must have one in the batch; or is left out from now on."""
+    first, together = check.single[0], check.together
+    missing = sorted((first.reached - together.reached) | (first.reached & together.uncovered.keys()))
+    if not missing:
+        return check
+    listed = ", ".join(f"{name} (used by {together.uncovered.get(name, 'no call seen')})" for name in missing)
+    message = f"no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
+    if uncovered == "error":
+        raise CoverageError(message)
+    settings = replace(check.settings, left_out=frozenset(missing))
+    first = run_images(plan, settings, 0, 1)
+    settings = _scaled(settings, first)
+    together = run_images(plan, settings, 0, size, first.trace)
+    return _Check(
+        _scaled(settings, together), {0: first}, together, {**check.facts, "uncovered": missing},
+        (f"capture: {message}; their part is missing from weight_gradient",),
+    )  # fmt: skip
+
+
+def _check_ends(plan: CapturePlan, check: _Check, size: int) -> _Check:
+    """Compare the first and the last image of the batch, alone and in it; change attention if that brings them nearer.
+
+    Features in float32 are promised to agree to `SAME`; a difference above `_MIXED` is an error.
+    """
+    last = run_images(plan, check.settings, size - 1, size)
+    check = replace(check, settings=_scaled(check.settings, last), single={**check.single, size - 1: last})
+    deviation = _deviation(check)
+    if plan.dtype == torch.float32 and not torch.is_autocast_enabled(plan.device.type) and deviation > SAME:
+        check = _with_plain_attention(plan, check, size)
+        deviation = _deviation(check)
+        if SAME < deviation <= _MIXED:
+            message = (
+                f"capture: an image's features differ by {deviation:.1e} between batches: the model's own rounding "
+                "depends on the batch"
+            )
+            check = replace(check, warnings=(*check.warnings, message))
+    _check_same(check)
+    return replace(check, facts={**check.facts, "alone_against_batch": deviation})
+
+
+def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check:
+    """The same passes with attention by plain products, if images alone and in the batch are nearer to each other.
+
+    Fused attention may sum in an order that depends on the batch; plain products do so less.
+    """
+    settings = replace(check.settings, plain_attention=True)
+    images = list(check.single)
+    passes = list(run_in_turn(plan, settings, [(i, i + 1) for i in images]))
+    settings = _scaled(settings, passes[-1])
+    together = run_images(plan, settings, 0, size, passes[-1].trace)
+    plain = replace(
+        check, settings=_scaled(settings, together), single=dict(zip(images, passes, strict=True)), together=together
+    )
+    before, after = _deviation(check), _deviation(plain)
+    if not after < before:
+        return check
+    message = (
+        f"capture: with fused attention an image's features differ by {before:.1e} between batches; attention is "
+        f"computed by plain products instead, with which they differ by {after:.1e}"
+    )
+    return replace(plain, facts={**check.facts, "attention": "math"}, warnings=(*check.warnings, message))
+
+
+def _pairs(check: _Check) -> Iterator[tuple[Key, Tensor, Tensor]]:
+    """Features and losses of images alone, and of the same images in the batch."""
+    for row, alone in check.single.items():
+        for key, values in alone.sketches.items():
+            yield key, values[0], check.together.sketches[key][row]
+        if alone.losses is not None and check.together.losses is not None:
+            yield ("losses", ""), alone.losses[0], check.together.losses[row]
+
+
+def _deviation(check: _Check) -> float:
+    """The greatest relative difference between an image alone and in its batch."""
+    errors = [float((a - b).norm() / a.norm().clamp_min(1e-30)) for key, a, b in _pairs(check) if key[1]]
+    return max(errors, default=0.0)
+
+
+def _check_same(check: _Check) -> None:
+    tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
+    for (kind, layer), alone, together in _pairs(check):
+        if not alone.isfinite().all():
+            continue  # `arrays_of` names the image
+        if (alone - together).norm() <= tolerance * alone.norm() + torch.finfo(torch.float32).tiny:
+            continue
+        if kind == "losses":
+            raise RuntimeError(
+                f"the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} in its "
+                "batch (does it mix images, or take rows of a table without batch.index?)"
+            )
+        raise RuntimeError(
+            f"layer {layer!r}: run on one image alone, the model gives another {kind} than in the batch, so an image "
+            "has none of its own (does the model mix images, or draw random numbers?)"
+        )

@@ -1,0 +1,152 @@
+"""What a capture takes of which model, and each of its batches, ready to run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradkern.features._engine.feedback_alignment import FeedbackAlignment
+from gradkern.features._engine.gradient_controls import (
+    FEEDBACK,
+    RANDOM_COTANGENT,
+    SIGN_SYMMETRIC,
+    TARGET_SHUFFLED,
+    Controls,
+    Loss,
+    ObjectiveOutput,
+    entropy_of,
+)
+from gradkern.features._engine.images import image_batch, images_at
+from gradkern.features._engine.tokens import Reduction
+from gradkern.features._engine.weight_gradients import ParameterLayout, parameter_layout
+from gradkern.objectives._interface import Batch, ObjectiveFunction, Prepared
+
+
+@dataclass(frozen=True)
+class CapturePlan:
+    """What is captured of which model and images. Nothing of it changes while the capture runs.
+
+    Attributes
+    ----------
+    model, images, objective : as given to `capture`
+    layers : name -> module
+    kinds : what is taken at each layer
+    reduction : which tokens are taken, and the sketch
+    controls : null versions of the gradient
+    device, dtype : of the images that the model is given
+    parameters : the layers' parameters
+    feedback : kind -> the mode that sends its gradient back through feedback weights
+    """
+
+    model: nn.Module
+    images: Tensor | Sequence[Any]
+    objective: ObjectiveFunction | None
+    layers: Mapping[str, nn.Module]
+    kinds: tuple[str, ...]
+    reduction: Reduction
+    controls: Controls
+    device: torch.device
+    dtype: torch.dtype
+    parameters: ParameterLayout = field(init=False)
+    feedback: Mapping[str, FeedbackAlignment] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if "weight_gradient" in self.kinds:
+            for name, module in self.layers.items():
+                if next(module.parameters(), None) is None:
+                    raise ValueError(f"layer {name!r} has no parameters, so it has no weight_gradient")
+        feedback = {
+            kind: FeedbackAlignment(self.model, self.controls.seed, sign_symmetric=kind == SIGN_SYMMETRIC)
+            for kind in self.kinds
+            if kind in FEEDBACK
+        }
+        object.__setattr__(self, "parameters", parameter_layout(self.layers))
+        object.__setattr__(self, "feedback", feedback)
+
+    @property
+    def shared_kinds(self) -> tuple[str, ...]:
+        """Kinds that one forward pass serves; the others have feedback weights, and a forward pass of their own."""
+        return tuple(kind for kind in self.kinds if kind not in FEEDBACK)
+
+    @property
+    def channels_last(self) -> bool:
+        return bool(getattr(getattr(self.model, "spec", None), "channels_last", False))
+
+
+@dataclass(frozen=True)
+class BatchEvaluation:
+    """A batch, ready for the forward pass of the model and for the objective.
+
+    Attributes
+    ----------
+    model, objective : of the plan
+    batch : the images, with the context that the objective prepared
+    inputs : further arguments of the model's forward
+    control_losses : kind of cotangent -> the loss that it belongs to
+    control_seed : of random cotangents
+    """
+
+    model: nn.Module
+    objective: ObjectiveFunction | None
+    batch: Batch
+    inputs: Mapping[str, Tensor]
+    control_losses: Mapping[str, Loss]
+    control_seed: int
+
+    def run_model(self, images: Tensor) -> Any:
+        """The model's output for the images of the batch, or for a copy of them that it may write into."""
+        return self.model(images, **self.inputs)
+
+    def evaluate(self, output: Any) -> ObjectiveOutput:
+        n = len(self.batch.images)
+        if self.objective is None:
+            return ObjectiveOutput(self.batch.images.new_zeros(n), output, self.batch)
+        losses = self.objective(output, self.batch)
+        if not isinstance(losses, Tensor) or losses.shape != (n,):
+            got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(f"objective must return one loss per image, [{n}], got {got}")
+        return ObjectiveOutput(
+            losses, output, self.batch, self.control_seed, self.control_losses, entropy_of(output, n)
+        )
+
+
+@torch.no_grad()
+def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
+    """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
+    images = _to_model(plan, image_batch(plan.images, start, stop))
+    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop)))
+    return BatchEvaluation(
+        plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
+    )
+
+
+def _to_model(plan: CapturePlan, images: Tensor) -> Tensor:
+    images = images.detach().to(plan.device, plan.dtype)
+    return images.clone() if images.is_inference() else images
+
+
+def _prepare(plan: CapturePlan, batch: Batch) -> tuple[Batch, Prepared]:
+    """The batch with its context, and what else the model is to be given."""
+    prepare = getattr(plan.objective, "prepare", None)
+    if prepare is None:
+        return batch, Prepared()
+    prepared: Prepared = prepare(plan.model, replace(batch, images=batch.images.clone()))
+    return replace(batch, context=prepared.context), prepared
+
+
+def _control_losses(plan: CapturePlan, batch: Batch) -> dict[str, Loss]:
+    """The losses whose gradients at the output the cotangents of controls are, or have the norm of."""
+    objective: Any = plan.objective
+    losses: dict[str, Loss] = {}
+    if RANDOM_COTANGENT in plan.controls.kinds:
+        losses[RANDOM_COTANGENT] = lambda output: objective(output, batch)
+    if plan.controls.others is not None:
+        index = plan.controls.others[batch.index]
+        others, prepared = _prepare(plan, Batch(_to_model(plan, images_at(plan.images, index.tolist())), index))
+        reads_output = getattr(objective, "reads_output", True)
+        output = plan.model(others.images.clone(), **prepared.inputs) if reads_output else None
+        targets = objective.targets(output, others)
+        losses[TARGET_SHUFFLED] = lambda output: objective.losses(output, batch, targets)
+    return losses

@@ -1,0 +1,90 @@
+"""Algonauts 2023: NSD's training responses as the challenge distributed them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradkern.errors import naming
+from gradkern.recordings._readers.dataset import NSD_AGREEMENT, DataSet
+from gradkern.recordings._recording import Recording
+from gradkern.recordings._responses.lazy import Beside
+from gradkern.recordings._responses.out_of_core import as_responses
+from gradkern.recordings._stimuli import FileImages
+from gradkern.recordings._targets import vertex_targets
+
+_ALGONAUTS = DataSet(
+    name="Algonauts 2023",
+    citation="Gifford et al. (2023), arXiv:2301.03198",
+    license=NSD_AGREEMENT,
+    source="http://algonauts.csail.mit.edu (challenge of 2023)",
+    subjects=range(1, 9),
+)
+_NSD_IMAGE = re.compile(r"train-\d+_nsd-(\d+)\.png$")
+
+
+@naming("load_algonauts2023")
+def load_algonauts2023(folder: Any, subject: int) -> Recording:
+    """Training responses of both hemispheres: means over repeats of z-scored betas.
+
+    Parameters
+    ----------
+    folder : holds `subj01` and so on
+    subject : 1 to 8
+
+    Returns
+    -------
+    Recording : images are those of the training split, in order; the presentations' "nsd" is the number in the name of
+        the image. There is no noise ceiling, since repeats were averaged and their number is not in the files.
+
+    Raises
+    ------
+    FileNotFoundError : a file is missing; the message names it and says where to get it
+    ValueError : a file does not hold what it should
+    """
+    data = _ALGONAUTS.open(folder, subject)
+    split = f"subj{subject:02d}/training_split/"
+    sides = {side: _map(data.file(f"{split}training_fmri/{side}_training_fmri.npy")) for side in ("lh", "rh")}
+    counts = [len(values) for values in sides.values()]
+    if counts[0] != counts[1]:
+        raise ValueError(f"both hemispheres must have as many images, got {counts[0]} and {counts[1]}")
+    home = data.root / split / "training_images"
+    images = sorted(home.glob("train-*.png"))
+    if len(images) != counts[0]:
+        raise ValueError(f"{home} must hold {counts[0]} images train-*.png, got {len(images)}")
+    numbers = [_nsd_number(path) for path in images]
+    tables = [vertex_targets(side, values.shape[1], "place") for side, values in sides.items()]
+    return Recording(
+        responses=Beside([as_responses(values) for values in sides.values()]),
+        presentations=pd.DataFrame({"image": range(len(images)), "nsd": numbers, "split": "train"}),
+        targets=pd.concat(tables),
+        subject=f"subj{subject:02d}",
+        units="standard deviations within a session",
+        space="challenge vertices of fsaverage",
+        images=FileImages(images),
+        image_names=tuple(path.name for path in images),
+        history=("repeats were averaged by the challenge",),
+        provenance=_ALGONAUTS.provenance(data),
+    )
+
+
+def _nsd_number(path: Path) -> int:
+    """The image's number in NSD."""
+    match = _NSD_IMAGE.search(path.name)
+    if match is None:
+        raise ValueError(f"images must be named as train-0001_nsd-00013.png, got {path.name}")
+    return int(match.group(1))
+
+
+def _map(path: Path) -> NDArray[Any]:
+    """A .npy file [images, vertices] as a memory map."""
+    try:
+        values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+    if values.ndim != 2 or values.dtype.kind != "f":
+        raise ValueError(f"{path} must hold float of 2 dimensions, got {values.dtype} {list(values.shape)}")
+    return values
