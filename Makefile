@@ -1,12 +1,16 @@
-# make demo     set everything up in .venv and run the demo
-# make test     lint, types, format, tests        make bench   benchmarks (on a quiet machine)
-# make lint     the checks alone                  make format  rewrite the code in its style
-# make mutate   break the kernels in every way and see the tests fail
-# make clean    remove .venv and what was built
+# make demo      set everything up in .venv and run the demo
+# make test      lint, types, format and all tests, on all cores
+# make quick     the same without the tests that are marked slow
+# make coverage  all tests, and which lines of gradkern they run
+# make bench     benchmarks (on a quiet machine)
+# make lint      the checks alone                  make format  rewrite the code in its style
+# make mutate    break the kernels in every way and see the tests fail
+# make clean     remove .venv and what was built
 #
 # Needed: make, Python 3.11 or later with its headers, a C++17 compiler; nvcc if there shall be CUDA kernels.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,14 +19,25 @@ DONE := $(VENV)/.done
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc python -type f)
 CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test bench lint format mutate clean
+# A worker per core, each computing on one thread: the pools of several workers would wait for one another. A file of
+# tests stays with one worker, so that its fixtures are made once; files with slow tests start first (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+  $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 32 --dist loadfile --no-loadscope-reorder --doctest-modules tests gradkern
+
+.PHONY: demo test quick coverage bench lint format mutate clean
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
 	$(BIN)/gradkern demo --output demo-report --overwrite
 
 test: lint
-	$(BIN)/python -m pytest --doctest-modules tests gradkern
+	$(PYTEST)
+
+quick: lint
+	$(PYTEST) -m 'not slow'
+
+coverage: $(DONE)/test
+	$(PYTEST) --cov --cov-report=term --cov-report=xml
 
 bench: $(DONE)/bench $(DONE)/test
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m pytest $$file || exit; done
@@ -43,6 +58,7 @@ mutate: $(DONE)/test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f .coverage .coverage.* coverage.xml
 
 $(DONE)/venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("gradkern needs Python 3.11 or later, but $(PYTHON) is %d.%d; say: make PYTHON=python3.11" % v[:2])'

@@ -7,7 +7,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -28,6 +27,8 @@ class CMakeBuild(build_ext):
     """Builds gradkern._native by CMakeLists.txt with Ninja."""
 
     def build_extension(self, ext: Extension) -> None:
+        import pybind11  # an sdist needs no compiler's company
+
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         build = Path(self.build_temp).resolve()
         cmake = tool("cmake")

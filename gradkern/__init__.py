@@ -7,6 +7,7 @@ The names of everyday use stand here, and every package as an attribute: `gradke
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from gradkern._extras import explain_missing_packages as _explain_missing_packages
 from gradkern._lazy import lazy
 from gradkern.kernels import ops as _ops  # noqa: F401  # torch.ops.gradkern is there from now on
 
@@ -45,5 +46,6 @@ if TYPE_CHECKING:
     from gradkern.ridge._ridge_cv import RidgeCV as RidgeCV
     from gradkern.ridge._variance_partition import variance_partition as variance_partition
 
+_explain_missing_packages()
 __version__ = version("gradkern")
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -41,5 +41,7 @@ def naming(verb: str) -> Iterator[None]:
         if not hasattr(error, "named"):
             if len(error.args) == 1 and isinstance(error.args[0], str):
                 error.args = (f"{verb}: {error.args[0]}",)
+                if isinstance(error, ImportError):
+                    error.msg = error.args[0]  # where an ImportError has its message as well
             error.named = verb  # type: ignore[attr-defined]  # an inner verb has named it
         raise

@@ -1,4 +1,4 @@
-"""Devices, the emulated kernels, and the loud count of GPU tests that did not run."""
+"""Devices, the emulated kernels, which tests are slow, and the loud count of GPU tests that did not run."""
 
 import ctypes
 import os
@@ -7,17 +7,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from tests import emulate
+from tests.slow import SLOW
 
 HAS_GPU = torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    given = os.environ.get("GRADKERN_EMULATED")  # by tests/mutate_kernels.py: broken kernels
-    return emulate.load(Path(given) if given else emulate.compile_kernels(tmp_path_factory.mktemp("emulated")))
+    """The library of emulated kernels, compiled by the first worker of a run that needs it."""
+    broken = os.environ.get("GRADKERN_EMULATED")  # by tests/mutate_kernels.py
+    if broken:
+        return emulate.load(Path(broken))
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "emulated"
+    with FileLock(f"{folder}.lock"):
+        library = folder / "libemulated.so"
+        if not library.exists():
+            folder.mkdir(exist_ok=True)
+            emulate.compile_kernels(folder)
+    return emulate.load(library)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +43,20 @@ def one_thread() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests; bring files with slow tests to the front, so that no worker begins one when the others are done."""
+    order: dict[str, int] = {}
     for item in items:
+        file, name = item.nodeid.partition("::")[0], item.nodeid.partition("[")[0]
+        ranks = [rank for rank, slow in enumerate(SLOW) if f"{name}::".startswith(f"{slow}::")]
+        if ranks:
+            item.add_marker(pytest.mark.slow)
+            order.setdefault(file, ranks[0])
         if item.get_closest_marker("gpu") and not HAS_GPU:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
         elif "emulated" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.emulated)
+            item.add_marker(pytest.mark.slow)  # compiling the kernels takes 12 s
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(SLOW)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,88 +1,68 @@
-"""The wheel, as pip builds it for a user: in isolation, from a copy of the sources, with and without CUDA."""
+"""The sdist, the wheel that pip builds from it for a user, with and without CUDA, and every extra alone."""
 
-import email
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
-import zipfile
-from dataclasses import dataclass
-from email.message import Message
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
-EXTRAS = {"demo", "models", "meg", "fmri", "cluster", "simulate", "docs", "bench", "test", "cupy", "all"}
+from tests import first_steps
+from tests.wheels import (
+    ROOT,
+    Environment,
+    Wheel,
+    clean_checkout,
+    command,
+    environment,
+    make_sdist,
+    pip_wheel,
+    unpack,
+)
+
+EXTRAS = {"analysis", "demo", "models", "meg", "fmri", "simulate", "cupy", "bench", "test", "all"}
 SYSTEM_LIBRARIES = r"(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux[\w-]*)\.so\.\d+"
 HAS_NVCC = shutil.which("nvcc") is not None
+STEPS = str(ROOT / "tests" / "first_steps.py")
 needs_nvcc = pytest.mark.skipif(not HAS_NVCC, reason="wheel built WITHOUT kernels: there is no nvcc on the PATH")
-
-
-@dataclass(frozen=True)
-class Wheel:
-    names: list[str]
-    metadata: Message
-    folder: Path  # where it is unpacked
-
-    @property
-    def native(self) -> Path:
-        (found,) = self.folder.glob("gradkern/_native*.so")
-        return found
-
-    def run(self, code: str) -> str:
-        """What code prints in a fresh interpreter that finds this wheel's gradkern first, then this folder's tests."""
-        path = os.pathsep.join([str(self.folder), str(ROOT)])
-        return command([sys.executable, "-c", code], cwd=self.folder, PYTHONPATH=path).stdout
-
-
-def command(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(arguments, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(done.stdout + done.stderr)
-    return done
-
-
-def pip_wheel(sources: Path, out: Path, **environment: str) -> Path:
-    arguments = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(out), str(sources)]
-    command(arguments, cwd=out.parent, **environment)
-    (path,) = out.glob("*.whl")
-    return path
-
-
-def unpack(path: Path, folder: Path) -> Wheel:
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(folder)
-        names = archive.namelist()
-        (metadata,) = (each for each in names if each.endswith(".dist-info/METADATA"))
-        return Wheel(names, email.message_from_bytes(archive.read(metadata)), folder)
 
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean checkout: nothing that an earlier build left in this one."""
-    copy = tmp_path_factory.mktemp("sources")
-    built = shutil.ignore_patterns("*.so", "__pycache__")
-    for folder in ("csrc", "python", "gradkern"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=built)
-    for file in ("CMakeLists.txt", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, copy)
-    return copy
+    return clean_checkout(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="session")
-def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Wheel:
+def sdist(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sdist(sources, tmp_path_factory.mktemp("sdist") / "out")
+
+
+@pytest.fixture(scope="session")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Wheel:
     folder = tmp_path_factory.mktemp("wheel")
-    return unpack(pip_wheel(sources, folder / "out", GRADKERN_CUDA="AUTO"), folder / "unpacked")
+    return unpack(pip_wheel(sdist, folder / "out", GRADKERN_CUDA="AUTO"), folder / "unpacked")
 
 
 @pytest.fixture(scope="session")
 def cpu_wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Wheel:
     folder = tmp_path_factory.mktemp("cpu_wheel")
     return unpack(pip_wheel(sources, folder / "out", GRADKERN_CUDA="OFF"), folder / "unpacked")
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Wheel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+    """The environment that holds the wheel and one extra, made when first asked for."""
+    made: dict[str, Environment] = {}
+
+    def with_extra(extra: str) -> Environment:
+        if extra not in made:
+            made[extra] = environment(wheel, extra, tmp_path_factory.mktemp("environment") / "venv")
+        return made[extra]
+
+    return with_extra
 
 
 def test_a_build_needs_no_torch() -> None:
@@ -103,26 +83,109 @@ def test_licences_are_in_the_wheel(wheel: Wheel) -> None:
     assert wheel.metadata["License-Expression"] == "Apache-2.0"
 
 
+def test_an_sdist_holds_all_that_a_build_reads(sdist: Path, sources: Path) -> None:
+    held = {line.partition("/")[2] for line in command(["tar", "tzf", str(sdist)], sdist.parent).stdout.splitlines()}
+    folders = ("csrc", "python", "gradkern", "docs", "examples")
+    needed = {
+        path.relative_to(sources).as_posix()
+        for folder in folders
+        for path in (sources / folder).rglob("*")
+        if path.is_file()
+    }
+    needed |= {"CMakeLists.txt", "pyproject.toml", "setup.py", "LICENSE", "README.md", "CITATION.cff"}
+    assert needed - held == set()
+    assert not [file for file in held if file.endswith(".so")]
+
+
 def test_extras(wheel: Wheel) -> None:
-    assert set(wheel.metadata.get_all("Provides-Extra")) == EXTRAS
-    requirements = [Requirement(each) for each in wheel.metadata.get_all("Requires-Dist")]
-    (everything,) = (each for each in requirements if str(each.marker) == 'extra == "all"')
+    assert wheel.extras == EXTRAS
+    (everything,) = wheel.requirements("all")
     assert everything.name == "gradkern"
     assert everything.extras == EXTRAS - {"all", "cupy"}
 
 
-@pytest.mark.parametrize("which", ["wheel", "cpu_wheel"])
-class TestEveryWheel:
-    def test_links_only_the_system(self, which: str, request: pytest.FixtureRequest) -> None:
-        native = request.getfixturevalue(which).native
-        needed = re.findall(r"\(NEEDED\).*\[(.*)\]", command(["readelf", "-d", str(native)], native.parent).stdout)
-        assert needed
-        assert [library for library in needed if not re.fullmatch(SYSTEM_LIBRARIES, library)] == []
+# Every extra, alone in an environment. Commands that need another extra say which.
 
-    def test_imports_and_sketches(self, which: str, request: pytest.FixtureRequest) -> None:
-        built = request.getfixturevalue(which)
-        code = "import torch, gradkern; print(gradkern.__file__, *gradkern.sketch(torch.ones(2, 100), 64).shape)"
-        assert built.run(code).split() == [str(built.folder / "gradkern" / "__init__.py"), "2", "64"]
+
+def test_every_command_explains_itself_without_any_extra(installed: Callable[[str], Environment]) -> None:
+    assert "usage: gradkern" in installed("")("-m", "gradkern", "--help")
+    assert installed("")(STEPS, "commands").count("usage: gradkern") == len(first_steps.COMMANDS)
+
+
+def test_every_public_name_loads_with_the_extra_for_it(installed: Callable[[str], Environment]) -> None:
+    missing = dict(line.split("\t") for line in installed("")(STEPS, "public_names").splitlines())
+    assert {name.rpartition(".")[0] for name in missing} == {"gradkern.plotting", "gradkern.study.report"}
+    assert all("pip install 'gradkern[analysis]'" in message for message in missing.values())
+    assert installed("analysis")(STEPS, "public_names") == ""
+
+
+def test_the_core_captures_encodes_and_compares(installed: Callable[[str], Environment]) -> None:
+    core = installed("")
+    assert core(STEPS, "core").split() == ["6", "5", "6"]
+    data = ["--features", "features", "--recordings", "subject-1.h5"]
+    core("-m", "gradkern", "encode", *data)
+    core("-m", "gradkern", "similarity", *data, "--permutations", "19")
+    assert "FFA" in core("-m", "gradkern", "data", "check", "kay2017")
+    assert "CPU kernels" in core("-m", "gradkern", "doctor")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [(("demo",), "demo"), (("layers", "resnet50"), "models"), (("verdict", "study.toml"), "analysis")],
+)
+def test_a_command_that_lacks_a_package_names_the_extra(
+    arguments: tuple[str, ...], extra: str, installed: Callable[[str], Environment]
+) -> None:
+    message = installed("")("-m", "gradkern", *arguments, status=2)
+    assert message.startswith(f"gradkern {arguments[0]}: ")
+    assert f"pip install 'gradkern[{extra}]'" in message
+
+
+def test_a_function_that_lacks_a_package_names_the_extra(installed: Callable[[str], Environment]) -> None:
+    messages = dict(line.split("\t") for line in installed("")(STEPS, "missing").splitlines())
+    assert set(messages) == set(first_steps.NEEDS)
+    for extra, message in messages.items():
+        assert f"pip install 'gradkern[{extra}]'" in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "printed"),
+    [("models", "1 2048"), ("meg", "6 15"), ("fmri", "6 8"), ("simulate", "1 1")],
+)
+def test_an_extra_is_enough_for_what_it_is_for(
+    extra: str, printed: str, installed: Callable[[str], Environment]
+) -> None:
+    assert installed(extra)(STEPS, extra).splitlines()[-1] == printed
+
+
+def test_analysis_is_enough_for_a_verdict(installed: Callable[[str], Environment]) -> None:
+    analysis = installed("analysis")
+    analysis(STEPS, "analysis")
+    analysis("-m", "gradkern", "verdict", "study.toml")
+    assert (analysis.folder / "verdict" / "report.html").exists()
+
+
+def test_the_demo_begins_from_the_wheel_of_the_sdist(installed: Callable[[str], Environment]) -> None:
+    """Loading the data and the network, and every capture: the first minute. The rest is tested where it is cheaper."""
+    lines = installed("demo").until("encode", "-m", "gradkern", "demo", "--images", "20")
+    assert [line.split()[-4] for line in lines if line.startswith("capture")] == [
+        "feature-norm", "cross-entropy", "entropy", "kl-uniform",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["wheel", "cpu_wheel"])
+def test_a_wheel_links_only_the_system(which: str, request: pytest.FixtureRequest) -> None:
+    native = request.getfixturevalue(which).native
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", command(["readelf", "-d", str(native)], native.parent).stdout)
+    assert needed
+    assert [library for library in needed if not re.fullmatch(SYSTEM_LIBRARIES, library)] == []
+
+
+@pytest.mark.parametrize("which", ["wheel", "cpu_wheel"])
+def test_a_wheel_imports_and_sketches(which: str, request: pytest.FixtureRequest) -> None:
+    built = request.getfixturevalue(which)
+    code = "import torch, gradkern; print(gradkern.__file__, *gradkern.sketch(torch.ones(2, 100), 64).shape)"
+    assert built.run(code).split() == [str(built.folder / "gradkern" / "__init__.py"), "2", "64"]
 
 
 def test_a_build_without_cuda_says_so(cpu_wheel: Wheel) -> None:

@@ -2,13 +2,17 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import gradkern
 from benchmarks import table
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
 
 
 def test_the_readme_script_runs_and_is_the_example(capsys) -> None:
@@ -22,14 +26,41 @@ def test_the_readme_script_runs_and_is_the_example(capsys) -> None:
     assert r["activation 3"] > 0.8
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
-)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / document).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_extras_and_make_targets_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    extras = {
+        extra for listed in re.findall(r"(?:\.|gradkern)\[(\w+(?:,\w+)*)\]'", text) for extra in listed.split(",")
+    }
+    assert extras <= set(PROJECT["optional-dependencies"])
+    targets = re.findall(r"^ *make (\w+)|`make (\w+)", text, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert {name for pair in targets for name in pair if name} <= set(phony.split())
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_glossary_and_the_page_of_new_names_name_what_there_is() -> None:
+    glossary, upgrading = ((ROOT / "docs" / name).read_text() for name in ("glossary.md", "upgrading.md"))
+    names = re.findall(r"`(\w+(?:\.\w+)+)`", glossary)
+    names += re.findall(r"^\| `[^|]*` \| `gradkern\.([\w.]+)` \|", upgrading, re.MULTILINE)
+    missing = []
+    for name in names:
+        value: object = gradkern
+        for step in name.removeprefix("gradkern.").split("."):
+            value = getattr(value, step, None)
+        missing += [name] if value is None else []
+    assert not missing
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/results/*.json")), ids=lambda path: path.name)

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.study import claims as claims
+    from gradkern.study import power as power
+    from gradkern.study import report as report
     from gradkern.study._multiverse import Estimate as Estimate
     from gradkern.study._multiverse import multiverse as multiverse
     from gradkern.study._multiverse import survival as survival

