@@ -1,5 +1,6 @@
 """Plant a programming error in any inner call of a function, and see how it surfaces."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +34,12 @@ def _run(call: Callable[[], Any], planted: tuple[int, Exception] | None) -> int:
             if planted is not None and count == planted[0]:
                 raise planted[1]
 
+    gc.collect()
+    gc.disable()  # what it would clean up is not part of the call
     sys.setprofile(profile)  # coverage has the tracer
     try:
         call()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count

@@ -255,7 +255,9 @@ def permutation_test_held_out(
     plan = device_plan(device, Y, Y=responses, predictions=predicted)
     orders = permutations_of(len(responses), permutations, seed, groups=groups, within=within)
     data = _Data(responses, plan, orders, _target_groups(target_groups, responses.shape[1]), keep_null)
-    test = f"r over {len(responses)} held-out rows, predictions as they are, {permutations} permutations of {orders.what}"
+    test = (
+        f"r over {len(responses)} held-out rows, predictions as they are, {permutations} permutations of {orders.what}"
+    )
 
     def of_block(columns: slice, Y: Tensor) -> Callable[[Tensor], OrderScores]:
         block = load(predicted, plan, columns=columns)
