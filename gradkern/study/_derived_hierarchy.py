@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.hierarchy._regions import quoted
-from gradkern.hierarchy._spatial_score import euclidean_axis, rank_axis
+from gradkern.hierarchy._values import euclidean_hierarchy, rank_hierarchy
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._simulation.cortex import HCP_ORDER
 
@@ -75,11 +75,11 @@ class DerivedHierarchy:
                     f"{side}; 'roi' there: {_first_regions(targets.loc[located, 'roi'][sides == side])}"
                 )
         distance = np.full(len(targets), np.nan)
-        distance[located] = euclidean_axis(points[located], origin[located], sides)
+        distance[located] = euclidean_hierarchy(points[located], origin[located], sides)
         return distance
 
     def _rank(self, targets: pd.DataFrame) -> NDArray[np.float64]:
-        ranks = rank_axis(self.regions, targets["roi"])
+        ranks = rank_hierarchy(self.regions, targets["roi"])
         if len(np.unique(ranks[np.isfinite(ranks)])) < 2:
             raise ValueError(
                 f"targets must lie in at least 2 regions of the order {', '.join(self.regions)}; their 'roi': "

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gradkern.errors import Refused, naming
-from gradkern.hierarchy._regions import in_regions
+from gradkern.hierarchy._regions import Regions
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses import Mean, as_responses
 
@@ -56,18 +56,18 @@ def region_means(recording: Recording, hierarchy: str) -> Recording:
 def _in_valued_regions(recording: Recording, hierarchy: str) -> Recording:
     """Targets in a region and a hemisphere, with a hierarchy value, of regions that have such targets."""
     table = recording.targets
-    regions, everywhere = in_regions(table["roi"]), np.ones(len(table), dtype=bool)
+    regions, everywhere = Regions.from_names(table["roi"]), np.ones(len(table), dtype=bool)
     sided = table["hemisphere"].notna().to_numpy() if "hemisphere" in table else everywhere
     valued = table[hierarchy].notna().to_numpy() if hierarchy in table else everywhere
     inside = regions.inside & sided & valued
     if not inside.any():
         raise Refused(f"targets of {recording.subject} must lie in regions, got none that does")
     lost = {"without a hemisphere": valued & ~sided, f"without a {hierarchy}": ~valued}
-    regions.check("region_means", valued, inside, lost, f" of {recording.subject}")
+    regions.check(valued, inside, lost, f" of {recording.subject}")
     chosen = recording.select_targets(inside, f"in a region, with a {hierarchy}")
     columns = [name for name in ("hemisphere", "roi") if name in table]
     rows = zip(table[columns].itertuples(index=False), regions.inside & sided, strict=True)
-    sides = in_regions([" ".join(map(str, words)) if there else "" for words, there in rows])
+    sides = Regions.from_names([" ".join(map(str, words)) if there else "" for words, there in rows])
     unvalued = sides.left_out(sides.inside, valued, f"no target has a {hierarchy}")
     return chosen.leave_out(unvalued) if unvalued.count else chosen
 

@@ -121,7 +121,7 @@ def _check_layers(features: Mapping[str, Sequence[Any]], depth: Any) -> None:
     layers = len(features["activation"])
     if layers < _LEAST_LAYERS:
         raise Refused(f"layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
-    at = checked_depth("Study", depth, layers)
+    at = checked_depth(depth, layers)
     if (np.diff(at) < 0).any() or at[0] < 0 or at[-1] > 1:
         raise ValueError(f"depth must rise from shallow to deep in [0, 1], got {at.tolist()}")
 

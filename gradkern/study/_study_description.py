@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
-from gradkern.hierarchy._layers import BY, Preference
+from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.ridge._cross_validation import SELECTIONS, CrossValidation
 from gradkern.study._derived_hierarchy import DerivedHierarchy, parse_hierarchy
 from gradkern.study._settings import LEAST, VerdictSettings
@@ -160,7 +160,7 @@ def _settings(table: Table) -> VerdictSettings:
     cv = CrossValidation(**of_folds, selection=selection)
     changes = {name: value for name, value in changes.items() if name not in ("folds", "alphas")}
     if "preference" in table.values:
-        changes["preference"] = Preference(table.word("preference", BY))
+        changes["preference"] = Preference(table.word("preference", PREFERENCES))
     return VerdictSettings(cv=cv, latency=_latency(table), **changes)
 
 

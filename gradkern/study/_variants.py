@@ -14,7 +14,7 @@ import pandas as pd
 
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
-from gradkern.hierarchy._layers import BY, Preference
+from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.recordings._recording import Recording
 from gradkern.study._means import region_means, subject_mean
 from gradkern.study._multiverse import Estimate, multiverse
@@ -99,7 +99,7 @@ def choices(variants: StudyVariants, settings: VerdictSettings) -> dict[str, dic
             options[f"{modality} subjects"] = {"results averaged": _unchanged, "responses averaged": averaged}
     options["penalty"] = _penalties(settings)
     if variants.fmri:
-        preferences = [Preference(by) for by in BY if by != settings.preference.by]
+        preferences = [Preference(by) for by in PREFERENCES if by != settings.preference.by]
         options["preference"] = {settings.preference.variant: _unchanged}
         options["preference"] |= {other.variant: partial(_with_settings, preference=other) for other in preferences}
     if variants.meg:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from gradkern.errors import Refused
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
-from gradkern.hierarchy._layers import predicted
+from gradkern.hierarchy._layers import predicted_targets
 from gradkern.hierarchy._maps import (
     LEAST_PLACES,
     Measure,
     SubjectMap,
-    joined,
+    average_maps,
     mirror_hemispheres,
     predictability,
     variogram_null_test,
@@ -42,7 +42,7 @@ def spatial_order_of_layers(scored: ScoredStudy) -> Row:
 
 def spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
     """The gradients' spatial score among those of permuted layers."""
-    maps = joined(_maps(scored, "gradient"))
+    maps = average_maps(_maps(scored, "gradient"))
 
     def score(depth: Floats) -> float:
         return float(np.mean([_preferred_depth(scored, depth).correlation(values) for values in maps]))
@@ -82,7 +82,7 @@ def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
     subjects, settings = scored.subjects[FMRI], scored.settings
     scores, maps = [scored.scores(subject, kind) for subject in subjects], _maps(scored, kind)
     preferred = _preferred_depth(scored).value
-    predicted_targets = [np.isfinite(preferred(values.r)) for values in joined(maps)]
+    predicted_targets = [np.isfinite(preferred(values.r)) for values in average_maps(maps)]
     counts = [int(chosen.sum()) for chosen in predicted_targets]
     if min(counts) < LEAST_PLACES:
         raise Refused(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {counts}")
@@ -121,11 +121,13 @@ class _ResampledScore:
             r = scores.resampled[resampling - 1] if resampling else scores.r
             chosen = self.predicted_targets[0 if averaged else subject]
             drawn.append(_at_targets(replace(self.maps[subject], r=r), chosen))
-        return float(np.mean([self.depths.correlation(values) for values in (joined(drawn) if averaged else drawn)]))
+        return float(
+            np.mean([self.depths.correlation(values) for values in (average_maps(drawn) if averaged else drawn)])
+        )
 
 
 def _at_targets(values: SubjectMap, chosen: NDArray[np.bool_]) -> SubjectMap:
-    return replace(values, points=values.points[chosen], axis=values.axis[chosen], r=values.r[:, chosen])
+    return replace(values, points=values.points[chosen], hierarchy=values.hierarchy[chosen], r=values.r[:, chosen])
 
 
 def _preferred_depth(scored: ScoredStudy, depth: Floats | None = None) -> Measure:
@@ -138,21 +140,21 @@ def _preferred_depth(scored: ScoredStudy, depth: Floats | None = None) -> Measur
 def _where_predicted(r: Floats, depth_of: "partial[Floats]", images: int) -> Floats:
     """Preferred depth [v] by scores r [l, v]."""
     depth = depth_of(r)
-    return np.where(predicted(r, images), depth, np.nan)
+    return np.where(predicted_targets(r, images), depth, np.nan)
 
 
 def _first_where_predicted(r: Floats, images: int) -> Floats:
     """The first row of scores [1 + l, v] where one of the other rows is above noise."""
-    return np.where(predicted(r[1:], images), r[0], np.nan)
+    return np.where(predicted_targets(r[1:], images), r[0], np.nan)
 
 
 def _variogram_null(scored: ScoredStudy, maps: Sequence[SubjectMap], measure: Measure, against: str) -> Row:
     """Test each subject's map against variogram-matched surrogates."""
     settings = scored.settings
     p = variogram_null_test(
-        joined(maps),
+        average_maps(maps),
         measure,
-        places=settings.max_locations,
+        max_locations=settings.max_locations,
         permutations=settings.permutations,
         seed=settings.seed,
     )

@@ -13,13 +13,13 @@ from gradkern.hierarchy._latency import Latency, time_courses
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._temporal_order import (
     PREDICTED,
-    Order,
+    DirectionTest,
     TemporalOrderTest,
     TimeCourses,
     slope,
     temporal_order_test,
 )
-from gradkern.stats._bootstrap import Floats, Scores, stacked
+from gradkern.stats._bootstrap import Floats, Scores, stack_layers
 from gradkern.study._settings import KINDS
 from gradkern.study.claims._claim import MEG, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
@@ -55,16 +55,16 @@ def temporal_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
 
     depth, settings = np.asarray(scored.study.depth, dtype=np.float64)[measured], scored.settings
     return layer_permutation_test(
-        mean_slope, depth, expected=-1, permutations=settings.permutations, seed=settings.seed
+        mean_slope, depth, alternative="less", permutations=settings.permutations, seed=settings.seed
     )
 
 
-def _row(scored: ScoredStudy, order: Order, against: str) -> Row:
+def _row(scored: ScoredStudy, order: DirectionTest, against: str) -> Row:
     interval, smallest = order.over_both or order.over_images, np.nan
     if interval.freedom is None:
         smallest = 1 / (2 * (1 + scored.settings.bootstraps))
     usual = scored.settings.latency.estimator == Latency().estimator
-    ceiling, supported = scored.ceiling(MEG), order.verdict == PREDICTED
+    ceiling, supported = scored.ceiling(MEG), order.conclusion == PREDICTED
     return Row(order.value, order.p, interval.low, interval.high, smallest, ceiling, against, supported, usual)
 
 
@@ -93,4 +93,4 @@ def _curve(scored: ScoredStudy, subject: Subject, kind: str) -> tuple[Scores, Fl
     """Mean over sensors, layer by layer: scores of all layers and targets would take 8 b l v bytes."""
     sensors, times = subject.targets["sensor"], subject.targets["time"]
     curves = [time_courses(scored.score(subject, [X]), sensors, times) for X in scored.features[kind]]
-    return stacked([scores for scores, _ in curves]), curves[0][1]
+    return stack_layers([scores for scores, _ in curves]), curves[0][1]
