@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradkern._display import as_html, as_text, listed
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
@@ -70,10 +71,19 @@ class Study:
         return tuple(kind for kind in self.features if kind not in KINDS)
 
     def __repr__(self) -> str:
+        return as_text("Study", self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html("Study", self._rows())
+
+    def _rows(self) -> dict[str, str]:
         layers = self.features["activation"]
-        recordings = [f"{len(each)} x {name}" for name, each in (("fMRI", self.fmri), ("MEG", self.meg)) if each]
-        controls = f", controls {', '.join(self.controls)}" if self.controls else ""
-        return f"Study({len(layers)} layers, {len(layers[0])} images{controls}; {', '.join(recordings)})"
+        rows = {"features": f"{len(layers)} layers, {len(layers[0])} images; {', '.join(self.features)}"}
+        for name, recordings in (("fMRI", self.fmri), ("MEG", self.meg)):
+            if recordings:
+                rows[name] = listed([recording.subject for recording in recordings])
+        nuisances = "none" if self.nuisances is None else f"{np.shape(self.nuisances)[1]}"
+        return rows | {"hierarchy": self.hierarchy, "nuisances": nuisances}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from gradkern._display import as_html, as_text, listed
 from gradkern.encoding._controls import nuisances, unit_length
 from gradkern.errors import Refused
 from gradkern.features._features import Features
@@ -62,7 +63,16 @@ class StudyFile:
     notes: Sequence[str]
 
     def __repr__(self) -> str:
-        return f"StudyFile({self.path.name}: {self.variants}; {len(self.notes)} notes)"
+        return as_text(f"StudyFile {self.path.name}", self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html(f"StudyFile {self.path.name}", self._rows())
+
+    def _rows(self) -> dict[str, str]:
+        variants = self.variants
+        named = {"features": variants.features, "fMRI": variants.fmri, "MEG": variants.meg}
+        rows = {name: listed(list(options)) for name, options in named.items() if options}
+        return rows | {"hierarchy": variants.hierarchy, "notes": f"{len(self.notes)}"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,6 +136,16 @@ def test_modality_is_a_field_and_not_a_list(study: Study, table: pd.DataFrame) -
     assert data["gradient-predicts-fmri"] == "fMRI"
 
 
+def test_what_a_user_holds_fits_a_screen(study: Study) -> None:
+    claim = claims_of(study, SETTINGS)[0]
+    assert repr(claim) == "Claim('activation-maps-hierarchy': activations map the hierarchy; fMRI, r)"
+    assert "<caption>Claim activation-maps-hierarchy</caption>" in claim._repr_html_()
+    lines = repr(study).splitlines()
+    assert (len(lines), max(map(len, lines)) < 120) == (6 - 1, True)
+    assert "3 layers, 60 images; activation, gradient, gradient/view" in lines[1]
+    assert "<table>" in study._repr_html_()
+
+
 def same_arrays(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return set(one) == set(other) and all(same_arrays(one[key], other[key]) for key in one)
@@ -181,26 +191,32 @@ def broken(*arguments: Any, **options: Any) -> Any:
     return np.zeros(3) + np.zeros(2)
 
 
-STATISTICS = {
-    "gradkern.study.claims._prediction.permutation_test": "gradient-predicts-fmri",
-    "gradkern.study.claims._prediction.partial_permutation_test": "gradient-predicts-meg-beyond:everything",
-    "gradkern.study.claims._prediction.paired_test": "gradient-predicts-meg-more-than:view",
-    "gradkern.study.claims._spatial.variogram_null_test": "activation-maps-hierarchy",
-    "gradkern.study.claims._spatial.layer_permutation_test": "gradient-has-spatial-order-more-than:layer-permutation",
-    "gradkern.study.claims._spatial.predicted": "gradient-predicts-higher-areas-more",
-    "gradkern.study.claims._temporal.lag_test": "gradient-later-than-activation",
-    "gradkern.study.claims._temporal.temporal_order_test": "gradient-has-temporal-order",
+STATISTICS = {  # that the test of a claim calls
+    "gradient-predicts-fmri": "permutation_test",
+    "gradient-predicts-meg-beyond:everything": "partial_permutation_test",
+    "gradient-predicts-meg-more-than:view": "paired_test",
+    "activation-maps-hierarchy": "variogram_null_test",
+    "gradient-has-spatial-order-more-than:layer-permutation": "layer_permutation_test",
+    "gradient-predicts-higher-areas-more": "predicted_targets",
+    "gradient-later-than-activation": "lag_test",
+    "gradient-has-temporal-order": "temporal_order_test",
 }
 
 
-@pytest.mark.parametrize("function", STATISTICS)
+def plant(monkeypatch: pytest.MonkeyPatch, claim: Claim, statistic: str, instead: Callable[..., Any]) -> None:
+    """Let the test of a claim call something instead of a statistic."""
+    assert statistic in claim.test.__globals__
+    monkeypatch.setitem(claim.test.__globals__, statistic, instead)
+
+
+@pytest.mark.parametrize("id", STATISTICS)
 def test_a_programming_error_in_a_statistic_ends_the_verdict(
-    study: Study, function: str, monkeypatch: pytest.MonkeyPatch
+    study: Study, id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(function, broken)
-    claims = {claim.id: claim for claim in claims_of(study, SETTINGS)}
+    claim = next(claim for claim in claims_of(study, SETTINGS) if claim.id == id)
+    plant(monkeypatch, claim, STATISTICS[id], broken)
     with pytest.raises(ValueError, match="could not be broadcast"):
-        claims[STATISTICS[function]].tested(score_study(study, SETTINGS))
+        claim.tested(score_study(study, SETTINGS))
     with pytest.raises(ValueError, match="could not be broadcast"):
         verdict(study, SETTINGS)
 
@@ -217,7 +233,7 @@ def refusing(*arguments: Any, **options: Any) -> Any:
 
 
 def test_a_refusal_is_a_row_and_a_plain_value_error_is_not(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradkern.study.claims._prediction.permutation_test", refusing)
+    plant(monkeypatch, SIMULATED_CLAIMS["gradient-predicts-fmri"], "permutation_test", refusing)
     row = verdict(replace(study, meg=()), SETTINGS).set_index("id").loc["gradient-predicts-fmri"]
     assert (row["conclusion"], row["why"]) == (NOT_TESTED, "the images are too few")
 

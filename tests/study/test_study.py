@@ -1,8 +1,10 @@
 """A study from files: what the command writes is what the functions say, and bad study files are named."""
 
 import base64
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from gradkern.models import UNTRAINED, untrained
 from gradkern.objectives import Output
 from gradkern.recordings import HCP_ORDER, Brain, load_recording, save_recording
 from gradkern.ridge import CrossValidation
-from gradkern.study import Study, VerdictSettings, read_study, verdict
+from gradkern.study import Study, VerdictSettings, parse_study, read_study, verdict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES, WIDTH = 120, 10
@@ -229,10 +231,9 @@ class TestReport:
         assert set(rows) == set(read(written / "verdict.csv")["claim"])
 
     def test_an_earlier_verdict_is_kept_unless_it_is_to_be_replaced(
-        self, home: Path, written: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+        self, home: Path, written: Path, tmp_path: Path, capsys: Any
     ) -> None:
-        monkeypatch.setattr("gradkern.study._run_verdict.read_study", lambda path: pytest.fail("work had begun"))
-        study = str(home / "study.toml")
+        study = str(home / "nowhere.toml")  # which would be the error, had work begun
         assert main(["verdict", study, "--output", str(written)]) == 2
         assert "give --overwrite to replace it" in capsys.readouterr().err
         (tmp_path / "scores.nc").write_text("of the demo")
@@ -260,6 +261,57 @@ def test_what_a_study_file_says_is_read(home: Path, tmp_path: Path) -> None:
         "best layer",
     )
     assert not study.variants.fmri
+
+
+def test_names_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    old = (
+        'axis = {order = ["V1", "V2"]}\n[features]\nx = "tokens"\n[fmri]\ny = ["fmri-0.h5"]\n'
+        "[judging]\ntargets = 50\nplaces = 40\naxes = 3\nseed = 3\nfolds = 4\n"
+    )
+    new = old
+    names = {"axis": "hierarchy", "judging": "settings", "targets": "max_targets", "places": "max_locations",
+             "axes": "n_components"}  # fmt: skip
+    for before, now in names.items():
+        new = re.sub(rf"\b{before}\b", now, new)
+    first, second = (parse_study(saved(tmp_path, text)) for text in (old, new))
+    keys = {"hierarchy_key": "hierarchy", "settings_key": "settings"}
+    assert replace(first, **keys) == second
+    assert (second.settings.max_targets, second.settings.max_locations, second.settings.n_components) == (50, 40, 3)
+    assert (second.settings.cv.seed, second.settings.cv.folds, second.settings.seed) == (3, 4, 3)
+    with pytest.raises(ValueError, match=r"axis must be left out beside hierarchy, which means the same, got {'order'"):
+        parse_study(saved(tmp_path, 'hierarchy = "depth"\n' + old))
+
+
+def saved(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("permutations", "permutation"),
+            "keys of settings must be some of .*, got 'permutation'; did you mean 'permu",
+        ),
+        (("[meg]", "[megg]"), "keys must be some of .*, got 'megg'; did you mean 'meg'?"),
+        (("token =", "tokens ="), "keys of features.mean must be some of .*, got 'tokens'; did you mean 'token'?"),
+        (("[meg]", "[colour]"), "keys must be some of .*, got 'colour'$"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_study(saved(tmp_path, STUDY.replace(*change, 1)))
+
+
+def test_a_study_file_is_parsed_before_anything_is_opened(tmp_path: Path) -> None:
+    description = parse_study(saved(tmp_path, STUDY))
+    assert list(description.features) == ["mean", "rms", "feature norm"]
+    assert (description.features["rms"].folder, description.features["rms"].token) == ("tokens", "rms")
+    assert description.fmri["5.5 s"] == ("later-0.h5", "later-1.h5")
+    assert description.settings == SETTINGS
+    assert pickle.loads(pickle.dumps(description)) == description
 
 
 def test_a_hierarchy_is_derived_from_points_or_regions(home: Path, tmp_path: Path) -> None:

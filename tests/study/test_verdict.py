@@ -396,8 +396,8 @@ def test_a_way_to_judge_that_cannot_be_is_refused() -> None:
 
 
 def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradkern.study.claims._scored.free_bytes", lambda place: 10 * 2**20)
-    monkeypatch.setattr("gradkern.study.claims._scored.check_first", lambda *given: pytest.fail("work had begun"))
+    monkeypatch.setitem(score_study.__globals__, "free_bytes", lambda place: 10 * 2**20)
+    monkeypatch.setitem(score_study.__globals__, "check_first", lambda *arguments: pytest.fail("work had begun"))
     with pytest.raises(ValueError, match=r"MEG of 2 subjects, up to 200 x 1,\d+ numbers each, must fit into memory"):
         verdict(study("none"), SETTINGS)
 

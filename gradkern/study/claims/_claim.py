@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradkern._display import as_html
 from gradkern.errors import Refused
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ class Claim:
         if not scored.subjects[self.modality]:
             raise Refused("the study has no such recordings")
         return self.test(scored, *self.arguments).checked()
+
+    def _repr_html_(self) -> str:
+        rows = {"text": self.text, "modality": self.modality, "units": self.units, "level": f"{self.expected.level:g}"}
+        rows |= {"true in": ", ".join(self.expected.true), "inherited in": ", ".join(self.expected.inherited) or "none"}
+        return as_html(f"Claim {self.id}", rows | {"hangs on": ", ".join(self.hangs_on)})
 
     def __repr__(self) -> str:
         return f"Claim({self.id!r}: {self.text}; {self.modality}, {self.units})"
