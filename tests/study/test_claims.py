@@ -141,7 +141,7 @@ def test_what_a_user_holds_fits_a_screen(study: Study) -> None:
     assert repr(claim) == "Claim('activation-maps-hierarchy': activations map the hierarchy; fMRI, r)"
     assert "<caption>Claim activation-maps-hierarchy</caption>" in claim._repr_html_()
     lines = repr(study).splitlines()
-    assert (len(lines), max(map(len, lines)) < 120) == (6 - 1, True)
+    assert (len(lines), max(map(len, lines)) < 120) == (6, True)
     assert "3 layers, 60 images; activation, gradient, gradient/view" in lines[1]
     assert "<table>" in study._repr_html_()
 
