@@ -44,12 +44,12 @@ WHOLE = PermutationCase(515, 128, 20_000, 1000)
 
 
 def permuted(case: PermutationCase, x: Tensor, y: Tensor, keep: bool = False) -> PermutationTest:
-    return permutation_test(x, y, ALPHAS, cv=FOLDS, permutations=case.orders, seed=0, keep=keep)
+    return permutation_test(x, y, ALPHAS, cv=FOLDS, permutations=case.orders, seed=0, keep_null=keep)
 
 
 def loop_gradkern(case: PermutationCase, x: Tensor, y: Tensor) -> np.ndarray:
     """[orders, v], a plain fit each."""
-    orders = draw_permutations("benchmark", case.n, case.orders, 0).rows
+    orders = draw_permutations(case.n, case.orders, 0).rows
     return np.stack(
         [
             gradkern.cross_val_score(x, y[torch.from_numpy(order)], ALPHAS, cv=FOLDS, selection="gcv").mean(0).numpy()
@@ -67,7 +67,7 @@ def loop_himalaya(case: PermutationCase, x: Tensor, y: Tensor) -> np.ndarray:
     ridge = pytest.importorskip("himalaya.ridge")
     set_backend("torch")
     scores = []
-    for order in draw_permutations("benchmark", case.n, case.orders, 0).rows:
+    for order in draw_permutations(case.n, case.orders, 0).rows:
         shuffled, folds = y[torch.from_numpy(order)], []
         for train, test in KFold(FOLDS).split(x):
             model = ridge.RidgeCV(alphas=ALPHAS.astype(np.float32), fit_intercept=True, cv=FOLDS)

@@ -97,7 +97,7 @@ def similarity_scores(
     odd = _checked(given, subjects)
     parts = _parts(subjects, how.by)
     images, common = _images(subjects, how)
-    orders = draw_permutations(_OP, len(images), how.permutations, how.seed)
+    orders = draw_permutations(len(images), how.permutations, how.seed)
     spaces = _side_by_side([_vectors(f"feature {name}", np.asarray(X)[images], how) for name, X in given.items()])
     columns, brains, ceiling = _responses(subjects, parts, images, how)
     result = xr.Dataset(coords={"subject": [one.subject for one in subjects], **named, parts.along: list(parts.labels)})

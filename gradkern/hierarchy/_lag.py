@@ -1,9 +1,9 @@
 """How much later gradients are than activations, both under noise of one size.
 
-Noise draws latencies to the middle of the window, those of weak curves most. Gradients are predicted from less than
-activations are: in a brain of activations alone their curves are the activations' own, smaller, and were found later,
-by 15 to 163 ms in simulated studies whose window ended at 1 s. So activations are brought to the size of the gradients'
-curves, the one with less noise is given as much as the other has, and the lag is what is left.
+Noise draws latencies to the middle of the window, those of weak curves most. Gradients carry less signal than
+activations do: in a brain of activations alone their curves are the activations' own, but smaller, and were found later
+by 15 to 163 ms in simulated studies whose window ended at 1 s. Therefore activations are scaled to the size of the
+gradients' curves, the one of the two with less noise is given as much as the other has, and the lag is what is left.
 
 Shapes: b resamplings, k draws of noise, l layers, t times, s subjects.
 """
@@ -14,47 +14,51 @@ from typing import Any
 
 import numpy as np
 
+from gradkern.errors import naming
 from gradkern.hierarchy._latency import Latency, TooFewLatencies, quiet_curves
-from gradkern.hierarchy._temporal_order import Order, TimeCourses, check_courses, make_order
+from gradkern.hierarchy._temporal_order import DirectionTest, TimeCourses, check_courses, direction_test
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import cross
 
 _DRAWS = 32  # of noise
 
 
-def lag_test(courses: Sequence[TimeCourses], latency: Latency | None = None, *, seed: int = 0) -> Order:
-    """Are gradients later than activations? The mean over layers of the difference of latencies, s, expected above 0.
+@naming("lag_test")
+def lag_test(courses: Sequence[TimeCourses], latency: Latency | None = None, *, seed: int = 0) -> DirectionTest:
+    """Test whether gradients are later than activations, by the mean over layers of the difference of latencies in s.
 
-    Latencies are those of the mean curves of all subjects, of layers whose two curves rise above noise.
+    Latencies are those of the mean curves of all subjects, for layers whose two curves rise above noise. Under
+    backpropagation the difference is above 0.
 
     Parameters
     ----------
-    courses, latency : as of `temporal_order_test`
+    courses, latency : as in `temporal_order_test`
     seed : of the resampling of subjects
 
     Raises
     ------
     TooFewLatencies : no layer has both latencies
-    ValueError : what `temporal_order_test` refuses of courses
+    Refused : a window with fewer than 3 samples
+    ValueError : subjects with different layers, depths, times or resamplings, or one twice
     """
-    check_courses("lag_test", courses)
+    check_courses(courses)
     latency = latency or Latency()
-    curves = [one.curves() for one in courses]
+    curves = [course.curves() for course in courses]
     mean = np.mean(curves, axis=0)
     inside = latency.cut(mean, courses[0].times)[0]
-    heard = ~quiet_curves(inside[0], inside[1:]).any(0)
+    loud = ~quiet_curves(inside[0], inside[1:]).any(0)
     matched = match(mean[0], mean[1:], courses[0].times, latency)
 
-    def lag(some: Any, resampling: int) -> float:
-        found = matched.lag(np.mean([curves[i][resampling] for i in some], axis=0), resampling > 0)
-        known = found[heard & ~np.isnan(found)]
+    def lag(chosen: Any, resampling: int) -> float:
+        by_layer = matched.lag(np.mean([curves[i][resampling] for i in chosen], axis=0), resampling > 0)
+        known = by_layer[loud & ~np.isnan(by_layer)]
         return float(known.mean()) if len(known) else float("nan")
 
     value = lag(range(len(courses)), 0)
     if np.isnan(value):
-        raise TooFewLatencies("lag_test: a layer must have both latencies: no two curves rise above their noise")
+        raise TooFewLatencies("a layer must have both latencies: no two curves rise above their noise")
     drawn = cross(lag, len(courses), len(mean) - 1, seed)
-    return make_order(value, drawn, 1, np.inf, (courses[0].activations.images, len(courses)))
+    return direction_test(value, drawn, "greater", np.inf, (courses[0].activations.images, len(courses)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +79,16 @@ class Match:
     latency: Latency
 
     def lag(self, curves: Floats, again: bool) -> Floats:
-        """Latency of the gradients minus that of the activations, s, [l], of curves [2, l, t]; NaN where one has none.
+        """Compute the latency of the gradients minus that of the activations, s, [l], from curves [2, l, t].
 
-        Parameters
-        ----------
-        again : whether the curves are of a resampling, which has noise twice
+        It is NaN where one of them has none. `again` says that the curves are a resampling, which has noise twice.
         """
         unknown = np.isnan(self.scale)
         sized = curves * np.stack([np.where(unknown, 0.0, self.scale), np.ones_like(self.scale)])[..., None]
-        found = self.latency.of(sized + self.added * (2**0.5 if again else 1.0), self.times)
-        known = ~np.isnan(found)
-        mean = np.where(known, found, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-        # a layer that has a latency under most noise has one
+        latencies = self.latency.of(sized + self.added * (2**0.5 if again else 1.0), self.times)
+        known = ~np.isnan(latencies)
+        mean = np.where(known, latencies, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        # a layer that has a latency under most draws of noise has one
         lag: Floats = np.where((known.mean(0) > 0.5).all(0) & ~unknown, mean[1] - mean[0], np.nan)
         return lag
 

@@ -1,6 +1,6 @@
-"""Which layer a target goes with: as a distribution over resampled images, and as a depth with its interval.
+"""Which layer a target prefers: as a distribution over resampled images, and as a depth with its interval.
 
-A best layer is a maximum of noisy numbers, so each comes with how often it wins and whether it can be told from the
+A best layer is the maximum of noisy numbers, so each comes with how often it wins and whether it can be told from the
 second best. Shapes: b resamplings, l layers, v targets.
 """
 
@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
+from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._intervals import half_width
+from gradkern.stats._summary import Summary
 
-BY = ("best layer", "centre of mass", "softmax")
+PREFERENCES = ("best layer", "centre of mass", "softmax")
 
 
-@dataclass(frozen=True, eq=False)
-class BestLayers:
-    """Layers by their places 0..l-1; -1 and NaN at targets that have no score.
+@dataclass(frozen=True, eq=False, repr=False)
+class BestLayers(Summary):
+    """The best layer of every target, as an index 0..l-1; -1 and NaN at targets without a score.
 
     Attributes
     ----------
@@ -27,7 +29,7 @@ class BestLayers:
     best, second : [v], highest and second highest over all images
     modal, probability : [v], the layer that wins most resamplings, and its share
     difference, half_width : [v], score of the best minus that of the second best, and half its interval
-    flat : [v], that interval contains 0: which layer is best is not identified
+    flat : [v], that interval contains 0: the best layer is not identified
     """
 
     share: Floats
@@ -39,7 +41,7 @@ class BestLayers:
     half_width: Floats
     flat: NDArray[np.bool_]
     images: int
-    resamplings: int
+    bootstraps: int
     confidence: float = 0.95
     variant: str = "best layer: highest score; flat: symmetric bootstrap interval of best minus second best contains 0"
 
@@ -50,23 +52,37 @@ class BestLayers:
 
     @property
     def unidentified(self) -> int:
-        """How many targets with scores are flat."""
+        """Number of flat targets among those with scores."""
         return int(self.flat[self.best >= 0].sum())
 
 
+@naming("best_layers")
 def best_layers(scores: Scores, confidence: float = 0.95) -> BestLayers:
-    """Best layer of every target, how often it wins, and whether it differs from the second best.
+    """Find the best layer of every target, how often it wins, and whether it differs from the second best.
 
-    Every score may be divided by a ceiling of its target: nothing but `difference` and `half_width` changes.
+    Scores may be divided by the noise ceiling of their target: only `difference` and `half_width` change.
+
+    Parameters
+    ----------
+    scores : of every layer, with bootstraps
+    confidence : of the interval of the difference
 
     Raises
     ------
-    ValueError : one layer, or scores of a jackknife
+    Refused : only one layer
+    ValueError : scores of a jackknife, a confidence that does not lie between 0 and 1
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> best_layers(Scores(rng.random((3, 5)), rng.random((20, 3, 5)), 60)).best.shape
+    (5,)
     """
-    _check_bootstrap("best_layers", scores)
+    _check_bootstrap(scores)
     r, resampled = scores.r, scores.resampled
     if len(r) < 2:
-        raise ValueError(f"best_layers: scores must be of at least 2 layers, got {len(r)}")
+        raise Refused(f"scores must be of at least 2 layers, got {len(r)}")
     known = ~np.isnan(r[0])
     filled = np.where(known, r, 0.0)
     order = np.argsort(-filled, axis=0, kind="stable")
@@ -87,79 +103,91 @@ def best_layers(scores: Scores, confidence: float = 0.95) -> BestLayers:
         half_width=width,
         flat=~(difference - width > 0),
         images=scores.images,
-        resamplings=len(resampled),
+        bootstraps=len(resampled),
         confidence=confidence,
     )
 
 
 def _at(values: NDArray[Any], layer: NDArray[np.int64]) -> Floats:
-    """Of values [..., l, v] those of each target's layer [v]."""
+    """Select of values [..., l, v] those of each target's layer [v]."""
     index = np.broadcast_to(layer, (*values.shape[:-2], 1, len(layer)))
     return np.take_along_axis(values, index, axis=-2)[..., 0, :]
 
 
 @dataclass(frozen=True)
 class Preference:
-    """How scores over layers become one depth.
+    """How scores over layers become one preferred depth.
 
     Parameters
     ----------
     by : "best layer" (depth of the highest score), "centre of mass" (of the scores above 0 over depth; scores below 0
         count as 0) or "softmax" (depths weighted by exp(score / temperature))
-    temperature : of the softmax, in units of the score; it is not used otherwise
+    temperature : of the softmax, in units of the score; not used otherwise
+
+    Raises
+    ------
+    ValueError : an unknown `by`, a temperature that is not positive
     """
 
     by: str = "centre of mass"
     temperature: float = 0.02
 
+    @naming("Preference")
     def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise ValueError(f"Preference: by must be one of {BY}, got {self.by!r}")
+        if self.by not in PREFERENCES:
+            raise ValueError(f"by must be one of {PREFERENCES}, got {self.by!r}")
         if not self.temperature > 0:
-            raise ValueError(f"Preference: temperature must be positive, got {self.temperature}")
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
 
     @property
     def variant(self) -> str:
+        """The preference in words."""
         return f"softmax, temperature {self.temperature:g}" if self.by == "softmax" else self.by
 
+    @naming("Preference")
     def depth_of(self, r: Any, depth: Any) -> Floats:
-        """Preferred depth [..., v] of scores [..., l, v] of layers at depth [l].
+        """Compute the preferred depth [..., v] of scores [..., l, v] of layers at depth [l].
 
-        NaN where the scores are, and for "centre of mass" where no layer is above 0.
+        It is NaN where the scores are, and for "centre of mass" where no layer is above 0.
 
         Raises
         ------
-        ValueError : depths that are not finite, do not fit the scores, or are all the same
+        Refused : depths that are all the same
+        ValueError : depths that are not finite or do not fit the scores
         """
-        scores, at = np.asarray(r, dtype=np.float64), checked_depth("Preference", depth, np.shape(r)[-2])
+        scores, depths = np.asarray(r, dtype=np.float64), checked_depth(depth, np.shape(r)[-2])
         if self.by == "best layer":
             unknown = np.isnan(scores).any(-2)
-            return np.where(unknown, np.nan, at[np.where(np.isnan(scores), 0.0, scores).argmax(-2)])
+            return np.where(unknown, np.nan, depths[np.where(np.isnan(scores), 0.0, scores).argmax(-2)])
         if self.by == "softmax":
             weights = np.exp((scores - scores.max(-2, keepdims=True)) / self.temperature)
         else:
             weights = np.maximum(scores, 0.0)
         total = weights.sum(-2)
         preferred: Floats = np.full(total.shape, np.nan)
-        np.divide(np.einsum("l,...lv->...v", at, weights), total, out=preferred, where=total > 0)
+        np.divide(np.einsum("l,...lv->...v", depths, weights), total, out=preferred, where=total > 0)
         return preferred
 
 
-def predicted(r: Any, images: int) -> NDArray[np.bool_]:
-    """Targets [v] that any layer predicts: the highest of their scores r [l, v] is above two standard errors of a
-    correlation of nothing, 2 / sqrt(images).
+def predicted_targets(r: Any, images: int) -> NDArray[np.bool_]:
+    """Find the targets [v] that some layer predicts.
 
-    Others have no layer to prefer; where many of them lie far out, as outside visual cortex, they hide any order.
+    Their highest score r [l, v] is above two standard errors of a correlation of unrelated variables, 2 / sqrt(images).
+    Other targets have no layer to prefer. Where many of them lie far out, as outside visual cortex, they hide any
+    order.
     """
-    best: NDArray[np.bool_] = np.nan_to_num(np.asarray(r, dtype=np.float64)).max(0) > 2 / np.sqrt(images)
-    return best
+    highest: NDArray[np.bool_] = np.nan_to_num(np.asarray(r, dtype=np.float64)).max(0) > 2 / np.sqrt(images)
+    return highest
 
 
-@dataclass(frozen=True, eq=False)
-class PreferredDepth:
-    """Preferred `depth` [v] of every target and half of its interval, `half_width` [v].
+@dataclass(frozen=True, eq=False, repr=False)
+class PreferredDepth(Summary):
+    """The preferred depth of every target.
 
-    `undefined` [v] is the share of the resamplings that give no depth; the interval is NaN where it is above 5 %.
+    Attributes
+    ----------
+    depth, half_width : [v], preferred depth and half its interval
+    undefined : [v], share of the resamplings that give no depth; the interval is NaN where it is above 5 %
     """
 
     depth: Floats
@@ -167,7 +195,7 @@ class PreferredDepth:
     undefined: Floats
     variant: str
     images: int
-    resamplings: int
+    bootstraps: int
     confidence: float = 0.95
 
     @property
@@ -176,47 +204,58 @@ class PreferredDepth:
         return _left_out(int(np.isnan(self.depth).sum()), "no score, or none above 0 at any layer")
 
 
+@naming("preferred_depth")
 def preferred_depth(
     scores: Scores, depth: Any, preference: Preference | None = None, confidence: float = 0.95
 ) -> PreferredDepth:
-    """Depth that every target prefers, with its interval over images.
+    """Compute the depth that every target prefers, with its interval over images.
 
     Parameters
     ----------
-    depth : [l], of the layers, as `ModelSpec.depth` tells them
-    preference : how; the centre of mass if not given
+    scores : of every layer, with bootstraps
+    depth : [l], of the layers, as `models.ModelSpec.depth` has them
+    preference : how scores become a depth; the center of mass if not given
+    confidence : of the interval
 
     Raises
     ------
-    ValueError : depths that do not fit the scores or are all the same, scores of a jackknife
+    Refused : depths that are all the same
+    ValueError : depths that do not fit the scores, scores of a jackknife
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> preferred_depth(Scores(rng.random((3, 5)), rng.random((20, 3, 5)), 60), [0, 0.5, 1]).depth.shape
+    (5,)
     """
-    _check_bootstrap("preferred_depth", scores)
+    _check_bootstrap(scores)
     preference = preference or Preference()
-    at, again = preference.depth_of(scores.r, depth), preference.depth_of(scores.resampled, depth)
+    preferred, again = preference.depth_of(scores.r, depth), preference.depth_of(scores.resampled, depth)
     return PreferredDepth(
-        depth=at,
-        half_width=half_width(at, again, confidence),
+        depth=preferred,
+        half_width=half_width(preferred, again, confidence),
         undefined=np.isnan(again).mean(0),
         variant=preference.variant,
         images=scores.images,
-        resamplings=len(again),
+        bootstraps=len(again),
         confidence=confidence,
     )
 
 
-def checked_depth(op: str, depth: Any, layers: int) -> Floats:
-    """Depths of so many layers as an array: finite, and not all the same."""
-    at = np.asarray(depth, dtype=np.float64)
-    if at.shape != (layers,) or not np.isfinite(at).all():
-        raise ValueError(f"{op}: depth must be {layers} finite numbers, one a layer, got {at.tolist()}")
-    if layers and np.ptp(at) == 0:
-        raise ValueError(f"{op}: depth must differ between layers, got {at[0]:g} for all {layers}")
-    return at
+def checked_depth(depth: Any, layers: int) -> Floats:
+    """Check depths of that many layers: finite, and not all the same."""
+    depths = np.asarray(depth, dtype=np.float64)
+    if depths.shape != (layers,) or not np.isfinite(depths).all():
+        raise ValueError(f"depth must be {layers} finite numbers, one per layer, got {depths.tolist()}")
+    if layers and np.ptp(depths) == 0:
+        raise Refused(f"depth must differ between layers, got {depths[0]:g} for all {layers}")
+    return depths
 
 
-def _check_bootstrap(op: str, scores: Scores) -> None:
+def _check_bootstrap(scores: Scores) -> None:
     if scores.kind != "bootstrap":
-        raise ValueError(f"{op}: scores must be resampled by a bootstrap, got a {scores.kind}")
+        raise ValueError(f"scores must be resampled by a bootstrap, got a {scores.kind}")
 
 
 def _left_out(count: int, reason: str) -> tuple[Excluded, ...]:

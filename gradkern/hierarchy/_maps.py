@@ -1,4 +1,4 @@
-"""Maps of subjects along an axis, such as the hierarchy, held against maps of the same smoothness."""
+"""Maps of subjects along a hierarchy, compared with random maps of the same smoothness."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,86 +7,106 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.hierarchy._spatial_score import correlate
+from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
+from gradkern.stats._correlation import correlation
 from gradkern.stats._spatial_nulls import NullMaps, map_correlation, variogram_maps
+from gradkern.stats._summary import Summary
 
-LEAST_PLACES = 20  # of fewer no variogram can be matched
+LEAST_PLACES = 20  # with fewer no variogram can be matched
 
 
-@dataclass(frozen=True, eq=False)
-class SubjectMap:
-    """Scores r [l, v] of a subject's targets at places `points` [v, 3] that lie on an axis [v]; NaN where not known.
+@dataclass(frozen=True, eq=False, repr=False)
+class SubjectMap(Summary):
+    """Scores of one subject's targets, with their places.
 
-    `noise` [l, l] is the covariance of the scores' noise over layers, to a factor.
+    Parameters
+    ----------
+    subject : its name
+    points : [v, 3], places; NaN where unknown
+    hierarchy : [v], a value per target; NaN where unknown
+    r : [l, v], scores
+    noise : [l, l], covariance of the scores' noise over layers, up to a factor
     """
 
     subject: str
     points: Floats
-    axis: Floats
+    hierarchy: Floats
     r: Floats
     noise: Any = None
 
     def same_places(self, other: "SubjectMap") -> bool:
-        return np.array_equal(self.points, other.points) and np.array_equal(self.axis, other.axis)
+        """Whether the targets of the other map have the same places and the same hierarchy."""
+        return np.array_equal(self.points, other.points) and np.array_equal(self.hierarchy, other.hierarchy)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is made of scores r [l, v]: a map `value` [v], NaN where there is none.
-
-    Where `strength` [m, v] is given, how well targets are predicted, it and its squares are taken out of map and axis.
-    Noise draws the layer that a target prefers to the middle of all layers, that of weakly predicted targets most:
-    where targets are predicted worse along the axis, depth would seem to go along it.
-    """
-
-    value: Callable[[Floats], Floats]
-    strength: Callable[[SubjectMap], Floats] | None = None
-
-    def along(self, one: SubjectMap) -> tuple[Floats, Floats, Callable[[Floats], Floats]]:
-        """Map and axis [v], NaN where either is not known, and what takes out of maps [..., v] what was taken out."""
-        values = self.value(one.r)
-        known = np.isfinite(values) & np.isfinite(one.axis)
-        strength = self.strength
-
-        def taken_out(maps: Floats) -> Floats:
-            if strength is None:
-                return maps
-            Z = np.hstack([np.vander((at - at.mean()) / (at.std() or 1), 3) for at in strength(one)[:, known]])
-            left: Floats = np.full(maps.shape, np.nan)
-            here = maps[..., known]
-            left[..., known] = here - (Z @ np.linalg.lstsq(Z, here.T, rcond=None)[0]).T
-            return left
-
-        return taken_out(np.where(known, values, np.nan)), taken_out(np.where(known, one.axis, np.nan)), taken_out
-
-    def correlation(self, one: SubjectMap) -> float:
-        """Pearson r of map and axis; NaN of fewer than 3 targets, or where one of the two does not vary."""
-        values, axis, _ = self.along(one)
-        return correlate(values, axis)
-
-
-def predictability(one: SubjectMap) -> Floats:
-    """How well a target is predicted, [2, v]: its highest score, and the length of its scores in units of their noise.
-
-    Noise of equal size in all layers changes that length and not the direction of the scores, by which a target
-    prefers some layers; noise that layers share changes the highest score. Of targets that all read one layer, under a
-    ceiling that fell or rose along the axis, the mean correlation of depth and axis was -.65 to .64; with both taken
-    out -.05 to .09, with the highest score alone -.25 to .26, with the length alone -.16 to .16.
-    """
-    length = np.sqrt(np.einsum("lv,lm,mv->v", one.r, np.linalg.pinv(one.noise, hermitian=True), one.r).clip(min=0))
-    return np.stack([one.r.max(0), length])
-
-
-def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
-    """Places [v, 3] with those of the right hemisphere mirrored into the left.
-
-    Homologous places are alike, as neighbours are: of mirrored maps surrogates by straight distances, which take the
-    hemispheres for independent, found an order in 11 % of null maps at 5 %.
+    """How scores r [l, v] become a map, and which covariates are regressed out of it.
 
     Parameters
     ----------
-    points : [v, 3], the first coordinate 0 between the hemispheres
+    value : computes a map [v] of scores, NaN where it has no value
+    covariates : computes [m, v] for a subject's map, for example its `predictability`; they and their squares are
+        regressed out of map and hierarchy. Noise draws the layer that a target prefers to the middle of all layers,
+        weakly predicted targets most: where targets are predicted worse along the hierarchy, depth would seem to
+        follow it.
+    """
+
+    value: Callable[[Floats], Floats]
+    covariates: Callable[[SubjectMap], Floats] | None = None
+
+    def along(self, subject: SubjectMap) -> tuple[Floats, Floats, Callable[[Floats], Floats]]:
+        """Compute map and hierarchy [v] without the covariates, NaN where either is unknown.
+
+        The third result is the function that regresses the covariates out of other maps [..., v] of these targets.
+        """
+        values = self.value(subject.r)
+        known = np.isfinite(values) & np.isfinite(subject.hierarchy)
+        covariates = self.covariates
+
+        def residualize(maps: Floats) -> Floats:
+            if covariates is None:
+                return maps
+            columns = covariates(subject)[:, known]
+            Z = np.hstack([np.vander((column - column.mean()) / (column.std() or 1), 3) for column in columns])
+            residuals: Floats = np.full(maps.shape, np.nan)
+            inside = maps[..., known]
+            residuals[..., known] = inside - (Z @ np.linalg.lstsq(Z, inside.T, rcond=None)[0]).T
+            return residuals
+
+        hierarchy = np.where(known, subject.hierarchy, np.nan)
+        return residualize(np.where(known, values, np.nan)), residualize(hierarchy), residualize
+
+    def correlation(self, subject: SubjectMap) -> float:
+        """Correlate map and hierarchy by Pearson r; NaN for fewer than 3 targets, or where one is constant."""
+        values, hierarchy, _ = self.along(subject)
+        return correlation(values, hierarchy)
+
+
+def predictability(subject: SubjectMap) -> Floats:
+    """Measure how well targets are predicted, [2, v]: highest score, and length of the scores in units of their noise.
+
+    Noise of equal size in all layers changes that length and not the direction of the scores, which decides what layers
+    a target prefers; noise that layers share changes the highest score. For targets that all read one layer, under a
+    noise ceiling that fell or rose along the hierarchy, the mean correlation of depth and hierarchy was -.65 to .64.
+    With both regressed out it was -.05 to .09, with the highest score alone -.25 to .26, and with the length alone -.16
+    to .16.
+    """
+    precision = np.linalg.pinv(subject.noise, hermitian=True)
+    length = np.sqrt(np.einsum("lv,lm,mv->v", subject.r, precision, subject.r).clip(min=0))
+    return np.stack([subject.r.max(0), length])
+
+
+def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
+    """Mirror places [v, 3] of the right hemisphere into the left one.
+
+    Homologous places are alike, as neighbors are. Surrogates by straight distances take the hemispheres for
+    independent: for maps that are alike in both, they found an order in 11 % of null maps at 5 %.
+
+    Parameters
+    ----------
+    points : [v, 3], whose first coordinate is 0 between the hemispheres
     hemispheres : [v], "left" or "right"
     """
     places = np.array(points, dtype=np.float64)
@@ -94,49 +114,54 @@ def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     return places
 
 
-def joined(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
-    """One map of the mean scores where all subjects have the same places, else all of them as they are."""
-    if len(maps) < 2 or not all(one.same_places(maps[0]) for one in maps):
+def average_maps(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
+    """Average the scores of subjects into one map if all have the same places; else return the maps as they are."""
+    if len(maps) < 2 or not all(subject.same_places(maps[0]) for subject in maps):
         return list(maps)
-    r = np.mean([one.r for one in maps], axis=0)
-    noise = None if maps[0].noise is None else np.mean([one.noise for one in maps], axis=0)
+    r = np.mean([subject.r for subject in maps], axis=0)
+    noise = None if maps[0].noise is None else np.mean([subject.noise for subject in maps], axis=0)
     return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r, noise=noise)]
 
 
+@naming("variogram_null_test")
 def variogram_null_test(
-    maps: Sequence[SubjectMap], of: Measure, *, places: int, permutations: int, seed: int
+    maps: Sequence[SubjectMap], measure: Measure, *, max_locations: int, permutations: int = 1000, seed: int = 0
 ) -> list[float]:
-    """One-sided p of each map that it goes with its axis, beside maps of the same variogram.
+    """Test whether each map rises with its hierarchy, beside random maps of the same variogram: one-sided p.
 
     Parameters
     ----------
-    places : at most so many, drawn at random, go into a null
-    permutations, seed : of `variogram_maps`
+    maps : of subjects
+    measure : how scores become a map
+    max_locations : number of targets, drawn at random, that a null map has at most
+    permutations, seed : number of null maps (see `stats.variogram_maps`), and the seed of the generator
 
     Raises
     ------
-    ValueError : fewer than 20 places that are known
+    Refused : fewer than 20 targets with a place, a hierarchy and a value; a map that does not vary
     """
     p = []
-    for one in maps:
-        chosen = _known(one, of.value(one.r), places, seed)
-        here = replace(one, points=one.points[chosen], axis=one.axis[chosen], r=one.r[:, chosen])
-        values, axis, taken_out = of.along(here)
-        apart = np.linalg.norm(here.points[:, None] - here.points, axis=2)
-        null = variogram_maps(values, apart, permutations=permutations, seed=seed)
-        found = map_correlation(values, axis, NullMaps(taken_out(null.values), null.what))
-        p.append(found.p / 2 if found.r > 0 else 1 - found.p / 2)
+    for subject in maps:
+        chosen = _chosen(subject, measure.value(subject.r), max_locations, seed)
+        fewer = replace(
+            subject, points=subject.points[chosen], hierarchy=subject.hierarchy[chosen], r=subject.r[:, chosen]
+        )
+        values, hierarchy, residualize = measure.along(fewer)
+        distances = np.linalg.norm(fewer.points[:, None] - fewer.points, axis=2)
+        null = variogram_maps(values, distances, permutations=permutations, seed=seed)
+        test = map_correlation(values, hierarchy, NullMaps(residualize(null.values), null.what))
+        p.append(test.p / 2 if test.r > 0 else 1 - test.p / 2)
     return p
 
 
-def _known(one: SubjectMap, values: Floats, most: int, seed: int) -> NDArray[np.int64]:
-    """Which targets have a place and one of these values [v]; at most so many, drawn at random."""
-    finite = np.isfinite(one.points).all(1) & np.isfinite(one.axis) & np.isfinite(values)
-    chosen = np.flatnonzero(finite)
+def _chosen(subject: SubjectMap, values: Floats, most: int, seed: int) -> NDArray[np.int64]:
+    """Indices of targets with a place, a hierarchy and one of these values [v]; at most that many, drawn at random."""
+    known = np.isfinite(subject.points).all(1) & np.isfinite(subject.hierarchy) & np.isfinite(values)
+    chosen = np.flatnonzero(known)
     if len(chosen) < LEAST_PLACES:
-        raise ValueError(
-            f"maps of {one.subject} must have at least {LEAST_PLACES} targets with a place, an axis and a value, "
-            f"got {len(chosen)} of {len(finite)}"
+        raise Refused(
+            f"maps of {subject.subject} must have at least {LEAST_PLACES} targets with a place, a hierarchy and a "
+            f"value, got {len(chosen)} of {len(known)}"
         )
     if len(chosen) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))

@@ -1,11 +1,10 @@
-"""Do gradients predict more than a control, and do they tell something that it does not? Two questions.
+"""Do gradients predict more than a control, and do they add something that it lacks? These are two questions.
 
-`unique.partial_permutation_test` answers the second: it is blind to all that a linear readout of the control knows. It
-says nothing
-of which is better: of two features that carry the same signal under noise of their own, each tells something beyond the
-other, and a control that predicts twice as well may still lack a part. `paired_test` answers the first, and is blind to
-what is shared: of features that predict alike neither predicts more, whatever else they tell. A gradient that is worth
-more than its control does both.
+`encoding.partial_permutation_test` answers the second one: everything that a linear readout of the control predicts is
+taken out first. It does not say which of the two is better. Two features that carry the same signal under noise of
+their own each add something to the other, and a control that predicts twice as well may still lack a part.
+`paired_test` answers the first one, and does not see what is shared: of two features that predict equally well neither
+predicts more, whatever else they carry. Gradients that are worth more than their control pass both tests.
 """
 
 from collections.abc import Sequence
@@ -13,52 +12,59 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats, Scores
-from gradkern.stats._intervals import Interval, cross, crossed_interval, interval, one_sided
+from gradkern.stats._intervals import Interval, cross, crossed_interval, interval, interval_p
+from gradkern.stats._summary import Summary
 
 
-@dataclass(frozen=True, eq=False)
-class PairedTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class PairedTest(Summary):
     """By how much one feature space predicts more than another.
 
     Attributes
     ----------
     value : mean over targets and subjects of the difference in held-out r
-    each : [s], of every subject
-    interval : of 95 %, over images, and over subjects where there are several
-    p : one-sided, that in the mean of these subjects the first predicts no more, over images; of other subjects it says
-        nothing; NaN where more than 5 % of the resamplings have no value
-    smallest_p : under which it cannot go
+    by_subject : [s], the difference of every subject
+    interval : over images, and over subjects where there are several
+    p : one-sided, of the null hypothesis that the first predicts no more in the mean of these subjects, over images; it
+        says nothing about other subjects. NaN where more than 5 % of the resamplings have no value
+    smallest_p : the smallest attainable p
     """
 
     value: float
-    each: Floats
+    by_subject: Floats
     interval: Interval
     p: float
     smallest_p: float
 
 
-def paired_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *, seed: int = 0) -> PairedTest:
+@naming("paired_test")
+def paired_test(
+    first: Sequence[Scores], second: Sequence[Scores], folds: int, *, confidence: float = 0.95, seed: int = 0
+) -> PairedTest:
     """Test whether one feature space predicts more than another.
 
-    Images of all subjects are resampled together: what an image has of its own in the features, all of them share, so
-    that their p are not independent and cannot be combined as such.
+    Images of all subjects are resampled together: what is particular to an image in the features is the same for all
+    subjects, so that their p values are not independent and cannot be combined as such.
 
     Resamplings keep the fitted predictions, so they know nothing of what other training images would have done. Their
-    deviations are therefore stretched by sqrt(1 + f / (f - 1)), 1.5 for 5 folds (Nadeau and Bengio): of two feature
-    spaces with the same information (40 and 100 features, 100 and 300 images) the first predicted more, at a level of
-    5 %, in 11 to 13 % of the cases without that, and in at most 5 % with it.
+    deviations are therefore stretched by sqrt(1 + f / (f - 1)), 1.5 for 5 folds (Nadeau and Bengio). Of two feature
+    spaces with the same information (40 and 100 features, 100 and 300 images), the first predicted more at a level of
+    5 % in 11 to 13 % of the cases without that, and in at most 5 % with it.
 
     Parameters
     ----------
     first, second : of each subject, r [1, v] and its resamplings [b, 1, v], both of the same targets and resamplings;
-        of subjects who saw the same images drawn by one `resample_images`
-    folds : into which the images were cut
+        for subjects who saw the same images, drawn by one `resample_images`
+    folds : number of folds that the images were cut into
+    confidence : of the interval
     seed : of the resampling of subjects
 
     Raises
     ------
-    ValueError : no subjects, not the same ones, several layers, other targets or resamplings, a target without a score
+    Refused : a target without a score
+    ValueError : no subjects, different ones, several layers, different targets or resamplings
 
     Notes
     -----
@@ -69,42 +75,41 @@ def paired_test(first: Sequence[Scores], second: Sequence[Scores], folds: int, *
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> scores = [Scores(rng.random((1, 5)), rng.random((20, 1, 5)), 60) for _ in range(2)]
-    >>> paired_test(scores[:1], scores[1:], 5).each.shape
+    >>> paired_test(scores[:1], scores[1:], 5).by_subject.shape
     (1,)
     """
     _check(first, second, folds)
-    each = np.array([float((one.r - other.r).mean()) for one, other in zip(first, second, strict=True)])
-    at = np.stack([(one.resampled - other.resampled).mean((1, 2)) for one, other in zip(first, second, strict=True)])
-    at = each[:, None] + np.sqrt(1 + folds / (folds - 1)) * (at - each[:, None])
-    value, (s, b), over = float(each.mean()), at.shape, f"{first[0].images} images"
-    table = np.column_stack([each, at])
-    drawn = cross(lambda some, i: table[some, i].mean(), s, b, seed)
-    found = interval(value, drawn.images, over, bound=2)
-    p = one_sided(value, found, drawn.images, 1)
+    pairs = list(zip(first, second, strict=True))
+    own = np.array([float((one.r - other.r).mean()) for one, other in pairs])
+    resampled = np.stack([(one.resampled - other.resampled).mean((1, 2)) for one, other in pairs])
+    resampled = own[:, None] + np.sqrt(1 + folds / (folds - 1)) * (resampled - own[:, None])
+    value, (s, b), over = float(own.mean()), resampled.shape, f"{first[0].images} images"
+    table = np.column_stack([own, resampled])
+    drawn = cross(lambda chosen, i: table[chosen, i].mean(), s, b, seed)
+    around = interval(value, drawn.images, over, bound=2, confidence=confidence)
+    p = interval_p(value, around, drawn.images)
     if s > 1:
-        found = crossed_interval(value, drawn, s, f"{over} and {s} subjects", bound=2)
-    return PairedTest(value, each, found, p, 1 / (2 * (1 + b)))
+        around = crossed_interval(value, drawn, s, f"{over} and {s} subjects", bound=2, confidence=confidence)
+    return PairedTest(value, own, around, p, 1 / (2 * (1 + b)))
 
 
 def _check(first: Sequence[Scores], second: Sequence[Scores], folds: int) -> None:
     if not first or len(first) != len(second):
         raise ValueError(
-            f"paired_test: first and second must be of the same subjects, at least one, got {len(first)} and "
-            f"{len(second)}"
+            f"first and second must be of the same subjects, at least one, got {len(first)} and {len(second)}"
         )
     if folds < 2:
-        raise ValueError(f"paired_test: folds must be at least 2, got {folds}")
+        raise ValueError(f"folds must be at least 2, got {folds}")
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
-        made = [(scores.resampled.shape, scores.images, scores.kind) for scores in (one, other)]
-        if made[0] != made[1] or one.kind != "bootstrap" or one.r.shape[0] != 1:
+        sizes = [(scores.resampled.shape, scores.images, scores.kind) for scores in (one, other)]
+        if sizes[0] != sizes[1] or one.kind != "bootstrap" or one.r.shape[0] != 1:
             raise ValueError(
-                f"paired_test: first and second must be of one layer, the same targets and bootstrap, got {made[0]} "
-                "and "
-                f"{made[1]} of subject {number}"
+                f"first and second must be of one layer, the same targets and bootstrap, got {sizes[0]} and {sizes[1]} "
+                f"of subject {number}"
             )
         missing = int((np.isnan(one.r) | np.isnan(other.r)).sum())
         if missing:
-            raise ValueError(f"paired_test: every target must have a score, got none of {missing} of subject {number}")
-    drawn = {(len(scores.resampled), scores.images) for scores in first}
-    if len(drawn) > 1:
-        raise ValueError(f"paired_test: subjects must have the same resamplings and images, got {drawn}")
+            raise Refused(f"every target must have a score, got none of {missing} of subject {number}")
+    resamplings = {(len(scores.resampled), scores.images) for scores in first}
+    if len(resamplings) > 1:
+        raise ValueError(f"subjects must have the same resamplings and images, got {resamplings}")

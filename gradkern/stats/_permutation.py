@@ -1,6 +1,7 @@
 """Permutation tests of encoding scores within a subject: is there any relation between the features and a target?"""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.errors import naming
-from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.errors import Refused, naming
+from gradkern.ridge._alphas import DEFAULT_ALPHAS, count_edges
 from gradkern.ridge._cross_validation import resolve_setting
 from gradkern.ridge._engine.blocks import on_all_cores
 from gradkern.ridge._engine.folds import Fold, check_groups, inner_folds, selection_folds
@@ -28,58 +29,99 @@ from gradkern.ridge._engine.inputs import (
 )
 from gradkern.ridge._engine.precision import multiplying
 from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection
-from gradkern.stats._exchangeable import Permutations, draw_permutations
-from gradkern.stats._refits import refit
+from gradkern.stats._exchangeable import Permutations, permutations_of
+from gradkern.stats._refits import OrderScores, refit
+from gradkern.stats._summary import Summary
 
-_BY_TARGET = ("r", "reached", "total", "squares")
+_BY_TARGET = ("r", "undefined", "reached", "total", "squares")
 _TARGETS_AT_ONCE = {"cpu": 4096, "cuda": 16384}  # at most
 # a null score counts as reached if rounding alone keeps it under the observed one
 _ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
 
 
-@dataclass(frozen=True)
-class TargetGroup:
-    """The mean score of some targets: `r`, its p, and its null [permutations]."""
+@dataclass(frozen=True, repr=False)
+class TargetGroup(Summary):
+    """The mean score of a group of targets: `r`, its p, and its null distribution `null` [permutations].
+
+    `undefined` of the `targets` have no defined score of their own. In this mean a fold without one counts as 0, for
+    the measured order as for every permutation, so that the test stays exact.
+    """
 
     r: float
     p: float
     null: NDArray[np.float64]
+    targets: int
+    undefined: int
+
+    @property
+    def brief(self) -> str:
+        """r and p in a few words."""
+        return f"r {self.r:.4g}, p {self.p:.4g}"
 
 
 @dataclass(frozen=True)
-class PermutationTest:
+class AlphaEdges:
+    """How many fits to the measured responses chose the smallest and the largest alpha of the grid.
+
+    Attributes
+    ----------
+    lowest, highest : number of fits that chose the smallest and the largest alpha; a grid of one alpha has no edge
+    fits : number of fits, one per fold and target with a defined score
+
+    Examples
+    --------
+    >>> print(AlphaEdges(lowest=0, highest=20, fits=30))
+    smallest alpha: 0 of 30 fits, largest: 20
+    """
+
+    lowest: int
+    highest: int
+    fits: int
+
+    def __str__(self) -> str:
+        return f"smallest alpha: {self.lowest} of {self.fits} fits, largest: {self.highest}"
+
+
+@dataclass(frozen=True, repr=False)
+class PermutationTest(Summary):
     """Scores of v targets beside those of permuted responses.
 
-    Parameters
+    Attributes
     ----------
     test : what was tested, in words
-    r : [v], observed
-    p : [v], one-sided: (1 + how many null scores reach r) / (1 + permutations)
-    p_max : [v], the same with the largest null score of all targets: the chance that any target of none reaches r
-    null_max : [permutations], that largest score
+    r : [v], observed; NaN where it is undefined in a fold, because responses or predictions do not vary there
+    p : [v], one-sided: (1 + number of null scores that reach r) / (1 + permutations); NaN where r is
+    p_max : [v], the same with the largest null score of all targets: the familywise p. NaN where r is
+    undefined : number of targets whose r is NaN
+    null_max : [permutations], the largest null score of all targets
     null_mean, null_sd : [v], of the null scores
-    pools : of the pools asked for
+    target_groups : of the groups asked for
     null : [permutations, v] in float32, if asked for
-    n : how many units (images) were permuted
-    permutations : how many orders were drawn, with `seed`
-    smallest_p : 1 / (1 + permutations), under which no p can go
+    alphas_at_edge : how many fits to the measured responses chose an alpha at an edge of the grid; None if nothing was
+        fitted
+    n : number of units (images) that were permuted
+    permutations : number of permutations, drawn with `seed`
+    smallest_p : 1 / (1 + permutations), the smallest attainable p
     """
 
     test: str
     r: NDArray[np.float64]
     p: NDArray[np.float64]
     p_max: NDArray[np.float64]
+    undefined: int
     null_max: NDArray[np.float64]
     null_mean: NDArray[np.float64]
     null_sd: NDArray[np.float64]
     target_groups: dict[str, TargetGroup]
     null: NDArray[np.float32] | None
+    alphas_at_edge: AlphaEdges | None
     n: int
     permutations: int
     seed: int
     smallest_p: float
 
 
+@naming("permutation_test")
 def permutation_test(
     X: Any,
     Y: Any,
@@ -93,35 +135,41 @@ def permutation_test(
     seed: int = 0,
     selection: str = "gcv",
     target_groups: Mapping[str, Any] | None = None,
-    keep: bool = False,
+    keep_null: bool = False,
     device: Any = None,
 ) -> PermutationTest:
-    """Test cross-validated scores against those of responses in random order, with the model fitted anew to each.
+    """Test cross-validated scores against those of permuted responses, with the model fitted anew to each permutation.
 
-    Tests, for every target, that its responses have nothing to do with the features: then every order of the images
-    within a stratum of `within` is as likely as the one measured. That assumes that what else a response depends on
-    (drift, the image before) has no order of its own within a stratum; where it has, a score may be significant because
-    features and noise both drift. It does not test whether one set of features predicts more than another.
+    The null hypothesis, for every target, is that its responses have nothing to do with the features: then every
+    order of the images within a stratum of `within` is as likely as the one measured. This assumes that whatever else
+    a response depends on (drift, the previous image) has no order of its own within a stratum. If it has one, a score
+    may be significant because features and noise both drift. The test does not say whether one set of features
+    predicts more than another.
 
-    The score is the mean over folds of r within a fold's held-out samples, 0 where responses or predictions do
-    not vary there, as `gradkern.cross_val_score` has it. All targets see the same orders, so that `null_max` keeps what
-    they share. With selection="gcv" and folds that hold out every sample once the orders cost three products a
-    fold; anything else goes by the solvers of `cross_val_score`, several times as long. The test is as valid
-    with one choice of alpha as with another.
+    The score is the mean over folds of Pearson r within a fold's held-out samples. If r is undefined in a fold of the
+    measured order, because responses or predictions do not vary there, the target's r and p are NaN, as in
+    `gradkern.cross_val_score`; such targets are counted and warned of. In a permutation, an undefined r counts as 0.
+    That is one fixed function of the responses, so p values stay exact, and targets without a score of their own can
+    only make `p_max` larger.
+
+    All targets see the same permutations, so `null_max` keeps what they share. With selection="gcv", and folds that
+    hold out every sample once, a permutation costs three products per fold. Anything else goes by the solvers of
+    `cross_val_score` and takes several times as long. The test is equally valid however alphas are chosen.
 
     Parameters
     ----------
-    X, alphas, cv, inner_cv, selection, device : as in `gradkern.cross_val_score`; one feature space
+    X, alphas, cv, inner_cv, selection, device : as in `gradkern.cross_val_score`, for one feature space
     Y : [n, v] or [n], finite, no target constant
-    groups : [n] labels (images): the rows of a group are held out together and permuted together
-    within : [n] labels (sessions): rows keep theirs
-    permutations, seed : orders to draw
-    pools : name -> bool [v] or places: targets whose mean score is tested too (a region, a time window)
-    keep : whether to keep all null scores, 4 bytes for each target and order
+    groups : [n] labels (images); the rows of a group are held out together and permuted together
+    within : [n] labels (sessions); rows stay within theirs
+    permutations, seed : how many permutations to draw, and the seed of the generator
+    target_groups : name -> bool [v] or indices: targets whose mean score is tested too (an ROI, a time window)
+    keep_null : whether to keep all null scores, 4 bytes per target and permutation
 
     Raises
     ------
-    ValueError : as `cross_val_score`; NaN, inf or constant targets; what `draw_permutations` refuses
+    Refused : a constant target; too few images for that many different permutations
+    ValueError : what `cross_val_score` raises; NaN or inf; groups of different sizes
 
     Notes
     -----
@@ -134,31 +182,30 @@ def permutation_test(
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((60, 8))
     >>> Y = X @ rng.standard_normal((8, 3)) + rng.standard_normal((60, 3))
-    >>> permutation_test(X, Y, permutations=19, seed=0).p.shape
+    >>> permutation_test(X, Y, permutations=19).p.shape
     (3,)
     """
-    op = "permutation_test"
-    with naming(op):
-        features = as_array("X", X)
-        check_matrix("X", features)
-        n = features.shape[0]
-        nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
-        cv, inner_cv = nesting.cv, nesting.inner_cv
-        choice = alpha_selection(nesting.alphas, nesting.selection, "r2")
-        responses, _ = as_targets(Y, n)
-        where = device_plan(device, X, X=features, Y=responses)
-        check_finite("X", features)
-        folds = selection_folds(cv, n, groups)
-        labels = None if groups is None else check_groups(groups, n)
-        choices = tuple(_choice_inside(choice, fold, inner_cv, labels) for fold in folds.folds)
-    orders = draw_permutations(op, n, permutations, seed, groups=groups, within=within)
-    members = _pools(op, target_groups, responses.shape[1])
-    test = f"mean over {len(folds)} folds of held-out r, refitted for each of {permutations} orders of {orders.what}"
+    features = as_array("X", X)
+    check_matrix("X", features)
+    n = features.shape[0]
+    nesting = resolve_setting(cv, inner_cv, alphas, selection, groups, n)
+    choice = alpha_selection(nesting.alphas, nesting.selection, "r2")
+    responses, _ = as_targets(Y, n)
+    plan = device_plan(device, X, X=features, Y=responses)
+    check_finite("X", features)
+    folds = selection_folds(nesting.cv, n, groups)
+    labels = None if groups is None else check_groups(groups, n)
+    choices = tuple(_choice_inside(choice, fold, nesting.inner_cv, labels) for fold in folds.folds)
+    orders = permutations_of(n, permutations, seed, groups=groups, within=within)
+    members = _target_groups(target_groups, responses.shape[1])
+    data = _Data(responses, plan, orders, members, keep_null, choice.alphas)
+    what = f"held-out r, mean over {len(folds)} folds, refitted for each of {permutations} permutations"
     with torch.no_grad(), multiplying("float32"):
-        score = refit(load(features, where), folds, choices, where)
-        return _tested(op, test, _Asked(responses, where, orders, members, keep, seed), lambda _, Y: partial(score, Y))
+        score = refit(load(features, plan), folds, choices, plan)
+        return _test(f"{what} of {orders.what}", data, seed, lambda _, Y: partial(score, Y))
 
 
+@naming("permutation_test_held_out")
 def permutation_test_held_out(
     Y: Any,
     predictions: Any,
@@ -168,73 +215,77 @@ def permutation_test_held_out(
     permutations: int = 1000,
     seed: int = 0,
     target_groups: Mapping[str, Any] | None = None,
-    keep: bool = False,
+    keep_null: bool = False,
     device: Any = None,
 ) -> PermutationTest:
-    """Test predictions of one held-out set against its responses in random order; nothing is fitted.
+    """Test predictions of one held-out set against its permuted responses; nothing is fitted.
 
-    Tests, for every target and given the model as it is fitted, that the responses to the test images have nothing to
-    do with what is predicted for them. Exact whatever the training set was, because it plays no part, if the test
-    images could have been shown in any order within a stratum of `within`; it says nothing of how another
-    training set would have done. The score is r over all rows, 0 where predictions do not vary.
+    The null hypothesis, for every target and given the fitted model, is that the responses to the test images have
+    nothing to do with what is predicted for them. The test is exact whatever the training set was, because it plays no
+    part, provided that the test images could have been shown in any order within a stratum of `within`. It says
+    nothing about how another training set would have done. The score is r over all rows; r and p are NaN where
+    predictions do not vary.
 
     Parameters
     ----------
     Y, predictions : [n, v] or [n], of the same test images; finite, no target constant
-    groups, within, permutations, seed, pools, keep, device : as in `permutation_test`
+    groups, within, permutations, seed, target_groups, keep_null, device : as in `permutation_test`
 
     Raises
     ------
-    ValueError : different shapes; NaN, inf or constant targets; what `draw_permutations` refuses
+    Refused : a constant target; too few images for that many different permutations
+    ValueError : different shapes; NaN or inf; groups of different sizes
 
     Examples
     --------
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> Y = rng.standard_normal((50, 4))
-    >>> permutation_test_held_out(Y, Y + rng.standard_normal((50, 4)), permutations=19, seed=0).p.shape
+    >>> permutation_test_held_out(Y, Y + rng.standard_normal((50, 4)), permutations=19).p.shape
     (4,)
     """
-    op = "permutation_test_held_out"
-    with naming(op):
-        given = as_array("predictions", predictions)
-    if given.ndim not in (1, 2):
-        raise ValueError(f"{op}: predictions must have shape [n] or [n, v], got {tuple(given.shape)}")
-    predicted = given[:, None] if given.ndim == 1 else given
-    with naming(op):
-        responses, _ = as_targets(Y, predicted.shape[0])
+    values = as_array("predictions", predictions)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"predictions must have shape [n] or [n, v], got {tuple(values.shape)}")
+    predicted = values[:, None] if values.ndim == 1 else values
+    responses, _ = as_targets(Y, predicted.shape[0])
     if predicted.shape != responses.shape:
-        raise ValueError(f"{op}: predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
-    with naming(op):
-        check_finite("predictions", predicted)
-        where = device_plan(device, Y, Y=responses, predictions=predicted)
-    orders = draw_permutations(op, len(responses), permutations, seed, groups=groups, within=within)
-    members = _pools(op, target_groups, responses.shape[1])
-    test = f"r over {len(responses)} held-out rows, predictions as they are, {permutations} orders of {orders.what}"
-    asked = _Asked(responses, where, orders, members, keep, seed)
+        raise ValueError(f"predictions must be like Y, {tuple(responses.shape)}, got {tuple(predicted.shape)}")
+    check_finite("predictions", predicted)
+    plan = device_plan(device, Y, Y=responses, predictions=predicted)
+    orders = permutations_of(len(responses), permutations, seed, groups=groups, within=within)
+    data = _Data(responses, plan, orders, _target_groups(target_groups, responses.shape[1]), keep_null)
+    test = (
+        f"r over {len(responses)} held-out rows, predictions as they are, {permutations} permutations of {orders.what}"
+    )
 
-    def of_block(columns: slice, Y: Tensor) -> Callable[[Tensor], Tensor]:
-        units, responses = _unit(load(predicted, where, columns=columns)), _unit(Y)
-        return lambda order: (responses.index_select(0, order) * units).sum(0).double()
+    def of_block(columns: slice, Y: Tensor) -> Callable[[Tensor], OrderScores]:
+        block = load(predicted, plan, columns=columns)
+        undefined = block.amin(0) == block.amax(0)
+        units, responses = _unit(block), _unit(Y)
+        return lambda order: OrderScores((responses.index_select(0, order) * units).sum(0).double(), undefined)
 
     with torch.no_grad():
-        return _tested(op, test, asked, of_block)
+        return _test(test, data, seed, of_block)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Checked responses, orders and what is wanted of their scores; `target_groups` are places of targets."""
+class _Data:
+    """Checked responses, their permutations, and what is wanted of the scores.
+
+    `target_groups` are indices of targets; `alphas` [a], largest first, the grid that fits choose from.
+    """
 
     responses: Array
     plan: DevicePlan
     orders: Permutations
     target_groups: dict[str, NDArray[np.int64]]
-    keep: bool
-    seed: int
+    keep_null: bool
+    alphas: Tensor | None = None
 
 
 # of a block of targets and their responses [n, b]: what scores an order [n]
-_OfBlock = Callable[[slice, Tensor], Callable[[Tensor], Tensor]]
+_OfBlock = Callable[[slice, Tensor], Callable[[Tensor], OrderScores]]
 
 
 def _choice_inside(choice: AlphaSelection, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> AlphaSelection:
@@ -244,98 +295,134 @@ def _choice_inside(choice: AlphaSelection, fold: Fold, inner_cv: Any, labels: ND
 
 @dataclass(frozen=True)
 class _Block:
-    """Of b targets, over P orders: observed r [b]; how many null scores reach it, their sums and sums of squares [b];
-    the largest of them [P]; means in the pools [1 + P, pools], the observed first, as far as these targets go."""
+    """Scores of b targets under P permutations.
+
+    Observed r [b] and whether it is undefined [b]; how many null scores reach it, their sums and sums of squares [b];
+    the largest of them [P]; these targets' share of the means of the groups [1 + P, groups], the observed first; fits
+    at the edges of the grid.
+    """
 
     columns: slice
     r: Tensor
+    undefined: Tensor
     reached: Tensor
     total: Tensor
     squares: Tensor
     largest: Tensor
-    pooled: Tensor
+    grouped: Tensor
+    edges: AlphaEdges | None
 
 
-def _tested(op: str, test: str, asked: _Asked, of_block: _OfBlock) -> PermutationTest:
+def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationTest:
     """Score every order, block by block of targets; the orders are the same for all blocks."""
-    (n, v), count = asked.responses.shape, len(asked.orders.rows)
-    device = asked.plan.device
-    every = torch.from_numpy(np.vstack([np.arange(n), asked.orders.rows])).to(device)
-    shares = _shares(asked.target_groups, v).to(device)
-    null = np.empty((count, v), dtype=np.float32) if asked.keep else None
-    slack = _ROUNDING[asked.plan.dtype]
+    (n, v), count = data.responses.shape, len(data.orders.rows)
+    device = data.plan.device
+    every = torch.from_numpy(np.vstack([np.arange(n), data.orders.rows])).to(device)
+    shares = _shares(data.target_groups, v).to(device)
+    null = np.empty((count, v), dtype=np.float32) if data.keep_null else None
+    slack = _ROUNDING[data.plan.dtype]
 
     def tested(columns: slice) -> _Block:
         with torch.no_grad():  # is of a thread
-            score = of_block(columns, _standardized(op, asked, columns))
-            return _test_block(columns, score, every, shares[columns], slack, null)
+            score = of_block(columns, _standardized(data, columns))
+            return _test_block(columns, score, every, shares[columns], slack, null, data.alphas)
 
     # small products gain little from a second core; equal blocks of targets do
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     step = math.ceil(v / (cores * math.ceil(v / (cores * _TARGETS_AT_ONCE[device.type]))))
     columns = [slice(start, min(start + step, v)) for start in range(0, v, step)]
     blocks = on_all_cores(tested, columns, cores)
-    r, reached, total, squares = (torch.cat([getattr(block, name) for block in blocks]) for name in _BY_TARGET)
+    r, undefined, reached, total, squares = (
+        torch.cat([getattr(block, name) for block in blocks]) for name in _BY_TARGET
+    )
     largest = torch.stack([block.largest for block in blocks]).amax(0)
-    pooled = torch.stack([block.pooled for block in blocks]).sum(0)
+    grouped = torch.stack([block.grouped for block in blocks]).sum(0)
     mean = total / count
     above = count - torch.searchsorted(largest.sort().values, r - slack)
+    missing = undefined.cpu().numpy()
+    if missing.any():
+        warnings.warn(
+            f"permutation test: {int(missing.sum())} of {v} targets have no defined score, because responses or "
+            f"predictions do not vary in a fold; their r and p are NaN. The first is target {int(missing.argmax())}",
+            stacklevel=4,  # the decorator is between
+        )
+
+    def known(values: Tensor) -> NDArray[np.float64]:
+        return np.where(missing, np.nan, values.cpu().numpy())
+
     return PermutationTest(
         test=test,
-        r=r.cpu().numpy(),
-        p=((1 + reached) / (1 + count)).cpu().numpy(),
-        p_max=((1 + above) / (1 + count)).cpu().numpy(),
+        r=known(r),
+        p=known((1 + reached) / (1 + count)),
+        p_max=known((1 + above) / (1 + count)),
+        undefined=int(missing.sum()),
         null_max=largest.cpu().numpy(),
         null_mean=mean.cpu().numpy(),
         null_sd=(squares / count - mean.square()).clamp(min=0).sqrt().cpu().numpy(),
-        target_groups=_pool_results(asked.target_groups, pooled.cpu().numpy(), slack),
+        target_groups=_group_results(data.target_groups, grouped.cpu().numpy(), missing, slack),
         null=null,
-        n=asked.orders.n,
+        alphas_at_edge=_sum_edges(blocks),
+        n=data.orders.n,
         permutations=count,
-        seed=asked.seed,
+        seed=seed,
         smallest_p=1 / (1 + count),
     )
 
 
 def _test_block(
     columns: slice,
-    score: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor], OrderScores],
     every: Tensor,
     shares: Tensor,
     slack: float,
     null: NDArray[np.float32] | None,
+    alphas: Tensor | None,
 ) -> _Block:
     """`every` [1 + P, n] order, the observed one first; null scores go into `null` [P, v] if it is given."""
-    r = score(every[0])
+    observed = score(every[0])
+    r = observed.r
     reached, total, squares = (torch.zeros_like(r) for _ in range(3))
-    largest, pooled = r.new_empty(len(every) - 1), [r @ shares]
+    largest, grouped = r.new_empty(len(every) - 1), [r @ shares]
     for number, order in enumerate(every[1:]):
-        found = score(order)
-        reached += found >= r - slack
-        total += found
-        squares += found.square()
-        largest[number] = found.max()
-        pooled.append(found @ shares)
+        permuted = score(order).r
+        reached += permuted >= r - slack
+        total += permuted
+        squares += permuted.square()
+        largest[number] = permuted.max()
+        grouped.append(permuted @ shares)
         if null is not None:
-            null[number, columns] = found.cpu().numpy()
-    return _Block(columns, r, reached, total, squares, largest, torch.stack(pooled))
+            null[number, columns] = permuted.cpu().numpy()
+    edges = None if alphas is None else _count_edges(observed, alphas)
+    return _Block(columns, r, observed.undefined, reached, total, squares, largest, torch.stack(grouped), edges)
 
 
-def _standardized(op: str, asked: _Asked, columns: slice) -> Tensor:
-    """Responses [n, b] of mean 0 and variance 1, which scores do not see; ValueError where they do not vary."""
-    Y = load(asked.responses, asked.plan, columns=columns)
+def _count_edges(observed: OrderScores, alphas: Tensor) -> AlphaEdges:
+    """Count the fits of targets with a defined score whose alpha is at an edge of the grid [a], largest first."""
+    chosen = torch.stack(observed.alphas)
+    scored = torch.where(observed.undefined, torch.nan, observed.r).expand_as(chosen)
+    edges = count_edges(chosen.flatten(), scored.flatten(), alphas)
+    return AlphaEdges(edges.lowest, edges.highest, edges.targets)
+
+
+def _sum_edges(blocks: list[_Block]) -> AlphaEdges | None:
+    edges = [block.edges for block in blocks if block.edges is not None]
+    if not edges:
+        return None
+    return AlphaEdges(*(sum(getattr(block, name) for block in edges) for name in ("lowest", "highest", "fits")))
+
+
+def _standardized(data: _Data, columns: slice) -> Tensor:
+    """Responses [n, b] of mean 0 and variance 1, which scores do not see."""
+    Y = load(data.responses, data.plan, columns=columns)
+    span = f"targets {columns.start}..{columns.stop - 1}"
     bad = ~torch.isfinite(Y).all(0)
     if bool(bad.any()):
-        raise ValueError(
-            f"{op}: Y must be finite, got NaN or inf in {int(bad.sum())} of targets {columns.start}.."
-            f"{columns.stop - 1}, the first {columns.start + int(bad.int().argmax())}"
-        )
+        first = columns.start + int(bad.int().argmax())
+        raise ValueError(f"Y must be finite, got NaN or inf in {int(bad.sum())} of {span}, the first {first}")
     constant = Y.amin(0) == Y.amax(0)
     if bool(constant.any()):
-        raise ValueError(
-            f"{op}: every target of Y must vary, got {int(constant.sum())} constant of targets "
-            f"{columns.start}..{columns.stop - 1}, the first {columns.start + int(constant.int().argmax())}"
-        )
+        first = columns.start + int(constant.int().argmax())
+        raise Refused(f"every target of Y must vary, got {int(constant.sum())} constant of {span}, the first {first}")
     wide = Y.double()
     wide = wide - wide.mean(0)
     return (wide / wide.square().mean(0).sqrt()).to(Y.dtype)
@@ -348,38 +435,41 @@ def _unit(values: Tensor) -> Tensor:
     return torch.where(varies, wide / wide.norm(dim=0), 0.0).to(values.dtype)
 
 
-def _pools(op: str, target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.int64]]:
-    """Places of the targets of each pool."""
-    found = {}
-    for name, where in (target_groups or {}).items():
-        chosen = np.asarray(where)
+def _target_groups(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.int64]]:
+    """Indices of the targets of each group."""
+    members = {}
+    for name, given in (target_groups or {}).items():
+        chosen = np.asarray(given)
         if chosen.dtype == bool and chosen.shape == (v,):
             chosen = np.flatnonzero(chosen)
         good = chosen.ndim == 1 and chosen.dtype.kind in "iu" and len(chosen) and chosen.min() >= 0 and chosen.max() < v
         if not good or len(np.unique(chosen)) < len(chosen):
             raise ValueError(
-                f"{op}: pools must be bool [{v}] or different places of targets in 0..{v - 1}, at least one, got "
+                f"target_groups must be bool [{v}] or different indices in 0..{v - 1}, at least one, got "
                 f"{chosen.dtype} {list(chosen.shape)} for {name!r}"
             )
-        found[name] = chosen.astype(np.int64)
-    return found
+        members[name] = chosen.astype(np.int64)
+    return members
 
 
 def _shares(target_groups: dict[str, NDArray[np.int64]], v: int) -> Tensor:
-    """Of each target in the mean of each pool, [v, pools]."""
+    """Share of each target in the mean of each group, [v, groups]."""
     shares = torch.zeros(v, len(target_groups), dtype=torch.float64)
-    for number, places in enumerate(target_groups.values()):
-        shares[torch.from_numpy(places), number] = 1 / len(places)
+    for number, members in enumerate(target_groups.values()):
+        shares[torch.from_numpy(members), number] = 1 / len(members)
     return shares
 
 
-def _pool_results(
-    target_groups: dict[str, NDArray[np.int64]], means: NDArray[np.float64], slack: float
+def _group_results(
+    target_groups: dict[str, NDArray[np.int64]],
+    means: NDArray[np.float64],
+    missing: NDArray[np.bool_],
+    slack: float,
 ) -> dict[str, TargetGroup]:
-    """From mean scores [1 + permutations, pools], the observed ones first."""
+    """From mean scores [1 + permutations, groups], the observed ones first."""
     results = {}
-    for number, name in enumerate(target_groups):
+    for number, (name, members) in enumerate(target_groups.items()):
         observed, null = float(means[0, number]), means[1:, number]
         p = (1 + int((null >= observed - slack).sum())) / (1 + len(null))
-        results[name] = TargetGroup(observed, p, null)
+        results[name] = TargetGroup(observed, p, null, len(members), int(missing[members].sum()))
     return results

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_val import cross_val_predict
-from gradkern.stats._correlation import correlation
+from gradkern.stats._correlation import weighted_correlation
 
 _IN_WORDS = {
     "kfold": "5-fold cross-validation",
@@ -106,7 +106,7 @@ def score(held_out: HeldOut, Y: np.ndarray, how: Evaluation) -> tuple[np.ndarray
 
     r is taken within a fold because the mean of a training part runs against the mean of the images left out of it:
     pooled over folds, predictions of what cannot be predicted correlate negatively. A prediction that does not vary
-    predicts nothing: its r is 0.
+    has no r: NaN.
 
     Parameters
     ----------
@@ -123,8 +123,10 @@ def score(held_out: HeldOut, Y: np.ndarray, how: Evaluation) -> tuple[np.ndarray
     for predictions, fold in zip(held_out.predictions, held_out.fold, strict=True):
         for number in range(how.folds):
             test = fold == number
-            r.append(correlation(Y[test], predictions[test], every[:, test])[0])
-            resampled.append(correlation(Y[test], predictions[test], counts[:, test]))
+            r.append(weighted_correlation(Y[test], predictions[test], every[:, test])[0])
+            again = weighted_correlation(Y[test], predictions[test], counts[:, test])
+            # a resampling of few images may hold one alone, which has no correlation
+            resampled.append(np.where(np.isnan(again), 0.0, again))
     interval = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975], axis=0).T
     return np.mean(r, axis=0), interval
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.hierarchy._regions import quoted
-from gradkern.hierarchy._spatial_score import euclidean_axis, rank_axis
+from gradkern.hierarchy._values import euclidean_hierarchy, rank_hierarchy
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._simulation.cortex import HCP_ORDER
 
@@ -74,11 +74,11 @@ class MadeAxis:
                     f"'roi' there: {_some(targets.loc[whole, 'roi'][named == side])}"
                 )
         distance = np.full(len(targets), np.nan)
-        distance[whole] = euclidean_axis(points[whole], origin[whole], named)
+        distance[whole] = euclidean_hierarchy(points[whole], origin[whole], named)
         return distance
 
     def _rank(self, targets: pd.DataFrame) -> NDArray[np.float64]:
-        ranks = rank_axis(self.of, targets["roi"])
+        ranks = rank_hierarchy(self.of, targets["roi"])
         if len(np.unique(ranks[np.isfinite(ranks)])) < 2:
             raise ValueError(
                 f"targets must lie in at least 2 regions of the order {', '.join(self.of)}; their 'roi': "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradkern.errors import naming
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
 from gradkern.recordings._recording import Recording
@@ -56,7 +57,8 @@ class Study:
         layers = len(self.features["activation"])
         if layers < _LEAST_LAYERS:
             raise ValueError(f"Study: layers must be at least {_LEAST_LAYERS} to have an order, got {layers}")
-        at = checked_depth("Study", self.depth, layers)
+        with naming("Study"):
+            at = checked_depth(self.depth, layers)
         if (np.diff(at) < 0).any() or at[0] < 0 or at[-1] > 1:
             raise ValueError(f"Study: depth must rise from shallow to deep in [0, 1], got {at.tolist()}")
         sizes = {kind: [len(layer) for layer in each] for kind, each in self.features.items()}

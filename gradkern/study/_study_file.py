@@ -25,7 +25,7 @@ from gradkern.encoding._controls import nuisances, unit_length
 from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
-from gradkern.hierarchy._layers import BY, Preference
+from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.models._untrained import UNTRAINED
 from gradkern.recordings._formats.files import fingerprint
 from gradkern.recordings._noise_ceiling import estimate_ncsnr
@@ -37,7 +37,7 @@ from gradkern.study._settings import LEAST, VerdictSettings
 from gradkern.study._variants import FeatureSet, StudyVariants
 
 _KEYS = ("features", "fmri", "meg", "axis", "layers", "depth", "judging")
-_WORDS = {"selection": SELECTIONS, "preference": BY, "latency": tuple(ESTIMATORS)}
+_WORDS = {"selection": SELECTIONS, "preference": PREFERENCES, "latency": tuple(ESTIMATORS)}
 _LEAST = LEAST | {"folds": 2}
 _JUDGING = (*_LEAST, *_WORDS, "alphas", "layer", "window")
 _CONTROL = "gradient/"  # what the kinds of `gradkern.features._engine.gradient_controls` begin with

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradkern.errors import naming
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
-from gradkern.hierarchy._layers import BY, Preference
-from gradkern.hierarchy._regions import in_regions
+from gradkern.hierarchy._layers import PREFERENCES, Preference
+from gradkern.hierarchy._regions import Regions
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses import Mean, as_responses
 from gradkern.study._multiverse import Estimate, multiverse
@@ -85,18 +86,19 @@ def region_means(recording: Recording, axis: str) -> Recording:
     if "roi" not in recording.targets:
         raise ValueError(f"region_means: targets of {recording.subject} must have 'roi', got {list(recording.targets)}")
     table = recording.targets
-    regions, everywhere = in_regions(table["roi"]), np.ones(len(table), dtype=bool)
+    regions, everywhere = Regions.from_names(table["roi"]), np.ones(len(table), dtype=bool)
     sided = table["hemisphere"].notna().to_numpy() if "hemisphere" in table else everywhere
     placed = table[axis].notna().to_numpy() if axis in table else everywhere
     inside = regions.inside & sided & placed
     if not inside.any():
         raise ValueError(f"region_means: targets of {recording.subject} must lie in regions, got none that does")
     lost = {"without a hemisphere": placed & ~sided, f"without a {axis}": ~placed}
-    regions.check("region_means", placed, inside, lost, f" of {recording.subject}")
+    with naming("region_means"):
+        regions.check(placed, inside, lost, f" of {recording.subject}")
     chosen = recording.select_targets(inside, f"in a region, with a {axis}")
     by = [name for name in ("hemisphere", "roi") if name in table]
     each = zip(table[by].itertuples(index=False), regions.inside & sided, strict=True)
-    sides = in_regions([" ".join(map(str, words)) if known else "" for words, known in each])
+    sides = Regions.from_names([" ".join(map(str, words)) if known else "" for words, known in each])
     unplaced = sides.left_out(sides.inside, placed, f"no target has a {axis}")
     if unplaced.count:
         chosen = chosen.leave_out(unplaced)
@@ -185,7 +187,7 @@ def choices(alternatives: StudyVariants, how: VerdictSettings) -> dict[str, dict
             made[f"{modality} subjects"] = {last: _as_it_is, first: partial(_subjects_first, modality)}
     made["penalty"] = _penalties(how)
     if alternatives.fmri:
-        others = [Preference(by) for by in BY if by != how.preference.by]
+        others = [Preference(by) for by in PREFERENCES if by != how.preference.by]
         made["preference"] = {how.preference.variant: _as_it_is}
         made["preference"] |= {each.variant: partial(_judged, preference=each) for each in others}
     if alternatives.meg:

@@ -116,7 +116,7 @@ def test_p_is_the_share_of_orders_that_reach_the_score() -> None:
 
     one = fmri(noise=6)
     found = similarity_scores(FEATURES, one, FEW)
-    orders = draw_permutations("test", N, 99, 0).rows
+    orders = draw_permutations(N, 99, 0).rows
     X, Y = FEATURES[next(iter(FEATURES))], rdm(of(one, "V1"))
     observed = compare_rdms(rdm(X), Y).value
     null = np.array([compare_rdms(rdm(X[order]), Y).value for order in orders])

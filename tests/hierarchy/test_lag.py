@@ -82,13 +82,13 @@ def test_the_level_is_held_where_gradients_are_the_activations() -> None:
         except TooFewLatencies:
             continue
     assert len(tests) > 80
-    found = sum(test.verdict == "as backpropagation predicts" for test in tests)
+    found = sum(test.conclusion == "as backpropagation predicts" for test in tests)
     assert found <= binom.ppf(0.995, len(tests), 0.025)
 
 
 def test_the_power_over_subjects_is_there() -> None:
     found = [lag_test(study(seed, 0.12, 0.12, subjects=4), seed=seed) for seed in range(8)]
-    assert sum(test.verdict == "as backpropagation predicts" for test in found) >= 7
+    assert sum(test.conclusion == "as backpropagation predicts" for test in found) >= 7
     assert all(test.over_both is not None for test in found)
 
 

@@ -12,7 +12,7 @@ from gradkern.hierarchy import (
     ESTIMATORS,
     Latency,
     area_latency,
-    centre_latency,
+    center_latency,
     corrected_f,
     flat_curves,
     jackknife,
@@ -45,7 +45,7 @@ def test_a_curve_by_hand() -> None:
     assert peak_latency(curve, times) == 1
     assert plateau_latency(curve, times) == 1.5
     # trapezoids weigh 0.5, 1, 1.5, 1: (4 + 1.5 * 2 * 3.9) / (4 + 1.5 * 3.9)
-    assert centre_latency(curve, times) == pytest.approx(15.7 / 9.85)
+    assert center_latency(curve, times) == pytest.approx(15.7 / 9.85)
     # areas 2, 3.95, 3.9; half of 9.85 is 2.925 into the second piece, which falls from 4 by 0.1
     u = optimize.brentq(lambda u: 4 * u - 0.05 * u**2 - 2.925, 0, 1)
     assert area_latency(curve, times) == pytest.approx(1 + u)
@@ -164,7 +164,7 @@ def test_layers_without_a_latency_are_counted() -> None:
     curves = planted(0.1 + 0.1 * depth, noise=0.001)
     r = curves.r.copy()
     r[2] = -np.abs(r[2])
-    found = temporal_score(Scores(r, curves.resampled, 100), TIMES, depth, Latency("peak"), "Spearman")
+    found = temporal_score(Scores(r, curves.resampled, 100), TIMES, depth, Latency("peak"), "spearman")
     assert found.layers == 4
     assert [(each.what, each.count) for each in found.excluded] == [("layers", 1)]
     expected = stats.spearmanr(found.latency, depth, nan_policy="omit")[0]
@@ -222,7 +222,7 @@ FLAT = Scores(np.zeros((2, 6)), np.zeros((3, 2, 6)), 10)
         (lambda: peak_latency(np.zeros((2, 5)), TIMES), r"got \[2, 5\] and \[60\]"),
         (lambda: peak_latency([0, 1, 2], [0, 2, 1]), "times must be at least 3 and rise"),
         (lambda: peak_latency([0, 1], [0, 2]), "times must be at least 3 and rise"),
-        (lambda: centre_latency([0, 1, np.nan], [0, 1, 2]), "curves must be finite, got 1 values that are not"),
+        (lambda: center_latency([0, 1, np.nan], [0, 1, 2]), "curves must be finite, got 1 values that are not"),
         (lambda: Latency("mode"), "estimator must be one of .* got 'mode'"),
         (lambda: Latency(window=(0.6, 0.9)).of(gaussian(0.2), TIMES), "at least 3 samples, got 0 from 0.6 to 0.9 s"),
         (lambda: temporal_score(CURVES, TIMES, np.ones(4)), "depth must differ between layers"),
@@ -230,12 +230,12 @@ FLAT = Scores(np.zeros((2, 6)), np.zeros((3, 2, 6)), 10)
         (lambda: temporal_score(CURVES, TIMES, [0, 1]), "depth must be 4 finite numbers"),
         (lambda: temporal_score(CURVES, TIMES, np.arange(4), None, "Kendall"), "got 'Kendall'"),
         (lambda: temporal_score(FLAT, np.arange(6), [0, 1]), "at least 3 layers must have latencies"),
-        (lambda: jackknife(np.zeros((2, 5)), lambda mean: mean), "at least 3 and finite, got 2"),
+        (lambda: jackknife(np.zeros((2, 5)), lambda mean: mean), "at least 3, got 2"),
         (lambda: corrected_f(1.0, 2), "units must be at least 3, got 2"),
         (lambda: time_courses(FLAT, list("aabbcc"), [0, 1, 0, 1, 0, 0]), "every sensor must have every time once"),
         (lambda: time_courses(FLAT, list("aaabcb"), [0, 1, 2, 0, 1, 2]), "every sensor must have every time once"),
         (lambda: time_courses(FLAT, list("aabbcc"), [0, 1]), r"must be \[6\], got \[6\], \[2\]"),
-        (lambda: time_courses(FLAT, list("aabbcc"), [0, 1] * 3, "max"), "how must be 'mean' or 'rms', got 'max'"),
+        (lambda: time_courses(FLAT, list("aabbcc"), [0, 1] * 3, "max"), "average must be 'mean' or 'rms', got 'max'"),
     ],
 )
 def test_what_cannot_be_is_refused(call: Any, message: str) -> None:

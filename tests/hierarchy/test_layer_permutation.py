@@ -27,7 +27,7 @@ def test_of_few_layers_every_order_is_tried() -> None:
     assert best.p == best.smallest_p == 1 / 120
     assert best.orders == "all 120 orders"
     assert layer_permutation_test(along([5.0, 4, 3, 2, 1]), DEPTH, seed=0).p == 1
-    assert layer_permutation_test(along([5.0, 4, 3, 2, 1]), DEPTH, expected=-1, seed=0).p == 1 / 120
+    assert layer_permutation_test(along([5.0, 4, 3, 2, 1]), DEPTH, alternative="less", seed=0).p == 1 / 120
     np.testing.assert_allclose(best.null.mean(), 0, atol=1e-12)
 
 

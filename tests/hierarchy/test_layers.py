@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from gradkern.hierarchy import Preference, best_layers, preferred_depth
 from gradkern.stats import (
     Scores,
+    concatenate_targets,
     half_width,
     interval,
-    joined,
     leave_out_images,
     resample_images,
     resampled_scores,
     score_blocks,
 )
-from gradkern.stats import _bootstrap as bootstrap
 
 DEPTH = np.linspace(0, 1, 4)
 
@@ -73,16 +72,27 @@ def test_scores_within_folds_are_averaged() -> None:
     assert scores.r[0, 0] == pytest.approx(np.mean(within), abs=1e-12)
 
 
-def test_blocks_of_targets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_targets_change_nothing() -> None:
     predictions, y = predicted(np.random.default_rng(0).uniform(-0.2, 0.8, (3, 17)), n=50)
     resampling = resample_images(np.arange(50), 20)
     whole = best_layers(resampled_scores(predictions, y, resampling))
-    monkeypatch.setattr(bootstrap, "_BYTES_AT_ONCE", 8 * 4 * 3 * 71 * 5)
-    blocks = list(score_blocks(predictions, y, resampling))
+    blocks = list(score_blocks(predictions, y, resampling, max_memory=8 * 4 * 3 * 71 * 5))
     assert [columns.stop for columns, _ in blocks] == [5, 10, 15, 17]
-    parts = joined([best_layers(scores) for _, scores in blocks])
+    parts = concatenate_targets([best_layers(scores) for _, scores in blocks])
     for each in fields(whole):
         np.testing.assert_array_equal(getattr(parts, each.name), getattr(whole, each.name))
+
+
+def test_a_layer_that_predicts_a_constant_scores_0_and_is_said() -> None:
+    predictions, y = predicted([[0.5, 0.1], [0.2, 0.7]], n=60)
+    predictions[1, :, 0] = 0.1
+    folds = np.arange(60) % 3
+    with pytest.warns(UserWarning, match="predictions do not vary in a fold for 1 of 4 pairs of layer and target"):
+        scores = resampled_scores(predictions, y, resample_images(np.arange(60), 20), folds)
+    assert scores.r[1, 0] == 0
+    assert (scores.resampled[:, 1, 0] == 0).all()
+    plain = resampled_scores(predictions[:1], y, resample_images(np.arange(60), 20), folds)
+    np.testing.assert_array_equal(scores.r[:1], plain.r)
 
 
 def test_planted_best_layers_are_found_and_ties_are_flat() -> None:
@@ -188,7 +198,7 @@ GOOD = Scores(np.zeros((3, 2)), np.zeros((5, 3, 2)), 10)
     ("call", "message"),
     [
         (lambda: resample_images(np.arange(9), 10), "at least 10 different ones, got 9"),
-        (lambda: resample_images(np.zeros((20, 2)), 10), r"images must be \[n\], one id a row, got \[20, 2\]"),
+        (lambda: resample_images(np.zeros((20, 2)), 10), r"images must be \[n\], one id per row, got \[20, 2\]"),
         (lambda: resample_images(np.arange(20), 1), "bootstraps must be at least 2, got 1"),
         (lambda: leave_out_images(np.zeros(20)), "leave_out_images: images must be at least 10"),
         (lambda: Scores(np.zeros((3, 2)), np.zeros((3, 2)), 10), r"got \[3, 2\] and \[3, 2\]"),
@@ -201,8 +211,8 @@ GOOD = Scores(np.zeros((3, 2)), np.zeros((5, 3, 2)), 10)
         (lambda: Preference("mode"), "by must be one of .*, got 'mode'"),
         (lambda: Preference("softmax", 0.0), "temperature must be positive, got 0"),
         (lambda: half_width(0, [0, 1], confidence=95), "confidence must lie between 0 and 1, got 95"),
-        (lambda: joined([]), "at least one result, got none"),
-        (lambda: joined([GOOD, Scores(GOOD.r, GOOD.resampled, 11)]), r"the same images, got \[10, 11\]"),
+        (lambda: concatenate_targets([]), "results must be at least one, got none"),
+        (lambda: concatenate_targets([GOOD, Scores(GOOD.r, GOOD.resampled, 11)]), r"the same images, got \[10, 11\]"),
     ],
 )
 def test_what_cannot_be_is_refused(call: Any, message: str) -> None:

@@ -11,16 +11,16 @@ from gradkern.hierarchy import (
     Measure,
     Preference,
     SubjectMap,
+    average_maps,
     mirror_hemispheres,
     predictability,
-    predicted,
+    predicted_targets,
     variogram_null_test,
 )
-from gradkern.hierarchy._maps import joined
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DEPTH = np.linspace(0, 1, 5)
-SIZES = {"places": 200, "permutations": 39}
+SIZES = {"max_locations": 200, "permutations": 39}
 DEPTHS = Measure(partial(Preference().depth_of, depth=DEPTH), predictability)
 ALONE = Measure(DEPTHS.value)
 
@@ -49,7 +49,7 @@ def test_one_layer_has_no_place_where_targets_are_predicted_worse_along_the_axis
 def test_an_order_is_found_beside_how_well_targets_are_predicted() -> None:
     for seed in range(5):
         first = scored(seed, 0.5)
-        one = scored(seed, first.axis / 60)
+        one = scored(seed, first.hierarchy / 60)
         assert DEPTHS.correlation(one) > 0.3
         assert variogram_null_test([one], DEPTHS, **SIZES, seed=seed)[0] <= 0.05
 
@@ -59,9 +59,9 @@ def test_what_is_taken_out_is_a_regression_on_strengths_and_their_squares() -> N
     values, axis, taken_out = DEPTHS.along(one)
     high, length, depth = one.r.max(0), np.sqrt((one.r**2).sum(0)), Preference().depth_of(one.r, DEPTH)
     Z = np.column_stack([np.ones(120), high, high**2, length, length**2])
-    for found, given in ((values, depth), (axis, one.axis)):
+    for found, given in ((values, depth), (axis, one.hierarchy)):
         np.testing.assert_allclose(found, given - Z @ np.linalg.lstsq(Z, given, rcond=None)[0], atol=1e-9)
-    maps = np.stack([depth, one.axis])
+    maps = np.stack([depth, one.hierarchy])
     np.testing.assert_allclose(taken_out(maps), [values, axis], atol=1e-9)
     assert DEPTHS.correlation(one) == pytest.approx(np.corrcoef(values, axis)[0, 1])
 
@@ -69,7 +69,7 @@ def test_what_is_taken_out_is_a_regression_on_strengths_and_their_squares() -> N
 def test_the_length_of_scores_is_in_units_of_their_noise() -> None:
     one, random = scored(3, 0.25), np.random.default_rng(0)
     turned = random.standard_normal((5, 5))
-    other = SubjectMap("s", one.points, one.axis, turned @ one.r, turned @ turned.T)
+    other = SubjectMap("s", one.points, one.hierarchy, turned @ one.r, turned @ turned.T)
     np.testing.assert_allclose(predictability(other)[1], predictability(one)[1])
     np.testing.assert_array_equal(predictability(other)[0], (turned @ one.r).max(0))
 
@@ -80,7 +80,7 @@ def test_targets_that_are_not_known_take_no_part() -> None:
     value = partial(Preference().depth_of, depth=DEPTH)
     fewer = Measure(lambda r: np.where(np.isin(np.arange(r.shape[1]), gone), np.nan, value(r)), predictability)
     left = np.setdiff1d(np.arange(120), gone)
-    rest = SubjectMap("s", one.points[left], one.axis[left], one.r[:, left], one.noise)
+    rest = SubjectMap("s", one.points[left], one.hierarchy[left], one.r[:, left], one.noise)
     assert fewer.correlation(one) == pytest.approx(DEPTHS.correlation(rest))
 
 
@@ -113,14 +113,14 @@ def test_folding_mirrors_the_right_hemisphere_alone() -> None:
 
 def test_subjects_of_the_same_places_are_one_map_of_their_mean() -> None:
     one = scored(0, 0.25)
-    other = SubjectMap("t", one.points, one.axis, 2 * one.r, 3 * one.noise)
-    (both,) = joined([one, other])
+    other = SubjectMap("t", one.points, one.hierarchy, 2 * one.r, 3 * one.noise)
+    (both,) = average_maps([one, other])
     np.testing.assert_allclose(both.noise, 2 * one.noise)
     np.testing.assert_allclose(both.r, 1.5 * one.r)
     assert both.subject == "the mean of 2 subjects"
-    moved = SubjectMap("t", one.points + 1, one.axis, one.r)
-    assert joined([one, moved]) == [one, moved]
-    assert joined([one]) == [one]
+    moved = SubjectMap("t", one.points + 1, one.hierarchy, one.r)
+    assert average_maps([one, moved]) == [one, moved]
+    assert average_maps([one]) == [one]
 
 
 def test_few_places_are_refused() -> None:
@@ -131,4 +131,4 @@ def test_few_places_are_refused() -> None:
 
 def test_predicted_targets_have_a_layer_above_two_standard_errors() -> None:
     r = np.array([[0.0, 0.19, np.nan, 0.21], [-0.5, 0.1, np.nan, 0.0]])
-    np.testing.assert_array_equal(predicted(r, 100), [False, False, False, True])
+    np.testing.assert_array_equal(predicted_targets(r, 100), [False, False, False, True])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from gradkern.errors import Refused
 from gradkern.stats import cluster_test, group_cluster_test, sensor_adjacency
 
 LINE = np.eye(4, k=1) + np.eye(4, k=-1)  # four sensors in a row
@@ -14,7 +15,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_clusters_by_hand():
     observed = np.array([[3, 3, 0, 0, 2], [0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [-4, -4, 0, 0, 5.0]])
     found = cluster_test(
-        observed, [np.full((4, 5), 0.45), np.eye(4, 5) * 8.9, np.eye(4, 5) * -9.5], LINE, threshold=1, tail="both"
+        observed,
+        [np.full((4, 5), 0.45), np.eye(4, 5) * 8.9, np.eye(4, 5) * -9.5],
+        LINE,
+        threshold=1,
+        alternative="two-sided",
     )
     assert [cluster.mass for cluster in found.clusters] == [9, -8, 5, 2]
     assert sorted(zip(*(found.clusters[0].sensors, found.clusters[0].times), strict=True)) == [(0, 0), (0, 1), (1, 1)]
@@ -24,6 +29,36 @@ def test_clusters_by_hand():
     assert found.smallest_p == 1 / 4
     positive = cluster_test(observed, [np.zeros((4, 5))], LINE, threshold=np.full((4, 5), 2.5))
     assert [cluster.mass for cluster in positive.clusters] == [9, 5]
+
+
+def test_a_negative_effect_is_that_of_the_negative_map():
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((20, 4, 9))
+    less, greater = (
+        cluster_test(sign * maps[0], sign * maps[1:], LINE, threshold=1.0, alternative=alternative)
+        for sign, alternative in ((1, "less"), (-1, "greater"))
+    )
+    assert [(cluster.mass, cluster.p) for cluster in less.clusters] == [
+        (-cluster.mass, cluster.p) for cluster in greater.clusters
+    ]
+    group = rng.standard_normal((6, 4, 9)) + 1
+    found, turned = group_cluster_test(group, LINE), group_cluster_test(-group, LINE, alternative="less")
+    assert [cluster.p for cluster in found.clusters] == [cluster.p for cluster in turned.clusters]
+    assert found.clusters[0].mass == pytest.approx(-turned.clusters[0].mass)
+
+
+@pytest.mark.parametrize(("subjects", "alternative", "patterns"), [(10, "greater", 1024), (11, "two-sided", 1024)])
+def test_few_subjects_are_tested_by_all_sign_patterns(subjects, alternative, patterns):
+    maps = np.random.default_rng(0).standard_normal((subjects, 4, 3)) + 1
+    first, second = (group_cluster_test(maps, LINE, alternative=alternative, seed=seed) for seed in (0, 1))
+    assert first.smallest_p == 1 / patterns
+    assert len(first.null_max) == patterns
+    assert sorted(first.null_max) == sorted(second.null_max)
+
+
+def test_without_a_cluster_the_test_says_so():
+    found = group_cluster_test(np.random.default_rng(0).standard_normal((5, 4, 3)), LINE, threshold=1e6)
+    assert (found.clusters, found.smallest_p) == ((), 1 / 32)
 
 
 def test_null_maps_may_be_streamed_and_an_equal_one_counts():
@@ -80,7 +115,7 @@ def test_many_subjects_are_tested_by_their_signs():
     assert best.mass == pytest.approx(t[best.sensors, best.times].sum())
     few = group_cluster_test(maps[:4], LINE)
     assert few.smallest_p == 1 / 16
-    assert group_cluster_test(maps[:4], LINE, tail="both").smallest_p == 1 / 8
+    assert group_cluster_test(maps[:4], LINE, alternative="two-sided").smallest_p == 1 / 8
 
 
 @pytest.mark.parametrize(
@@ -92,12 +127,16 @@ def test_many_subjects_are_tested_by_their_signs():
         ({"threshold": 0}, "threshold must be over 0"),
         ({"threshold": np.ones((2, 4, 5))}, "threshold must be over 0"),
         ({"adjacency": np.eye(3)}, r"adjacency must be \[4, 4\], got \[3, 3\]"),
-        ({"tail": "negative"}, "tail must be one of"),
+        ({"alternative": "both"}, "alternative must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(change, message):
     arguments = {"null": np.zeros((2, 4, 5)), "adjacency": LINE, "threshold": 1.0, **change}
     with pytest.raises(ValueError, match=f"cluster_test: {message}"):
         cluster_test(np.zeros((4, 5)), **arguments)
-    with pytest.raises(ValueError, match="group_cluster_test: maps must be finite"):
+    with pytest.raises(Refused, match="group_cluster_test: maps must be of at least 2 subjects, got 1"):
         group_cluster_test(np.zeros((1, 4, 5)), LINE)
+    with pytest.raises(ValueError, match="group_cluster_test: maps must be finite"):
+        group_cluster_test(np.full((3, 4, 5), np.nan), LINE)
+    with pytest.raises(ValueError, match="group_cluster_test: alternative must be one of"):
+        group_cluster_test(np.zeros((3, 4, 5)), LINE, alternative="positive")

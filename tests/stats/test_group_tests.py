@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradkern.stats import combine, fdr, hierarchical_bootstrap, prevalence, sign_flip, wilcoxon
+from gradkern.errors import Refused
+from gradkern.stats import combine, fdr, over_subjects, prevalence, sign_flip, wilcoxon
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_four_subjects_cannot_go_under_an_eighth():
     found = wilcoxon([0.3, 0.1, 0.2, 0.5])
     assert (found.statistic, found.p, found.n, found.smallest_p) == (10, 0.125, 4, 0.125)
-    with pytest.raises(ValueError, match=r"level must be at least 0.125, the smallest p that 4 subjects .* got 0.05"):
+    with pytest.raises(Refused, match=r"level must be at least 0.125, the smallest p that 4 subjects .* got 0.05"):
         found.significant()
     assert found.significant(0.125)
     assert wilcoxon(np.arange(1, 7)).significant()
@@ -22,7 +23,7 @@ def test_four_subjects_cannot_go_under_an_eighth():
     assert wilcoxon([1, 2, 3, 4], alternative="greater").p == 1 / 16
 
 
-@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("n", [2, 5, 9, 20])
 def test_wilcoxon_is_the_exact_one(alternative, n):
     values = np.random.default_rng(n).normal(0.3, 1, n)
@@ -128,7 +129,7 @@ def test_discrete_p_are_combined_conservatively():
 
 @pytest.mark.parametrize(("k", "n", "alpha"), [(0, 8, 0.05), (3, 8, 0.05), (8, 8, 0.05), (14, 20, 0.01), (1, 20, 0.1)])
 def test_prevalence_is_that_of_the_posterior(k, n, alpha):
-    found = prevalence(k, n, alpha=alpha)
+    found = prevalence(k, n, alpha=alpha, confidence=0.96)
     g = np.linspace(0, 1, 200_001)
     density = stats.binom.pmf(k, n, alpha + (1 - alpha) * g)
     density /= density.sum()
@@ -147,61 +148,47 @@ def test_prevalence_of_small_cases_by_hand():
     assert prevalence(4, 4, null=0.5).p == pytest.approx(0.525**4)
     assert prevalence(0, 4).p == 1
     # all n significant: the posterior of the chance is t^n between alpha and 1
-    assert prevalence(3, 3, mass=0.5).bound == pytest.approx(((0.5 + 0.5 * 0.05**4) ** 0.25 - 0.05) / 0.95)
+    assert prevalence(3, 3, confidence=0.5).bound == pytest.approx(((0.5 + 0.5 * 0.05**4) ** 0.25 - 0.05) / 0.95)
 
 
-def test_bootstrap_covers_as_often_as_it_says():
+def test_subjects_with_images_of_their_own_have_an_interval_that_covers():
+    """The variance between subjects holds the noise of their images already: nothing has to be drawn."""
     rng = np.random.default_rng(0)
-    covered = np.zeros(2)
-    for repeat in range(80):
-        truth = rng.normal(0.3, 0.5, 14)
-        found = hierarchical_bootstrap(
-            truth[:, None] + 0.3 * rng.standard_normal((14, 30)), shared_images=False, resamples=200, seed=repeat
-        )
-        covered += [low <= 0.3 <= high for low, high in (found.percentile, found.bca)]
-    assert (covered / 80 > 0.83).all()
-    assert (covered / 80 < 1).all()
+    covered = 0
+    for _ in range(400):
+        truth = rng.normal(0.3, 0.5, 6)
+        found = over_subjects((truth[:, None] + 3 * rng.standard_normal((6, 30))).mean(1))
+        covered += found.low <= 0.3 <= found.high
+    low, high = stats.binom.ppf([0.001, 0.999], 400, 0.95)
+    assert low <= covered <= high
 
 
-def test_images_that_are_shared_vary_together():
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal(40) + 0.1 * rng.standard_normal((10, 40))
-    shared, own = (hierarchical_bootstrap(scores, shared_images=s, resamples=300, seed=0) for s in (True, False))
-    # what images add must not be averaged away over subjects
-    assert np.std(shared.resampled) == pytest.approx(scores.mean(0).std() * 40**-0.5, rel=0.15)
-    assert np.std(own.resampled) < 0.5 * np.std(shared.resampled)
-    assert shared.estimate == pytest.approx(scores.mean())
-    assert (shared.subjects, shared.images) == (10, (40,) * 10)
-
-
-def test_bca_moves_with_the_skew_of_subjects():
-    skewed = np.random.default_rng(3).exponential(1, (30, 1)) + np.zeros(5)
-    found = hierarchical_bootstrap(skewed, shared_images=True, resamples=4000, seed=0)
-    expected = stats.bootstrap((skewed[:, 0],), np.mean, n_resamples=9999, rng=0).confidence_interval
-    assert found.bca == pytest.approx((expected.low, expected.high), rel=0.03)
-    assert found.bca[1] > found.percentile[1]
+def test_sign_flips_of_negative_values_are_those_of_positive_ones():
+    values = np.random.default_rng(0).normal(0.3, 1, (7, 3))
+    less, greater = sign_flip(-values, alternative="less"), sign_flip(values, alternative="greater")
+    np.testing.assert_array_equal(less.p, greater.p)
+    np.testing.assert_array_equal(less.p_max, greater.p_max)
+    assert less.smallest_p == greater.smallest_p == 1 / 128
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: fdr([0.1, 1.2]), r"fdr: p must lie in 0..1, got 1.2"),
-        (lambda: fdr([np.nan]), "fdr: p must be .* got 0"),
+        (lambda: fdr([np.nan]), "fdr: p must be .* got 0 of 1"),
         (lambda: fdr([0.1], method="holm"), "fdr: method must be"),
         (lambda: fdr([0.1], 5), "fdr: q must lie"),
         (lambda: wilcoxon([0.1, np.nan]), "wilcoxon: values must be finite, got 1"),
         (lambda: wilcoxon([0, 0.0]), "wilcoxon: values must differ from zero"),
         (lambda: wilcoxon([1.0]), "wilcoxon: values must be of at least 2 subjects"),
-        (lambda: sign_flip([1, 2.0], alternative="less"), "sign_flip: alternative must be"),
+        (lambda: sign_flip([1, 2.0], alternative="positive"), "sign_flip: alternative must be"),
         (lambda: combine([0.0, 0.1]), "combine: p must be over 0"),
-        (lambda: combine([0.1]), "combine: p must be .* of 2 at least"),
+        (lambda: combine([0.1]), "combine: p must be of at least 2 subjects, got 1"),
         (lambda: combine([0.1, 0.1], method="min"), "combine: method must be"),
         (lambda: prevalence(5, 4), "prevalence: k must lie in 0..n, got 5 of 4"),
-        (lambda: prevalence(1, 4, alpha=0.5, power=0.4), "prevalence: 0 < alpha < power"),
+        (lambda: prevalence(1, 4, alpha=0.5, power=0.4), "prevalence: alpha and power must obey 0 < alpha < power"),
         (lambda: prevalence(1.0, 4), "prevalence: k must be a whole number"),
-        (lambda: hierarchical_bootstrap([[1, 2], [1, 2, 3]], shared_images=True, seed=0), "as many images"),
-        (lambda: hierarchical_bootstrap([[1, 2]], shared_images=True, seed=0), "at least 2 subjects"),
-        (lambda: hierarchical_bootstrap(np.ones((3, 3)), shared_images=True, seed=0), "must vary"),
+        (lambda: prevalence(1, 4, confidence=96), "prevalence: confidence must lie between 0 and 1, got 96"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradkern.stats import Crossed, cross, crossed_interval, interval, one_sided, over_subjects
+from gradkern.stats import Crossed, cross, crossed_interval, interval, interval_p, over_subjects
 
 
 def experiment(seed: int, subjects: int, images: int, sizes: tuple[float, float, float]) -> tuple[float, Crossed]:
@@ -90,8 +90,11 @@ def test_subjects_alone_give_the_interval_of_a_t_test() -> None:
     found = over_subjects(values)
     expected = stats.ttest_1samp(values, 0)
     np.testing.assert_allclose((found.low, found.high), expected.confidence_interval(0.95))
-    assert one_sided(values.mean(), found, [], 1) == pytest.approx(expected.pvalue / 2)
-    assert one_sided(values.mean(), found, [], -1) == pytest.approx(1 - expected.pvalue / 2)
+    assert interval_p(values.mean(), found, []) == pytest.approx(expected.pvalue / 2)
+    assert interval_p(values.mean(), found, [], "two-sided") == pytest.approx(expected.pvalue)
+    narrow = over_subjects(values, confidence=0.8)
+    np.testing.assert_allclose((narrow.low, narrow.high), expected.confidence_interval(0.8))
+    assert interval_p(values.mean(), found, [], "less") == pytest.approx(1 - expected.pvalue / 2)
 
 
 def test_p_and_the_interval_agree() -> None:
@@ -99,14 +102,14 @@ def test_p_and_the_interval_agree() -> None:
     for value in (-0.3, -0.1, 0.05, 0.2):
         resampled = value + 0.1 * random.standard_normal(999)
         found = interval(value, resampled, "images")
-        p = one_sided(value, found, resampled, 1)
+        p = interval_p(value, found, resampled)
         assert p == pytest.approx(stats.norm.sf(value / 0.1), abs=0.03)
-        assert p + one_sided(value, found, resampled, -1) == pytest.approx(1)
+        assert p + interval_p(value, found, resampled, "less") == pytest.approx(1)
         crossed = crossed_interval(value, Crossed(resampled, resampled, resampled), 6, "both")
-        p = one_sided(value, crossed, resampled, 1)
+        p = interval_p(value, crossed, resampled)
         assert (min(p, 1 - p) <= 0.025) == (not crossed.contains_zero)
     resampled += 4.8
-    assert one_sided(5.0, interval(5.0, resampled, ""), resampled, 1) == 1 / 2000
+    assert interval_p(5.0, interval(5.0, resampled, ""), resampled) == 1 / 2000
 
 
 def test_too_many_resamplings_without_a_value_give_no_interval() -> None:
@@ -118,15 +121,15 @@ def test_too_many_resamplings_without_a_value_give_no_interval() -> None:
         plain = interval(0.1, gaps, "x")
         assert (crossed.known, plain.known) == (known, known)
         assert (crossed.undefined, plain.undefined) == (int(np.isnan(gaps).sum()),) * 2
-        assert np.isnan(one_sided(0.1, crossed, values, 1)) == (not known)
-    assert np.isnan(one_sided(0.1, interval(0.1, np.full(10, np.nan), ""), values, 1))
+        assert np.isnan(interval_p(0.1, crossed, values)) == (not known)
+    assert np.isnan(interval_p(0.1, interval(0.1, np.full(10, np.nan), ""), values))
 
 
 def test_a_number_that_never_varies_is_certain() -> None:
     zeros = np.zeros(20)
     found = crossed_interval(0.5, Crossed(zeros, zeros, zeros), 3, "x")
     assert (found.low, found.high) == (0.5, 0.5)
-    assert [one_sided(0.5, found, zeros, sign) for sign in (1, -1)] == [0, 1]
+    assert [interval_p(0.5, found, zeros, side) for side in ("greater", "less", "two-sided")] == [0, 1, 0]
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (

@@ -89,8 +89,8 @@ def test_value_and_interval_are_those_of_the_differences_stretched_for_folds() -
 def test_of_two_subjects_the_interval_is_wide_and_p_is_theirs() -> None:
     pairs = [scores(400, 7, seed=seed, shift=0.4) for seed in (2, 3)], [scores(400, 7, seed=seed) for seed in (4, 5)]
     found = paired_test(*pairs, 5)
-    np.testing.assert_allclose(found.each, [(one.r - other.r).mean() for one, other in zip(*pairs, strict=True)])
-    assert found.value == pytest.approx(found.each.mean())
+    np.testing.assert_allclose(found.by_subject, [(one.r - other.r).mean() for one, other in zip(*pairs, strict=True)])
+    assert found.value == pytest.approx(found.by_subject.mean())
     assert found.interval.over == "60 images and 2 subjects"
     assert found.interval.freedom == 1
     assert found.interval.contains_zero

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gradkern import Recording
-from gradkern.hierarchy import euclidean_axis, rank_axis
+from gradkern.hierarchy import euclidean_hierarchy, rank_hierarchy
 from gradkern.recordings import HCP_ORDER
 from gradkern.study._hierarchy_values import MadeAxis, read_axis
 
@@ -48,7 +48,7 @@ def test_distances_are_those_to_the_middle_of_the_origin_in_the_own_hemisphere()
     np.testing.assert_allclose(found, [1, 1, 4, 1, 0, 2, np.nan, np.nan])
     whole = TARGETS[:6]
     origin = (whole["roi"] == "V1").to_numpy()
-    np.testing.assert_array_equal(found[:6], euclidean_axis(whole[["x", "y", "z"]], origin, whole["hemisphere"]))
+    np.testing.assert_array_equal(found[:6], euclidean_hierarchy(whole[["x", "y", "z"]], origin, whole["hemisphere"]))
     parts = TARGETS["roi"].where(TARGETS["roi"] != "V1", ["V1v", "V1d", "", "", "V1d", "", "", ""])
     np.testing.assert_array_equal(made({"euclidean": ["V1v", "V1d"]}, roi=parts), found)
 
@@ -56,7 +56,7 @@ def test_distances_are_those_to_the_middle_of_the_origin_in_the_own_hemisphere()
 def test_ranks_are_places_in_the_list() -> None:
     nan = np.nan
     np.testing.assert_array_equal(made({"order": ["V2", "V1"]}), [1, 1, 0, nan, 1, nan, nan, nan])
-    np.testing.assert_array_equal(made({"order": "HCP-MMP1"}), rank_axis(HCP_ORDER, TARGETS["roi"]))
+    np.testing.assert_array_equal(made({"order": "HCP-MMP1"}), rank_hierarchy(HCP_ORDER, TARGETS["roi"]))
     np.testing.assert_array_equal(made({"order": ["nan", "V2", "V1"]})[[2, 6]], [1, nan])
 
 

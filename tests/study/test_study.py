@@ -16,7 +16,7 @@ from gradkern import Sketch, capture, load_model, objectives, simulate_brain
 from gradkern.cli import main
 from gradkern.encoding import nuisances, unit_length
 from gradkern.features import load_features
-from gradkern.hierarchy import euclidean_axis, rank_axis
+from gradkern.hierarchy import euclidean_hierarchy, rank_hierarchy
 from gradkern.models import UNTRAINED, untrained
 from gradkern.objectives import Output
 from gradkern.recordings import HCP_ORDER, Brain, load_recording, save_recording
@@ -265,11 +265,11 @@ def test_an_axis_is_made_of_places_or_regions(home: Path, tmp_path: Path) -> Non
 
     def distance(targets: pd.DataFrame) -> Any:
         places, sides = targets[["x", "y", "z"]], targets["hemisphere"]
-        return euclidean_axis(places, (targets["roi"] == "V1").to_numpy(), sides)
+        return euclidean_hierarchy(places, (targets["roi"] == "V1").to_numpy(), sides)
 
     ranks: dict[str, Any] = {
-        "V1, V2, V3": lambda targets: rank_axis(["V1", "V2", "V3"], targets["roi"]),
-        "HCP-MMP1": lambda targets: rank_axis(HCP_ORDER, targets["roi"]),
+        "V1, V2, V3": lambda targets: rank_hierarchy(["V1", "V2", "V3"], targets["roi"]),
+        "HCP-MMP1": lambda targets: rank_hierarchy(HCP_ORDER, targets["roi"]),
     }
     for axis, column, expected in (
         ('{euclidean = "V1"}', "distance to V1", distance),

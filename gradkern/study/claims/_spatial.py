@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
-from gradkern.hierarchy._layers import predicted
+from gradkern.hierarchy._layers import predicted_targets
 from gradkern.hierarchy._maps import (
     LEAST_PLACES,
     Measure,
     SubjectMap,
-    joined,
+    average_maps,
     mirror_hemispheres,
     predictability,
     variogram_null_test,
@@ -48,7 +48,7 @@ class InSpace:
     def _place(self, kind: str) -> Row:
         fmri = self.evidence.fmri
         scores, maps = [self.evidence.scores(one, kind) for one in fmri], self._maps(kind)
-        kept = [np.isfinite(self._preferred(one.r)) for one in joined(maps)]
+        kept = [np.isfinite(self._preferred(one.r)) for one in average_maps(maps)]
         there = [int(keep.sum()) for keep in kept]
         if min(there) < LEAST_PLACES:
             raise ValueError(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {there}")
@@ -61,7 +61,7 @@ class InSpace:
             for i in subjects:
                 r = scores[i].resampled[resampling - 1] if resampling else scores[i].r
                 drawn.append(_of_targets(replace(maps[i], r=r), kept[0 if together else i]))
-            return float(np.mean([depths.correlation(one) for one in (joined(drawn) if together else drawn)]))
+            return float(np.mean([depths.correlation(one) for one in (average_maps(drawn) if together else drawn)]))
 
         s, images, ceiling = len(fmri), f"{scores[0].images} images", self.evidence.ceiling(fmri)
         value, drawn = of(range(s), 0), cross(of, s, self.how.bootstraps, self.how.seed)
@@ -73,7 +73,7 @@ class InSpace:
 
     def in_another_order(self) -> LayerPermutationTest:
         """The gradients' spatial score beside that of layers in another order."""
-        maps = joined(self._maps("gradient"))
+        maps = average_maps(self._maps("gradient"))
 
         def spatial(depth: Floats) -> float:
             return float(np.mean([self._depths(depth).correlation(one) for one in maps]))
@@ -100,7 +100,7 @@ class InSpace:
 
     def _where_predicted(self, r: Floats) -> Floats:
         """The first of scores [1 + l, v] where one of the others is above noise."""
-        return np.where(predicted(r[1:], self.evidence.images(self.evidence.fmri)), r[0], np.nan)
+        return np.where(predicted_targets(r[1:], self.evidence.images(self.evidence.fmri)), r[0], np.nan)
 
     def _depths(self, depth: Floats | None = None) -> Measure:
         return Measure(partial(self._preferred, depth=depth), predictability)
@@ -108,12 +108,14 @@ class InSpace:
     def _preferred(self, r: Floats, depth: Floats | None = None) -> Floats:
         """Depth that targets prefer, NaN where no layer predicts them."""
         found = self.how.preference.depth_of(r, self.evidence.study.depth if depth is None else depth)
-        return np.where(predicted(r, self.evidence.images(self.evidence.fmri)), found, np.nan)
+        return np.where(predicted_targets(r, self.evidence.images(self.evidence.fmri)), found, np.nan)
 
     def _beside_smooth_maps(self, maps: Sequence[SubjectMap], of: Measure, against: str) -> Row:
         """Of every subject's scores."""
         how = self.how
-        p = variogram_null_test(joined(maps), of, places=how.places, permutations=how.permutations, seed=how.seed)
+        p = variogram_null_test(
+            average_maps(maps), of, max_locations=how.places, permutations=how.permutations, seed=how.seed
+        )
         return self.evidence.over([of.correlation(one) for one in maps], p, self.evidence.fmri, against, halves=True)
 
     def _maps(self, kind: str) -> list[SubjectMap]:
@@ -139,7 +141,7 @@ class InSpace:
 
 
 def _of_targets(one: SubjectMap, kept: NDArray[np.bool_]) -> SubjectMap:
-    return replace(one, points=one.points[kept], axis=one.axis[kept], r=one.r[:, kept])
+    return replace(one, points=one.points[kept], hierarchy=one.hierarchy[kept], r=one.r[:, kept])
 
 
 def _points(one: Subject) -> Floats:

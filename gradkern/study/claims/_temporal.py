@@ -9,13 +9,13 @@ from gradkern.hierarchy._latency import Latency, time_courses
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._temporal_order import (
     PREDICTED,
-    Order,
+    DirectionTest,
     TemporalOrderTest,
     TimeCourses,
     slope,
     temporal_order_test,
 )
-from gradkern.stats._bootstrap import Floats, Scores, stacked
+from gradkern.stats._bootstrap import Floats, Scores, stack_layers
 from gradkern.study._settings import KINDS
 from gradkern.study.claims._evidence import Row, ScoredStudy, Subject
 
@@ -48,7 +48,7 @@ class InTime:
 
         depth = np.asarray(self.evidence.study.depth, dtype=np.float64)[known]
         how = self.how
-        return layer_permutation_test(temporal, depth, expected=-1, permutations=how.permutations, seed=how.seed)
+        return layer_permutation_test(temporal, depth, alternative="less", permutations=how.permutations, seed=how.seed)
 
     @cached_property
     def _tested(self) -> TemporalOrderTest:
@@ -58,11 +58,11 @@ class InTime:
     def _all_courses(self) -> list[TimeCourses]:
         return [self._courses(one) for one in self.evidence.meg]
 
-    def _row(self, found: Order, against: str) -> Row:
+    def _row(self, found: DirectionTest, against: str) -> Row:
         over, smallest = found.over_both or found.over_images, np.nan
         if over.freedom is None:
             smallest = 1 / (2 * (1 + self.how.bootstraps))
-        right, ceiling = found.verdict == PREDICTED, self.evidence.ceiling(self.evidence.meg)
+        right, ceiling = found.conclusion == PREDICTED, self.evidence.ceiling(self.evidence.meg)
         usual = self.how.latency.estimator == Latency().estimator
         return Row(found.value, found.p, over.low, over.high, smallest, ceiling, against, right, usual)
 
@@ -78,4 +78,4 @@ class InTime:
         """Means over sensors, layer by layer: all scores of whole MEG would take 8 b l v bytes."""
         sensors, at = one.targets["sensor"], one.targets["time"]
         each = [time_courses(self.evidence.scored(one, [X]), sensors, at) for X in self.evidence.features[kind]]
-        return stacked([curve for curve, _ in each]), each[0][1]
+        return stack_layers([curve for curve, _ in each]), each[0][1]

@@ -164,7 +164,7 @@ def _permuted(
         permutations=how.permutations,
         seed=study.seed,
         target_groups=target_groups,
-        keep=keep,
+        keep_null=keep,
     )
 
 
@@ -174,7 +174,7 @@ def _raw(study: _Study, kind: str, test: PermutationTest, subjects: int, v: int)
     r = [test.target_groups[f"{number}"].r for number in range(subjects)]
     study.note(f"{kind}: r, one subject", r[0], p[0] <= _LEVEL)
     study.note(f"{kind}: r, all subjects", test.target_groups["all"].r, test.target_groups["all"].p <= _LEVEL)
-    study.note(f"{kind}: r, largest of all vertices", test.r.max(), test.p_max.min() <= _LEVEL)
+    study.note(f"{kind}: r, largest of all vertices", np.nanmax(test.r), np.nanmin(test.p_max) <= _LEVEL)
     rejected = fdr(test.p[:v], _LEVEL, smallest_p=test.smallest_p).rejected
     study.note(f"{kind}: r, FDR of vertices", rejected.mean(), rejected.any())
     _over_subjects(study, kind, np.array(p), np.array(r))
@@ -229,7 +229,7 @@ def _beyond(study: _Study, together: NDArray[np.float64], target_groups: Mapping
         name = f"{kind} beyond {other}s"
         study.note(f"{name}: one subject", test.target_groups["0"].r, test.target_groups["0"].p <= _LEVEL)
         study.note(f"{name}: all subjects", test.target_groups["all"].r, test.target_groups["all"].p <= _LEVEL)
-        study.note(f"{name}: largest of all vertices", test.r.max(), test.p_max.min() <= _LEVEL)
+        study.note(f"{name}: largest of all vertices", np.nanmax(test.r), np.nanmin(test.p_max) <= _LEVEL)
         _note_pool(
             study, f"{name}: high areas, all subjects", test.target_groups.get("high"), f"no depth above {_HIGH}"
         )
@@ -323,7 +323,7 @@ def _orders(study: _Study, courses: Sequence[TimeCourses]) -> None:
     except TooFewLatencies as error:
         slopes, refused = {}, dict.fromkeys((*_KINDS, "difference"), str(error))
     for kind, order in slopes.items():
-        study.note(f"{kind}: order in time", order.value, order.verdict == PREDICTED)
+        study.note(f"{kind}: order in time", order.value, order.conclusion == PREDICTED)
     for kind, why in refused.items():
         study.refuse(f"{kind}: order in time", why)
     for kind, sign in (("activation", 1), ("gradient", -1)):
