@@ -48,8 +48,9 @@ def cross_val_score(
     scoring: str | Sequence[str] = "r",
     selection: str = "kfold",
     standardise: bool = False,
+    return_alphas: bool = False,
     device: Any = None,
-) -> Array | dict[str, Array]:
+) -> Any:
     """Score held-out samples with ridge whose alphas are chosen (by R2), per target, inside each training fold.
 
     Parameters
@@ -67,12 +68,15 @@ def cross_val_score(
         same
     selection : how alpha is chosen, as in `RidgeCV`
     standardise : whether every fit divides each feature by its standard deviation in the fit's training samples
+    return_alphas : whether to return the chosen penalties as well
     device : where to compute; by default where X lives
 
     Returns
     -------
     scores : [f, v], or [f] if Y was 1-D; [s, f, v] or [s, f] of several scorings; NaN, with a warning, where responses
         or predictions do not vary or responses hold NaN. Of a mapping, a dict of them.
+    alphas : with `return_alphas` only, [f, v] or [f] in float64: the penalty that each outer fold's training samples
+        chose for each target, NaN where its training responses hold NaN. Of a mapping, a dict of them.
 
     Raises
     ------
@@ -102,11 +106,13 @@ def cross_val_score(
         name: each.placement.empty(len(scorings), len(each.outer), each.responses.shape[1])
         for name, each in nested.items()
     }
+    penalties = {name: torch.empty(found.shape[1:], dtype=torch.float64) for name, found in scores.items()}
     first = next(iter(nested.values()))
     with multiplying("float32"):
         for columns, part in _parts(first.responses):
             for name, each in nested.items():
-                _score_part(replace(each, responses=part, first=columns.start), scorings, scores[name][..., columns])
+                some = replace(each, responses=part, first=columns.start)
+                _score_part(some, scorings, scores[name][..., columns], penalties[name][:, columns])
     for name, found in scores.items():
         missing = int(found.isnan().any(0).any(0).sum())
         if missing:
@@ -116,11 +122,14 @@ def cross_val_score(
                 "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
                 stacklevel=2,
             )
-    results = {}
+    results, chosen = {}, {}
     for name, found in scores.items():
-        kept = found[..., 0] if first.one_target else found
+        kept, alpha = (values[..., 0] if first.one_target else values for values in (found, penalties[name]))
         results[name] = nested[name].placement.hand_back(kept[0] if isinstance(scoring, str) else kept)
-    return results if isinstance(X, Mapping) else results["X"]
+        chosen[name] = nested[name].placement.hand_back(alpha)
+    if not isinstance(X, Mapping):
+        return (results["X"], chosen["X"]) if return_alphas else results["X"]
+    return (results, chosen) if return_alphas else results
 
 
 def cross_val_predict(
@@ -269,6 +278,7 @@ class _HeldOut:
     responses: Tensor  # [m, b]
     explained: Tensor  # [m, b]
     intercept: Tensor  # [b]
+    alpha: Tensor  # [b]
 
     @property
     def predictions(self) -> Tensor:
@@ -354,7 +364,7 @@ def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
         for block in solve(solver, trained, None, shared=False):
             explained = product(tested, block.coefficients)
             intercept = block.at_offset.to(tested.dtype)
-            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept)
+            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept, block.alpha)
 
 
 def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
@@ -366,9 +376,10 @@ def _parts(responses: Array) -> Iterator[tuple[slice, Array]]:
         yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
 
 
-def _score_part(nested: _Nested, scorings: Sequence[str], scores: Tensor) -> None:
-    """Into scores [s, f, v]."""
+def _score_part(nested: _Nested, scorings: Sequence[str], scores: Tensor, alphas: Tensor) -> None:
+    """Write scores [s, f, v] and chosen alphas [f, v]."""
     for part in _held_out(nested):
+        alphas[part.fold, part.columns] = part.alpha.to(alphas.device)
         weights = nested.outer[part.fold].test_weights
         if weights is not None:
             weights = weights.to(part.responses.device)

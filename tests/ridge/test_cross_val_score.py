@@ -236,3 +236,24 @@ def test_r_is_defined_however_large_alpha_is() -> None:
     scores = cross_val_score(X, Y, alphas=[1e12])
     assert np.isfinite(scores).all()
     assert scores.mean() > 0.5
+
+
+def test_alphas_are_those_that_each_training_fold_chooses():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((60, 8)), rng.standard_normal((60, 5))
+    Y[:, :3] += X[:, :3]
+    scores, alphas = cross_val_score(X, Y, cv=3, return_alphas=True)
+    assert np.array_equal(scores, cross_val_score(X, Y, cv=3))
+    assert alphas.shape == (3, 5)
+    assert alphas.dtype == np.float64
+    for fold, (train, _) in enumerate(KFold(3).split(X)):
+        assert np.array_equal(alphas[fold], RidgeCV().fit(X[train], Y[train]).alpha_)
+
+
+def test_alphas_of_one_target_of_several_spaces_and_of_tensors():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 8)), rng.standard_normal(60)
+    _, alphas = cross_val_score({"all": X, "half": X[:, :4]}, y, cv=4, scoring=("r", "r2"), return_alphas=True)
+    assert {name: chosen.shape for name, chosen in alphas.items()} == {"all": (4,), "half": (4,)}
+    _, of_half = cross_val_score(torch.from_numpy(X[:, :4]), torch.from_numpy(y), cv=4, return_alphas=True)
+    assert torch.equal(of_half, torch.from_numpy(alphas["half"]))
