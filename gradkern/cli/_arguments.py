@@ -17,8 +17,13 @@ def add_encode(commands: Any) -> None:
     encode.add_argument("--output", type=Path, default=Path("scores"), help="folder to write (default: %(default)s)")
     encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
     encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
-    encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    encode.add_argument("--inner-folds", type=int, default=5, help="folds of a training set (default: %(default)s)")
+    encode.add_argument("--gap", type=float, help="temporal buffer in s between training and test epochs")
+    encode.add_argument("--alphas", type=float, nargs="+", help="penalties to choose from (default: 41 of 1e-10..1e10)")
+    encode.add_argument(
+        "--selection", default="auto", help="how alphas are chosen: auto, kfold, loo or gcv (default: %(default)s)"
+    )
+    encode.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
     encode.add_argument(
         "--controls",
         nargs="+",
@@ -33,7 +38,12 @@ def add_encode(commands: Any) -> None:
         help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
         "activations of all-layers (the default) or of the same-layer",
     )
-    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
+    encode.add_argument(
+        "--components",
+        "--axes",
+        type=int,
+        help="with --unique: the test removes this many principal components of the activations (default: all)",
+    )
     encode.add_argument(
         "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
     )

@@ -85,6 +85,24 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
+class InnerFolds:
+    """Inner folds of training samples without labels: those of `GroupKFold` with a group for each sample.
+
+    Labels that are all different therefore choose the same alphas as no labels.
+    """
+
+    folds: int
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
+        """(train, test) rows of every inner fold."""
+        return list(GroupKFold(self.folds).split(X, groups=np.arange(len(X))))
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """How many inner folds there are, as scikit-learn asks for it."""
+        return self.folds
+
+
+@dataclass(frozen=True)
 class Nesting:
     """Outer folds, inner folds, penalties and selection of one call, whether they came one by one or as one setting."""
 
@@ -100,5 +118,6 @@ def resolve_setting(cv: Any, inner_cv: Any, alphas: Any, selection: str, groups:
         return Nesting(cv, inner_cv, alphas, selection)
     if alphas is not DEFAULT_ALPHAS:
         raise ValueError("alphas must be left out where cv is a CrossValidation, which has alphas of its own")
-    labels = np.arange(n) if groups is None else groups
-    return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(labels))
+    if groups is None:
+        return Nesting(cv, InnerFolds(cv.inner_folds), cv.alphas, cv.selection_for(np.arange(n)))
+    return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(groups))

@@ -29,7 +29,7 @@ from gradkern.ridge._cross_validation import CrossValidation
 def run(options: argparse.Namespace) -> int:
     """Write NAME.nc for every recording NAME.h5, each whole or not at all; those that are done are kept."""
     names = recording_names(options.recordings)
-    cv = CrossValidation(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
+    cv = chosen_cv(options)
     captures = [load_features(folder) for folder in options.features]
     captured = join_captures(captures, options.models)
     chosen = chosen_spaces(captured, options)
@@ -79,6 +79,20 @@ def load_recordings(options: argparse.Namespace) -> list[Recording]:
     return [each.roi(*options.roi) if options.roi else each for each in recordings]
 
 
+def chosen_cv(options: argparse.Namespace) -> CrossValidation:
+    """The cross-validation that the command line describes."""
+    alphas = {} if options.alphas is None else {"alphas": tuple(options.alphas)}
+    return CrossValidation(
+        options.by,
+        options.folds,
+        options.inner_folds,
+        options.gap,
+        selection=options.selection,
+        seed=options.seed,
+        **alphas,
+    )
+
+
 def chosen_spaces(spaces: Mapping[Space, Any], options: argparse.Namespace) -> dict[Space, Any]:
     """The feature spaces that were asked for, of all that were captured."""
     for name, asked in (("kind", options.kinds), ("layer", options.layers)):
@@ -113,11 +127,11 @@ def chosen_controls(
 def chosen_unique(options: argparse.Namespace, cv: CrossValidation) -> UniqueVarianceSettings | None:
     """How gradients are held against activations, if that was asked for."""
     if options.unique is None:
-        if options.axes is not None:
-            raise ValueError("--axes must come with --unique, got it alone")
+        if options.components is not None:
+            raise ValueError("--components must come with --unique, got it alone")
         return None
     return UniqueVarianceSettings(
-        options.unique, options.axes, cv, permutations=options.permutations, seed=options.seed
+        options.unique, options.components, cv, permutations=options.permutations, seed=options.seed
     )
 
 
