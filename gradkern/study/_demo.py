@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradkern import objectives
-from gradkern.encoding._controls import unit_length
+from gradkern.encoding._transforms import unit_length
 from gradkern.features._capture import capture
 from gradkern.features._features import Features
 from gradkern.kernels import ops

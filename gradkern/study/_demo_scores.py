@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gradkern.encoding._controls import unit_length
+from gradkern.encoding._transforms import unit_length
 from gradkern.features._features import Features
 from gradkern.recordings._noise_ceiling import noise_ceiling
 from gradkern.recordings._recording import Recording

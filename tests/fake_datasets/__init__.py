@@ -1,0 +1,1 @@
+"""Small data sets in the layouts of the published ones, one module per data set, for the tests of all packages."""
