@@ -56,7 +56,7 @@ class TestEncode:
         broken = recording("sub 2", 2)
         values = np.array(broken.responses)
         values[3, 2] = np.inf
-        save_recording(replace(broken, responses=values), study / "s2.h5")
+        save_recording(replace(broken, responses=values), study / "s2.h5", overwrite=True)
         assert main(call) == 2
         assert "responses must be finite" in capsys.readouterr().err
         assert [path.name for path in scores.iterdir()] == ["s1.nc"]
