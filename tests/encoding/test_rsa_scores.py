@@ -1,4 +1,4 @@
-"""RSA and CKA of a study: scores are those of `compare_rdms` and `linear_cka`, p keeps its level, regions and times are apart."""
+"""RSA and CKA of a study: as `compare_rdms` and `linear_cka` have them; p keeps its level, regions are apart."""
 
 import json
 from dataclasses import replace
