@@ -94,7 +94,16 @@ class InnerFolds:
     folds: int
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
-        """(train, test) rows of every inner fold."""
+        """(train, test) rows of every inner fold.
+
+        Raises
+        ------
+        ValueError : fewer rows than folds
+        """
+        if self.folds > len(X):
+            raise ValueError(
+                f"CrossValidation: inner_folds must be at most {len(X)}, the rows to train on, got {self.folds}"
+            )
         return list(GroupKFold(self.folds).split(X, groups=np.arange(len(X))))
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
