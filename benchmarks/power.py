@@ -1,14 +1,12 @@
 """How often every test finds something in simulated brains, with and without it: python -m benchmarks.power
 
-Makes a brain of each organisation under so many seeds and every test on each
-(`gradkern.study.power._single_tests.simulated_tests`),
-or with --verdict its verdict (`gradkern.study.power._simulated_verdict.simulated_verdict`), then forward-then-backward
-brains of
-other ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
-(--minutes) has the same share of each. What ran is kept in results/power.jsonl, from which the same commit goes on;
-results/power.json holds the rates of what ran, and nothing else. Of verdicts both are called power-verdict, and
-gradkern/analysis/power-verdict.csv holds the same rates for `gradkern.study.power._rates.simulated_rates`. Nothing is
-timed.
+Makes a brain of each organisation under many seeds and every test on each (`gradkern.study.power.simulated_tests`), or
+with --verdict its verdict (`gradkern.study.power.simulated_verdict`), then forward-then-backward brains of other
+ceilings, numbers of images and of subjects. Seeds go round all of these, so that a run that is cut short
+(--minutes) has the same share of each. What ran is kept in results/power.jsonl with the request that it was made from:
+a later call with the same request (commit, brain and settings) goes on from there. results/power.json holds the rates
+of what ran, and nothing else. For verdicts both are called power-verdict, and gradkern/study/power/power-verdict.csv
+holds the same rates for `gradkern.study.power.simulated_rates`. Nothing is timed.
 """
 
 import argparse
@@ -30,17 +28,24 @@ import gradkern
 from benchmarks.conftest import RESULTS, commit, device_name, write
 from benchmarks.table import section
 from gradkern.recordings import ORGANISATIONS, Brain
-from gradkern.study.power import VERDICT_SETTINGS as JUDGING
-from gradkern.study.power import Outcome, PowerSettings, rates, simulated_tests, simulated_verdict, toy_features
+from gradkern.study.power import (
+    VERDICT_SETTINGS,
+    Outcome,
+    PowerSettings,
+    rates,
+    simulated_tests,
+    simulated_verdict,
+    toy_features,
+)
 
-VERDICT_SETTINGS = PowerSettings()
+TEST_SETTINGS = PowerSettings()
 BASE = Brain(
     subjects=5, repeats=1, ceiling=0.5, vertices=120, silent=10, times=tuple(0.03 * step for step in range(15))
 )
 IMAGES = 500  # NSD has 515 that all its subjects saw three times
 CURVES: dict[str, tuple[float, ...]] = {"ceiling": (0.2, 0.35, 0.7), "images": (200, 300, 1000), "subjects": (2, 4, 8)}
 WEAK_AND_MANY = {"images": 2000, "subjects": 4, "ceiling": 0.35}  # as THINGS-MEG, with a tenth of its images
-IN_PACKAGE = Path(gradkern.__file__).parent / "analysis" / "power-verdict.csv"
+IN_PACKAGE = Path(gradkern.__file__).parent / "study" / "power" / "power-verdict.csv"
 
 TESTS, VERDICT = "power", "power-verdict"
 
@@ -70,8 +75,8 @@ def one(name: str, setting: Setting, seed: int) -> Outcome:
     organisation, images, subjects, ceiling = setting
     brain = replace(BASE, organisation=organisation, subjects=subjects, ceiling=ceiling)
     if name == VERDICT:
-        return simulated_verdict(brain, features(images), JUDGING, seed)
-    return simulated_tests(brain, features(images), VERDICT_SETTINGS, seed)
+        return simulated_verdict(brain, features(images), VERDICT_SETTINGS, seed)
+    return simulated_tests(brain, features(images), TEST_SETTINGS, seed)
 
 
 def setting_of(outcome: Outcome) -> Setting:
@@ -87,15 +92,26 @@ def wanted(runs: int, planted_runs: int, curve_runs: int) -> list[tuple[Setting,
     return [(setting, seed) for _, setting, seed in sorted(brains, key=lambda each: each[0])]
 
 
-def kept(name: str, now: str) -> list[Outcome]:
-    """What the same commit ran before."""
+def request_of(name: str) -> dict[str, Any]:
+    """Everything that decides an outcome but the brain's own setting and seed, as it is read back from JSON."""
+    brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
+    settings = asdict(VERDICT_SETTINGS if name == VERDICT else TEST_SETTINGS)
+    request = {"commit": commit(), "base": {**brain, "images": IMAGES}, "how": settings}
+    result: dict[str, Any] = json.loads(json.dumps(request))
+    return result
+
+
+def kept(name: str, request: dict[str, Any]) -> list[Outcome]:
+    """What an earlier call with the same request ran."""
     path = RESULTS / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     rows = [json.loads(line) for line in lines]
-    return [Outcome(**row["outcome"]) for row in rows if row["commit"] == now]
+    return [Outcome(**row["outcome"]) for row in rows if row.get("made_from") == request]
 
 
-def run(name: str, todo: list[tuple[Setting, int]], processes: int, minutes: float, now: str) -> list[Outcome]:
+def run(
+    name: str, todo: list[tuple[Setting, int]], processes: int, minutes: float, request: dict[str, Any]
+) -> list[Outcome]:
     """Make what is left to do, until it is done or the time is up."""
     outcomes: list[Outcome] = []
     stop = time.monotonic() + 60 * minutes
@@ -116,20 +132,18 @@ def run(name: str, todo: list[tuple[Setting, int]], processes: int, minutes: flo
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for each in done:
                 outcomes.append(each.result())
-                file.write(json.dumps({"commit": now, "outcome": asdict(outcomes[-1])}) + "\n")
+                file.write(json.dumps({"made_from": request, "outcome": asdict(outcomes[-1])}) + "\n")
                 file.flush()
                 print(f"{len(outcomes)} of {len(todo)}", file=sys.stderr, flush=True)
 
 
-def record(name: str, outcomes: list[Outcome], now: str) -> None:
+def record(name: str, outcomes: list[Outcome], request: dict[str, Any]) -> None:
     table = rates(outcomes)
     rounded = table.round({"rate": 4, "low": 4, "high": 4})
     rows = json.loads(rounded.to_json(orient="records"))
-    head = {"op": "power", "device": device_name("cpu"), "commit": now, "brains": len(outcomes)}
-    brain = {key: value for key, value in asdict(BASE).items() if key not in ("organisation", "seed")}
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    how = asdict(JUDGING if name == VERDICT else VERDICT_SETTINGS)
-    write(name, {**head, "made": made, "base": {**brain, "images": IMAGES}, "how": how}, rows)
+    head = {"op": "power", "device": device_name("cpu"), "brains": len(outcomes), "made": made}
+    write(name, head | request, rows)
     if name == VERDICT:
         rounded.to_csv(IN_PACKAGE, index=False)
 
@@ -143,14 +157,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    now, name = commit(), VERDICT if asked.verdict else TESTS
-    before = kept(name, now)
+    name = VERDICT if asked.verdict else TESTS
+    request = request_of(name)
+    before = kept(name, request)
     have = {(setting_of(each), each.seed) for each in before}
     todo = [each for each in wanted(asked.runs, asked.planted_runs, asked.curve_runs) if each not in have]
-    outcomes = before + run(name, todo, asked.processes, asked.minutes, now)
+    outcomes = before + run(name, todo, asked.processes, asked.minutes, request)
     if not outcomes:
         raise SystemExit("power: nothing ran")
-    record(name, outcomes, now)
+    record(name, outcomes, request)
     print(section(RESULTS / f"{name}.json"))
 
 

@@ -1,4 +1,4 @@
-"""What `gradkern encode` and `gradkern similarity` are asked; what they need is imported when they run."""
+"""Arguments of `gradkern encode` and `gradkern similarity`; what the commands need is imported when they run."""
 
 import argparse
 from pathlib import Path
@@ -6,69 +6,89 @@ from typing import Any
 
 
 def add_encode(commands: Any) -> None:
-    """`gradkern encode`: held-out scores, a file a recording."""
+    """`gradkern encode`: held-out scores, a file for each recording."""
     encode = commands.add_parser(
         "encode",
         help="held-out scores of captured features against saved recordings",
-        description="Writes OUTPUT/NAME.nc for every recording NAME.h5, each when it is whole. Files that were made "
-        "from the same are kept, so that a second call goes on where the first one stopped.",
+        description="Writes OUTPUT/NAME.nc for every recording NAME.h5. Files that were made from the same request are "
+        "kept, so that a second call continues where the first one stopped.",
     )
     _add_common(encode)
     encode.add_argument("--output", type=Path, default=Path("scores"), help="folder to write (default: %(default)s)")
-    encode.add_argument("--by", default="image", help="held out: image, concept, session, published or zero-shot")
+    encode.add_argument(
+        "--by", default="image", help="what is held out: image, concept, session, published or zero-shot"
+    )
     encode.add_argument("--folds", type=int, default=5, help="outer folds (default: %(default)s)")
-    encode.add_argument("--gap", type=float, help="s that training epochs keep from tested ones")
-    encode.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    encode.add_argument("--inner-folds", type=int, default=5, help="folds of a training set (default: %(default)s)")
+    encode.add_argument("--gap", type=float, help="temporal buffer in s between training and test epochs")
+    encode.add_argument("--alphas", type=float, nargs="+", help="penalties to choose from (default: 41 of 1e-10..1e10)")
+    encode.add_argument(
+        "--selection", default="auto", help="how alphas are chosen: auto, kfold, loo or gcv (default: %(default)s)"
+    )
+    encode.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
     encode.add_argument(
         "--controls",
         nargs="+",
         default=[],
-        help="of every gradient, as kinds of their own: residualised-same-layer, residualised-all-layers (on "
-        "activations, within the folds), image-permuted, layer-permuted, raw, unit-length",
+        help="controls of every gradient, scored as kinds of their own: residualized-same-layer, "
+        "residualized-all-layers (on activations, within folds), image-permuted, layer-permuted, raw, unit-length",
     )
     encode.add_argument(
         "--unique",
         nargs="?",
         const="all-layers",
-        help="R2 that only the gradients, only the activations and both explain, and a test of the first: beside "
-        "activations of all-layers (the default) or of the same-layer",
+        help="partition R2 between each gradient and activations, of all-layers (the default) or of the same-layer, "
+        "and test what the gradient adds",
     )
-    encode.add_argument("--axes", type=int, help="with --unique: take out so many principal axes (default: all)")
     encode.add_argument(
-        "--permutations", type=int, default=1000, help="with --unique: of its test (default: %(default)s)"
+        "--components",
+        "--axes",
+        type=int,
+        help="with --unique: the test removes this many principal components of the activations (default: all)",
     )
-    encode.add_argument("--match", type=int, metavar="K", help="score all features sketched to K numbers too")
-    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: of the sketches (default: 1 2 3)")
+    encode.add_argument(
+        "--permutations", type=int, default=1000, help="with --unique: permutations of its test (default: %(default)s)"
+    )
+    encode.add_argument("--match", type=int, metavar="K", help="also score all features sketched to K numbers")
+    encode.add_argument("--seeds", type=int, nargs="+", help="with --match: seeds of the sketches (default: 1 2 3)")
     encode.set_defaults(run=_encode)
 
 
 def add_similarity(commands: Any) -> None:
-    """`gradkern similarity`: RSA and CKA, one file of all subjects."""
+    """`gradkern similarity`: RSA and CKA, one file for all subjects."""
     similarity = commands.add_parser(
         "similarity",
         help="RSA and CKA of captured features with saved recordings, region by region or time by time",
-        description="Compares on images that all subjects saw, and writes one file.",
+        description="Compares representations of the images that all subjects saw, and writes one file.",
     )
     _add_common(similarity)
     similarity.add_argument(
         "--output", type=Path, default=Path("similarity.nc"), help="file to write (default: %(default)s)"
     )
     similarity.add_argument(
-        "--by", choices=("roi", "time", "all"), help="channels that belong together (default: what is known)"
+        "--by",
+        choices=("roi", "time", "all"),
+        help="what a comparison is of: a region, a time point, or all targets (default: by time, else by roi)",
     )
     similarity.add_argument(
-        "--distance", default="correlation", help="correlation, euclidean or cosine (default: %(default)s)"
+        "--distance",
+        default="correlation",
+        help="distance of two images: correlation, euclidean or cosine (default: %(default)s)",
     )
     similarity.add_argument(
-        "--comparison", default="Spearman", help="of RDMs: Spearman or Pearson (default: %(default)s)"
+        "--comparison", default="Spearman", help="correlation of RDMs: Spearman or Pearson (default: %(default)s)"
     )
     similarity.add_argument(
-        "--permutations", type=int, default=1000, help="orders of the images (default: %(default)s)"
+        "--permutations", type=int, default=1000, help="permutations of the images (default: %(default)s)"
     )
-    similarity.add_argument("--images", type=int, default=1000, help="at most, drawn at random (default: %(default)s)")
-    similarity.add_argument("--seed", type=int, default=0, help="of images and orders (default: %(default)s)")
     similarity.add_argument(
-        "--scores", type=Path, help="what encode wrote: best layers by each measure are shown side by side"
+        "--images", type=int, default=1000, help="largest number of images, drawn at random (default: %(default)s)"
+    )
+    similarity.add_argument(
+        "--seed", type=int, default=0, help="seed of the images and permutations (default: %(default)s)"
+    )
+    similarity.add_argument(
+        "--scores", type=Path, help="folder of encode: print best layers by each measure side by side"
     )
     similarity.set_defaults(run=_similarity)
 

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.encoding._controls import effective_rank, image_permuted, unit_length
+from gradkern.encoding._dimension import effective_rank
+from gradkern.encoding._transforms import image_permuted, unit_length
 from gradkern.encoding._unique import partial_permutation_test
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest
 from gradkern.stats._bootstrap import Floats, Scores
@@ -186,7 +187,9 @@ class _Claims:
 
         def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
             beside = [layer[rows] for layer in given]
-            return partial_permutation_test(X[rows], beside, Y, target_groups=target_groups, axes=axes, **self._sizes())
+            return partial_permutation_test(
+                X[rows], beside, Y, target_groups=target_groups, n_components=axes, **self._sizes()
+            )
 
         return self._permuted(of, test, against)
 
