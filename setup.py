@@ -27,7 +27,7 @@ class CMakeBuild(build_ext):
     """Builds gradkern._native by CMakeLists.txt with Ninja."""
 
     def build_extension(self, ext: Extension) -> None:
-        import pybind11  # an sdist needs no compiler's company
+        import pybind11  # here, so that making an sdist needs setuptools alone
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         build = Path(self.build_temp).resolve()

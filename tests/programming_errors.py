@@ -34,7 +34,6 @@ def _run(call: Callable[[], Any], planted: tuple[int, Exception] | None) -> int:
             if planted is not None and count == planted[0]:
                 raise planted[1]
 
-    gc.collect()
     gc.disable()  # what it would clean up is not part of the call
     sys.setprofile(profile)  # coverage has the tracer
     try:

@@ -6,12 +6,12 @@ of emulated kernels need not be listed: tests/conftest.py marks them all, becaus
 
 SLOW = (
     "tests/test_build.py",
-    "tests/test_machine_code.py::test_kernels_keep_everything_in_registers",
-    "tests/study/test_study.py",
     "tests/study/test_verdict.py",
-    "tests/study/test_simulated_verdict.py",
-    "tests/study/test_demo.py::TestDemo",
     "tests/kernels/test_mutations.py",
+    "tests/study/test_demo.py::TestDemo",
+    "tests/test_machine_code.py::test_kernels_keep_everything_in_registers",
+    "tests/study/test_simulated_verdict.py",
+    "tests/study/test_study.py",
     "tests/hierarchy/test_temporal_order.py::test_without_an_order_one_is_found_as_rarely_as_95_percent_says",
     "tests/hierarchy/test_temporal_order.py::test_subjects_with_orders_of_their_own_are_no_common_order",
     "tests/encoding/test_unique.py::test_its_level_is_held_though_gradients_are_functions_of_the_activations",

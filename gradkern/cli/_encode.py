@@ -53,7 +53,24 @@ def _add_cross_validation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=5, help="number of outer folds (default: %(default)s)")
     parser.add_argument(
+        "--inner-folds", type=int, default=5, help="number of folds of each training set (default: %(default)s)"
+    )
+    parser.add_argument(
         "--gap", type=float, metavar="SECONDS", help="minimum time between training and test epochs (default: none)"
+    )
+    parser.add_argument(
+        "--alphas",
+        type=float,
+        nargs="+",
+        metavar="ALPHA",
+        help="penalties to choose from (default: 41 from 1e-10 to 1e10)",
+    )
+    parser.add_argument(
+        "--selection",
+        default="auto",
+        choices=Registry("gradkern.ridge._cross_validation", "SELECTIONS"),
+        metavar="CRITERION",
+        help="how the penalty of each target is chosen: %(choices)s (default: %(default)s)",
     )
 
 
@@ -62,12 +79,13 @@ def _add_unique(parser: argparse.ArgumentParser) -> None:
         "--unique",
         nargs="?",
         const="all-layers",
-        choices=Registry("gradkern.encoding._control_spaces", "GIVEN"),
+        choices=Registry("gradkern.encoding._control_spaces", "COVARIATES"),
         metavar="ACTIVATIONS",
         help="split the explained variance (R2) into what only gradients, only activations, and both explain, and test "
         "the gradients' part, with these activations: %(choices)s (default if no value is given: all-layers)",
     )
     parser.add_argument(
+        "--components",
         "--axes",
         type=int,
         metavar="N",

@@ -1,4 +1,4 @@
-"""The outer and inner folds of a recording, as a setting of cross-validation means them."""
+"""The outer and inner folds of a recording, as a setting of cross-validation defines them."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ _BY_CONCEPT = ("concept", "zero-shot")
 
 
 def outer_folds(cv: CrossValidation, recording: Recording) -> list[Split]:
-    """(train, test) rows of the recording, fold by fold.
+    """Training and test rows of the recording, fold by fold.
 
     Raises
     ------
-    ValueError : what `recordings.folds` and `recordings.published` refuse
+    ValueError : folds that `recordings.folds` or `recordings.published` cannot make
     """
     if cv.by in _PUBLISHED:
         return [published(recording, cv.by == "zero-shot", cv.gap)]
@@ -26,6 +26,6 @@ def outer_folds(cv: CrossValidation, recording: Recording) -> list[Split]:
 
 
 def inner_groups(cv: CrossValidation, recording: Recording) -> NDArray[Any]:
-    """Labels [n] that the inner folds keep together: concepts where these are held out, else images."""
+    """Labels [n] that the inner folds keep together: concepts where these are held out, otherwise images."""
     column = "concept" if cv.by in _BY_CONCEPT else "image"
     return np.unique(recording.presentations[column].to_numpy(), return_inverse=True)[1]

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,164 +10,201 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
-from gradkern.encoding._control_spaces import Residualized, residualized
-from gradkern.encoding._controls import EffectiveRank, effective_rank
+from gradkern.encoding._dimension import DimensionMatching, EffectiveRank, effective_rank, match_spaces
 from gradkern.encoding._folds import inner_groups, outer_folds
-from gradkern.encoding._matched_dimension import DimensionMatching, matched
+from gradkern.encoding._residualize import Residualized, residualize_spaces
 from gradkern.encoding._scale import check_first, unit_size
-from gradkern.encoding._spaces import AXES, named_spaces
+from gradkern.encoding._spaces import COORDINATES, feature_coordinates
+from gradkern.errors import naming
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_val import cross_val_score
 from gradkern.ridge._cross_validation import CrossValidation
 
-_TAKEN = {
-    *("feature", "fold", *AXES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
+_RESERVED = {  # a column of the targets with such a name gets another one
+    *("feature", "fold", *COORDINATES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
+    *("targets_at_lowest_alpha", "targets_at_largest_alpha"),
     *("effective_rank", "effective_rank_entropy", "effective_rank_matched", "effective_rank_entropy_matched"),
-    *("sketch_seed", "r_matched", "r2_matched"),
+    *("sketch_seed", "r_matched", "r2_matched", "targets_at_lowest_alpha_matched", "targets_at_largest_alpha_matched"),
     # of `unique_scores`, in the same file
-    *("joint_r2", "unique_r2", "unique_given_r2", "shared_r2"),
+    *("joint_r2", "unique_r2", "unique_covariates_r2", "unique_given_r2", "shared_r2"),
     *("beyond_r", "beyond_p", "beyond_p_max", "beyond_p_pooled"),
 }
 _SCORES = ("r", "r2")
+_EDGES = ("targets_at_lowest_alpha", "targets_at_largest_alpha")
 _RANKS = ("effective_rank", "effective_rank_entropy")
-_BYTES_OF_X = 4 * 2**30  # of rows of features that share one read of the responses
 
 
+@naming("score")
 def score(
     features: Mapping[Any, Any],
     recording: Recording,
     cv: CrossValidation | None = None,
     matching: DimensionMatching | None = None,
+    *,
+    memory: int = 4 * 2**30,
 ) -> xr.Dataset:
-    """Nested cross-validated scores of each feature space at every target, raw and beside the noise ceiling.
+    """Score each feature space at every target by nested cross-validation, raw and relative to the noise ceiling.
 
-    Responses are read once for as many feature spaces as 4 GiB of rows hold. `Recording.check` runs before: what it
-    finds odd is warned of and kept in the result.
+    `Recording.check` runs first: what it finds odd is warned of and kept in the result.
 
     Parameters
     ----------
-    features : of `spaces.join_captures`; or names, or pairs (kind, layer) as `gradkern.capture` gives, to [images, d].
-        Row i is image i of the recording's image source. Of `space_controls.control_spaces` too, of which what is
-        residualised is fitted anew on the training images of every fold
-    recording : single presentations, or means over repeats (which is faster)
+    features : name -> [images, d], named by `FeatureSpace` (of `join_captures` and `control_spaces`), by pairs (kind,
+        layer) as `gradkern.capture` gives, or in any other way. Row i is image i of the recording's image source.
+        Features that are `Residualized` are fitted anew on the training images of every fold.
+    recording : single trials, or means over repeats (which is faster)
     cv : what is held out, and how alphas are chosen; None: `CrossValidation()`
-    matching : score every feature space at one dimension too, by several sketches
+    matching : score every feature space sketched to one number of columns too
+    memory : bytes of feature rows that are held at once; the responses are read once for as many feature spaces as
+        fit
 
     Returns
     -------
-    Dataset : r (Pearson) and r2 (1 - residual over total variance) [feature, fold, target]; noise_ceiling [target], the
-        highest r, NaN where it is not known; r_normalised and r2_normalised [feature, fold, target], by noise_ceiling
-        and its square, NaN where that is 0; effective_rank and effective_rank_entropy [feature], see
-        `controls.effective_rank`, of the images shown, NaN where features do not vary, of what is residualised the mean
-        over folds. With `matching` also r_matched and r2_matched [sketch_seed, feature, fold, target],
-        effective_rank_matched and effective_rank_entropy_matched [sketch_seed, feature]. "feature" has coordinates
-        "model", "objective", "kind", "layer" and "depth", as far as the features' names tell them, so that
-        `set_index(feature=[...])` selects by them; of targets all columns of their table, called "target_NAME" where
-        NAME is taken here. `attrs` hold the provenance.
+    Dataset with the variables
+
+        r, r2 : [feature, fold, target], Pearson r, and 1 - residual over total variance
+        noise_ceiling : [target], the highest r that is possible, NaN where it is not known
+        r_normalised, r2_normalised : [feature, fold, target], divided by noise_ceiling and by its square, NaN where
+            that is 0
+        targets_at_lowest_alpha, targets_at_largest_alpha : [feature, fold], number of targets whose chosen penalty is
+            the lowest or the largest of the grid. Targets that the features do not predict choose the largest
+        effective_rank, effective_rank_entropy : [feature], see `effective_rank`, of the images shown, NaN where
+            features do not vary; the mean over folds where features are residualized
+
+    With `matching` also all of these but the noise ceiling and what is normalised by it, as "NAME_matched"
+    [sketch_seed, ...]. "feature" has coordinates "model", "objective", "kind", "layer" and "depth", as far as the
+    features' names hold them, so that `set_index(feature=[...])` selects by them; "target" has all columns of the
+    recording's table of targets, called "target_NAME" where NAME is taken. `attrs` hold the provenance.
 
     Raises
     ------
-    ValueError : features of other images or sizes, not finite, two of one name, fewer columns than `matching` wants;
+    ValueError : features of other images or sizes, not finite, two with one name, fewer columns than `matching` needs;
         folds that the recording does not allow; infinite responses
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.standard_normal((50, 8)), rng.standard_normal((50, 3))
+    >>> shown, voxels = pd.DataFrame({"image": range(50)}), pd.DataFrame({"label": ["a", "b", "c"]})
+    >>> score({"X": X}, gradkern.Recording(Y, shown, voxels, subject="s", units="z")).r.shape
+    (1, 5, 3)
     """
     cv = cv or CrossValidation()
-    named = named_spaces("score", features)
+    named = feature_coordinates(features)
     for name, X in features.items():
         if len(X.shape) != 2:
-            raise ValueError(f"score: features must be [images, d], got {list(X.shape)} of {name!r}")
+            raise ValueError(f"features must be [images, d], got {list(X.shape)} of {name!r}")
         recording.check_images(len(X))
     odd = check_first("score", recording)
     splits = outer_folds(cv, recording)
-    given = dict(zip(named["feature"], features.values(), strict=True))
-    narrow = matched(given, matching) if matching else {}
+    spaces = dict(zip(named["feature"], features.values(), strict=True))
+    narrow = match_spaces(spaces, matching) if matching else {}
     by_sketch = {f"{name}, sketch {seed}": X for (seed, name), X in narrow.items()}
-    scores, ranks = _scored(given | by_sketch, recording, cv)
+    variables = _scored(spaces | by_sketch, recording, cv, memory)
     ceiling = ceiling_of(recording)
     result = xr.Dataset(
-        {name: (("feature", "fold", "target"), each[: len(given)]) for name, each in zip(_SCORES, scores, strict=True)},
+        {name: (dims, values[: len(spaces)]) for name, (dims, values) in variables.items()},
         coords={**named, **_targets(recording), "fold": range(len(splits))},
     )
     result["noise_ceiling"] = ("target", ceiling.r)
     reachable = result.noise_ceiling.where(result.noise_ceiling > 0)
     result["r_normalised"] = result.r / reachable
     result["r2_normalised"] = result.r2 / reachable**2
-    for name, each in zip(_RANKS, ranks, strict=True):
-        result[name] = ("feature", each[: len(given)])
-    if matching:
-        result = result.assign_coords(sketch_seed=list(matching.seeds))
-        by_seed = (len(matching.seeds), len(given))
-        for name, each in zip((*_SCORES, *_RANKS), (*scores, *ranks), strict=True):
-            values = each[len(given) :].reshape(*by_seed, *each.shape[1:])
-            result[f"{name}_matched"] = (("sketch_seed", "feature", "fold", "target")[: values.ndim], values)
     result.attrs = _provenance(recording, cv, splits, ceiling, odd)
     if matching:
-        result.attrs["matched"] = json.dumps(asdict(matching))
+        result = result.assign_coords(sketch_seed=list(matching.seeds)).assign_attrs(
+            matched=json.dumps(asdict(matching))
+        )
+        for name, (dims, values) in variables.items():
+            by_seed = values[len(spaces) :].reshape(len(matching.seeds), len(spaces), *values.shape[1:])
+            result[f"{name}_matched"] = (("sketch_seed", *dims), by_seed)
     return result
 
 
 def ceiling_of(recording: Recording) -> Ceiling:
-    """By the recording's ncsnr, or else by its repeats; NaN, which says why, where there is neither."""
+    """Noise ceiling by the recording's ncsnr, or else by its repeats; NaN, with the reason, where there is neither."""
     if recording.ncsnr is not None:
         return noise_ceiling(recording)
     if (recording.repeats == 1).all() and len(np.unique(recording.image_ids)) < len(recording.image_ids):
         return noise_ceiling(replace(recording, ncsnr=estimate_ncsnr(recording)))
     unknown = np.full(len(recording.targets), np.nan)
-    why = "not known: neither ncsnr nor single presentations of an image shown twice"
-    return Ceiling(unknown, why, "not known", len(np.unique(recording.image_ids)))
+    reason = "not known: neither ncsnr nor single presentations of an image shown twice"
+    return Ceiling(unknown, reason, "not known", len(np.unique(recording.image_ids)))
+
+
+@dataclass
+class _Folds:
+    """Results of one feature space in the folds so far: r and r2 [2, f, v], chosen alphas [f, v], effective ranks."""
+
+    scores: list[NDArray[Any]] = field(default_factory=list)
+    alphas: list[NDArray[np.float64]] = field(default_factory=list)
+    ranks: list[EffectiveRank] = field(default_factory=list)
+
+    def at_edges(self, grid: tuple[float, ...]) -> tuple[NDArray[np.int64], ...]:
+        """How many targets chose the lowest and the largest alpha, [f] each; a single alpha is no choice."""
+        alphas = np.concatenate(self.alphas)
+        edges = (min(grid), max(grid)) if len(set(grid)) > 1 else (np.nan, np.nan)
+        # what was chosen may have been rounded to the features' precision
+        lowest, largest = (np.isclose(alphas, edge, rtol=1e-5, atol=0).sum(1) for edge in edges)
+        return lowest, largest
 
 
 def _scored(
-    features: Mapping[str, Any], recording: Recording, cv: CrossValidation
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """r and r2 [2, feature, fold, target], effective ranks [2, feature]; what has several names is scored once."""
+    features: Mapping[str, Any], recording: Recording, cv: CrossValidation, memory: int
+) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    """Variables of all feature spaces with their dimensions; an object that has several names is scored once."""
     splits, groups = outer_folds(cv, recording), inner_groups(cv, recording)
-    score = partial(
-        cross_val_score,
-        alphas=cv.alphas,
-        inner_cv=cv.inner_folds,
-        groups=groups,
-        scoring=_SCORES,
-        selection=cv.selection_for(groups),
-    )
     images = np.unique(recording.image_ids, return_index=True)[1]
     first: dict[int, str] = {}
     same_as = {name: first.setdefault(id(X), name) for name, X in features.items()}
     once = {name: features[name] for name in first.values()}
-    mirror_hemispheres = {name: X for name, X in once.items() if isinstance(X, Residualized)}
-    found: dict[str, Any] = {}
-    ranks: dict[str, list[EffectiveRank]] = {name: [] for name in once}
-    for names in _shares({name: X for name, X in once.items() if name not in mirror_hemispheres}, recording):
-        rows = {name: _rows(once[name], recording) for name in names}
-        found |= score(rows, recording.responses, cv=splits)
-        _add_ranks(ranks, rows, images)
-    for names in _shares(mirror_hemispheres, recording):
-        parts: list[Any] = []
+    by_fold = {name: X for name, X in once.items() if isinstance(X, Residualized)}
+    results = {name: _Folds() for name in once}
+
+    def add(rows: dict[str, NDArray[np.float32]], folds: list[Any]) -> None:
+        scores, alphas = cross_val_score(
+            rows,
+            recording.responses,
+            cv.alphas,
+            cv=folds,
+            inner_cv=cv.inner_folds,
+            groups=groups,
+            scoring=_SCORES,
+            selection=cv.selection_for(groups),
+            return_alphas=True,
+        )
+        for name, X in rows.items():
+            results[name].scores.append(scores[name])
+            results[name].alphas.append(alphas[name])
+            varies = np.ptp(X[images], axis=0).any()
+            results[name].ranks.append(effective_rank(X[images]) if varies else EffectiveRank(np.nan, np.nan))
+
+    for names in _shares({name: X for name, X in once.items() if name not in by_fold}, recording, memory):
+        add({name: _rows(once[name], recording) for name in names}, splits)
+    for names in _shares(by_fold, recording, memory):
         for train, test in splits:
-            rows = _left({name: mirror_hemispheres[name] for name in names}, recording, train, groups)
-            parts.append(score(rows, recording.responses, cv=[(train, test)]))
-            _add_ranks(ranks, rows, images)
-        found |= {name: np.concatenate([part[name] for part in parts], axis=1) for name in names}
-    mean = {name: np.mean(each, axis=0) for name, each in ranks.items()}
-    in_order = [same_as[name] for name in features]
-    return np.stack([found[name] for name in in_order], axis=1), np.stack([mean[name] for name in in_order], axis=1)
+            add(_residuals({name: by_fold[name] for name in names}, recording, train, groups), [(train, test)])
+    ordered = [results[same_as[name]] for name in features]
+    scores = np.stack([np.concatenate(each.scores, axis=1) for each in ordered], axis=1)
+    edges = np.stack([each.at_edges(cv.alphas) for each in ordered], axis=1)
+    ranks = np.stack([np.mean(each.ranks, axis=0) for each in ordered], axis=1)
+    dims = {_SCORES: ("feature", "fold", "target"), _EDGES: ("feature", "fold"), _RANKS: ("feature",)}
+    return {
+        name: (along, values)
+        for (names, along), group in zip(dims.items(), (scores, edges, ranks), strict=True)
+        for name, values in zip(names, group, strict=True)
+    }
 
 
-def _add_ranks(ranks: dict[str, list[EffectiveRank]], rows: Mapping[str, Any], images: NDArray[np.int64]) -> None:
-    """`images`: a row of each that was shown."""
-    for name, X in rows.items():
-        shown = X[images]
-        varies = np.ptp(shown, axis=0).any()
-        ranks[name].append(effective_rank(shown) if varies else EffectiveRank(np.nan, np.nan))
-
-
-def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[list[str]]:
+def _shares(features: Mapping[str, Any], recording: Recording, memory: int) -> Iterator[list[str]]:
     """Names of feature spaces whose rows of presentations, in float32, are in memory at once."""
     share: list[str] = []
     size = 0
     for name, X in features.items():
         added = 4 * len(recording.image_ids) * X.shape[1]
-        if share and size + added > _BYTES_OF_X:
+        if share and size + added > memory:
             yield share
             share, size = [], 0
         share.append(name)
@@ -178,34 +214,34 @@ def _shares(features: Mapping[str, Any], recording: Recording) -> Iterator[list[
 
 
 def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
-    """Rows of presentations, float32 of unit size."""
+    """Features of every presentation, float32 of unit size."""
     values = np.asarray(X, dtype=np.float32)
     return values[recording.image_ids] / np.float32(unit_size(values))
 
 
-def _left(
+def _residuals(
     spaces: Mapping[str, Residualized], recording: Recording, train: NDArray[np.int64], groups: NDArray[Any]
 ) -> dict[str, NDArray[np.float32]]:
-    """The same of what is left of features; held-out images take no part in its fit, and each image counts once."""
-    images, first, which = np.unique(recording.image_ids, return_index=True, return_inverse=True)
-    trained = np.unique(which[train])
-    left = residualized(spaces, images, trained, groups[first])
+    """Residuals of every presentation, float32 of unit size, fitted on the training images, each image once."""
+    images, first, group = np.unique(recording.image_ids, return_index=True, return_inverse=True)
+    trained = np.unique(group[train])
+    residuals = residualize_spaces(spaces, images, trained, groups[first])
     return {
-        name: values.astype(np.float32)[which] / np.float32(unit_size(values[trained])) for name, values in left.items()
+        name: values.astype(np.float32)[group] / np.float32(unit_size(values[trained]))
+        for name, values in residuals.items()
     }
 
 
 def _targets(recording: Recording) -> dict[str, Any]:
     table = recording.targets
-    others = {str(name): table[name].to_numpy() for name in table if name not in ("label", "target")}
+    columns = {str(name): table[name].to_numpy() for name in table if name not in ("label", "target")}
     return {"target": list(recording.labels)} | {
-        f"target_{name}" if name in _TAKEN else name: ("target", values if _numbers(values) else values.astype(str))
-        for name, values in others.items()
+        f"target_{name}" if name in _RESERVED else name: (
+            "target",
+            values if values.dtype.kind in "biuf" else values.astype(str),
+        )
+        for name, values in columns.items()
     }
-
-
-def _numbers(values: NDArray[Any]) -> bool:
-    return values.dtype.kind in "biuf"
 
 
 def _provenance(
@@ -223,7 +259,7 @@ def _provenance(
         "held_out": asdict(cv),
         "tested": [len(test) for _, test in splits],
         "trained": [len(train) for train, _ in splits],
-        "score": "of each fold's held-out presentations, alpha chosen by inner folds, for every target",
+        "score": "of each fold's held-out presentations, alpha chosen inside each training set, for every target",
         "history": recording.history,
         "excluded": [f"{each.count} {each.what}: {each.reason}" for each in recording.excluded],
         "odd": odd,

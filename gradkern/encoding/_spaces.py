@@ -1,4 +1,4 @@
-"""Feature spaces of several captures side by side: models x objectives x kinds x layers, each with its own name."""
+"""Feature spaces of several captures side by side: models x objectives x kinds x layers, each with a name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,18 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.encoding._controls import unit_length
+from gradkern.encoding._transforms import unit_length
+from gradkern.errors import naming
 from gradkern.features._features import Features
 
 NO_OBJECTIVE = "none"  # of activations, which no objective changes
-AXES = ("model", "objective", "kind", "layer", "depth")
-_SAME = 1e-5  # what capture promises an image's features to be the same to, whatever the batch
+COORDINATES = ("model", "objective", "kind", "layer", "depth")
+_SAME = 1e-5  # to which capture promises that an image's features are the same in every batch
 _IMAGES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Space:
-    """Which feature space: `depth` of the layer in [0, 1], NaN where it is not known."""
+class FeatureSpace:
+    """The name of a feature space: features of one kind at one layer of a model, under an objective.
+
+    Parameters
+    ----------
+    objective : "none" for activations, which do not depend on it
+    kind : "activation", "gradient", "weight_gradient", or a control such as "gradient/image-permuted"
+    depth : of the layer in [0, 1]; NaN where it is not known. Names that differ in depth alone are equal.
+    """
 
     model: str
     objective: str
@@ -30,54 +38,54 @@ class Space:
         return "/".join((self.model, self.objective, self.kind, self.layer))
 
 
-def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> dict[Space, Any]:
-    """All feature spaces of captures of the same images; nothing is copied, and maps of files stay maps.
+@naming("join_captures")
+def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> dict[FeatureSpace, Any]:
+    """Join the feature spaces of captures of the same images; nothing is copied, and memory maps stay memory maps.
 
-    Activations do not depend on the objective: those of one model are read and compared, and of equal ones the first
-    are taken, with the objective "none".
+    Activations do not depend on the objective. Those that several captures of a model hold are read and compared; they
+    must be equal, and come once, with the objective "none".
 
     Parameters
     ----------
     captures : of `capture` or `load_features`; models, objectives and layers may differ
-    models : what to call the model of each capture; None: as it is called there, followed by ", untrained" of random
-        weights
+    models : names of the captures' models. None: the names in the captures, followed by ", untrained" where weights
+        are random
 
     Returns
     -------
-    name -> [images, d]; features of several tokens are [images, tokens, d]
+    FeatureSpace -> [images, d]; [images, tokens, d] where several tokens were captured
 
     Raises
     ------
-    ValueError : no captures; other images (of other models their number; of one model their hash too, where it is
-        known: models prepare images each in its own way); one name for two models; a gradient captured twice;
-        activations of one model that differ
+    ValueError : no captures; captures of different images (for one model their hash is compared where it is known, for
+        different models their number alone, because each model prepares images in its own way); one name for two
+        models; a gradient captured twice; activations of one model that differ
     """
     if not captures:
-        raise ValueError("join_captures: captures must be at least one, got none")
+        raise ValueError("captures must be at least one, got none")
     names = _named(captures, models)
     _check_one_model_a_name(captures, names)
     _check_images(captures, names)
-    spaces: dict[Space, Any] = {}
-    origin: dict[Space, Features] = {}
+    spaces: dict[FeatureSpace, Any] = {}
+    origin: dict[FeatureSpace, Features] = {}
     for name, captured in zip(names, captures, strict=True):
         depth = captured.facts.get("depth", {})
         for (kind, layer), values in captured.items():
             objective = NO_OBJECTIVE if kind == "activation" else captured.objective
-            space = Space(name, objective, kind, layer, float(depth.get(layer, np.nan)))
+            space = FeatureSpace(name, objective, kind, layer, float(depth.get(layer, np.nan)))
             if space not in spaces:
                 spaces[space], origin[space] = values, captured
             elif kind == "activation":
                 _check_equal(space, (spaces[space], values), (origin[space], captured))
             else:
                 raise ValueError(
-                    f"join_captures: a gradient must come once, got {space} from two captures; give them different "
-                    "names of models"
+                    f"a gradient must come once, got {space} from two captures; give them different names of models"
                 )
     return spaces
 
 
-def unit_gradients(spaces: Mapping[Space, Any]) -> dict[Space, Any]:
-    """The same with each image's gradient at unit length (see `controls.unit_length`), when it is read."""
+def unit_gradients(spaces: Mapping[FeatureSpace, Any]) -> dict[FeatureSpace, Any]:
+    """Bring each image's gradient to unit length (see `unit_length`) whenever it is read; activations stay."""
     return {
         space: values if space.kind == "activation" else Derived(values, tuple(values.shape), unit_length)
         for space, values in spaces.items()
@@ -86,39 +94,39 @@ def unit_gradients(spaces: Mapping[Space, Any]) -> dict[Space, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Derived:
-    """A feature space made of another, of the shape told.
+    """A feature space of a known shape that is computed from another one whenever it is read.
 
-    Captures of many layers are larger than memory: nothing is read before an analysis asks.
+    Captures of many layers are larger than memory, so that nothing is read before an analysis needs it.
     """
 
     values: Any
     shape: tuple[int, ...]
-    how: Callable[[np.ndarray], np.ndarray]
+    transform: Callable[[np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.how(np.asarray(self.values)).astype(dtype or np.float32, copy=False)
+        return self.transform(np.asarray(self.values)).astype(dtype or np.float32, copy=False)
 
 
-def coordinates(spaces: Iterable[Space]) -> dict[str, Any]:
-    """ "feature", the names, and along it what they consist of."""
-    each = list(spaces)
-    along = {axis: ("feature", [getattr(space, axis) for space in each]) for axis in AXES}
-    return {"feature": [str(space) for space in each], **along}
+def coordinates(spaces: Iterable[FeatureSpace]) -> dict[str, Any]:
+    """xarray coordinates of feature spaces: their names as "feature", and what these consist of along it."""
+    listed = list(spaces)
+    along = {name: ("feature", [getattr(space, name) for space in listed]) for name in COORDINATES}
+    return {"feature": [str(space) for space in listed], **along}
 
 
-def named_spaces(op: str, features: Mapping[Any, Any]) -> dict[str, Any]:
-    """Coordinates of feature spaces called by `Space`, by pairs (kind, layer), or by any other name.
+def feature_coordinates(features: Mapping[Any, Any]) -> dict[str, Any]:
+    """xarray coordinates of features that are named by `FeatureSpace`, by pairs (kind, layer), or in any other way.
 
     Raises
     ------
     ValueError : none, or two of one name
     """
     if not features:
-        raise ValueError(f"{op}: features must hold at least one feature space, got none")
-    if all(isinstance(name, Space) for name in features):
+        raise ValueError("features must hold at least one feature space, got none")
+    if all(isinstance(name, FeatureSpace) for name in features):
         named = coordinates(features)
     elif all(isinstance(name, tuple) and len(name) == 2 for name in features):
         kinds, layers = zip(*features, strict=True)
@@ -128,18 +136,18 @@ def named_spaces(op: str, features: Mapping[Any, Any]) -> dict[str, Any]:
         named = {"feature": [str(name) for name in features]}
     twice = {name for name in named["feature"] if named["feature"].count(name) > 1}
     if twice:
-        raise ValueError(f"{op}: features must have different names, got {sorted(twice)} more than once")
+        raise ValueError(f"features must have different names, got {sorted(twice)} more than once")
     return named
 
 
 def _named(captures: Sequence[Features], models: Sequence[str] | None) -> list[str]:
     if models is not None:
         if isinstance(models, str) or len(models) != len(captures) or not all(models):
-            raise ValueError(f"join_captures: models must be {len(captures)} names, one a capture, got {models!r}")
+            raise ValueError(f"models must be {len(captures)} names, one a capture, got {models!r}")
         return list(models)
-    unknown = [place for place, captured in enumerate(captures) if "model" not in captured.facts]
+    unknown = [number for number, captured in enumerate(captures) if "model" not in captured.facts]
     if unknown:
-        raise ValueError(f"join_captures: models must be named, got captures {unknown} that do not tell theirs")
+        raise ValueError(f"models must be named, got captures {unknown} that do not tell theirs")
     return [
         f"{captured.facts['model']}, untrained"
         if captured.facts.get("weights") == "random"
@@ -149,39 +157,40 @@ def _named(captures: Sequence[Features], models: Sequence[str] | None) -> list[s
 
 
 def _check_images(captures: Sequence[Features], names: Sequence[str]) -> None:
-    """As many of all; of one model the same. Those of another are prepared otherwise, so that no hash can tell."""
+    """Captures are of equally many images, those of one model of the same ones.
+
+    Another model prepares images in another way, so that hashes cannot tell whether they are the same.
+    """
     counts = [len(captured.losses) for captured in captures]
     if len(set(counts)) > 1:
-        raise ValueError(f"join_captures: captures must be of as many images, got {counts}")
-    for name, one, other in _of_one_model(captures, names):
+        raise ValueError(f"captures must be of as many images, got {counts}")
+    for name, one, other in _pairs_of_a_model(captures, names):
         if _differ("images_sha256", one, other):
-            raise ValueError(f"join_captures: captures of {name!r} must be of the same images, got others")
+            raise ValueError(f"captures of {name!r} must be of the same images, got others")
 
 
 def _check_one_model_a_name(captures: Sequence[Features], names: Sequence[str]) -> None:
-    for name, one, other in _of_one_model(captures, names):
+    for name, one, other in _pairs_of_a_model(captures, names):
         if _differ("model_sha256", one, other):
-            raise ValueError(
-                f"join_captures: two models must have two names, got {name!r} for both (other weights or settings)"
-            )
+            raise ValueError(f"two models must have two names, got {name!r} for both (other weights or settings)")
 
 
-def _of_one_model(captures: Sequence[Features], names: Sequence[str]) -> Iterator[tuple[str, Features, Features]]:
+def _pairs_of_a_model(captures: Sequence[Features], names: Sequence[str]) -> Iterator[tuple[str, Features, Features]]:
     for (first, one), (second, other) in combinations(zip(names, captures, strict=True), 2):
         if first == second:
             yield first, one, other
 
 
 def _differ(fact: str, one: Features, other: Features) -> bool:
-    """False where either does not tell: features that were never in files have no hashes."""
+    """Whether a fact differs; False where either does not have it: features that were never in files have no hashes."""
     both = one.facts.get(fact), other.facts.get(fact)
     return None not in both and both[0] != both[1]
 
 
-def _check_equal(space: Space, values: tuple[Any, Any], captures: tuple[Features, Features]) -> None:
-    """Every image's activations are the same, but for what the batches they were in change."""
+def _check_equal(space: FeatureSpace, values: tuple[Any, Any], captures: tuple[Features, Features]) -> None:
+    """Every image has the same activations in both captures, up to rounding that depends on the batch."""
     first, second = captures
-    stated = [
+    different = [
         f"{fact} {a!r} and {b!r}"
         for fact, a, b in (
             ("sketch", first.sketch, second.sketch),
@@ -190,21 +199,22 @@ def _check_equal(space: Space, values: tuple[Any, Any], captures: tuple[Features
         )
         if a != b
     ]
-    worst = np.inf if stated or values[0].shape != values[1].shape else _difference(*values)
-    slack = max(_SAME, *(4 * float(each.facts.get("alone_against_batch", 0)) for each in captures))
+    worst = np.inf if different or values[0].shape != values[1].shape else _difference(*values)
+    slack = max(_SAME, *(4 * float(captured.facts.get("alone_against_batch", 0)) for captured in captures))
     if worst > slack:
-        why = ", ".join(stated) or f"an image's differ by {worst:.1e} of their norm"
+        why = ", ".join(different) or f"an image's differ by {worst:.1e} of their norm"
         raise ValueError(
-            f"join_captures: activations of one model must be the same, got others at {space} ({why}); give the "
+            f"activations of one model must be the same, got others at {space} ({why}); give the "
             "captures different names of models to keep both"
         )
 
 
 def _difference(first: Any, second: Any) -> float:
+    """The largest distance between two captures of an image's activations, relative to their norm."""
     worst = 0.0
     for start in range(0, len(first), _IMAGES_AT_ONCE):
         rows = slice(start, start + _IMAGES_AT_ONCE)
-        a, b = (np.asarray(each[rows], dtype=np.float64).reshape(len(each[rows]), -1) for each in (first, second))
+        a, b = (np.asarray(X[rows], dtype=np.float64).reshape(len(X[rows]), -1) for X in (first, second))
         size, apart = np.linalg.norm(a, axis=1), np.linalg.norm(a - b, axis=1)
         ratio = np.divide(apart, size, out=np.where(apart > 0, np.inf, 0.0), where=size > 0)
         worst = max(worst, float(ratio.max()))

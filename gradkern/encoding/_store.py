@@ -1,95 +1,87 @@
-"""Scores as files: a folder of one netCDF a recording, each whole or not there, joined when they are read."""
+"""Scores as files: a folder with one netCDF file for each recording, joined when they are read."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
-_MADE_FROM = "made_from"  # attribute: all that decides what is in the file
+from gradkern._files import as_json, differences, written_whole
+from gradkern.errors import naming
+
+_MADE_FROM = "made_from"  # attribute: everything that decides the scores in the file
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
+_FORMER_NAMES = {"unique_given_r2": "unique_covariates_r2"}  # in files of earlier versions
 
 
+@naming("save_scores")
 def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> None:
-    """Write a Dataset of scores as netCDF 4, in the place of what was there; the file appears when it is whole.
+    """Write a Dataset of scores as netCDF 4, replacing any file at `path`; the file appears when it is complete.
 
     Parameters
     ----------
-    made_from : all that decides the scores, as JSON can have it: `is_up_to_date` knows the file again by it
+    made_from : everything that decides the scores, as JSON can hold it: `is_up_to_date` compares it
 
     Raises
     ------
-    FileNotFoundError : its folder is missing
+    FileNotFoundError : the folder does not exist
     """
     target = Path(path).expanduser()
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"save_scores: path must lie in a folder that exists, got {str(target.parent)!r}")
+        raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
     stated = scores.assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
-    with tempfile.TemporaryDirectory(prefix=".gradkern-", dir=target.parent) as aside:
-        stated.to_netcdf(Path(aside) / target.name, engine=_ENGINE)
-        (Path(aside) / target.name).replace(target)
+    with written_whole(target) as aside:
+        stated.to_netcdf(aside, engine=_ENGINE)
 
 
+@naming("is_up_to_date")
 def is_up_to_date(path: Any, made_from: Mapping[str, Any]) -> bool:
-    """Whether there is a file of scores made from the same.
+    """Whether there is a file of scores that was made from the same request.
 
     Raises
     ------
-    FileExistsError : there is a file made from something else (what differs is named), or by something else
+    FileExistsError : there is a file made from another request (the message names the differences), or no file of
+        scores at all
     """
     target = Path(path).expanduser()
     if not target.exists():
         return False
     try:
-        with xr.open_dataset(target, engine=_ENGINE) as found:
-            before = json.loads(found.attrs[_MADE_FROM])
+        with xr.open_dataset(target, engine=_ENGINE) as scores:
+            before = json.loads(scores.attrs[_MADE_FROM])
     except (OSError, KeyError, ValueError) as error:
-        raise FileExistsError(
-            f"is_up_to_date: {target} must be a file of save_scores, got another ({error!r})"
-        ) from error
-    other = "; ".join(_differences(before, json.loads(json.dumps(made_from))))
-    if other:
-        raise FileExistsError(
-            f"is_up_to_date: {target} was made from something else (--overwrite replaces it): {other}"
-        )
+        raise FileExistsError(f"{target} must be a file of save_scores, got another ({error!r})") from error
+    if other := differences(before, as_json(made_from)):
+        raise FileExistsError(f"{target} was made from something else (--overwrite replaces it): {'; '.join(other)}")
     return True
 
 
+@naming("load_scores")
 def load_scores(path: Any) -> xr.DataTree:
-    """Scores of all recordings, a group each: of a folder of files, named by them, or of one file that has groups.
+    """Open the scores of all recordings, a group for each: a folder of files, whose names they take, or one file.
 
-    Nothing is read before it is asked for. Select by what a feature is with
+    Values are read when they are used. Select feature spaces by what they are with
     `scores["sub-01"].to_dataset().set_index(feature=["model", "objective", "kind", "layer"]).sel(kind="gradient")`.
     `load_scores(folder).to_netcdf(file, engine="h5netcdf")` makes one file of a folder.
 
     Raises
     ------
-    FileNotFoundError : no such file, or no .nc in the folder
+    FileNotFoundError : there is no such file, or no .nc file in the folder
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        files = sorted(place.glob("*.nc"))
+    source = Path(path).expanduser()
+    if source.is_dir():
+        files = sorted(source.glob("*.nc"))
         if not files:
-            raise FileNotFoundError(f"load_scores: path must be a folder of .nc files, got none in {place}")
-        return xr.DataTree.from_dict({file.stem: xr.open_dataset(file, engine=_ENGINE) for file in files})
-    if not place.is_file():
-        raise FileNotFoundError(f"load_scores: path must be a folder or a file of scores, got {str(path)!r}")
-    return xr.open_datatree(place, engine=_ENGINE)
+            raise FileNotFoundError(f"path must be a folder of .nc files, got none in {source}")
+        return xr.DataTree.from_dict({file.stem: _renamed(xr.open_dataset(file, engine=_ENGINE)) for file in files})
+    if not source.is_file():
+        raise FileNotFoundError(f"path must be a folder or a file of scores, got {str(path)!r}")
+    tree = xr.open_datatree(source, engine=_ENGINE)
+    is_former = any(name in node.data_vars for node in tree.subtree for name in _FORMER_NAMES)
+    return tree.map_over_datasets(_renamed) if is_former else tree
 
 
-def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """What differs, by its place in the JSON, as "how.seed: 0, now 1"."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        pairs = [(name, before.get(name), now.get(name)) for name in sorted({*before, *now})]
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = [(str(place), *both) for place, both in enumerate(zip(before, now, strict=True))]
-    else:
-        return [] if before == now else [f"{where}: {_short(before)}, now {_short(now)}"]
-    return [each for name, a, b in pairs for each in _differences(a, b, f"{where}.{name}".lstrip("."))]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 120 else f"{text[:117]}..."
+def _renamed(scores: xr.Dataset) -> xr.Dataset:
+    """Variables of earlier versions under their present names."""
+    return scores.rename({before: now for before, now in _FORMER_NAMES.items() if before in scores})

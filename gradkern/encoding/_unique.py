@@ -1,17 +1,19 @@
-"""What gradients tell of responses beyond activations: unique variance, and a test that it is more than chance.
+"""Unique variance of gradients beside activations, and a test that it is more than chance.
 
 Gradients are functions of the activations, so they predict responses that are made of activations alone; and where a
-ridge over the activations shrinks what it cannot tell apart, gradients beside it can help without anything of their
-own. A joint score over that of the activations is therefore an estimate, not a test. The test looks where activations
-have no say: with Q [n, m] an orthonormal basis of all that is orthogonal to the constant and to the activations A,
+ridge regression on the activations shrinks what it cannot tell apart, gradients beside them can help without adding
+anything. The joint score minus that of the activations is therefore an estimate, not a test. The test looks where
+activations have no say. With Q [n, m] an orthonormal basis of everything orthogonal to the constant and to the
+activations A,
 
-    Y = A W + E   gives   Q'Y = Q'E   for any W at all,
+    Y = A W + E   gives   Q'Y = Q'E   for any W at all.
 
-and for independent errors of equal variance the rows of Q'Y are uncorrelated, of equal variance, and nearly normal
-whatever E is, each the sum of many images' errors; any order of them is as likely as another (Huh & Jhun 2001; of the
-permutation schemes for a linear model beside nuisances in Winkler et al. 2014, the one that is exact for normal
-errors). So Q'Y is held against Q'G by a `permutation_test`. Its null is Y linear in A. A response that is a nonlinear
-function of the activations breaks it as much as gradients that the brain has: nonlinear features of A belong into A.
+For independent errors of equal variance the rows of Q'Y are uncorrelated, of equal variance, and nearly normal whatever
+E is, each the sum of many images' errors; any order of them is as likely as another (Huh & Jhun 2001; of the
+permutation schemes for a linear model with nuisance variables in Winkler et al. 2014, the one that is exact for normal
+errors). So Q'Y is predicted from Q'G in a `permutation_test`. Its null is that Y is linear in A. A response that is a
+nonlinear function of the activations breaks this null as much as gradients in the brain do: nonlinear features of the
+activations belong into A.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._scale import unit_scale
+from gradkern.errors import Refused, naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._variance_partition import VariancePartition, variance_partition
 from gradkern.stats._permutation import PermutationTest, permutation_test
 
-_NOTHING = 1e-5  # of the features' size: what float32 leaves of features that the given ones hold
-_LEAST_ROWS = 20  # that must be left: of fewer, folds have no correlation worth the name
+_ROUNDING = 1e-5  # of the features' size: what float32 leaves of features that are linear in the covariates
+_LEAST_ROWS = 20  # that must be left: with fewer, a correlation within a fold means little
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,99 +40,117 @@ class UniqueVariance:
 
     Attributes
     ----------
-    joint : of both feature spaces, each with a penalty of its own
-    unique : `joint` minus that of what was given alone: what only the features add
-    unique_given : `joint` minus that of the features alone: what only the given ones add
+    joint : R2 of features and covariates together, each with a penalty of its own
+    unique : `joint` minus the R2 of the covariates alone: what only the features add
+    unique_covariates : `joint` minus the R2 of the features alone: what only the covariates add
     shared : what either can explain
-    test : whether the features tell anything beyond the given ones, see `partial_permutation_test`; its r is not
+    test : whether the features tell anything beyond the covariates, see `partial_permutation_test`; its r is not
         `unique`
     """
 
     joint: NDArray[np.float64]
     unique: NDArray[np.float64]
-    unique_given: NDArray[np.float64]
+    unique_covariates: NDArray[np.float64]
     shared: NDArray[np.float64]
     test: PermutationTest
 
+    def __repr__(self) -> str:
+        parts = ", ".join(
+            f"{name} {np.mean(getattr(self, name)):.4f}" for name in ("joint", "unique", "unique_covariates", "shared")
+        )
+        return f"UniqueVariance({len(self.joint)} targets; mean R2: {parts})"
 
+
+@naming("unique_variance")
 def unique_variance(
     X: Any,
-    given: Any,
+    covariates: Any,
     Y: Any,
     alphas: Any = DEFAULT_ALPHAS,
     *,
     ratios: Any = 20,
     cv: Any = 5,
-    axes: int | None = None,
+    n_components: int | None = None,
     permutations: int = 1000,
-    seed: int,
+    seed: int = 0,
     target_groups: Mapping[str, Any] | None = None,
 ) -> UniqueVariance:
-    """Partition held-out R2 between features and what is given, and test what the features add.
+    """Partition held-out R2 between features and covariates, and test what the features add.
 
     Parameters
     ----------
     X : [n, d], for example gradients; one row an image
-    given : [n, a], for example activations, or a list of them (of all layers), each brought to one size and then side
-        by side; never fewer than all that the responses may be made of
+    covariates : [n, a], for example activations, or a list of such matrices (of all layers), which are scaled to one
+        size and put side by side. They should hold everything else that the responses may be made of.
     Y : [n, v] or [n], finite
-    alphas, ratios, cv : as of `gradkern.variance_partition`
-    axes, permutations, seed, pools : as of `partial_permutation_test`
+    alphas, ratios, cv : as in `gradkern.variance_partition`
+    n_components, permutations, seed, target_groups : as in `partial_permutation_test`
 
     Raises
     ------
-    ValueError : what `variance_partition` and `partial_permutation_test` refuse
+    ValueError, Refused : as `variance_partition` and `partial_permutation_test`
 
     Examples
     --------
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> A, G, Y = (rng.standard_normal((60, d)) for d in (4, 3, 2))
-    >>> unique_variance(G, A, Y, ratios=4, cv=3, permutations=19, seed=0).unique.shape
+    >>> unique_variance(G, A, Y, ratios=4, cv=3, permutations=19).unique.shape
     (2,)
     """
-    features, beside, responses = _checked("unique_variance", X, given, Y)
+    features, beside, responses = _checked(X, covariates, Y)
     test = partial_permutation_test(
-        X, given, Y, alphas, cv=cv, axes=axes, permutations=permutations, seed=seed, target_groups=target_groups
+        X,
+        covariates,
+        Y,
+        alphas,
+        cv=cv,
+        n_components=n_components,
+        permutations=permutations,
+        seed=seed,
+        target_groups=target_groups,
     )
-    parts: VariancePartition = variance_partition(
+    partition: VariancePartition = variance_partition(
         [features, beside], responses, alphas, band_weights=ratios, cv=cv, inner_cv=cv, seed=seed
     )
-    joint, unique, shared = (np.asarray(each) for each in (parts.joint, parts.unique, parts.shared))
+    joint, unique, shared = (np.asarray(values) for values in (partition.joint, partition.unique, partition.shared))
     return UniqueVariance(joint, unique[0], unique[1], shared, test)
 
 
+@naming("partial_permutation_test")
 def partial_permutation_test(
     X: Any,
-    given: Any,
+    covariates: Any,
     Y: Any,
     alphas: Any = DEFAULT_ALPHAS,
     *,
     cv: Any = 5,
-    axes: int | None = None,
+    n_components: int | None = None,
     permutations: int = 1000,
-    seed: int,
+    seed: int = 0,
     selection: str = "gcv",
     target_groups: Mapping[str, Any] | None = None,
 ) -> PermutationTest:
-    """Test whether features tell anything of the responses that no linear readout of the given ones does.
+    """Test whether features tell anything about the responses that no linear readout of the covariates tells.
 
-    The statistic is the mean over folds of held-out r of Q'Y by Q'X, see the head of this module. Rows of Y must have
-    independent errors of equal variance: images in the mean of equally many presentations, shown in random order.
-    Targets may be dependent in any way, and so may subjects who saw the same images, side by side in Y: a pool over all
-    of them is tested as one.
+    With Q [n, m] an orthonormal basis of everything orthogonal to the constant and to the covariates, the statistic is
+    the mean over folds of held-out r between Q'Y and its prediction from Q'X. Rows of Y must have independent errors of
+    equal variance: images, each the mean of equally many trials, shown in random order. Targets may depend on each
+    other in any way, and so may subjects who saw the same images, side by side in Y: a target group that holds all of
+    them is tested as one.
 
     Parameters
     ----------
-    X, given, Y : as of `unique_variance`
-    alphas, cv, permutations, seed, selection, pools : as of `permutation_test`; "images" are rows of Q'Y here
-    axes : remove only so many principal axes of the given features, those of the largest variance; the null is then
-        that nothing but these matters. None: all of them, which must leave at least 20 of the n rows
+    X, covariates, Y : as in `unique_variance`
+    alphas, cv, permutations, seed, selection, target_groups : as in `permutation_test`, whose "images" are rows of Q'Y
+        here
+    n_components : number of principal components of the covariates, those of the largest variance, that are removed;
+        the null is then that only these matter. None: all of them. At least 20 of the n rows must be left.
 
     Raises
     ------
-    ValueError : too few rows left; features that the given ones hold whole; axes out of range; shapes that do not fit
-        together, NaN or inf; what `permutation_test` refuses
+    ValueError : n_components out of range; shapes that do not fit together, NaN or inf; as `permutation_test`
+    Refused : too few rows left; features or covariates that do not vary; features that are linear in the covariates
 
     Notes
     -----
@@ -140,22 +162,21 @@ def partial_permutation_test(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> A, G, Y = (rng.standard_normal((60, d)) for d in (4, 3, 2))
-    >>> partial_permutation_test(G, A, Y, permutations=19, seed=0).n
+    >>> partial_permutation_test(G, A, Y, permutations=19).n
     55
     """
-    features, beside, responses = _checked("partial_permutation_test", X, given, Y)
-    left = _complement("partial_permutation_test", beside, axes)
-    own = left.T @ features
-    if np.linalg.norm(own) <= _NOTHING * np.linalg.norm(features - features.mean(0)):
-        raise ValueError(
-            "partial_permutation_test: X must hold something that is no linear readout of the given features, got none "
-            "of "
+    features, beside, responses = _checked(X, covariates, Y)
+    complement = _complement(beside, n_components)
+    own = complement.T @ features
+    if np.linalg.norm(own) <= _ROUNDING * np.linalg.norm(features - features.mean(0)):
+        raise Refused(
+            "X must hold something that is no linear readout of the covariates, got none in its "
             f"{features.shape[1]} columns"
         )
-    dtype = np.result_type(np.asarray(X), np.asarray(Y))  # what is permuted is of the callers' precision
-    within, seen = (values.astype(dtype) for values in (unit_scale(own), left.T @ responses))
+    dtype = np.result_type(np.asarray(X), np.asarray(Y))  # the permutations run in the caller's precision
+    inside, seen = (values.astype(dtype) for values in (unit_scale(own), complement.T @ responses))
     return permutation_test(
-        within,
+        inside,
         seen,
         alphas,
         cv=cv,
@@ -166,46 +187,36 @@ def partial_permutation_test(
     )
 
 
-def _complement(op: str, given: NDArray[np.float64], axes: int | None) -> NDArray[np.float64]:
-    """Orthonormal basis Q [n, m] of what is orthogonal to the constant and to axes of the given features [n, a]."""
-    n = len(given)
-    vectors, sizes, _ = np.linalg.svd(given - given.mean(0), full_matrices=False)
-    # features may have been float32: axes that are rounding remove rows for nothing, but nothing else
-    rank = int((sizes > max(given.shape) * np.finfo(np.float64).eps * sizes[0]).sum())
-    if axes is not None and (isinstance(axes, bool) or not isinstance(axes, int) or not 0 < axes <= rank):
-        raise ValueError(f"{op}: axes must be None or 1..{rank}, the rank of the given features, got {axes!r}")
-    removed = rank if axes is None else axes
+def _complement(covariates: NDArray[np.float64], n_components: int | None) -> NDArray[np.float64]:
+    """Orthonormal basis Q [n, m] of what is orthogonal to the constant and to components of the covariates [n, a]."""
+    n = len(covariates)
+    vectors, sizes, _ = np.linalg.svd(covariates - covariates.mean(0), full_matrices=False)
+    # covariates may have been float32: components that are rounding cost rows, but do no other harm
+    rank = int((sizes > max(covariates.shape) * np.finfo(np.float64).eps * sizes[0]).sum())
+    is_integer = isinstance(n_components, int) and not isinstance(n_components, bool)
+    if n_components is not None and not (is_integer and 0 < n_components <= rank):
+        raise ValueError(f"n_components must be None or 1..{rank}, the rank of the covariates, got {n_components!r}")
+    removed = rank if n_components is None else n_components
     if n - 1 - removed < _LEAST_ROWS:
-        raise ValueError(
-            f"{op}: the given features must leave at least {_LEAST_ROWS} of the rows, got {removed} axes of {n} rows; "
-            "take more images, fewer features, or fewer of their axes (`axes`)"
+        raise Refused(
+            f"the covariates must leave at least {_LEAST_ROWS} of the rows, got {removed} components of {n} rows; take "
+            "more images, fewer covariates, or fewer of their components (`n_components`)"
         )
     taken = np.column_stack([np.full(n, n**-0.5), vectors[:, :removed]])
-    whole: NDArray[np.float64] = np.linalg.qr(taken, mode="complete")[0]
-    return whole[:, removed + 1 :]
+    basis: NDArray[np.float64] = np.linalg.qr(taken, mode="complete")[0]
+    return basis[:, removed + 1 :]
 
 
-def _checked(op: str, X: Any, given: Any, Y: Any) -> tuple[NDArray[np.float64], ...]:
-    """Features [n, d], what is given side by side [n, a], each of one size, and responses [n, v], in float64."""
-    parts: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
-    if not parts:
-        raise ValueError(f"{op}: given must hold at least one matrix, got none")
-    features = _matrix(op, "X", X, None)
-    beside = [unit_scale(_matrix(op, "given", part, len(features))) for part in parts]
-    responses = np.asarray(Y)
-    responses = _matrix(op, "Y", responses[:, None] if responses.ndim == 1 else responses, len(features))
-    for name, part in (("X", features), ("given", np.column_stack(beside))):
-        if not np.ptp(part, axis=0).any():
-            raise ValueError(f"{op}: {name} must vary over its rows, got the same row everywhere")
-    return unit_scale(features), np.column_stack(beside), responses
-
-
-def _matrix(op: str, name: str, given: Any, rows: int | None) -> NDArray[np.float64]:
-    values = np.asarray(given)
-    good = values.ndim == 2 and 0 not in values.shape and values.dtype.kind == "f"
-    if not good or (rows is not None and len(values) != rows):
-        wanted = "n" if rows is None else rows
-        raise ValueError(f"{op}: {name} must be floating-point [{wanted}, d], got {values.dtype} {list(values.shape)}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{op}: {name} must be finite, got {int((~np.isfinite(values)).sum())} NaN or inf")
-    return values.astype(np.float64)
+def _checked(X: Any, covariates: Any, Y: Any) -> tuple[NDArray[np.float64], ...]:
+    """Features [n, d], covariates side by side [n, a], each of unit size, and responses [n, v], in float64."""
+    matrices: Sequence[Any] = covariates if isinstance(covariates, list | tuple) else [covariates]
+    if not matrices:
+        raise ValueError("covariates must hold at least one matrix, got none")
+    features = check_matrix("X", X).astype(np.float64)
+    n, Y = len(features), np.asarray(Y)
+    beside = np.column_stack([unit_scale(check_matrix("covariates", matrix, n)) for matrix in matrices])
+    responses = check_matrix("Y", Y[:, None] if Y.ndim == 1 else Y, n).astype(np.float64)
+    for name, values in (("X", features), ("covariates", beside)):
+        if not np.ptp(values, axis=0).any():
+            raise Refused(f"{name} must vary over its rows, got the same row everywhere")
+    return unit_scale(features), beside, responses

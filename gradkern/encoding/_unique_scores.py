@@ -1,4 +1,4 @@
-"""What the gradients of a study tell beyond the activations of their model, target by target, in named arrays."""
+"""Unique variance of the gradients of a study beside the activations of their model, in named arrays."""
 
 import json
 import warnings
@@ -10,178 +10,192 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gradkern.encoding._control_spaces import GIVEN, activations_beside
-from gradkern.encoding._spaces import Space, coordinates
+from gradkern.encoding._control_spaces import COVARIATES, activations_for
+from gradkern.encoding._spaces import FeatureSpace, coordinates
 from gradkern.encoding._unique import UniqueVariance, unique_variance
+from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_validation import CrossValidation
 
-_OP = "unique_scores"
-BY_TARGET = (
+UNIQUE_VARIABLES = (
     "joint_r2",
     "unique_r2",
-    "unique_given_r2",
+    "unique_covariates_r2",
     "shared_r2",
     "beyond_r",
     "beyond_p",
     "beyond_p_max",
-)  # also named in `held_out`, so that no column of the targets has their names
-POOLED = ("beyond_p_pooled",)
+)  # by target; `score` gives no column of the targets such a name
+_POOLED = "beyond_p_pooled"
 
 
 @dataclass(frozen=True)
 class UniqueVarianceSettings:
-    """What gradients are held against, and how: see `unique.unique_variance`.
+    """How the unique variance of gradients is estimated and tested: see `unique_variance`.
 
     Parameters
     ----------
-    given : activations of the model, "all-layers" that were captured, or the "same-layer"; beyond those of its layer a
-        gradient may tell no more than other layers' activations do
-    axes : only so many principal axes of the activations are taken out by the test
+    covariates : "all-layers", the activations of all captured layers of the model, or "same-layer"; what a gradient
+        tells beyond the activations of its own layer may be in those of other layers
+    n_components : number of principal components of the activations that the test removes; None: all
     cv : folds of images, penalties and how they are chosen
-    ratios : of the two penalties that banded ridge chooses among
-    permutations, seed : of the test; the seed also of the ratios
+    ratios : number of ratios between the two penalties that banded ridge chooses from
+    permutations : of the test
+    seed : of the permutations and of the ratios
     """
 
-    given: str = "all-layers"
-    axes: int | None = None
+    covariates: str = "all-layers"
+    n_components: int | None = None
     cv: CrossValidation = field(default_factory=CrossValidation)
     ratios: int = 20
     permutations: int = 1000
     seed: int = 0
 
+    @naming("UniqueVarianceSettings")
     def __post_init__(self) -> None:
-        if self.given not in GIVEN:
-            raise ValueError(f"UniqueVarianceSettings: given must be one of {', '.join(GIVEN)}, got {self.given!r}")
-        for name, least in (("ratios", 1), ("permutations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"UniqueVarianceSettings: {name} must be at least {least}, got {getattr(self, name)}")
+        if self.covariates not in COVARIATES:
+            raise ValueError(f"covariates must be one of {', '.join(COVARIATES)}, got {self.covariates!r}")
+        for name in ("ratios", "permutations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
+@naming("unique_scores")
 def unique_scores(
-    spaces: Mapping[Space, Any],
-    captured: Mapping[Space, Any],
+    spaces: Mapping[FeatureSpace, Any],
+    captured: Mapping[FeatureSpace, Any],
     recording: Recording,
-    how: UniqueVarianceSettings | None = None,
+    settings: UniqueVarianceSettings | None = None,
 ) -> xr.Dataset:
-    """Held-out R2 of every gradient in parts, and whether it tells anything beyond activations.
+    """Partition the held-out R2 of every gradient beside activations, and test whether it tells anything beyond them.
 
-    Of one row an image: single presentations are averaged. Responses are read whole, in float64.
+    Responses to repeats of an image are averaged first, and read whole in float64.
 
     Parameters
     ----------
-    spaces : whose gradients are tested, [images, d]; activations among them are not
-    captured : all of `join_captures`, of which activations are taken
+    spaces : [images, d] each; the gradients among them are tested
+    captured : all of `join_captures`, from which the activations are taken
     recording : row i of the features is image i of its image source
 
     Returns
     -------
-    Dataset [feature, target], features being the gradients: joint_r2, unique_r2 (what only the gradient adds),
-        unique_given_r2 (what only the activations add) and shared_r2, of nested banded ridge; beyond_r, beyond_p and
-        beyond_p_max of `unique.partial_permutation_test`; beyond_p_pooled [feature], of the mean over all targets. NaN,
-        with a
-        warning, of targets that are constant or not finite, and of gradients that the test refuses, with its reason.
-        attrs["unique"] says how, as JSON.
+    Dataset whose features are the gradients, with the variables
+
+        joint_r2, unique_r2, unique_covariates_r2, shared_r2 : [feature, target], of nested banded ridge: of gradient
+            and activations, what only the gradient adds, what only the activations add, what either explains
+        beyond_r, beyond_p, beyond_p_max : [feature, target], of `partial_permutation_test`
+        beyond_p_pooled : [feature], of the mean over all targets
+
+    Targets that are constant or not finite are NaN, with a warning; so are gradients whose test is `Refused`, with the
+    reason in attrs["unique"], a JSON object that also holds the settings.
 
     Raises
     ------
-    ValueError : no gradients, activations that were not captured, features of other images; no target that varies; what
-        the test refuses, if of all gradients
+    ValueError : no gradients, activations that were not captured, features of other images, as `unique_variance`
+    Refused : no target varies, or the test of every gradient is refused
     """
-    how = how or UniqueVarianceSettings()
+    settings = settings or UniqueVarianceSettings()
     gradients = {space: values for space, values in spaces.items() if space.kind != "activation"}
     if not gradients:
-        raise ValueError(f"{_OP}: spaces must hold gradients, got only {[str(space) for space in spaces]}")
-    given = {space: activations_beside(space, captured, how.given) for space in gradients}
+        raise ValueError(f"spaces must hold gradients, got only {[str(space) for space in spaces]}")
+    activations = {space: activations_for(space, captured, settings.covariates) for space in gradients}
     for values in gradients.values():
         recording.check_images(len(values))
-    means = recording.average_repeats() if _repeated(recording) else recording
-    Y = np.asarray(means.responses)
-    tested = _tested(Y, recording.subject)
-    rows, repeats = means.image_ids, means.repeats
+    has_repeats = len(np.unique(recording.image_ids)) < len(recording.image_ids)
+    means = recording.average_repeats() if has_repeats else recording
+    repeats = means.repeats
+    responses = _Responses.of(means)
     if repeats.min() < repeats.max():
         warnings.warn(
-            f"{_OP}: images of {recording.subject} were shown {repeats.min()} to {repeats.max()} times, so that their "
-            "errors differ in variance: p of the test is not exact",
-            stacklevel=2,
+            f"unique_scores: images of {recording.subject} were shown {repeats.min()} to {repeats.max()} times, so "
+            "that their errors differ in variance: p of the test is not exact",
+            stacklevel=3,
         )
-    values, pooled, refused, facts = _all(gradients, given, rows, Y, tested, how)
+    variables, facts = _variables(gradients, activations, responses, settings)
     result = xr.Dataset(
-        {name: (("feature", "target"), values[name]) for name in BY_TARGET},
+        {name: (("feature", "target")[: values.ndim], values) for name, values in variables.items()},
         coords={**coordinates(gradients), "target": list(recording.labels)},
     )
-    result[POOLED[0]] = ("feature", pooled)
     stated = {
-        **asdict(how),
+        **asdict(settings),
         "folds_of": "images",
-        "images": len(rows),
+        "images": len(responses.rows),
         "repeats": [int(repeats.min()), int(repeats.max())],
-        "smallest_p": 1 / (1 + how.permutations),
-        "pooled": f"mean over {int(tested.sum())} targets",
+        "smallest_p": 1 / (1 + settings.permutations),
+        "pooled": f"mean over {int(responses.tested.sum())} targets",
         **facts,
-        "refused": refused,
     }
     return result.assign_attrs(unique=json.dumps(stated))
 
 
-def _all(
-    gradients: Mapping[Space, Any],
-    given: Mapping[Space, Any],
-    rows: NDArray[np.int64],
-    Y: NDArray[Any],
-    tested: NDArray[np.bool_],
-    how: UniqueVarianceSettings,
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64], dict[str, str], dict[str, Any]]:
-    """By target and pooled; why gradients were refused; and how many rows the test had left."""
-    values = {name: np.full((len(gradients), len(tested)), np.nan) for name in BY_TARGET}
-    pooled, left = np.full(len(gradients), np.nan), {}
-    refused: dict[Space, ValueError] = {}
-    for place, (space, X) in enumerate(gradients.items()):
-        beside = given[space] if isinstance(given[space], list) else [given[space]]
+@dataclass(frozen=True, eq=False)
+class _Responses:
+    """Responses Y [n, v] to the images `rows` [n], and which targets can have a score, `tested` [v]."""
+
+    Y: NDArray[Any]
+    rows: NDArray[np.int64]
+    tested: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, recording: Recording) -> "_Responses":
+        Y = np.asarray(recording.responses)
+        tested: NDArray[np.bool_] = np.isfinite(Y).all(0) & (np.ptp(Y, axis=0) > 0)
+        if not tested.any():
+            raise Refused(f"recording must have targets that are finite and vary, got none of {len(tested)}")
+        if not tested.all():
+            warnings.warn(
+                f"unique_scores: {int((~tested).sum())} of {len(tested)} targets of {recording.subject} are constant "
+                "or not finite: NaN",
+                stacklevel=4,
+            )
+        return cls(Y, recording.image_ids, tested)
+
+
+def _variables(
+    gradients: Mapping[FeatureSpace, Any],
+    activations: Mapping[FeatureSpace, Any],
+    responses: _Responses,
+    settings: UniqueVarianceSettings,
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
+    """Variables by target and pooled; how many rows each test had left, and why tests were refused."""
+    tested = responses.tested
+    shape = len(gradients), len(tested)
+    variables: dict[str, NDArray[np.float64]] = {name: np.full(shape, np.nan) for name in UNIQUE_VARIABLES}
+    variables[_POOLED] = np.full(len(gradients), np.nan)
+    rows_left: dict[str, int] = {}
+    refusals: dict[str, Refused] = {}
+    for number, (space, X) in enumerate(gradients.items()):
         try:
-            found = _one(np.asarray(X)[rows], [np.asarray(each)[rows] for each in beside], Y[:, tested], how)
-        except ValueError as error:
-            refused[space] = error
+            result = _unique_variance(X, activations[space], responses, settings)
+        except Refused as refusal:
+            refusals[str(space)] = refusal
             continue
-        test, left[str(space)] = found.test, found.test.n
-        parts = (found.joint, found.unique, found.unique_given, found.shared, test.r, test.p, test.p_max)
-        for name, each in zip(BY_TARGET, parts, strict=True):
-            values[name][place, tested] = each
-        pooled[place] = test.target_groups["all"].p
-    if len(refused) == len(gradients):
-        raise next(iter(refused.values()))
-    reasons = {str(space): str(reason) for space, reason in refused.items()}
+        test, rows_left[str(space)] = result.test, result.test.n
+        parts = (result.joint, result.unique, result.unique_covariates, result.shared, test.r, test.p, test.p_max)
+        for name, values in zip(UNIQUE_VARIABLES, parts, strict=True):
+            variables[name][number, tested] = values
+        variables[_POOLED][number] = test.target_groups["all"].p
+    if len(refusals) == len(gradients):
+        raise next(iter(refusals.values()))
+    reasons = {name: str(error) for name, error in refusals.items()}
     for name, reason in reasons.items():
-        warnings.warn(f"{_OP}: {name} is NaN: {reason}", stacklevel=3)
-    return values, pooled, reasons, {"rows_left": left}
+        warnings.warn(f"unique_scores: {name} is NaN: {reason}", stacklevel=4)
+    return variables, {"rows_left": rows_left, "refused": reasons}
 
 
-def _one(X: NDArray[Any], given: list[NDArray[Any]], Y: NDArray[Any], how: UniqueVarianceSettings) -> UniqueVariance:
+def _unique_variance(
+    X: Any, activations: Any, responses: _Responses, settings: UniqueVarianceSettings
+) -> UniqueVariance:
+    matrices = activations if isinstance(activations, list) else [activations]
+    Y = responses.Y[:, responses.tested]
     return unique_variance(
-        X,
-        given,
+        np.asarray(X)[responses.rows],
+        [np.asarray(matrix)[responses.rows] for matrix in matrices],
         Y,
-        ratios=how.ratios,
-        cv=how.cv,
-        axes=how.axes,
-        permutations=how.permutations,
-        seed=how.seed,
+        ratios=settings.ratios,
+        cv=settings.cv,
+        n_components=settings.n_components,
+        permutations=settings.permutations,
+        seed=settings.seed,
         target_groups={"all": np.arange(Y.shape[1])},
     )
-
-
-def _repeated(one: Recording) -> bool:
-    return len(np.unique(one.image_ids)) < len(one.image_ids)
-
-
-def _tested(Y: NDArray[Any], subject: str) -> NDArray[np.bool_]:
-    """Targets that have a score at all."""
-    good: NDArray[np.bool_] = np.isfinite(Y).all(0) & (np.ptp(Y, axis=0) > 0)
-    if not good.any():
-        raise ValueError(f"{_OP}: recording must have targets that are finite and vary, got none of {len(good)}")
-    if not good.all():
-        warnings.warn(
-            f"{_OP}: {int((~good).sum())} of {len(good)} targets of {subject} are constant or not finite: NaN",
-            stacklevel=3,
-        )
-    return good

@@ -87,7 +87,7 @@ class Interval(Summary):
     @property
     def brief(self) -> str:
         """Bounds and confidence in a few words."""
-        return f"{self.low:.4g} to {self.high:.4g} ({self.confidence:.0%} over {self.over})"
+        return f"{self.low:.4g} to {self.high:.4g} ({self.confidence * 100:g} % over {self.over})"
 
     @property
     def known(self) -> bool:

@@ -1,7 +1,6 @@
-"""`gradkern encode`: features of captures against saved recordings, a file of scores each."""
+"""`gradkern encode`: features of captures scored against saved recordings, a file of scores for each recording."""
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,10 +11,11 @@ import pandas as pd
 import xarray as xr
 
 import gradkern
+from gradkern._files import as_json
 from gradkern.encoding._control_spaces import control_spaces
-from gradkern.encoding._matched_dimension import DimensionMatching, matched
+from gradkern.encoding._dimension import DimensionMatching, match_spaces
 from gradkern.encoding._score import score
-from gradkern.encoding._spaces import Space, join_captures, unit_gradients
+from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
 from gradkern.encoding._store import is_up_to_date, save_scores
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
 from gradkern.features._features import Features
@@ -25,11 +25,13 @@ from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.ridge._cross_validation import CrossValidation
 
+_EDGE_SHARE = 0.01  # of the chosen alphas, from which on those at an edge of the grid are printed
+
 
 def run(options: argparse.Namespace) -> int:
-    """Write NAME.nc for every recording NAME.h5, each whole or not at all; those that are done are kept."""
+    """Write NAME.nc for every recording NAME.h5, each complete or not at all; files that are up to date are kept."""
     names = recording_names(options.recordings)
-    cv = CrossValidation(by=options.by, folds=options.folds, gap=options.gap, seed=options.seed)
+    cv = chosen_cv(options)
     captures = [load_features(folder) for folder in options.features]
     captured = join_captures(captures, options.models)
     chosen = chosen_spaces(captured, options)
@@ -38,34 +40,36 @@ def run(options: argparse.Namespace) -> int:
     recordings = load_recordings(options)
     todo = {}
     for name, recording in zip(names, recordings, strict=True):
-        stated = made_from(captures, spaces, options) | beside(captured, options)
-        stated |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
-        stated |= {"recording": saved_as(recording), "held_out": asdict(cv)}
+        request = request_of(captures, spaces, options) | request_of_controls(captured, options)
+        request |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
+        request |= {"recording": hash_of(recording), "held_out": asdict(cv)}
         file = options.output / f"{name}.nc"
-        if not options.overwrite and is_up_to_date(file, stated):
+        if not options.overwrite and is_up_to_date(file, request):
             print(f"{name}: kept {file}, which was made from the same")
         else:
-            todo[name] = recording, file, stated
+            todo[name] = recording, file, request
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
     options.output.mkdir(exist_ok=True)
-    for name, (recording, file, stated) in todo.items():
+    for name, (recording, file, request) in todo.items():
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
         if (recording.repeats == 1).all() and "session" in recording.presentations:
             print("single presentations: zscore and average_repeats before saving make this faster")
-        # first, as it may refuse
-        parts = unique_scores(chosen, captured, recording, unique) if unique else None
+        # the partition comes first, as it may refuse the data
+        partition = unique_scores(chosen, captured, recording, unique) if unique else None
         scores = score(spaces, recording, cv, matching)
-        if parts is not None:
-            scores = scores.assign(parts.reindex(feature=scores.feature.values).data_vars).assign_attrs(parts.attrs)
-        save_scores(scores, file, stated)
+        if partition is not None:
+            scores = scores.assign(partition.reindex(feature=scores.feature.values).data_vars)
+            scores = scores.assign_attrs(partition.attrs)
+        save_scores(scores, file, request)
         _print_best(scores)
+        _print_alphas_at_edges(scores, cv)
         print(f"{name}: all in {file}")
     return 0
 
 
 def recording_names(files: Sequence[str]) -> list[str]:
-    """What files of scores are called: as the files of the recordings, which must differ."""
+    """Names of the files of scores: those of the recordings' files, which must differ."""
     names = [Path(file).stem for file in files]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -74,18 +78,31 @@ def recording_names(files: Sequence[str]) -> list[str]:
 
 
 def load_recordings(options: argparse.Namespace) -> list[Recording]:
-    """Nothing but their tables is read."""
+    """Saved recordings, of which only the tables are read."""
     recordings = [load_recording(file) for file in options.recordings]
-    return [each.roi(*options.roi) if options.roi else each for each in recordings]
+    return [recording.roi(*options.roi) if options.roi else recording for recording in recordings]
 
 
-def chosen_spaces(spaces: Mapping[Space, Any], options: argparse.Namespace) -> dict[Space, Any]:
-    """The feature spaces that were asked for, of all that were captured."""
-    for name, asked in (("kind", options.kinds), ("layer", options.layers)):
-        known = list(dict.fromkeys(getattr(space, name) for space in spaces))
-        for each in asked or ():
-            if each not in known:
-                raise ValueError(f"--{name}s must be some of {', '.join(known)}, got {each!r}")
+def chosen_cv(options: argparse.Namespace) -> CrossValidation:
+    """The cross-validation that the command line describes."""
+    return CrossValidation(
+        by=options.by,
+        folds=options.folds,
+        inner_folds=options.inner_folds,
+        gap=options.gap,
+        alphas=tuple(options.alphas) if options.alphas else CrossValidation.alphas,
+        selection=options.selection,
+        seed=options.seed,
+    )
+
+
+def chosen_spaces(spaces: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[FeatureSpace, Any]:
+    """The captured feature spaces that the command line chooses."""
+    for name, values in (("kind", options.kinds), ("layer", options.layers)):
+        captured = list(dict.fromkeys(getattr(space, name) for space in spaces))
+        for value in values or ():
+            if value not in captured:
+                raise ValueError(f"--{name}s must be some of {', '.join(captured)}, got {value!r}")
     kinds, layers = options.kinds, options.layers
     chosen = {
         space: values
@@ -98,9 +115,9 @@ def chosen_spaces(spaces: Mapping[Space, Any], options: argparse.Namespace) -> d
 
 
 def chosen_controls(
-    spaces: Mapping[Space, Any], captured: Mapping[Space, Any], options: argparse.Namespace
-) -> dict[Space, Any]:
-    """The controls that were asked for, of every gradient that was."""
+    spaces: Mapping[FeatureSpace, Any], captured: Mapping[FeatureSpace, Any], options: argparse.Namespace
+) -> dict[FeatureSpace, Any]:
+    """The controls that the command line chooses, of every chosen gradient."""
     same = "raw" if options.raw_gradients else "unit-length"
     if same in options.controls:
         raise ValueError(
@@ -111,67 +128,67 @@ def chosen_controls(
 
 
 def chosen_unique(options: argparse.Namespace, cv: CrossValidation) -> UniqueVarianceSettings | None:
-    """How gradients are held against activations, if that was asked for."""
+    """How gradients are compared with activations, if --unique is given."""
     if options.unique is None:
-        if options.axes is not None:
-            raise ValueError("--axes must come with --unique, got it alone")
+        if options.components is not None:
+            raise ValueError("--components must come with --unique, got it alone")
         return None
     return UniqueVarianceSettings(
-        options.unique, options.axes, cv, permutations=options.permutations, seed=options.seed
+        options.unique, options.components, cv, permutations=options.permutations, seed=options.seed
     )
 
 
 def chosen_matching(
-    captures: Sequence[Features], spaces: Mapping[Space, Any], options: argparse.Namespace
+    captures: Sequence[Features], spaces: Mapping[FeatureSpace, Any], options: argparse.Namespace
 ) -> DimensionMatching | None:
-    """At which dimension feature spaces are scored too, if that was asked for."""
+    """The number of columns at which feature spaces are scored too, if --match is given."""
     if options.match is None:
         if options.seeds is not None:
             raise ValueError("--seeds must come with --match, got them alone")
         return None
-    matching = (
-        DimensionMatching(options.match)
-        if options.seeds is None
-        else DimensionMatching(options.match, tuple(options.seeds))
-    )
+    seeds = DimensionMatching.seeds if options.seeds is None else tuple(options.seeds)
+    matching = DimensionMatching(options.match, seeds)
     for captured in captures:
-        if isinstance(captured.sketch, Sketch) and captured.sketch.seed in matching.seeds:
+        if isinstance(captured.sketch, Sketch) and captured.sketch.seed in seeds:
             raise ValueError(
                 f"--seeds must differ from the seed of the captured sketches, whose map would be applied twice, got "
-                f"{captured.sketch.seed} among {list(matching.seeds)}"
+                f"{captured.sketch.seed} among {list(seeds)}"
             )
-    matched({str(space): values for space, values in spaces.items()}, matching)  # refuses, and reads nothing
+    match_spaces({str(space): values for space, values in spaces.items()}, matching)  # checks, and reads nothing
     return matching
 
 
-def beside(captured: Mapping[Space, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """What more decides scores: controls, and activations that are held against, also of layers that are not scored."""
-    activations = [str(space) for space in captured if space.kind == "activation"]
-    needed = options.unique or any(each.startswith("residualised") for each in options.controls)
-    controls = {"kinds": options.controls, "seed": options.seed} if options.controls else {"kinds": []}
-    return {"controls": controls, "activations": activations if needed else []}
-
-
-def made_from(captures: Sequence[Features], spaces: Mapping[Space, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """All that decides scores but the recordings and how they are scored."""
-    about = [{name: value for name, value in captured.provenance().items() if name != "depth"} for captured in captures]
+def request_of(
+    captures: Sequence[Features], spaces: Mapping[FeatureSpace, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Everything that decides scores but the recordings and how they are scored."""
+    facts = [{name: value for name, value in captured.provenance().items() if name != "depth"} for captured in captures]
     return {
         "gradkern": gradkern.__version__,
-        "captures": json.loads(json.dumps(about, default=str)),
+        "captures": as_json(facts),
         "features": [str(space) for space in spaces],
         "gradients": "raw" if options.raw_gradients else "of unit length",
         "roi": options.roi,
     }
 
 
-def saved_as(recording: Recording) -> str:
+def request_of_controls(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The controls, and the activations they and --unique need, also of layers that are not scored."""
+    kinds = [control.replace("residualised", "residualized") for control in options.controls]
+    activations = [str(space) for space in captured if space.kind == "activation"]
+    needed = options.unique or any(kind.startswith("residualized") for kind in kinds)
+    controls = {"kinds": kinds, "seed": options.seed} if kinds else {"kinds": []}
+    return {"controls": controls, "activations": activations if needed else []}
+
+
+def hash_of(recording: Recording) -> str:
     """The hash of the file of a saved recording."""
     (digest,) = recording.provenance["saved"].values()
     return str(digest)
 
 
 def _print_best(scores: xr.Dataset) -> None:
-    """The best layer of every model, objective and kind, by r over all targets, and what is unique there."""
+    """The best layer of every model, objective and kind, by r over all targets, and the unique variance there."""
     table = scores.r.mean(("fold", "target")).to_dataframe().reset_index()
     if "unique_r2" in scores:
         table = table.assign(unique=scores.unique_r2.mean("target").values, p=scores.beyond_p_pooled.values)
@@ -182,3 +199,15 @@ def _print_best(scores: xr.Dataset) -> None:
         if pd.notna(best.get("p")):
             print(f"  {'':<60} unique R2 {best['unique']:.4f} there; beyond activations: p {best['p']:.4f}")
     print(f"  r: held-out, mean over {scores.sizes['target']} targets")
+
+
+def _print_alphas_at_edges(scores: xr.Dataset, cv: CrossValidation) -> None:
+    """Say how often the lowest or the largest alpha was chosen, where that is more than seldom."""
+    choices = scores.r.size
+    lowest, largest = (float(scores[f"targets_at_{edge}_alpha"].sum()) / choices for edge in ("lowest", "largest"))
+    if max(lowest, largest) >= _EDGE_SHARE:
+        print(
+            f"  alpha: {lowest:.0%} of the choices are the lowest and {largest:.0%} the largest of {len(cv.alphas)} "
+            f"penalties ({min(cv.alphas):g} to {max(cv.alphas):g}); targets that features do not predict choose the "
+            "largest, for others --alphas may need a wider grid"
+        )

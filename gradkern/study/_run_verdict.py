@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradkern.plotting import _figures as figures
+from gradkern import plotting as figures
 from gradkern.study._multiverse import survival
 from gradkern.study._output import check_free, made_by, written_whole
 from gradkern.study._study_file import StudyFile, read_study

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from gradkern._display import as_html, as_text, listed
-from gradkern.encoding._controls import nuisances, unit_length
+from gradkern.encoding._nuisances import nuisances
+from gradkern.encoding._transforms import unit_length
 from gradkern.errors import Refused
 from gradkern.features._features import Features
 from gradkern.features._store import load_features

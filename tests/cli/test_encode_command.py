@@ -1,70 +1,32 @@
 """`gradkern encode` and `gradkern similarity`: from folders of captures and saved recordings to files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from gradkern import Recording, Sketch, capture
+from gradkern import Sketch, capture
 from gradkern.cli import main
 from gradkern.encoding import load_scores, score, unit_length
 from gradkern.features import load_features
 from gradkern.recordings import save_recording
 from gradkern.ridge import CrossValidation
-from gradkern.study import _encode as encode
-
-IMAGES = 30
-
-
-def _square(output: Any, batch: Any) -> Any:
-    return output.square().sum(1)
-
-
-def _cube(output: Any, batch: Any) -> Any:
-    return output.pow(3).sum(1)
+from tests.fake_datasets.captures_and_recordings import IMAGES, arguments, recording, write
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Captures "square" and "cube" of one model, and recordings of two subjects."""
-    place = tmp_path_factory.mktemp("study")
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(1))
-    images = torch.randn(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    for name, objective in (("square", _square), ("cube", _cube)):
-        capture(model, images, objective, layers=["0", "1"], sketch=Sketch(64), out=place / name, progress=False)
-    for subject in (1, 2):
-        save_recording(recording(f"sub {subject}", subject), place / f"s{subject}.h5")
-    return place
-
-
-def recording(subject: str = "sub 1", seed: int = 1) -> Recording:
-    random = np.random.default_rng(seed)
-    ids = np.tile(np.arange(IMAGES), 2)
-    return Recording(
-        responses=random.standard_normal((len(ids), 5)).astype(np.float32),
-        presentations=pd.DataFrame({"image": ids, "session": np.repeat([1, 2], IMAGES)}),
-        targets=pd.DataFrame({"label": list("abcde"), "roi": ["V1", "V1", "V1", "", "V4"]}),
-        subject=subject,
-        units="z",
-    )
-
-
-def asked(folders: Path, output: Path, *more: str, command: str = "encode") -> list[str]:
-    features = ["--features", str(folders / "square"), str(folders / "cube")]
-    recordings = ["--recordings", str(folders / "s1.h5"), str(folders / "s2.h5")]
-    return [command, *features, *recordings, "--output", str(output), *more]
+    return write(tmp_path_factory.mktemp("study"))
 
 
 class TestEncode:
     def test_a_file_of_scores_a_recording(
         self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert main(asked(folders, tmp_path / "scores", "--roi", "V1", "--folds", "3")) == 0
+        assert main(arguments(folders, tmp_path / "scores", "--roi", "V1", "--folds", "3")) == 0
         said = capsys.readouterr().out
         assert "s2: 6 feature spaces, 3 targets" in said
         assert "Sequential, gradient of _cube" in said
@@ -86,26 +48,26 @@ class TestEncode:
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["s1.nc", "s2.nc", "scores"]
 
     def test_what_is_done_is_kept_and_what_failed_is_gone_on_with(
-        self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        call = asked(folders, tmp_path / "scores", "--kinds", "activation", "--folds", "2")
-        calls = []
-
-        def failing(spaces: Any, one: Recording, *how: Any) -> Any:
-            calls.append(one.subject)
-            if one.subject == "sub 2" and len(calls) == 2:
-                raise ValueError("the disk is full")
-            return score(spaces, one, *how)
-
-        monkeypatch.setattr(encode, "score", failing)
+        study, scores = write(tmp_path), tmp_path / "scores"
+        call = arguments(study, scores, "--kinds", "activation", "--folds", "2")
+        whole = (study / "s2.h5").read_bytes()
+        broken = recording("sub 2", 2)
+        values = np.array(broken.responses)
+        values[3, 2] = np.inf
+        save_recording(replace(broken, responses=values), study / "s2.h5", overwrite=True)
         assert main(call) == 2
-        assert "the disk is full" in capsys.readouterr().err
-        assert [path.name for path in (tmp_path / "scores").iterdir()] == ["s1.nc"]
-        before = (tmp_path / "scores" / "s1.nc").stat().st_mtime_ns
+        assert "responses must be finite" in capsys.readouterr().err
+        assert [path.name for path in scores.iterdir()] == ["s1.nc"]
+        before = (scores / "s1.nc").stat().st_mtime_ns
+        (study / "s2.h5").write_bytes(whole)
         assert main(call) == 0
-        assert calls == ["sub 1", "sub 2", "sub 2"]
-        assert f"s1: kept {tmp_path / 'scores' / 's1.nc'}, which was made from the same" in capsys.readouterr().out
-        assert (tmp_path / "scores" / "s1.nc").stat().st_mtime_ns == before
+        printed = capsys.readouterr().out
+        assert f"s1: kept {scores / 's1.nc'}, which was made from the same" in printed
+        assert "s2: 2 feature spaces, 5 targets" in printed
+        assert "s1: 2 feature spaces" not in printed
+        assert (scores / "s1.nc").stat().st_mtime_ns == before
         assert main([*call, "--seed", "1"]) == 2
         assert (
             "s1.nc was made from something else (--overwrite replaces it): held_out.seed: 0, now 1\n"
@@ -113,10 +75,27 @@ class TestEncode:
         )
         assert main([*call, "--raw-gradients"]) == 2
         assert 'gradients: "of unit length", now "raw"' in capsys.readouterr().err
-        assert len(calls) == 3
+        assert (scores / "s1.nc").stat().st_mtime_ns == before
         assert main([*call, "--seed", "1", "--overwrite"]) == 0
-        assert len(calls) == 5
-        assert json.loads(load_scores(tmp_path / "scores")["s1"].attrs["held_out"])["seed"] == 1
+        assert capsys.readouterr().out.count("2 feature spaces, 5 targets") == 2
+        assert json.loads(load_scores(scores)["s1"].attrs["held_out"])["seed"] == 1
+
+    def test_alphas_at_an_edge_of_the_grid_are_counted_and_printed(
+        self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Responses are noise, so that most targets choose the largest penalty."""
+        assert main(arguments(folders, tmp_path / "o", "--folds", "2", "--alphas", "1", "10", "100")) == 0
+        printed = capsys.readouterr().out
+        scores = load_scores(tmp_path / "o")["s1"]
+        assert scores["targets_at_largest_alpha"].dims == ("feature", "fold")
+        largest, lowest = (int(scores[f"targets_at_{edge}_alpha"].sum()) for edge in ("largest", "lowest"))
+        assert largest > 0.5 * scores["r"].size
+        assert (
+            f"alpha: {lowest / scores['r'].size:.0%} of the choices are the lowest and "
+            f"{largest / scores['r'].size:.0%} the largest of 3 penalties (1 to 100)" in printed
+        )
+        assert main(arguments(folders, tmp_path / "one", "--folds", "2", "--alphas", "1")) == 0
+        assert "of the choices are" not in capsys.readouterr().out  # of one penalty there is none
 
     def test_bad_calls_write_nothing(self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "other").mkdir()
@@ -124,19 +103,31 @@ class TestEncode:
         same = ["encode", "--features", str(folders / "cube"), "--output", str(tmp_path / "o"), "--recordings"]
         for call, message in (
             (
-                asked(folders, tmp_path / "o", "--kinds", "weight_gradient"),
+                arguments(folders, tmp_path / "o", "--kinds", "weight_gradient"),
                 "--kinds must be some of activation, gradient",
             ),
-            (asked(folders, tmp_path / "o", "--layers", "2"), "--layers must be some of 0, 1, got '2'"),
-            (asked(folders, tmp_path / "o", "--models", "a"), "models must be 2 names"),
-            (asked(folders, tmp_path / "o", "--match", "32"), "DimensionMatching: k must be at least 64, got 32"),
-            (asked(folders, tmp_path / "o", "--match", "64", "--seeds", "1", "0"), "got 0 among [1, 0]"),
-            (asked(folders, tmp_path / "o", "--match", "65"), "width of every feature space, got 65 and 64 of 'Sequ"),
-            (asked(folders, tmp_path / "o", "--seeds", "1"), "--seeds must come with --match"),
-            (asked(folders, tmp_path / "o", "--controls", "shuffled"), "controls must be some of raw, unit-length, "),
-            (asked(folders, tmp_path / "o", "--controls", "raw", "--raw-gradients"), "are with --raw-gradients, got"),
-            (asked(folders, tmp_path / "o", "--controls", "raw", "--kinds", "activation"), "must hold gradients, got"),
-            (asked(folders, tmp_path / "no" / "o"), "no is not a folder"),
+            (arguments(folders, tmp_path / "o", "--layers", "2"), "--layers must be some of 0, 1, got '2'"),
+            (arguments(folders, tmp_path / "o", "--models", "a"), "models must be 2 names"),
+            (arguments(folders, tmp_path / "o", "--match", "32"), "DimensionMatching: k must be at least 64, got 32"),
+            (arguments(folders, tmp_path / "o", "--match", "64", "--seeds", "1", "0"), "got 0 among [1, 0]"),
+            (
+                arguments(folders, tmp_path / "o", "--match", "65"),
+                "width of every feature space, got 65 and 64 of 'Sequ",
+            ),
+            (arguments(folders, tmp_path / "o", "--seeds", "1"), "--seeds must come with --match"),
+            (
+                arguments(folders, tmp_path / "o", "--controls", "shuffled"),
+                "controls must be some of raw, unit-length, ",
+            ),
+            (
+                arguments(folders, tmp_path / "o", "--controls", "raw", "--raw-gradients"),
+                "are with --raw-gradients, got",
+            ),
+            (
+                arguments(folders, tmp_path / "o", "--controls", "raw", "--kinds", "activation"),
+                "must hold gradients, got",
+            ),
+            (arguments(folders, tmp_path / "no" / "o"), "no is not a folder"),
             (
                 [*same, str(folders / "s1.h5"), str(tmp_path / "other" / "s1.h5")],
                 "--recordings must have different names",
@@ -189,7 +180,7 @@ def test_similarity_of_all_subjects_in_one_file_with_best_layers_beside(
     import xarray as xr
 
     few = ["--folds", "2", "--kinds", "gradient"]
-    assert main(asked(folders, tmp_path / "scores", *few)) == 0
+    assert main(arguments(folders, tmp_path / "scores", *few)) == 0
     more = [
         "--permutations",
         "19",
@@ -200,7 +191,7 @@ def test_similarity_of_all_subjects_in_one_file_with_best_layers_beside(
         "--scores",
         str(tmp_path / "scores"),
     ]
-    call = asked(folders, tmp_path / "similar.nc", *more, command="similarity")
+    call = arguments(folders, tmp_path / "similar.nc", *more, command="similarity")
     capsys.readouterr()
     assert main(call) == 0
     said = capsys.readouterr().out

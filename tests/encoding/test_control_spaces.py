@@ -1,6 +1,7 @@
 """Controls as feature spaces: what they are, that folds keep to themselves, and that a file says which were made."""
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from gradkern import Recording, Sketch
 from gradkern.cli import main
 from gradkern.encoding import (
     CONTROLS,
+    FeatureSpace,
     Residualized,
-    Space,
     control_spaces,
     image_permuted,
     inner_groups,
@@ -27,19 +28,21 @@ from gradkern.encoding import (
     unit_gradients,
     unit_length,
 )
-from gradkern.encoding import _score as held_out
 from gradkern.features import Features, load_features
 from gradkern.recordings import save_recording
 from gradkern.ridge import CrossValidation, cross_val_score
-from tests.cli.test_encode_command import asked, folders, recording
-
-__all__ = ["folders"]  # a fixture
+from tests.fake_datasets.captures_and_recordings import arguments, recording, write
 
 N, V, LAYERS = 60, 3, ("a", "b", "c")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def captured() -> dict[Space, Any]:
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("study"))
+
+
+def captured() -> dict[FeatureSpace, Any]:
     """Gradients are partly a linear function of the activations of their layer and of another one."""
     random = np.random.default_rng(0)
     A = {layer: random.standard_normal((N, 6)) * size for layer, size in zip(LAYERS, (1, 50, 0.1), strict=True)}
@@ -66,18 +69,18 @@ def brain(repeats: int = 2) -> Recording:
     )
 
 
-def space(kind: str, layer: str) -> Space:
-    return Space("net", "none" if kind == "activation" else "loss", kind, layer)
+def space(kind: str, layer: str) -> FeatureSpace:
+    return FeatureSpace("net", "none" if kind == "activation" else "loss", kind, layer)
 
 
 @pytest.mark.parametrize("by", ["image", "concept"])
 @pytest.mark.parametrize("which", ["same-layer", "all-layers"])
-def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str) -> None:
+def test_residualized_scores_are_those_of_a_loop_over_folds(by: str, which: str) -> None:
     spaces, one, how = captured(), brain(), CrossValidation(by=by, folds=3, alphas=(0.01, 0.3, 10.0))
     unit = unit_gradients(spaces)
-    control = control_spaces(unit, spaces, [f"residualised-{which}"])
+    control = control_spaces(unit, spaces, [f"residualized-{which}"])
     found = score(control, one, how)
-    assert found.feature.values.tolist() == [f"net/loss/gradient/residualised-{which}/{layer}" for layer in LAYERS]
+    assert found.feature.values.tolist() == [f"net/loss/gradient/residualized-{which}/{layer}" for layer in LAYERS]
     assert found.depth.values.tolist() == [0, 0.5, 1]
     shown = np.arange(N - 5)  # each once: an image's features are no more certain for being shown twice
     A = {layer: np.asarray(spaces[space("activation", layer)], dtype=np.float64)[shown] for layer in LAYERS}
@@ -93,34 +96,33 @@ def test_residualised_scores_are_those_of_a_loop_over_folds(by: str, which: str)
                 X[one.image_ids], Y, how.alphas, cv=[(train, test)], groups=inner_groups(how, one), scoring=("r", "r2")
             )
             for scored, name in zip(expected, ("r", "r2"), strict=True):
-                got = found[name].sel(feature=f"net/loss/gradient/residualised-{which}/{layer}", fold=fold)
+                got = found[name].sel(feature=f"net/loss/gradient/residualized-{which}/{layer}", fold=fold)
                 np.testing.assert_allclose(got, scored[0], atol=2e-4)
 
 
-def test_what_is_held_out_has_no_part_in_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training images keep what is left of them, whatever the features of the others are."""
-    one, how, seen = brain(), CrossValidation(folds=3), []
-    real = held_out.residualized
-
-    def watching(spaces: Any, images: Any, train: Any, groups: Any) -> Any:
-        left = real(spaces, images, train, groups)
-        seen.append({name: values[train] for name, values in left.items()})
-        return left
-
-    monkeypatch.setattr(held_out, "residualized", watching)
+def test_what_is_held_out_has_no_part_in_the_fit() -> None:
+    """Training images keep their residuals, whatever the features of the others are."""
+    one, cv, spaces = brain(), CrossValidation(folds=3), captured()
+    splits, residuals = outer_folds(cv, one), {}
     for changed in (False, True):
-        spaces = captured()
-        for number, (_, test) in enumerate(outer_folds(how, one)):
+        for number, (train, test) in enumerate(splits):
             moved = {key: np.array(np.asarray(values)) for key, values in spaces.items()}
             for values in moved.values():
                 values[one.image_ids[test]] *= 7 if changed else 1
-            control = control_spaces(moved, moved, ["residualised-all-layers"])
-            before = len(seen)
-            score(control, one, how)
-            seen[before:] = [seen[before + number]]
-    for first, second in zip(seen[:3], seen[3:], strict=True):
-        for name, values in first.items():
-            np.testing.assert_array_equal(second[name], values)
+            seen: list[np.ndarray] = []
+
+            def watch(values: np.ndarray, seen: list[np.ndarray] = seen) -> np.ndarray:
+                seen.append(values)
+                return values
+
+            control = control_spaces(moved, moved, ["residualized-all-layers"])
+            score({name: replace(X, transform=watch) for name, X in control.items()}, one, cv)
+            assert len(seen) == len(LAYERS) * len(splits)
+            in_fold = seen[number * len(LAYERS) : (number + 1) * len(LAYERS)]
+            residuals[changed, number] = [values[np.unique(one.image_ids[train])] for values in in_fold]
+    for number in range(len(splits)):
+        for first, second in zip(residuals[False, number], residuals[True, number], strict=True):
+            np.testing.assert_array_equal(first, second)
 
 
 def test_what_the_activations_tell_of_the_gradients_is_gone() -> None:
@@ -129,25 +131,24 @@ def test_what_the_activations_tell_of_the_gradients_is_gone() -> None:
     A = [np.asarray(spaces[space("activation", layer)], dtype=np.float64) for layer in LAYERS]
     linear, own = A[0] @ random.standard_normal((6, 5)), 2 * random.standard_normal((N, 5))
     spaces = spaces | {space("gradient", "a"): (linear + own).astype(np.float32)}
-    both = spaces | control_spaces(spaces, spaces, ["residualised-same-layer"])
+    both = spaces | control_spaces(spaces, spaces, ["residualized-same-layer"])
     r = {}
     for name, part in (("linear", linear), ("own", own)):
         Y = part @ random.standard_normal((5, 30)) + 0.5 * random.standard_normal((N, 30))
         shown, targets = pd.DataFrame({"image": range(N)}), pd.DataFrame({"label": [str(v) for v in range(30)]})
         scores = score(both, Recording(Y.astype(np.float32), shown, targets, "s", "z")).r
-        for kind in ("gradient", "gradient/residualised-same-layer"):
+        for kind in ("gradient", "gradient/residualized-same-layer"):
             r[name, kind] = float(scores.sel(feature=f"net/loss/{kind}/a").mean())
     # not nothing: a ridge shrinks, and leaves some of what it takes out
-    assert r["linear", "gradient"] > 0.6 > 0.3 > r["linear", "gradient/residualised-same-layer"]
-    assert r["own", "gradient/residualised-same-layer"] > 0.85 > r["own", "gradient"]
+    assert r["linear", "gradient"] > 0.6 > 0.3 > r["linear", "gradient/residualized-same-layer"]
+    assert r["own", "gradient/residualized-same-layer"] > 0.85 > r["own", "gradient"]
 
 
-def test_scores_do_not_depend_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_what_fits_into_memory() -> None:
     spaces = captured()
     control = control_spaces(spaces, spaces, CONTROLS[2:])
     whole = score(control, brain())
-    monkeypatch.setattr(held_out, "_BYTES_OF_X", 1)
-    np.testing.assert_allclose(score(control, brain()).r, whole.r, atol=2e-3)  # residuals of float32
+    np.testing.assert_allclose(score(control, brain(), memory=1).r, whole.r, atol=2e-3)  # residuals of float32
 
 
 def test_other_controls_are_what_they_are_called() -> None:
@@ -168,20 +169,42 @@ def test_other_controls_are_what_they_are_called() -> None:
     np.testing.assert_array_equal(np.asarray(length), gradients["a"])
 
 
-def test_a_feature_space_under_two_names_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    spaces, scored = captured(), []
-
-    def watching(X: Any, *args: Any, **options: Any) -> Any:
-        scored.extend(X)
-        return cross_val_score(X, *args, **options)
-
-    monkeypatch.setattr(held_out, "cross_val_score", watching)
+def test_a_feature_space_under_two_names_is_scored_once() -> None:
+    read: list[FeatureSpace] = []
+    spaces: dict[FeatureSpace, Any] = {name: CountedReads(values, name, read) for name, values in captured().items()}
     found = score(spaces | control_spaces(spaces, spaces, ["layer-permuted"]), brain(1))
-    assert len(scored) == len(spaces) == 6
+    assert read == list(spaces)
+    assert len(read) == 6
     plain = found.r.sel(feature=[f"net/loss/gradient/{layer}" for layer in LAYERS]).values
     permuted = found.r.sel(feature=[f"net/loss/gradient/layer-permuted/{layer}" for layer in LAYERS]).values
     assert sorted(plain.tolist()) == sorted(permuted.tolist())
     assert (plain != permuted).any(axis=(1, 2)).all()
+
+
+@dataclass(frozen=True)
+class CountedReads:
+    """A feature space that notes whenever it is read."""
+
+    values: Any
+    name: FeatureSpace
+    read: list[FeatureSpace]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self.read.append(self.name)
+        return np.asarray(self.values, dtype=dtype)
+
+
+def test_the_spelling_of_earlier_versions_is_taken() -> None:
+    spaces = captured()
+    control = control_spaces(spaces, spaces, ["residualised-same-layer"])
+    assert {name.kind for name in control} == {"gradient/residualized-same-layer"}
 
 
 ALONE = {name: values for name, values in captured().items() if name.layer == "a"}
@@ -191,11 +214,11 @@ REFUSED = (
     (lambda: control_spaces({}, ALONE, ["raw"]), r"spaces must hold gradients, got only \[\]"),
     (lambda: control_spaces(ALONE, ALONE, ["layer-permuted"]), r"must be of at least 2 layers, got \['a'\]"),
     (
-        lambda: control_spaces(captured(), ALONE, ["residualised-same-layer"]),
+        lambda: control_spaces(captured(), ALONE, ["residualized-same-layer"]),
         r"must hold the activations of same layer for net/loss/gradient/b, got those of layers \['a'\]",
     ),
     (
-        lambda: control_spaces(ALONE, {}, ["residualised-all-layers"]),
+        lambda: control_spaces(ALONE, {}, ["residualized-all-layers"]),
         r"the activations of all layers for net/loss/gradient/a, got those of layers \[\]",
     ),
 )
@@ -211,8 +234,8 @@ class TestEncode:
     def test_controls_are_kinds_of_the_file(self, folders: Path, tmp_path: Path) -> None:
         save_recording(recording(), tmp_path / "s.h5")
         few = ["--kinds", "gradient", "--layers", "1", "--folds", "3", "--seed", "2"]
-        kinds = ["residualised-all-layers", "residualised-same-layer", "image-permuted", "raw"]
-        call = asked(folders, tmp_path / "o", *few, "--controls", *kinds)
+        kinds = ["residualized-all-layers", "residualized-same-layer", "image-permuted", "raw"]
+        call = arguments(folders, tmp_path / "o", *few, "--controls", *kinds)
         assert main(call) == 0
         scores = load_scores(tmp_path / "o")["s1"].to_dataset().set_index(feature=["objective", "kind", "layer"])
         assert set(scores.kind.values) == {"gradient", *(f"gradient/{kind}" for kind in kinds)}
@@ -220,8 +243,8 @@ class TestEncode:
         cube = {key: np.asarray(values) for key, values in load_features(folders / "cube").items()}
         G, given = unit_length(cube["gradient", "1"]), [cube["activation", layer] for layer in "01"]
         spaces = {
-            "residualised-all-layers": Residualized(G, given),
-            "residualised-same-layer": Residualized(G, given[1]),
+            "residualized-all-layers": Residualized(G, given),
+            "residualized-same-layer": Residualized(G, given[1]),
             "image-permuted": image_permuted(G, seed=2),
             "raw": cube["gradient", "1"],
         }
@@ -233,13 +256,13 @@ class TestEncode:
     def test_other_controls_make_another_file(
         self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        call = asked(folders, tmp_path / "o", "--folds", "2", "--kinds", "gradient", "--layers", "1")
-        assert main([*call, "--controls", "residualised-same-layer"]) == 0
+        call = arguments(folders, tmp_path / "o", "--folds", "2", "--kinds", "gradient", "--layers", "1")
+        assert main([*call, "--controls", "residualized-same-layer"]) == 0
         made_from = json.loads(load_scores(tmp_path / "o")["s1"].attrs["made_from"])
-        assert made_from["controls"] == {"kinds": ["residualised-same-layer"], "seed": 0}
+        assert made_from["controls"] == {"kinds": ["residualized-same-layer"], "seed": 0}
         assert made_from["activations"] == ["Sequential/none/activation/0", "Sequential/none/activation/1"]
         capsys.readouterr()
-        assert main([*call, "--controls", "residualised-same-layer"]) == 0
+        assert main([*call, "--controls", "residualized-same-layer"]) == 0
         assert capsys.readouterr().out.count("kept") == 2
         assert main(call) == 2
-        assert 'controls.kinds: ["residualised-same-layer"], now []' in capsys.readouterr().err
+        assert 'controls.kinds: ["residualized-same-layer"], now []' in capsys.readouterr().err

@@ -169,7 +169,7 @@ BAD = [
     (lambda: residualize(rand(9, 2), rand(9, 2), np.ones(8, bool)), "train must be bool"),
     (lambda: residualize(rand(9, 2), rand(9, 2), [-1, 2]), "train must be bool"),
     (lambda: residualize(rand(9, 2), rand(9, 2), range(9), groups=[1, 2]), r"groups must be \[9\], got \[2\]"),
-    (lambda: Residualizer(4).fit(rand(9, 4)), r"given must be in 1..3, columns of X, got 4"),
+    (lambda: Residualizer(4).fit(rand(9, 4)), r"covariates must be in 1..3, columns of X, got 4"),
     (lambda: match_dimension({"a": rand(9, 80), "b": rand(9, 63)}, 64, [1]), "every set, got 64 and 63 of 'b'"),
     (lambda: match_dimension({"a": rand(9, 80)}, 32, [1]), "k must be at least 64, got 32"),
     (lambda: match_dimension({"a": rand(9, 80)}, 64, [1, 1]), "no seed twice"),

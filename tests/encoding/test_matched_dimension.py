@@ -1,6 +1,7 @@
 """Scores at one dimension: of the sketches themselves, seed by seed; and effective ranks of what was scored."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from gradkern.encoding import (
     residualize,
     score,
 )
-from gradkern.encoding import _score as held_out
 from gradkern.ridge import CrossValidation, cross_val_score
-from tests.cli.test_encode_command import asked, folders
-
-__all__ = ["folders"]  # a fixture
+from tests.fake_datasets.captures_and_recordings import arguments, write
 
 N, V, SETTINGS = 60, 3, CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0))
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("study"))
 
 
 def rand(*shape: int, seed: int = 0) -> np.ndarray:
@@ -66,7 +69,7 @@ def test_every_seed_has_the_scores_of_its_sketch() -> None:
     assert json.loads(found.attrs["matched"]) == {"k": 64, "seeds": [5, 2]}
 
 
-def test_what_is_residualised_is_sketched_after_that() -> None:
+def test_what_is_residualized_is_sketched_after_that() -> None:
     G, A, one = rand(N, 80, seed=4), rand(N, 5, seed=5), brain()
     G[:, :5] += 3 * A
     found = score({"left": Residualized(G, A)}, one, SETTINGS, DimensionMatching(64, (7,)))
@@ -100,16 +103,30 @@ def test_effective_ranks_are_of_the_images_shown_each_once() -> None:
     assert found.target_effective_rank.values.tolist() == [1, 2, 3]
 
 
-def test_a_feature_space_under_two_names_is_sketched_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    X, scored = rand(N, 70), []
+@dataclass(frozen=True)
+class CountedReads:
+    """Features that note whenever they are read."""
 
-    def watching(X: Any, *args: Any, **options: Any) -> Any:
-        scored.extend(X)
-        return cross_val_score(X, *args, **options)
+    values: np.ndarray
+    reads: list[int]
 
-    monkeypatch.setattr(held_out, "cross_val_score", watching)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self.reads.append(len(self.values))
+        return np.asarray(self.values, dtype=dtype)
+
+
+def test_a_feature_space_under_two_names_is_sketched_once() -> None:
+    reads: list[int] = []
+    X: Any = CountedReads(rand(N, 70), reads)
     found = score({"one": X, "two": X}, brain(), SETTINGS, DimensionMatching(64))
-    assert scored == ["one", "one, sketch 1", "one, sketch 2", "one, sketch 3"]
+    assert len(reads) == 4  # by itself, and for each of three sketches
     np.testing.assert_array_equal(found.r_matched[:, 0], found.r_matched[:, 1])
 
 
@@ -134,7 +151,7 @@ def test_bad_input_is_named(call: Any, message: str) -> None:
 def test_the_command_keeps_what_was_matched_alike(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = asked(folders, tmp_path / "o", "--folds", "2", "--layers", "1")
+    call = arguments(folders, tmp_path / "o", "--folds", "2", "--layers", "1")
     assert main([*call, "--match", "64", "--seeds", "3", "4"]) == 0
     scores = load_scores(tmp_path / "o")["s1"].to_dataset().set_index(feature=["objective", "kind", "layer"])
     assert dict(scores.r_matched.sizes) == {"sketch_seed": 2, "feature": 3, "fold": 2, "target": 5}

@@ -1,4 +1,4 @@
-"""RSA and CKA of a study: scores are those of `analysis.similarity`, p keeps its level, regions and times are apart."""
+"""RSA and CKA of a study: as `compare_rdms` and `linear_cka` have them; p keeps its level, regions are apart."""
 
 import json
 from dataclasses import replace
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from gradkern import Recording, load_model
 from gradkern.encoding import (
+    FeatureSpace,
     RSASettings,
-    Space,
     best_layers_by_measure,
-    centred_products,
+    centered_products,
     compare_rdms,
     linear_cka,
     rdm,
     rdm_ceiling,
+    rsa_scores,
     score,
-    similarity_scores,
     upper_triangle,
 )
 from gradkern.ridge import CrossValidation
@@ -37,7 +37,7 @@ def layer(seed: int, d: int = 12) -> NDArray[Any]:
 
 
 FEATURES = {
-    Space("net", "none", "activation", name, depth): layer(i)
+    FeatureSpace("net", "none", "activation", name, depth): layer(i)
     for i, (name, depth) in enumerate(zip("ab", (0, 1), strict=True))
 }
 
@@ -71,7 +71,7 @@ def of(recording: Recording, *names: str) -> NDArray[Any]:
 @pytest.mark.parametrize("distance", ["correlation", "euclidean"])
 def test_scores_are_those_of_two_matrices(comparison: str, distance: str) -> None:
     brains = [fmri(f"s{i}", i, repeats=i) for i in (1, 2, 3)]
-    found = similarity_scores(FEATURES, brains, RSASettings(distance=distance, comparison=comparison, permutations=19))
+    found = rsa_scores(FEATURES, brains, RSASettings(distance=distance, comparison=comparison, permutations=19))
     assert found.rsa.dims == ("subject", "feature", "roi")
     assert found.roi.values.tolist() == ["V1", "V4", "none"]
     assert found.channels.values.tolist() == [[10, 10, 8]] * 3
@@ -91,13 +91,13 @@ def test_scores_are_those_of_two_matrices(comparison: str, distance: str) -> Non
 
 def test_products_without_what_rows_share_are_those_of_unbiased_cka() -> None:
     X, Y = layer(0), layer(1) + layer(0)
-    first, second = centred_products(X), centred_products(Y)
+    first, second = centered_products(X), centered_products(Y)
     cosine = first @ second / np.sqrt((first @ first) * (second @ second))
     assert cosine == pytest.approx(linear_cka(X, Y, unbiased=True).value, abs=1e-10)
 
 
 def test_each_region_finds_its_layer_and_p_says_so() -> None:
-    found = similarity_scores(FEATURES, fmri(), FEW).sel(subject="s1")
+    found = rsa_scores(FEATURES, fmri(), FEW).sel(subject="s1")
     for measure in ("rsa", "cka"):
         best = found[measure].argmax("feature")
         assert found.layer.values[best.sel(roi=["V1", "V4"])].tolist() == ["a", "b"]
@@ -115,7 +115,7 @@ def test_p_is_the_share_of_orders_that_reach_the_score() -> None:
     from gradkern.stats import draw_permutations
 
     one = fmri(noise=6)
-    found = similarity_scores(FEATURES, one, FEW)
+    found = rsa_scores(FEATURES, one, FEW)
     orders = draw_permutations(N, 99, 0).rows
     X, Y = FEATURES[next(iter(FEATURES))], rdm(of(one, "V1"))
     observed = compare_rdms(rdm(X), Y).value
@@ -131,7 +131,7 @@ def test_p_keeps_its_level_where_there_is_nothing() -> None:
     p = np.array(
         [
             [found[name].min().item() for name in ("rsa_p_max", "cka_p_max")] + [found.rsa_p[0, 0, 0].item()]
-            for found in (similarity_scores(FEATURES, fmri(seed=seed, noise=1e4), few) for seed in range(100))
+            for found in (rsa_scores(FEATURES, fmri(seed=seed, noise=1e4), few) for seed in range(100))
         ]
     )
     assert ((p <= 0.1).sum(0) >= 2).all()
@@ -150,7 +150,7 @@ def test_times_have_sensors_as_channels_and_best_layers_stand_beside_those_of_th
         subject="m",
         units="fT",
     )
-    found = similarity_scores(FEATURES, meg, RSASettings(permutations=19))
+    found = rsa_scores(FEATURES, meg, RSASettings(permutations=19))
     assert found.rsa.dims == ("subject", "feature", "time")
     assert found.time.values.tolist() == [0.1, 0.2]
     assert found.rsa_ceiling.isnull().all()
@@ -158,7 +158,7 @@ def test_times_have_sensors_as_channels_and_best_layers_stand_beside_those_of_th
     table = best_layers_by_measure(found, [scores])
     assert table.columns.tolist() == ["subject", "time", "model", "objective", "kind", "rsa", "cka", "r"]
     assert table[["time", "rsa", "cka", "r"]].values.tolist() == [[0.1, "a", "a", "a"], [0.2, "b", "b", "b"]]
-    whole = similarity_scores(FEATURES, meg, RSASettings(by="all", permutations=19))
+    whole = rsa_scores(FEATURES, meg, RSASettings(by="all", permutations=19))
     assert whole.channels.values.tolist() == [[16]]
     assert len(best_layers_by_measure(whole, [scores])) == 1
     scores.r[:, 0, 0] = np.nan  # of a target that has no score in a fold the others count
@@ -169,17 +169,17 @@ def test_times_have_sensors_as_channels_and_best_layers_stand_beside_those_of_th
 
 def test_subjects_are_compared_on_images_that_all_saw() -> None:
     one, other = fmri("s1"), fmri("s2", 1, ids=np.arange(10, N))
-    found = similarity_scores(FEATURES, [one, other], RSASettings(permutations=19))
+    found = rsa_scores(FEATURES, [one, other], RSASettings(permutations=19))
     assert found.attrs["images"] == "30 of 30 that 2 subjects saw, of 40"
     expected = compare_rdms(rdm(layer(0)[10:]), rdm(of(one, "V1")[10:])).value
     assert float(found.rsa.sel(subject="s1", roi="V1")[0]) == pytest.approx(expected, abs=2e-6)
-    some = similarity_scores(FEATURES, [one, other], RSASettings(permutations=19, images=12))
+    some = rsa_scores(FEATURES, [one, other], RSASettings(permutations=19, images=12))
     assert some.attrs["images"] == "12 of 30 that 2 subjects saw, of 40"
 
 
 def test_a_region_that_a_subject_lacks_is_nan_there() -> None:
     other = fmri("s2", 1).roi("V1", "none")
-    found = similarity_scores(FEATURES, [fmri("s1"), other], RSASettings(permutations=19))
+    found = rsa_scores(FEATURES, [fmri("s1"), other], RSASettings(permutations=19))
     assert found.rsa.isnull().any("feature").values.tolist() == [[False] * 3, [False, True, False]]
     assert found.channels.values.tolist() == [[10, 10, 8], [10, 0, 8]]
     assert found.rsa_ceiling.isnull().values.tolist() == [[False, True, False]] * 2
@@ -189,7 +189,7 @@ def test_a_region_that_a_subject_lacks_is_nan_there() -> None:
 def test_targets_of_no_region_are_left_out_however_that_is_written(outside: Any) -> None:
     one = fmri("s1")
     roi = one.targets["roi"].replace("", outside)
-    found = similarity_scores(FEATURES, replace(one, targets=one.targets.assign(roi=roi)), RSASettings(permutations=19))
+    found = rsa_scores(FEATURES, replace(one, targets=one.targets.assign(roi=roi)), RSASettings(permutations=19))
     assert found.roi.values.tolist() == ["V1", "V4", "none"]
     assert json.loads(found.attrs["outside"]) == {"s1": 1}
 
@@ -205,9 +205,9 @@ def test_92_images_a_deep_layer_is_nearer_to_human_it_than_a_shallow_one() -> No
         images = file["images"]
     features, hooks = {}, []
     for name in ("blocks.1", "blocks.14"):
-        space = Space("efficientnet-lite0", "none", "activation", name, model.spec.depth(name))
+        space = FeatureSpace("efficientnet-lite0", "none", "activation", name, model.spec.depth(name))
 
-        def keep(*call: Any, space: Space = space) -> None:
+        def keep(*call: Any, space: FeatureSpace = space) -> None:
             features[space] = call[2].mean((2, 3)).numpy()
 
         hooks.append(model.get_submodule(name).register_forward_hook(keep))
@@ -216,7 +216,7 @@ def test_92_images_a_deep_layer_is_nearer_to_human_it_than_a_shallow_one() -> No
     with np.load(DATA / "rdms.npz") as file:
         rdms = np.array([sessions.mean(0) for sessions in file["hIT"]])
     brains = [_responses(square, f"s{i}") for i, square in enumerate(rdms)]
-    found = similarity_scores(features, brains, RSASettings(permutations=199))
+    found = rsa_scores(features, brains, RSASettings(permutations=199))
     shallow, deep = found.rsa.mean("subject").values[:, 0]
     assert shallow < 0.15 < deep < float(found.rsa_ceiling.sel(bound="upper")[0])
     assert found.cka.mean("subject")[1] > found.cka.mean("subject")[0]
@@ -241,7 +241,7 @@ def _responses(square: NDArray[Any], subject: str) -> Recording:
     )
 
 
-GOOD = similarity_scores(FEATURES, fmri(), RSASettings(permutations=19))
+GOOD = rsa_scores(FEATURES, fmri(), RSASettings(permutations=19))
 SCORES = score(FEATURES, fmri(), CrossValidation(folds=2))
 
 
@@ -252,33 +252,33 @@ SCORES = score(FEATURES, fmri(), CrossValidation(folds=2))
         (lambda: RSASettings(distance="city"), "RSASettings: distance must be one of .*, got 'city'"),
         (lambda: RSASettings(comparison="Kendall tau-a"), "comparison must be one of .*, got 'Kendall tau-a'"),
         (lambda: RSASettings(images=3), "RSASettings: images must be at least 4 or None, got 3"),
-        (lambda: similarity_scores({}, fmri()), "features must hold at least one feature space, got none"),
-        (lambda: similarity_scores(FEATURES, []), r"at least one subject, each with another name, got \[\]"),
-        (lambda: similarity_scores(FEATURES, [fmri(), fmri()]), r"each with another name, got \['s1', 's1'\]"),
-        (lambda: similarity_scores({"x": np.ones((N, 2, 2))}, fmri()), r"\[images, d\] .*got \[40, 2, 2\] of 'x'"),
+        (lambda: rsa_scores({}, fmri()), "features must hold at least one feature space, got none"),
+        (lambda: rsa_scores(FEATURES, []), r"at least one subject, each with another name, got \[\]"),
+        (lambda: rsa_scores(FEATURES, [fmri(), fmri()]), r"each with another name, got \['s1', 's1'\]"),
+        (lambda: rsa_scores({"x": np.ones((N, 2, 2))}, fmri()), r"\[images, d\] .*got \[40, 2, 2\] of 'x'"),
         (
-            lambda: similarity_scores({"x": layer(0), "y": layer(1)[:30]}, fmri()),
+            lambda: rsa_scores({"x": layer(0), "y": layer(1)[:30]}, fmri()),
             r"as many images.*\(images: \[30, 40\]",
         ),
-        (lambda: similarity_scores({"x": layer(0)[:30]}, fmri()), r"image_ids must lie in 0\.\.29 for 30 images"),
-        (lambda: similarity_scores(FEATURES, fmri(), RSASettings("time")), "'time' must be known of the targets"),
+        (lambda: rsa_scores({"x": layer(0)[:30]}, fmri()), r"image_ids must lie in 0\.\.29 for 30 images"),
+        (lambda: rsa_scores(FEATURES, fmri(), RSASettings("time")), "'time' must be known of the targets"),
         (
-            lambda: similarity_scores(FEATURES, fmri(), RSASettings(permutations=0)),
+            lambda: rsa_scores(FEATURES, fmri(), RSASettings(permutations=0)),
             "permutations must be a whole number",
         ),
         (
-            lambda: similarity_scores(FEATURES, [fmri("s1", ids=range(9)), fmri("s2", ids=range(6, N))]),
+            lambda: rsa_scores(FEATURES, [fmri("s1", ids=range(9)), fmri("s2", ids=range(6, N))]),
             "at least 4 images in common, got 3",
         ),
         (
-            lambda: similarity_scores({"x": np.ones((N, 3))}, fmri()),
-            "similarity_scores: feature x: rdm: every row must vary for 'correlation', got row 0",
+            lambda: rsa_scores({"x": np.ones((N, 3))}, fmri()),
+            "rsa_scores: feature x: rdm: every row must vary for 'correlation', got row 0",
         ),
         (
-            lambda: similarity_scores(FEATURES, fmri().select_targets([0, 10, 11], "few")),
-            "similarity_scores: roi V1 of s1: rdm: every row must vary",
+            lambda: rsa_scores(FEATURES, fmri().select_targets([0, 10, 11], "few")),
+            "rsa_scores: roi V1 of s1: rdm: every row must vary",
         ),
-        (lambda: similarity_scores(FEATURES, fmri().select_targets([28], "x")), "some targets must belong to a region"),
+        (lambda: rsa_scores(FEATURES, fmri().select_targets([28], "x")), "some targets must belong to a region"),
         (lambda: best_layers_by_measure(GOOD, []), "one Dataset of subject 's1', got 0"),
         (lambda: best_layers_by_measure(GOOD, [SCORES, SCORES]), "one Dataset of subject 's1', got 2"),
         (lambda: best_layers_by_measure(GOOD, [SCORES[{"feature": [0]}]]), "got no .*'net/none/activation/b'"),
@@ -294,10 +294,10 @@ def test_what_cannot_be_is_refused(call: Any, message: str) -> None:
         call()
 
 
-@pytest.mark.filterwarnings("ignore:similarity_scores")
+@pytest.mark.filterwarnings("ignore:rsa_scores")
 def test_missing_responses_are_refused() -> None:
     values = np.array(fmri().responses)
     values[3, 12] = np.nan
     one = Recording(values, fmri().presentations, fmri().targets, "s1", "z")
     with pytest.raises(ValueError, match="roi V4 of s1: rdm: X must be finite, got 1 values"):
-        similarity_scores(FEATURES, one, FEW)
+        rsa_scores(FEATURES, one, FEW)

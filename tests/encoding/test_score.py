@@ -11,8 +11,7 @@ import xarray as xr
 from sklearn.model_selection import GroupKFold
 
 from gradkern import Recording
-from gradkern.encoding import _score as held_out
-from gradkern.encoding import ceiling_of, outer_folds, score
+from gradkern.encoding import ceiling_of, outer_folds, score, unit_scale
 from gradkern.recordings import estimate_ncsnr
 from gradkern.ridge import CrossValidation, cross_val_score
 
@@ -62,13 +61,25 @@ def test_scores_are_those_of_nested_cross_validation_by_image() -> None:
     assert found.roi.values.tolist() == ["V1", "V1", "", "V4"]
 
 
-def test_scores_do_not_depend_on_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_what_fits_into_memory() -> None:
     spaces = {("activation", f"blocks.{i}"): torch.from_numpy(features(6, i)) for i in range(3)}
     whole = score(spaces, recording())
-    monkeypatch.setattr(held_out, "_BYTES_OF_X", 1)
-    xr.testing.assert_allclose(score(spaces, recording()), whole)
+    xr.testing.assert_allclose(score(spaces, recording(), memory=1), whole)
     assert whole.kind.values.tolist() == ["activation"] * 3
     assert whole.layer.values.tolist() == ["blocks.0", "blocks.1", "blocks.2"]
+
+
+def test_alphas_at_an_edge_of_the_grid_are_counted() -> None:
+    brain, cv = recording(), CrossValidation(folds=3, alphas=(1e-3, 1.0, 1e3))
+    found = score({"x": features(), "other": features(5, 3)}, brain, cv)
+    for name, X in (("x", features()), ("other", features(5, 3))):
+        rows = unit_scale(X)[brain.image_ids]
+        options = {"cv": cv, "groups": brain.image_ids, "return_alphas": True}
+        _, alphas = cross_val_score(rows, np.asarray(brain.responses), **options)
+        here = found.sel(feature=name)
+        np.testing.assert_array_equal(here.targets_at_lowest_alpha, (alphas == 1e-3).sum(1))
+        np.testing.assert_array_equal(here.targets_at_largest_alpha, (alphas == 1e3).sum(1))
+    assert found.targets_at_largest_alpha.sum() > 0
 
 
 def test_ceilings_are_of_the_rows_that_are_scored() -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from gradkern import Recording, capture, load_model
 from gradkern.encoding import (
-    Space,
+    FeatureSpace,
     is_up_to_date,
     join_captures,
     load_scores,
@@ -58,8 +58,8 @@ def test_models_and_objectives_side_by_side_and_activations_once() -> None:
         *[f"resnet/{what}/{layer}" for what in ("none/activation", "entropy/gradient") for layer in "ab"],
     ]
     assert [str(space) for space in joined] == expected
-    assert joined[Space("net", "entropy", "gradient", "b")] is second["gradient", "b"]
-    assert joined[Space("net", "none", "activation", "a")] is first["activation", "a"]
+    assert joined[FeatureSpace("net", "entropy", "gradient", "b")] is second["gradient", "b"]
+    assert joined[FeatureSpace("net", "none", "activation", "a")] is first["activation", "a"]
     assert [space.depth for space in joined] == [0, 1] * 5
     untrained = join_captures([first, captured(weights="random", model_sha256="r")])
     assert "net, untrained/square/gradient/a" in map(str, untrained)
@@ -82,7 +82,10 @@ def test_rounding_of_other_batches_is_no_other_activation() -> None:
 def test_unit_gradients_are_read_when_asked_for() -> None:
     joined = join_captures([captured()])
     unit = unit_gradients(joined)
-    gradient, activation = Space("net", "square", "gradient", "a"), Space("net", "none", "activation", "a")
+    gradient, activation = (
+        FeatureSpace("net", "square", "gradient", "a"),
+        FeatureSpace("net", "none", "activation", "a"),
+    )
     assert unit[activation] is joined[activation]
     assert unit[gradient].shape == (N, 64)
     assert len(unit[gradient]) == N
@@ -139,6 +142,18 @@ def test_a_capture_says_what_it_is_of(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two models must have two names, got 'Sequential' for both"):
         join_captures([one, changed])
     assert len(join_captures([one, changed], ["first", "second"])) == 2
+
+
+def test_files_of_earlier_versions_are_read_under_the_present_names(tmp_path: Path) -> None:
+    former = xr.Dataset({"unique_given_r2": ("feature", [1.0])}, coords={"feature": ["x"]}, attrs={"subject": "s"})
+    save_scores(former, tmp_path / "s.nc", {})
+    scores = load_scores(tmp_path)
+    former.to_netcdf(tmp_path / "one.study", engine="h5netcdf")
+    assert scores["s"].unique_covariates_r2.values == [1.0]
+    assert scores["s"].attrs["subject"] == "s"
+    alone = load_scores(tmp_path / "one.study")
+    assert alone.unique_covariates_r2.values == [1.0]
+    assert alone.attrs["subject"] == "s"
 
 
 def test_files_of_scores_are_known_again(tmp_path: Path) -> None:

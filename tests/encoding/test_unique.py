@@ -81,8 +81,8 @@ def test_what_only_the_gradients_tell_is_found() -> None:
 def test_several_layers_count_alike_whatever_their_units() -> None:
     A, G, Y = make(0)
     parts = [A[:, :5], A[:, 5:]]
-    plain = partial_permutation_test(G, parts, Y, ALPHAS, permutations=3, seed=0, axes=6)
-    scaled = partial_permutation_test(G, [1e3 * parts[0], parts[1]], Y, ALPHAS, permutations=3, seed=0, axes=6)
+    plain = partial_permutation_test(G, parts, Y, ALPHAS, permutations=3, seed=0, n_components=6)
+    scaled = partial_permutation_test(G, [1e3 * parts[0], parts[1]], Y, ALPHAS, permutations=3, seed=0, n_components=6)
     np.testing.assert_allclose(plain.r, scaled.r, atol=1e-6)
     assert plain.n == N - 1 - 6
 
@@ -92,10 +92,10 @@ def test_only_the_axes_asked_for_are_removed() -> None:
     A = A * np.arange(A_DIMS, 0, -1)  # of very different variance
     vectors = np.linalg.svd(A - A.mean(0), full_matrices=False)[0]
     tests = [
-        partial_permutation_test(G, A, Y + 20 * vectors[:, [axis]], ALPHAS, permutations=3, seed=0, axes=4).r
+        partial_permutation_test(G, A, Y + 20 * vectors[:, [axis]], ALPHAS, permutations=3, seed=0, n_components=4).r
         for axis in (0, 3, 4)
     ]
-    plain = partial_permutation_test(G, A, Y, ALPHAS, permutations=3, seed=0, axes=4).r
+    plain = partial_permutation_test(G, A, Y, ALPHAS, permutations=3, seed=0, n_components=4).r
     np.testing.assert_allclose(tests[:2], [plain, plain], atol=1e-6)
     assert np.abs(tests[2] - plain).max() > 0.01
 
@@ -106,40 +106,43 @@ def test_parts_are_those_of_joint_fits_and_add_up() -> None:
     size = [X / np.sqrt(((X - X.mean(0)) ** 2).sum(1).mean()) for X in (G, A)]
     parts = variance_partition(size, Y, ALPHAS, band_weights=4, cv=3, inner_cv=3, seed=0)
     np.testing.assert_allclose(found.unique, parts.unique[0], atol=1e-6)
-    np.testing.assert_allclose(found.unique_given, parts.unique[1], atol=1e-6)
-    np.testing.assert_allclose(found.unique + found.unique_given + found.shared, found.joint, atol=1e-6)
-    assert found.unique.mean() > 0.05 < found.unique_given.mean()
+    np.testing.assert_allclose(found.unique_covariates, parts.unique[1], atol=1e-6)
+    np.testing.assert_allclose(found.unique + found.unique_covariates + found.shared, found.joint, atol=1e-6)
+    assert found.unique.mean() > 0.05 < found.unique_covariates.mean()
     assert found.test.p.max() < 0.5
 
 
 A, G, Y = make(0)
 HELD = (A[:, :2] @ np.random.default_rng(0).standard_normal((2, 3))).astype(np.float32)  # all of it in the activations
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
-    (lambda: partial_permutation_test(G, [], Y, seed=0), "given must hold at least one matrix, got none"),
+    (lambda: partial_permutation_test(G, [], Y, seed=0), "covariates must hold at least one matrix, got none"),
     (
         lambda: partial_permutation_test(G, A[:-1], Y, seed=0),
-        r"given must be floating-point \[120, d\], got float64 \[119, 12\]",
+        r"covariates must be a floating-point matrix \[120, d\], got float64 \[119, 12\]",
     ),
     (
         lambda: partial_permutation_test(G, A, Y[:-1], seed=0),
-        r"Y must be floating-point \[120, d\], got float64 \[119, 8\]",
+        r"Y must be a floating-point matrix \[120, d\], got float64 \[119, 8\]",
     ),
-    (lambda: partial_permutation_test(G.astype(int), A, Y, seed=0), r"X must be floating-point \[n, d\], got int64"),
+    (
+        lambda: partial_permutation_test(G.astype(int), A, Y, seed=0),
+        r"X must be a floating-point matrix \[n, d\], got int64",
+    ),
     (lambda: partial_permutation_test(np.where(G > 2, np.nan, G), A, Y, seed=0), "X must be finite, got"),
     (lambda: partial_permutation_test(0 * G, A, Y, seed=0), "X must vary over its rows"),
-    (lambda: partial_permutation_test(G, 0 * A, Y, seed=0), "given must vary over its rows"),
+    (lambda: partial_permutation_test(G, 0 * A, Y, seed=0), "covariates must vary over its rows"),
     (
         lambda: partial_permutation_test(HELD, A, Y, seed=0),
-        "X must hold something that is no linear readout .*, got none of 3 columns",
+        "X must hold something that is no linear readout .*, got none in its 3 columns",
     ),
     (
-        lambda: partial_permutation_test(G, A, Y, seed=0, axes=13),
-        "axes must be None or 1..12, the rank of the given features, got 13",
+        lambda: partial_permutation_test(G, A, Y, seed=0, n_components=13),
+        "n_components must be None or 1..12, the rank of the covariates, got 13",
     ),
-    (lambda: partial_permutation_test(G, A, Y, seed=0, axes=True), "axes must be None or 1..12"),
+    (lambda: partial_permutation_test(G, A, Y, seed=0, n_components=True), "n_components must be None or 1..12"),
     (
         lambda: partial_permutation_test(G, np.random.default_rng(0).standard_normal((N, 100)), Y, seed=0),
-        "must leave at least 20 of the rows, got 100 axes of 120 rows",
+        "must leave at least 20 of the rows, got 100 components of 120 rows",
     ),
     (lambda: unique_variance(G, A, Y[:, :0], seed=0), r"unique_variance: Y must be"),
 )

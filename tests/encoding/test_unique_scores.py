@@ -1,7 +1,7 @@
 """Unique variance of a study: the parts are those of `unique_variance`, and refusals have their reason."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
 from gradkern.encoding import (
-    BY_TARGET,
-    Space,
+    UNIQUE_VARIABLES,
+    FeatureSpace,
     UniqueVarianceSettings,
     join_captures,
     load_scores,
@@ -22,6 +22,7 @@ from gradkern.encoding import (
     unique_variance,
     unit_gradients,
 )
+from gradkern.errors import Refused
 from gradkern.features import Features, load_features
 from gradkern.recordings import save_recording
 from gradkern.ridge import CrossValidation
@@ -32,7 +33,7 @@ FEW: dict[str, Any] = {"cv": CV, "ratios": 3, "permutations": 19}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def captured() -> dict[Space, Any]:
+def captured() -> dict[FeatureSpace, Any]:
     """Of two layers and models; gradients are nonlinear functions of the activations."""
     captures = []
     for number, model in enumerate(("net", "resnet")):
@@ -50,7 +51,7 @@ def brain(**changes: Any) -> Recording:
     ids = np.tile(np.arange(N), 2)[::-1]
     X = captured()
     signal = sum(
-        np.asarray(X[Space("net", *name)]) @ random.standard_normal((width, V))
+        np.asarray(X[FeatureSpace("net", *name)]) @ random.standard_normal((width, V))
         for name, width in ((("none", "activation", "a"), 6), (("loss", "gradient", "a"), 4))
     )
     given = {
@@ -71,24 +72,32 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
         f"{model}/loss/gradient/{layer}" for model in ("net", "resnet") for layer in "ab"
     ]
     Y = np.stack([np.asarray(one.responses)[one.image_ids == image].mean(0) for image in range(N)])
-    A = [np.asarray(X[Space("net", "none", "activation", layer)]) for layer in "ab"]
+    A = [np.asarray(X[FeatureSpace("net", "none", "activation", layer)]) for layer in "ab"]
     for layer, beside in (("a", A if given == "all-layers" else A[0]), ("b", A if given == "all-layers" else A[1])):
-        G = np.asarray(X[Space("net", "loss", "gradient", layer)])
+        G = np.asarray(X[FeatureSpace("net", "loss", "gradient", layer)])
         expected = unique_variance(
             G, beside, Y, ratios=3, cv=CV, permutations=19, seed=2, target_groups={"all": range(V)}
         )
         here = found.sel(feature=f"net/loss/gradient/{layer}")
         test = expected.test
-        parts = (expected.joint, expected.unique, expected.unique_given, expected.shared, test.r, test.p, test.p_max)
-        for name, values in zip(BY_TARGET, parts, strict=True):
+        parts = (
+            expected.joint,
+            expected.unique,
+            expected.unique_covariates,
+            expected.shared,
+            test.r,
+            test.p,
+            test.p_max,
+        )
+        for name, values in zip(UNIQUE_VARIABLES, parts, strict=True):
             assert here[name].dims == ("target",)
             np.testing.assert_allclose(here[name], values, atol=1e-4, err_msg=name)
         assert here.beyond_p_pooled == test.target_groups["all"].p
     own = found.sel(feature="net/loss/gradient/a")
-    np.testing.assert_allclose(own.unique_r2 + own.unique_given_r2 + own.shared_r2, own.joint_r2, atol=1e-6)
+    np.testing.assert_allclose(own.unique_r2 + own.unique_covariates_r2 + own.shared_r2, own.joint_r2, atol=1e-6)
     assert own.unique_r2.mean() > 0.02
     stated = json.loads(found.attrs["unique"])
-    assert stated["given"] == given
+    assert stated["covariates"] == given
     assert (stated["images"], stated["repeats"], stated["smallest_p"]) == (N, [2, 2], 0.05)
     assert stated["rows_left"]["net/loss/gradient/a"] == N - 1 - (12 if given == "all-layers" else 6)
 
@@ -109,14 +118,42 @@ def test_targets_without_a_score_are_missing_and_said() -> None:
 
 def test_a_gradient_that_is_refused_has_a_reason_and_no_number() -> None:
     X = captured()
-    linear = np.asarray(X[Space("net", "none", "activation", "a")])[:, :2]
-    spaces = {Space("net", "loss", "gradient", "a"): linear, **{k: v for k, v in X.items() if k.layer == "b"}}
+    linear = np.asarray(X[FeatureSpace("net", "none", "activation", "a")])[:, :2]
+    spaces = {FeatureSpace("net", "loss", "gradient", "a"): linear, **{k: v for k, v in X.items() if k.layer == "b"}}
     with pytest.warns(UserWarning, match="net/loss/gradient/a is NaN: .*must hold something that is no linear readout"):
         found = unique_scores(spaces, X, brain(), UniqueVarianceSettings(**FEW))
     assert found.unique_r2.isnull().all("target").values.tolist() == [True, False, False]
     assert "no linear readout" in json.loads(found.attrs["unique"])["refused"]["net/loss/gradient/a"]
-    with pytest.raises(ValueError, match=r"axes must be None or 1\.\.12"):
-        unique_scores(X, X, brain(), UniqueVarianceSettings(axes=13, **FEW))
+    with pytest.raises(ValueError, match=r"n_components must be None or 1\.\.12"):
+        unique_scores(X, X, brain(), UniqueVarianceSettings(n_components=13, **FEW))
+
+
+def test_a_programming_error_is_no_refusal() -> None:
+    """Only what the data cannot carry becomes NaN with a reason; any other ValueError ends the call."""
+
+    @dataclass(frozen=True)
+    class Broken:
+        shape: tuple[int, int] = (N, 4)
+
+        def __len__(self) -> int:
+            return N
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+            raise ValueError("operands could not be broadcast together")
+
+    X = captured()
+    with pytest.raises(ValueError, match="operands could not be broadcast together") as raised:
+        unique_scores(
+            X | {FeatureSpace("net", "loss", "gradient", "b"): Broken()}, X, brain(), UniqueVarianceSettings(**FEW)
+        )
+    assert not isinstance(raised.value, Refused)
+
+
+def test_what_refuses_every_gradient_is_raised() -> None:
+    X = captured()
+    constant = {FeatureSpace("net", "loss", "gradient", "a"): np.ones((N, 4))}
+    with pytest.raises(Refused, match="X must vary over its rows"):
+        unique_scores(constant, X, brain(), UniqueVarianceSettings(**FEW))
 
 
 def test_images_shown_more_often_are_said() -> None:
@@ -129,7 +166,7 @@ def test_images_shown_more_often_are_said() -> None:
 
 X = captured()
 REFUSED = (
-    (lambda: UniqueVarianceSettings("layers"), "given must be one of same-layer, all-layers, got 'layers'"),
+    (lambda: UniqueVarianceSettings("layers"), "covariates must be one of same-layer, all-layers, got 'layers'"),
     (lambda: UniqueVarianceSettings(ratios=0), "ratios must be at least 1, got 0"),
     (lambda: UniqueVarianceSettings(permutations=0), "permutations must be at least 1, got 0"),
     (lambda: unique_scores({}, X, brain()), r"spaces must hold gradients, got only \[\]"),
@@ -157,30 +194,30 @@ def test_the_command_writes_the_parts_beside_the_scores(tmp_path: Path, capsys: 
     call = ["encode", "--features", str(tmp_path / "c"), "--recordings", str(tmp_path / "s.h5")]
     call += ["--output", str(tmp_path / "o"), "--folds", "3", "--layers", "1", "--controls", "image-permuted"]
     assert main([*call, "--axes", "9"]) == 2
-    assert "--axes must come with --unique" in capsys.readouterr().err
+    assert "--components must come with --unique" in capsys.readouterr().err
     asked = [*call, "--unique", "--permutations", "19", "--axes", "9"]
     assert main(asked) == 0
     assert "there; beyond activations: p " in capsys.readouterr().out
     scores = load_scores(tmp_path / "o")["s"].to_dataset()
     loaded = load_features(tmp_path / "c")
     joined = join_captures([loaded])
-    gradient = Space("Sequential", "quartic", "gradient", "1")
-    how = UniqueVarianceSettings(cv=CrossValidation(folds=3), permutations=19, axes=9)
+    gradient = FeatureSpace("Sequential", "quartic", "gradient", "1")
+    how = UniqueVarianceSettings(cv=CrossValidation(folds=3), permutations=19, n_components=9)
     expected = unique_scores({gradient: unit_gradients(joined)[gradient]}, joined, brain(), how)
-    for name in BY_TARGET:
+    for name in UNIQUE_VARIABLES:
         assert scores[name].dims == ("feature", "target")
         np.testing.assert_allclose(scores[name].sel(feature=str(gradient)), expected[name][0], atol=1e-5)
     assert scores.unique_r2.notnull().all("target").values.tolist() == [False, True, False]
     assert scores.kind.values.tolist() == ["activation", "gradient", "gradient/image-permuted"]
     assert scores.layer.values.tolist() == ["1"] * 3
     assert scores.target_unique_r2.values.tolist() == [1.5] * V
-    assert json.loads(scores.attrs["unique"])["axes"] == 9
-    assert json.loads(scores.attrs["made_from"])["unique"]["given"] == "all-layers"
+    assert json.loads(scores.attrs["unique"])["n_components"] == 9
+    assert json.loads(scores.attrs["made_from"])["unique"]["covariates"] == "all-layers"
     assert main(asked) == 0
     assert "kept" in capsys.readouterr().out
     for other, message in (
-        (call, "unique.axes: 9, now null"),
-        ([*asked, "--unique", "same-layer"], 'unique.given: "all-layers", now "same-layer"'),
+        (call, "unique.n_components: 9, now null"),
+        ([*asked, "--unique", "same-layer"], 'unique.covariates: "all-layers", now "same-layer"'),
         ([*asked, "--permutations", "39"], "unique.permutations: 19, now 39"),
     ):
         assert main(other) == 2

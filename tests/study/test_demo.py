@@ -10,7 +10,6 @@ import xarray as xr
 
 from gradkern.cli import main
 from gradkern.models import load_model
-from gradkern.study import _demo as demo
 from gradkern.study import _output as output
 
 
@@ -53,7 +52,7 @@ class TestDemo:
 
 class TestCommandLine:
     def test_an_existing_folder_is_refused_before_any_work(self, tmp_path: Path, capsys, monkeypatch) -> None:
-        monkeypatch.setattr(demo, "load_model", lambda name: pytest.fail("work had begun"))
+        monkeypatch.setattr("gradkern.study._demo.run.load_model", lambda name: pytest.fail("work had begun"))
         assert main(["demo", "--output", str(tmp_path)]) == 2
         error = capsys.readouterr().err
         assert error == (

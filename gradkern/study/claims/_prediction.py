@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.encoding._controls import effective_rank, image_permuted, unit_length
+from gradkern.encoding._dimension import effective_rank
+from gradkern.encoding._transforms import image_permuted, unit_length
 from gradkern.encoding._unique import partial_permutation_test
 from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats, Scores
@@ -38,7 +39,7 @@ def partial_prediction(scored: ScoredStudy, modality: str, covariates: str, unit
     def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
         removed = [matrix[rows] for matrix in matrices]
         return partial_permutation_test(
-            X[rows], removed, Y, target_groups=target_groups, axes=n_components, **_sizes(scored)
+            X[rows], removed, Y, target_groups=target_groups, n_components=n_components, **_sizes(scored)
         )
 
     return _permuted(scored, modality, test, against)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradkern.encoding._controls import nuisances
+from gradkern.encoding._nuisances import nuisances
 from gradkern.features._features import Features
 from gradkern.recordings._simulation.brain import Brain, simulate_brain
 from gradkern.study._settings import Study, VerdictSettings

@@ -13,7 +13,7 @@ import xarray as xr
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from gradkern.study._demo_scores import GRADIENT_KINDS
+from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
 from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED
 from gradkern.study.power._rates import (

@@ -10,12 +10,11 @@ from sklearn.model_selection import KFold
 from gradkern import Recording, Sketch, cross_val_score
 from gradkern.encoding import unit_scale
 from gradkern.features import Features
-from gradkern.stats import weighted_correlation
-from gradkern.study._demo_encoding import Evaluation, encode, predict, score
-from gradkern.study._demo_scores import layerwise_scores
+from gradkern.ridge import CrossValidation
+from gradkern.study._demo import DemoScoring, layerwise_scores, predict, r_with_interval, score_features
 from gradkern.study.report import Picture, best_layers, write_report
 
-SETTINGS = Evaluation(repeats=2, bootstraps=200)
+SETTINGS = DemoScoring(repeats=2, bootstraps=200)
 
 
 LABELS = pd.DataFrame({"label": ["signal", "noise"]})
@@ -35,15 +34,17 @@ def test_r_is_the_mean_of_cross_val_score() -> None:
     folds = [
         split
         for repeat in range(SETTINGS.repeats)
-        for split in KFold(SETTINGS.folds, shuffle=True, random_state=SETTINGS.seed + repeat).split(X)
+        for split in KFold(SETTINGS.cv.folds, shuffle=True, random_state=SETTINGS.cv.seed + repeat).split(X)
     ]
-    expected = cross_val_score(unit_scale(X), recording.responses, SETTINGS.alphas, cv=folds, selection="loo").mean(0)
-    np.testing.assert_allclose(encode({"x": X}, recording, SETTINGS).r.values[0], expected, rtol=1e-9)
+    expected = cross_val_score(unit_scale(X), recording.responses, SETTINGS.cv.alphas, cv=folds, selection="loo").mean(
+        0
+    )
+    np.testing.assert_allclose(score_features({"x": X}, recording, SETTINGS).r.values[0], expected, rtol=1e-9)
 
 
 def test_signal_is_found_and_noise_is_not() -> None:
     X, recording = planted()
-    result = encode({"x": X, "none": np.random.default_rng(5).standard_normal(X.shape)}, recording, SETTINGS)
+    result = score_features({"x": X, "none": np.random.default_rng(5).standard_normal(X.shape)}, recording, SETTINGS)
     assert float(result.r.sel(feature="x", target="signal")) > 0.95
     low, high = result.interval.sel(feature="none", target="signal").values
     assert low < 0.15
@@ -54,13 +55,13 @@ def test_signal_is_found_and_noise_is_not() -> None:
 def test_the_interval_covers_what_other_samples_give() -> None:
     """Predictions fixed, images drawn anew 200 times: the true correlation lies within nearly always."""
     random = np.random.default_rng(3)
-    how = Evaluation(folds=2, repeats=1, bootstraps=300)
+    scoring = DemoScoring(CrossValidation(folds=2), repeats=1, bootstraps=300)
     inside = 0
     for _ in range(200):
         truth = random.standard_normal((60, 1))
         y = 0.7 * truth + np.sqrt(1 - 0.49) * random.standard_normal((60, 1))
         held_out = type("H", (), {"predictions": truth[None], "fold": (np.arange(60) % 2)[None]})()
-        low, high = score(held_out, y, how)[1][0]
+        low, high = r_with_interval(held_out, y, scoring)[1][0]
         inside += low <= 0.7 <= high
     assert inside >= 0.88 * 200
 
@@ -78,7 +79,7 @@ def test_a_held_out_image_changes_no_prediction_of_itself() -> None:
 
 def test_presentations_of_one_image_are_held_out_together() -> None:
     X, recording = planted(n=30, repeats=3)
-    for fold in predict(X, recording, Evaluation(repeats=2, selection="kfold")).fold:
+    for fold in predict(X, recording, DemoScoring(CrossValidation(selection="kfold"), repeats=2)).fold:
         for image in range(30):
             assert len(set(fold[recording.image_ids == image])) == 1
 
@@ -88,7 +89,7 @@ def test_repeats_must_not_choose_their_own_alpha(selection: str) -> None:
     """Leaving out one presentation leaves its image's others in."""
     X, recording = planted(n=30, repeats=3)
     with pytest.raises(ValueError, match=f"selection must be 'kfold' for repeated images, got '{selection}'"):
-        predict(X, recording, Evaluation(selection=selection))
+        predict(X, recording, DemoScoring(CrossValidation(selection=selection)))
 
 
 def test_a_constant_prediction_predicts_nothing() -> None:
@@ -103,7 +104,7 @@ def test_a_constant_prediction_predicts_nothing() -> None:
 def test_ids_that_do_not_fit_the_features_are_refused() -> None:
     X, recording = planted()
     with pytest.raises(ValueError, match=r"image_ids must lie in 0\.\.49 for 50 images, got 0\.\.79"):
-        encode({"x": X[:50]}, recording, SETTINGS)
+        score_features({"x": X[:50]}, recording, SETTINGS)
 
 
 @pytest.fixture(scope="module")

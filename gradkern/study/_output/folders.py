@@ -1,8 +1,6 @@
-"""Output folders that are either whole or not there."""
+"""Output folders of commands, which are either complete or not there, and what made them."""
 
 import platform
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,12 +10,14 @@ import numpy as np
 import torch
 
 import gradkern
+from gradkern._files import folder_written_whole
+from gradkern.errors import naming
 
-MARK = "scores.nc"  # by which an output folder is known to be one
+MARK = "scores.nc"  # a file that every output folder of the demo holds
 
 
 def made_by() -> dict[str, str]:
-    """When, and with which versions."""
+    """The time, and the versions of what computes."""
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "gradkern": gradkern.__version__,
@@ -27,12 +27,13 @@ def made_by() -> dict[str, str]:
     }
 
 
+@naming("output")
 def check_free(folder: Path, overwrite: bool, mark: str = MARK) -> None:
     """Refuse a folder that exists, unless it is to be overwritten.
 
     Parameters
     ----------
-    mark : a file that every such result has: a folder without it is none
+    mark : a file that every result of the command holds: a folder without it holds something else
 
     Raises
     ------
@@ -40,41 +41,24 @@ def check_free(folder: Path, overwrite: bool, mark: str = MARK) -> None:
     NotADirectoryError : it is a file, or lies in something that is no folder
     """
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"output: {folder} is a file, wanted a folder")
+        raise NotADirectoryError(f"{folder} is a file, wanted a folder")
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"output: {folder} exists; name another folder, or give --overwrite to replace it")
+        raise FileExistsError(f"{folder} exists; name another folder, or give --overwrite to replace it")
     if folder.exists() and any(folder.iterdir()) and not (folder / mark).is_file():
-        raise FileExistsError(
-            f"output: {folder} holds no {mark}, so it is no result of gradkern and is not overwritten"
-        )
+        raise FileExistsError(f"{folder} holds no {mark}, so it is no result of gradkern and is not overwritten")
     parent = folder.resolve().parent
     if not parent.is_dir():
-        raise NotADirectoryError(f"output: {parent} is not a folder, so {folder.name} cannot be written in it")
+        raise NotADirectoryError(f"{parent} is not a folder, so {folder.name} cannot be written in it")
 
 
 @contextmanager
 def written_whole(folder: Path, overwrite: bool, mark: str = MARK) -> Iterator[Path]:
     """A folder to write into, which takes the name `folder` only if all went well.
 
-    What was there before is kept until then, and removed last.
+    A former result is kept until then, and removed last. The name is checked before the work and after it, see
+    `check_free`.
     """
     check_free(folder, overwrite, mark)
-    target = folder.resolve()
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    aside.chmod(0o755)
-    try:
+    with folder_written_whole(folder.resolve()) as aside:
         yield aside
         check_free(folder, overwrite, mark)
-        if target.exists():
-            old = aside.with_name(aside.name + "-old")
-            target.rename(old)
-            try:
-                aside.rename(target)
-            except OSError:
-                old.rename(target)
-                raise
-            shutil.rmtree(old)
-        else:
-            aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Scores of every layer, kind and objective beside their comparisons, in one named data set."""
+"""The demo's scores of every layer, kind and objective, and of what they are compared with, in one Dataset."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gradkern.encoding._controls import unit_length
+from gradkern.encoding._transforms import unit_length
 from gradkern.features._features import Features
 from gradkern.recordings._noise_ceiling import noise_ceiling
 from gradkern.recordings._recording import Recording
-from gradkern.study._demo_encoding import Evaluation, encode
+from gradkern.study._demo.scoring import DemoScoring, score_features
 
 GRADIENT_KINDS = ("gradient", "weight_gradient")
 SCALINGS = ("unit length", "raw")
@@ -22,22 +22,22 @@ def layerwise_scores(
     captures: Sequence[Features],
     pixels: np.ndarray,
     recording: Recording,
-    how: Evaluation,
+    scoring: DemoScoring,
     track: Track = lambda features: features,
 ) -> xr.Dataset:
-    """Held-out r of activations, gradients and weight gradients, layer by layer.
+    """Score activations, gradients and weight gradients layer by layer.
 
     Parameters
     ----------
     captures : one for each objective, of the same images and layers; the first holds the activations as well
-    pixels : [images, p], a comparison
-    track : wraps the loop over feature spaces, to show progress
+    pixels : [images, p], features to compare with
+    track : function around the loop over feature spaces, to show progress
 
     Returns
     -------
     Dataset with r under the names activation [layer, target]; gradient and weight_gradient [objective, scaling,
-    layer, target]; pixels and noise_ceiling [target]; and under NAME_interval their 95 % intervals [..., bound].
-    "unit length" divides each image's gradient by its length, so that only its direction is mapped; "raw" leaves it.
+    layer, target]; pixels and noise_ceiling [target]; and their 95 % intervals [..., bound] as NAME_interval. The
+    scaling "unit length" divides each image's gradient by its norm, so that only its direction counts; "raw" does not.
     """
     layers = list(dict.fromkeys(layer for _, layer in captures[0]))
     objectives = [capture.objective for capture in captures]
@@ -49,7 +49,7 @@ def layerwise_scores(
                 raw = capture[kind, layer].numpy()
                 features[f"{kind}/{capture.objective}/unit length/{layer}"] = unit_length(raw)
                 features[f"{kind}/{capture.objective}/raw/{layer}"] = raw
-    scored = [encode({name: X}, recording, how) for name, X in track(features.items())]
+    scored = [score_features({name: X}, recording, scoring) for name, X in track(features.items())]
     flat = xr.concat(scored, "feature")
     result = xr.Dataset(
         {"noise_ceiling": ("target", noise_ceiling(recording).r)},

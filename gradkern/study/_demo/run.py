@@ -16,18 +16,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gradkern import objectives
-from gradkern.encoding._controls import unit_length
+from gradkern.encoding._transforms import unit_length
+from gradkern.errors import naming
 from gradkern.features._capture import capture
 from gradkern.features._features import Features
 from gradkern.kernels import ops
 from gradkern.kernels._sketch import Sketch
 from gradkern.models._load import LoadedModel, load_model
-from gradkern.plotting import _figures as figures
+from gradkern.plotting._images import extreme_images, predicted_against_measured
+from gradkern.plotting._layers import score_map, scores_by_layer
 from gradkern.recordings._readers.kay2017 import load_kay2017
 from gradkern.recordings._recording import Recording
-from gradkern.study._demo_encoding import Evaluation, predict
-from gradkern.study._demo_scores import layerwise_scores
-from gradkern.study._output import check_free, made_by, written_whole
+from gradkern.study._demo.layers import layerwise_scores
+from gradkern.study._demo.scoring import DemoScoring, predict
+from gradkern.study._output.folders import check_free, made_by, written_whole
 from gradkern.study.report._html import Picture, best_layers, write_report
 
 MODEL = "efficientnet-lite0"
@@ -43,6 +45,7 @@ _SHORT = {"feature-norm": "f.norm", "cross-entropy": "c.ent.", "entropy": "entr.
 _CAPTION = "grad., w.gr.: gradient and weight gradient of each objective, at unit length"
 
 
+@naming("demo")
 def run_demo(
     output: Path, *, images: int | None = None, overwrite: bool = False, console: Console | None = None
 ) -> Path:
@@ -50,9 +53,9 @@ def run_demo(
 
     Parameters
     ----------
-    output : folder to make; it appears only when everything is in it
-    images : use so many images, spread over the data set (at least 20); None uses all 115
-    overwrite : replace an earlier result
+    output : folder to make; it appears when everything is in it
+    images : number of images, spread over the data set (at least 20); None: all 115
+    overwrite : whether to replace an earlier result
 
     Returns
     -------
@@ -60,7 +63,7 @@ def run_demo(
 
     Raises
     ------
-    FileExistsError, NotADirectoryError : the folder cannot be made; said before any work
+    FileExistsError, NotADirectoryError : the folder cannot be made, which is found before any work
     ValueError : `images` outside 20..115
     """
     console = console or Console()
@@ -70,15 +73,17 @@ def run_demo(
     model = load_model(MODEL)
     captures = _capture(model, recording, console)
     captured = time.perf_counter()
-    how = Evaluation()
-    scores = layerwise_scores(captures, grey_pixels(recording.images), recording, how, lambda f: _tracked(f, console))
+    scoring = DemoScoring()
+    scores = layerwise_scores(
+        captures, grey_pixels(recording.images), recording, scoring, lambda f: _tracked(f, console)
+    )
     finished = time.perf_counter()
-    facts = _facts(model, recording, captures[0], how)
+    facts = _facts(model, recording, captures[0], scoring)
     facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(finished - captured, 1)}
     scores.attrs = {key: str(value) for key, value in facts.items()}
     with written_whole(output, overwrite) as folder:
         scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
-        pictures = _pictures(scores, captures, recording, how)
+        pictures = _pictures(scores, captures, recording, scoring)
         for picture in pictures:
             (folder / f"{picture.name}.png").write_bytes(picture.png)
         (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
@@ -95,7 +100,7 @@ def _some_images(recording: Recording, count: int | None) -> Recording:
     if count is None:
         return recording
     if not _FEWEST_IMAGES <= count <= total:
-        raise ValueError(f"demo: images must be in {_FEWEST_IMAGES}..{total}, got {count}")
+        raise ValueError(f"images must be in {_FEWEST_IMAGES}..{total}, got {count}")
     chosen = np.linspace(0, total - 1, count).round().astype(int)
     fewer = recording.select_presentations(chosen, "spread evenly over the images")
     renumbered = fewer.presentations.assign(image=np.arange(count))
@@ -127,7 +132,7 @@ def _tracked(features: Iterable[tuple[str, Any]], console: Console) -> Iterable[
         yield from bar.track(listed)
 
 
-def _facts(model: LoadedModel, recording: Recording, features: Features, how: Evaluation) -> dict[str, Any]:
+def _facts(model: LoadedModel, recording: Recording, features: Features, scoring: DemoScoring) -> dict[str, Any]:
     spec = model.spec
     return {
         **made_by(),
@@ -145,11 +150,13 @@ def _facts(model: LoadedModel, recording: Recording, features: Features, how: Ev
         "units": recording.units,
         **{key: value for key, value in features.provenance().items() if key not in ("objective", "exact", "depth")},
         "sketch_error": SKETCH.k**-0.5,
-        **how.provenance(),
+        **scoring.provenance(),
     }
 
 
-def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording, how: Evaluation) -> list[Picture]:
+def _pictures(
+    scores: xr.Dataset, captures: list[Features], recording: Recording, scoring: DemoScoring
+) -> list[Picture]:
     target, units = "FFA", recording.units
     column = recording.labels.index(target)
     measured = np.asarray(recording.responses)[:, column]
@@ -160,7 +167,7 @@ def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording
     }
     shown = {
         f"{kind}, {best.layer}, r = {best.r:.2f}": predict(
-            _feature(captures[0], kind.replace(" ", "_"), best.layer), recording, how
+            _feature(captures[0], kind.replace(" ", "_"), best.layer), recording, scoring
         ).predictions.mean(0)[:, column]
         for kind, best in tops.items()
     }
@@ -169,22 +176,22 @@ def _pictures(scores: xr.Dataset, captures: list[Features], recording: Recording
             "scores_by_layer",
             "Held-out r at every block. Bands: 95 % over images. The dashed line is the noise ceiling, the dotted line "
             "what 16x16 grey pixels reach.",
-            figures.scores_by_layer(scores),
+            scores_by_layer(scores),
         ),
         *(
-            Picture.of(f"score_map_{name}", f"The same for {name}, as numbers.", figures.score_map(scores, str(name)))
+            Picture.of(f"score_map_{name}", f"The same for {name}, as numbers.", score_map(scores, str(name)))
             for name in reversed(scores.target.values)
         ),
         Picture.of(
             "predicted_against_measured",
-            f"Each point is an image: its response in {target} and what was predicted without it (mean over repeats), "
+            f"Each point is an image: its response in {target} and its held-out prediction (mean over repeats), "
             "from the best block of each kind; gradients are of the feature norm.",
-            figures.predicted_against_measured(measured, shown, target, units),
+            predicted_against_measured(measured, shown, target, units),
         ),
         Picture.of(
             "extreme_images",
             f"What {target} responds to most and least.",
-            figures.extreme_images(np.asarray(recording.images), measured, target, units),
+            extreme_images(np.asarray(recording.images), measured, target, units),
         ),
     ]
 
@@ -196,9 +203,9 @@ def _feature(features: Features, kind: str, layer: str) -> np.ndarray:
 
 def _print_scores(scores: xr.Dataset, console: Console) -> None:
     for target in reversed(scores.target.values):
-        here = scores.sel(target=target)
-        title = f"{target}: held-out r (noise ceiling {float(here.noise_ceiling):.2f}, "
-        title += f"16x16 grey pixels {float(here.pixels):.2f})"
+        of_target = scores.sel(target=target)
+        title = f"{target}: held-out r (noise ceiling {float(of_target.noise_ceiling):.2f}, "
+        title += f"16x16 grey pixels {float(of_target.pixels):.2f})"
         table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=_CAPTION)
         table.add_column("block", no_wrap=True)
         table.add_column("activ.", justify="right", no_wrap=True)
@@ -206,8 +213,8 @@ def _print_scores(scores: xr.Dataset, console: Console) -> None:
             for objective in scores.objective.values:
                 table.add_column(f"{kind}\n{_SHORT[str(objective)]}", justify="right", no_wrap=True)
         for i, layer in enumerate(scores.layer.values):
-            cells = [float(here.activation[i])]
+            cells = [float(of_target.activation[i])]
             for kind in ("gradient", "weight_gradient"):
-                cells += here[kind].sel(scaling="unit length").isel(layer=i).values.tolist()
+                cells += of_target[kind].sel(scaling="unit length").isel(layer=i).values.tolist()
             table.add_row(str(layer).removeprefix("blocks."), *(f"{cell:.2f}" for cell in cells))
         console.print(table)
