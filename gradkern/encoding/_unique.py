@@ -27,6 +27,7 @@ from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._scale import unit_scale
 from gradkern.errors import Refused, naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.ridge._variance_partition import VariancePartition, variance_partition
 from gradkern.stats._permutation import PermutationTest, permutation_test
 
@@ -110,8 +111,9 @@ def unique_variance(
         seed=seed,
         target_groups=target_groups,
     )
+    inner: dict[str, Any] = {} if isinstance(cv, CrossValidation) else {"inner_cv": cv}
     partition: VariancePartition = variance_partition(
-        [features, beside], responses, alphas, band_weights=ratios, cv=cv, inner_cv=cv, seed=seed
+        [features, beside], responses, alphas, band_weights=ratios, cv=cv, **inner, seed=seed
     )
     joint, unique, shared = (np.asarray(values) for values in (partition.joint, partition.unique, partition.shared))
     return UniqueVariance(joint, unique[0], unique[1], shared, test)
