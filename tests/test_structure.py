@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import gradkern
-from gradkern import _native
 from tests.slow import SLOW
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +24,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-BASE = {"_extras", "errors", "_files", "_lazy", "_excluded", "_geodesic"}
+BASE = {"_extras", "errors", "_files", "_lazy", "_excluded", "_geodesic", "_display"}
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}
 BELOW = {  # what each package may import
@@ -230,10 +229,10 @@ def test_who_may_import_what() -> None:
 
 
 def test_readers_import_from_public_packages_alone() -> None:
-    """What the documents, the examples and the benchmarks show is what a user may copy."""
+    """What the documents and the examples show is what a user may copy."""
     offenders = [
         f"{name(path)}: {target}"
-        for path in BENCHMARKS + EXAMPLES
+        for path in EXAMPLES
         for target in of_gradkern(imports_of(path))
         if not is_public(target)
     ]
@@ -249,9 +248,9 @@ def test_readers_import_from_public_packages_alone() -> None:
     assert none(offenders)
 
 
-def test_tests_import_no_private_file_and_no_other_test() -> None:
+def test_tests_and_benchmarks_import_no_private_file_and_no_other_test() -> None:
     offenders = []
-    for path in sorted({*TESTS} - {Path(__file__)}):
+    for path in sorted({*TESTS, *BENCHMARKS} - {Path(__file__)}):
         targets = imports_of(path) | set(re.findall(r"[\"'](gradkern(?:\.\w+)+)[\"':]", path.read_text()))
         offenders += [f"{name(path)}: {target}" for target in of_gradkern(targets) if private_file(target)]
         others = {re.sub(r"(\.test_\w+).*", r"\1", target) for target in targets if re.match(r"tests\..*test_", target)}
@@ -317,17 +316,3 @@ def test_csrc_knows_no_python_and_nobody_knows_torch() -> None:
         offenders += [f"{name(path)}: {header}" for header in included if re.match(forbidden, header)]
         offenders += [f"{name(path)}: <<<"] if "<<<" in re.sub(r"//.*", "", text) else []
     assert none(offenders)
-
-
-def signatures(tree: ast.Module) -> dict[str, tuple[list[str], str]]:
-    """Arguments and result of every function of a stub."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {f.name: ([a.arg for a in f.args.args], ast.unparse(f.returns) if f.returns else "") for f in functions}
-
-
-def test_stub_says_what_the_native_module_exports() -> None:
-    exported = [value for key, value in vars(_native).items() if not key.startswith("__")]
-    # pybind11 begins every docstring with the signature, written as Python
-    built = "\n".join(f"def {function.__doc__.splitlines()[0]}: ..." for function in exported)
-    stub = (PACKAGE / "_native.pyi").read_text()
-    assert signatures(ast.parse(stub)) == signatures(ast.parse(built))

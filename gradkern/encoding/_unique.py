@@ -27,6 +27,7 @@ from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._scale import unit_scale
 from gradkern.errors import Refused, naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
+from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.ridge._variance_partition import VariancePartition, variance_partition
 from gradkern.stats._permutation import PermutationTest, permutation_test
 
@@ -68,7 +69,7 @@ def unique_variance(
     Y: Any,
     alphas: Any = DEFAULT_ALPHAS,
     *,
-    ratios: Any = 20,
+    band_weights: Any = 20,
     cv: Any = 5,
     n_components: int | None = None,
     permutations: int = 1000,
@@ -83,7 +84,7 @@ def unique_variance(
     covariates : [n, a], for example activations, or a list of such matrices (of all layers), which are scaled to one
         size and put side by side. They should hold everything else that the responses may be made of.
     Y : [n, v] or [n], finite
-    alphas, ratios, cv : as in `gradkern.variance_partition`
+    alphas, band_weights, cv : as in `gradkern.variance_partition`
     n_components, permutations, seed, target_groups : as in `partial_permutation_test`
 
     Raises
@@ -95,7 +96,7 @@ def unique_variance(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> A, G, Y = (rng.standard_normal((60, d)) for d in (4, 3, 2))
-    >>> unique_variance(G, A, Y, ratios=4, cv=3, permutations=19).unique.shape
+    >>> unique_variance(G, A, Y, band_weights=4, cv=3, permutations=19).unique.shape
     (2,)
     """
     features, beside, responses = _checked(X, covariates, Y)
@@ -110,8 +111,9 @@ def unique_variance(
         seed=seed,
         target_groups=target_groups,
     )
+    inner: dict[str, Any] = {} if isinstance(cv, CrossValidation) else {"inner_cv": cv}
     partition: VariancePartition = variance_partition(
-        [features, beside], responses, alphas, band_weights=ratios, cv=cv, inner_cv=cv, seed=seed
+        [features, beside], responses, alphas, band_weights=band_weights, cv=cv, **inner, seed=seed
     )
     joint, unique, shared = (np.asarray(values) for values in (partition.joint, partition.unique, partition.shared))
     return UniqueVariance(joint, unique[0], unique[1], shared, test)

@@ -39,15 +39,15 @@ class UniqueVarianceSettings:
         tells beyond the activations of its own layer may be in those of other layers
     n_components : number of principal components of the activations that the test removes; None: all
     cv : folds of images, penalties and how they are chosen
-    ratios : number of ratios between the two penalties that banded ridge chooses from
+    band_weights : number of pairs of band weights that banded ridge chooses from
     permutations : of the test
-    seed : of the permutations and of the ratios
+    seed : of the permutations and of the band weights
     """
 
     covariates: str = "all-layers"
     n_components: int | None = None
     cv: CrossValidation = field(default_factory=CrossValidation)
-    ratios: int = 20
+    band_weights: int = 20
     permutations: int = 1000
     seed: int = 0
 
@@ -55,7 +55,7 @@ class UniqueVarianceSettings:
     def __post_init__(self) -> None:
         if self.covariates not in COVARIATES:
             raise ValueError(f"covariates must be one of {', '.join(COVARIATES)}, got {self.covariates!r}")
-        for name in ("ratios", "permutations"):
+        for name in ("band_weights", "permutations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -192,7 +192,7 @@ def _unique_variance(
         np.asarray(X)[responses.rows],
         [np.asarray(matrix)[responses.rows] for matrix in matrices],
         Y,
-        ratios=settings.ratios,
+        band_weights=settings.band_weights,
         cv=settings.cv,
         n_components=settings.n_components,
         permutations=settings.permutations,

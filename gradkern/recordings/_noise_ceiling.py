@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._display import Rows, as_html, as_text
 from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
-from gradkern.recordings._summary import Rows, as_html, as_text
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._display import Rows, as_html, as_text
 from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
 from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
 from gradkern.recordings._responses.out_of_core import as_responses
-from gradkern.recordings._summary import Rows, as_html, as_text
 
 SLACK = 1e-9  # s, since times are rounded
 _BYTES_AT_ONCE = 2**30  # a row of such a block is 36 KB in an NSD subject; disks read shorter pieces slowly

@@ -106,6 +106,31 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
+class InnerFolds:
+    """Inner folds of training samples without labels: those of `GroupKFold` with a group for each sample.
+
+    Labels that are all different therefore choose the same alphas as no labels.
+    """
+
+    folds: int
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
+        """(train, test) rows of every inner fold.
+
+        Raises
+        ------
+        ValueError : fewer rows than folds
+        """
+        if self.folds > len(X):
+            raise ValueError(f"inner_folds must be at most {len(X)}, the rows to train on, got {self.folds}")
+        return list(GroupKFold(self.folds).split(X, groups=np.arange(len(X))))
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of inner folds, as scikit-learn's splitters have it."""
+        return self.folds
+
+
+@dataclass(frozen=True)
 class Nesting:
     """Outer folds, inner folds, penalties and selection of a call, whether given singly or as a `CrossValidation`."""
 
@@ -130,8 +155,9 @@ def resolve_setting(cv: Any, inner_cv: Any, alphas: Any, selection: str, groups:
         raise ValueError(
             f"inner_cv must be left out where cv is a CrossValidation, which has inner_folds, got {inner_cv!r}"
         )
-    labels = np.arange(n) if groups is None else groups
-    return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(labels))
+    if groups is None:
+        return Nesting(cv, InnerFolds(cv.inner_folds), cv.alphas, cv.selection_for(np.arange(n)))
+    return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(groups))
 
 
 def check_only_folds_are_set(cv: Any, alphas: Any, selection: str) -> None:

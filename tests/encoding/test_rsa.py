@@ -11,7 +11,6 @@ from scipy import stats
 
 import gradkern
 from gradkern.encoding import compare_rdms, linear_cka, rdm, rdm_ceiling, upper_triangle
-from gradkern.encoding._rsa import COMPARISONS
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "brain" / "kriegeskorte92"
 here = pytest.mark.skipif(not DATA.is_dir(), reason="no shared/data beside the checkout: real RDMs were NOT compared")
@@ -50,7 +49,7 @@ def test_tau_a_counts_ties_as_no_agreement() -> None:
     assert compare_rdms(first, first, "Kendall tau-a").value < 0.9
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS)
+@pytest.mark.parametrize("comparison", ["Spearman", "Kendall tau-a", "Pearson"])
 def test_the_ceiling_of_subjects_holds_the_truth_they_share(comparison: str) -> None:
     random = np.random.default_rng(1)
     truth = rdm(matrix(30, 5), "euclidean")

@@ -102,7 +102,7 @@ def test_only_the_axes_asked_for_are_removed() -> None:
 
 def test_parts_are_those_of_joint_fits_and_add_up() -> None:
     A, G, Y = make(0, 1.0)
-    found = unique_variance(G, A, Y, ALPHAS, ratios=4, cv=3, permutations=19, seed=0)
+    found = unique_variance(G, A, Y, ALPHAS, band_weights=4, cv=3, permutations=19, seed=0)
     size = [X / np.sqrt(((X - X.mean(0)) ** 2).sum(1).mean()) for X in (G, A)]
     parts = variance_partition(size, Y, ALPHAS, band_weights=4, cv=3, inner_cv=3, seed=0)
     np.testing.assert_allclose(found.unique, parts.unique[0], atol=1e-6)

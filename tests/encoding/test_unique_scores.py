@@ -29,7 +29,7 @@ from gradkern.ridge import CrossValidation
 
 N, V = 60, 4
 CV = CrossValidation(folds=3, alphas=(0.01, 1.0, 100.0), seed=2)
-FEW: dict[str, Any] = {"cv": CV, "ratios": 3, "permutations": 19}
+FEW: dict[str, Any] = {"cv": CV, "band_weights": 3, "permutations": 19}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -76,7 +76,7 @@ def test_parts_are_those_of_unique_variance_on_means_over_repeats(given: str) ->
     for layer, beside in (("a", A if given == "all-layers" else A[0]), ("b", A if given == "all-layers" else A[1])):
         G = np.asarray(X[FeatureSpace("net", "loss", "gradient", layer)])
         expected = unique_variance(
-            G, beside, Y, ratios=3, cv=CV, permutations=19, seed=2, target_groups={"all": range(V)}
+            G, beside, Y, band_weights=3, cv=CV, permutations=19, seed=2, target_groups={"all": range(V)}
         )
         here = found.sel(feature=f"net/loss/gradient/{layer}")
         test = expected.test
@@ -167,7 +167,7 @@ def test_images_shown_more_often_are_said() -> None:
 X = captured()
 REFUSED = (
     (lambda: UniqueVarianceSettings("layers"), "covariates must be one of same-layer, all-layers, got 'layers'"),
-    (lambda: UniqueVarianceSettings(ratios=0), "ratios must be at least 1, got 0"),
+    (lambda: UniqueVarianceSettings(band_weights=0), "band_weights must be at least 1, got 0"),
     (lambda: UniqueVarianceSettings(permutations=0), "permutations must be at least 1, got 0"),
     (lambda: unique_scores({}, X, brain()), r"spaces must hold gradients, got only \[\]"),
     (lambda: unique_scores(X, {}, brain()), "must hold the activations of all layers for net/loss/gradient/a"),

@@ -103,7 +103,10 @@ def test_variance_partition_under_a_setting_chooses_by_k_fold(data):
     X, Y = data
     cv = CrossValidation(folds=3, inner_folds=4, alphas=ALPHAS, seed=2)
     ours = variance_partition([X[:, :3], X[:, 3:]], Y, band_weights=4, cv=cv)
-    singly = variance_partition([X[:, :3], X[:, 3:]], Y, ALPHAS, band_weights=4, cv=cv.split(X), inner_cv=4)
+    one_each = np.arange(len(X))
+    singly = variance_partition(
+        [X[:, :3], X[:, 3:]], Y, ALPHAS, band_weights=4, cv=cv.split(X), inner_cv=4, groups=one_each
+    )
     assert np.array_equal(ours.unique, singly.unique)
     with pytest.raises(ValueError, match=r"variance_partition: selection must be 'kfold' or 'auto' .*, got 'loo'"):
         variance_partition([X[:, :3], X[:, 3:]], Y, cv=CrossValidation(selection="loo"))

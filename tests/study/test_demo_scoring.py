@@ -11,6 +11,7 @@ from gradkern import Recording, Sketch, cross_val_score
 from gradkern.encoding import unit_scale
 from gradkern.features import Features
 from gradkern.ridge import CrossValidation
+from gradkern.stats import weighted_correlation
 from gradkern.study._demo import DemoScoring, layerwise_scores, predict, r_with_interval, score_features
 from gradkern.study.report import Picture, best_layers, write_report
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gradkern._display import Rows, as_html, as_text
 from gradkern.errors import naming
-from gradkern.recordings._summary import Rows, as_html, as_text
 
 if TYPE_CHECKING:
     from gradkern.recordings._recording import Recording
