@@ -7,6 +7,11 @@ of emulated kernels need not be listed: tests/conftest.py marks them all, becaus
 SLOW = (
     "tests/test_build.py",
     "tests/study/test_verdict.py",
+    "tests/study/test_claims.py",
+    "tests/encoding/test_one_r.py",
+    "tests/stats/test_refusals.py",
+    "tests/study/test_power.py",
+    "tests/study/test_variants.py",
     "tests/kernels/test_mutations.py",
     "tests/study/test_demo.py::TestDemo",
     "tests/test_machine_code.py::test_kernels_keep_everything_in_registers",

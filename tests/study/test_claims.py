@@ -183,6 +183,8 @@ def in_another_process(pickled: bytes) -> pd.DataFrame:
 def test_a_verdict_in_another_process_is_the_same(study: Study, table: pd.DataFrame) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         other = pool.submit(in_another_process, pickle.dumps((study, SETTINGS))).result()
+        by_executor = verdict(study, SETTINGS, executor=pool)
+    pd.testing.assert_frame_equal(by_executor, table)
     pd.testing.assert_frame_equal(other, table, check_exact=True)
 
 

@@ -12,6 +12,8 @@ all principal components of the activations are removed from gradients and respo
 (`encoding.partial_permutation_test`).
 """
 
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,18 @@ SUPPORTED, NOT_FOUND, NOT_TESTED = "supported", "not found", "not tested"
 
 
 @naming("verdict")
-def verdict(study: Study, settings: VerdictSettings | None = None, power: pd.DataFrame | None = None) -> pd.DataFrame:
+def verdict(
+    study: Study,
+    settings: VerdictSettings | None = None,
+    power: pd.DataFrame | None = None,
+    executor: Executor | None = None,
+) -> pd.DataFrame:
     """Test every claim that the study's recordings allow.
 
     Parameters
     ----------
+    executor : runs the claims' tests, which are functions of modules with arguments that can be pickled; anything with
+        the `map` of `concurrent.futures.Executor`. None: one after another, in this process
     power : of `power.rates`: how often the same tests find what is there in simulated studies; None: the rates that
         come with the package
 
@@ -58,7 +67,8 @@ def verdict(study: Study, settings: VerdictSettings | None = None, power: pd.Dat
         raise ValueError(f"layer must be one of {layers}, got {settings.layer}")
     rates = simulated_rates() if power is None else power
     scored = score_study(study, settings)
-    return pd.DataFrame([_verdict_row(claim, scored, rates) for claim in claims_of(study, settings)])
+    run = executor.map if executor else map
+    return pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims_of(study, settings)))
 
 
 def _verdict_row(claim: Claim, scored: ScoredStudy, rates: pd.DataFrame) -> dict[str, Any]:
