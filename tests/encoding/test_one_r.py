@@ -138,8 +138,8 @@ class TestOneRowAnImage:
     def test_verdict(self, study: SmallStudy, cv: CrossValidation) -> None:
         subjects = [one_row_an_image(study), replace(recording(study, np.arange(IMAGES)), subject="sub 2")]
         settings = VerdictSettings(cv=cv, permutations=19, bootstraps=20, layer=MIDDLE)
-        table = verdict(Study(study.features, study.depth, fmri=subjects), settings).set_index("claim")
-        estimate = table.loc["gradients predict fMRI", "estimate"]
+        table = verdict(Study(study.features, study.depth, fmri=subjects), settings).set_index("id")
+        estimate = table.loc["gradient-predicts-fmri", "estimate"]
         np.testing.assert_allclose(estimate, np.mean([expected(study, brain, cv) for brain in subjects]), atol=ROUNDING)
 
 
@@ -162,4 +162,4 @@ def test_a_simulated_verdict(study: SmallStudy) -> None:
     settings = replace(VERDICT_SETTINGS, cv=cv, bootstraps=20)
     found = simulated_verdict(brain, load_features(study.folder), settings, seed=6, regions="O", every=8)
     r = np.mean([expected(study, each, cv).mean() for each in placed])
-    np.testing.assert_allclose(found.values["gradients predict fMRI"], r, atol=ROUNDING)
+    np.testing.assert_allclose(found.values["gradient-predicts-fmri"], r, atol=ROUNDING)
