@@ -178,7 +178,7 @@ def agree(ours, whole, columns):
 @given(**SHAPES, how=SETTINGS)
 @settings(max_examples=80, deadline=None)
 def test_order_company_and_blocks_of_targets_do_not_matter(n, d, v, seed, how):
-    # float32 knows less where features all but interpolate the rows that are fitted, between two thirds of them and all:
+    # float32 knows less where features all but interpolate the rows that are fitted, two thirds of them or all:
     # there residuals are differences of large numbers
     assume(not n / 3 < d < 2 * n)
     rng = np.random.default_rng(seed)
