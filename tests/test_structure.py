@@ -25,7 +25,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-BASE = {"_extras", "errors", "_files", "_lazy", "_excluded", "_geodesic"}
+BASE = {"_extras", "_float32", "errors", "_files", "_lazy", "_excluded", "_geodesic"}
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}
 BELOW = {  # what each package may import
