@@ -121,7 +121,7 @@ def _doctor(options: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "CPU kernels": f"{', '.join(ops.isas())}; in use: {ops.current_isa()}",
-        "CUDA kernels": ops.cuda_architectures() or "none: built without nvcc",
+        "CUDA kernels": ops.cuda_architectures() or "none, built without nvcc; CUDA arrays run by plain torch, slower",
         "CUDA device": device,
         "demo": "ready"
         if all(importlib.util.find_spec(name) for name in _DEMO_NEEDS)
