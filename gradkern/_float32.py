@@ -84,9 +84,13 @@ def _restore_products(state: tuple[str, tuple[str, str]]) -> None:
     _set_products(own)
 
 
-def _save_convolutions() -> tuple[bool, str, str]:
-    cudnn: Any = torch.backends.cudnn
-    own = _own(cudnn.conv, cudnn), _own(cudnn.rnn, cudnn)
+_Convolutions = tuple[bool, str, str, str]  # the older switch; cuDNN's, its convolutions' and its recurrences'
+
+
+def _save_convolutions() -> _Convolutions:
+    backends: Any = torch.backends
+    cudnn = backends.cudnn
+    own = _own(cudnn, backends), _own(cudnn.conv, cudnn), _own(cudnn.rnn, cudnn)
     try:
         return cudnn.allow_tf32, *own
     except RuntimeError:  # the newer interface contradicts the older one, whose default is True
@@ -96,18 +100,18 @@ def _save_convolutions() -> tuple[bool, str, str]:
 def _switch_convolutions(tf32: bool) -> None:
     cudnn: Any = torch.backends.cudnn
     cudnn.allow_tf32 = tf32  # sets both interfaces, so that a model may still read and set either
-    if convolutions_use_tf32() != tf32:  # inherited
-        cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32" if tf32 else "ieee"
+    if convolutions_use_tf32() != tf32:  # as they inherit
+        cudnn.fp32_precision = "tf32" if tf32 else "ieee"
 
 
-def _restore_convolutions(state: tuple[bool, str, str]) -> None:
+def _restore_convolutions(state: _Convolutions) -> None:
     cudnn: Any = torch.backends.cudnn
-    cudnn.allow_tf32, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = state
+    cudnn.allow_tf32, cudnn.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = state
 
 
 multiplying_at: _SharedSwitch[tuple[str, tuple[str, str]], str] = _SharedSwitch(
     _save_products, torch.set_float32_matmul_precision, _restore_products
 )  # a context manager, by torch's name for the precision: "highest", "high" or "medium"
-convolving_in_tf32: _SharedSwitch[tuple[bool, str, str], bool] = _SharedSwitch(
+convolving_in_tf32: _SharedSwitch[_Convolutions, bool] = _SharedSwitch(
     _save_convolutions, _switch_convolutions, _restore_convolutions
 )  # a context manager
