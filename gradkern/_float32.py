@@ -16,10 +16,13 @@ _State = TypeVar("_State")
 _Request = TypeVar("_Request")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def products_use_tf32() -> bool:
     """Whether torch's own products of float32 matrices on a GPU use TF32, whichever interface said so."""
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+
+
+# torch.compiler.assume_constant_result, which would import torch's compiler: seconds for whoever never compiles
+products_use_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def convolutions_use_tf32() -> bool:
