@@ -1,5 +1,6 @@
 """`pytest -m gpu` on a machine that has little beside a GPU, and the first minutes there."""
 
+import json
 import os
 import re
 import subprocess
@@ -34,3 +35,22 @@ def test_gpu_tests_are_collected(tmp_path: Path) -> None:
     done = on_a_bare_machine(tmp_path, sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "gpu", "tests")
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+)/\d+ tests collected", done.stdout)[1]) >= 354
+
+
+def test_the_first_minutes_on_a_device_run_dry(tmp_path: Path) -> None:
+    """Every step of benchmarks/device_run.sh on a CPU, without the packages that the device lacks."""
+    out = tmp_path / "out"
+    done = on_a_bare_machine(tmp_path, "bash", "benchmarks/device_run.sh", "--dry", OUT=str(out), PYTHON=sys.executable)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ended with" not in done.stdout, done.stdout + done.stderr
+    rows = {path.stem.removeprefix("dry-"): json.loads(path.read_text()) for path in out.glob("*.json")}
+    steps = re.findall(r"^step (\S+)", (ROOT / "benchmarks/device_run.sh").read_text(), re.MULTILINE)
+    tools = {"memcheck", "racecheck", "synccheck"}
+    assert {*rows} - {"profiled"} == {step for step in steps if "$" not in step} | tools
+    failed = [row for step in rows.values() for row in step if isinstance(row.get("error"), str)]
+    assert failed == []
+    for step in ("ceilings", "errors", "times", "capture", "ridge"):
+        assert rows[step][-1]["what"] == "done"
+    assert max(row["error"] for row in rows["errors"] if "error" in row) < 1e-4
+    assert {rows[tool][-1]["status"] for tool in (*tools, "pytest-gpu", "ncu")} == {0}
+    assert "GPU tests did NOT run" in " ".join(rows["pytest-gpu"][-1]["output"])
