@@ -13,17 +13,19 @@ from tests.toy_models import ConvNet, Transformer
 KINDS = ("activation", "gradient", "weight_gradient")
 
 
+LAYERS = {ConvNet: ["stem", "block", "head"], Transformer: ["patch", "blocks.0", "head"]}
+
+
 def captured(model: nn.Module, images: Tensor, **options: object) -> Features:
-    layers = [name for name, module in model.named_children() if next(module.parameters(), None) is not None]
     return gradkern.capture(
-        model, images, lambda output, batch: output.float().square().flatten(1).sum(1), layers=layers, kinds=KINDS,
-        sketch=Sketch(256), batch_size=3, progress=False, uncovered="warn", **options,
+        model, images, lambda output, batch: output.logits.float().square().sum(1), layers=LAYERS[type(model)],
+        kinds=KINDS, sketch=Sketch(256), batch_size=3, progress=False, **options,
     )  # fmt: skip
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("network", [ConvNet, Transformer])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-4), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-4), (torch.bfloat16, 0.15)])
 def test_cuda_equals_cpu(network: type[nn.Module], dtype: torch.dtype | None, tolerance: float) -> None:
     torch.manual_seed(0)
     model, images = network(), torch.randn(7, 3, 16, 16)
