@@ -232,11 +232,19 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
         warps = min(16, 16384 // min(k, 16384))
         blocks = n * slices(native.sketch_workspace(n, t, p, k), n, k)
         for element, dtype in DTYPES.items():
-            per_segment = cost[f"sketch_slices<{element}, true>"]["instructions_a_segment"]
+            per_segment = cost[f"sketch_slices<{element}, true, true>"]["instructions_a_segment"]
             floor = n * t * p * ELEMENT_BYTES[element] / ASSUMPTIONS["copy_TBs"] / 1e6
             instructions = n * t * (p // SEGMENT) * per_segment
             us = max(floor, microseconds(instructions, warps, blocks, slots=2 if warps > 4 else 3))
-            head = {"op": "sketch", "shape": [n, t, p], "k": k, "dtype": dtype, "blocks": blocks}
+            shared = 4 * warps * min(k, 16384)  # bytes of a block
+            head = {
+                "op": "sketch",
+                "shape": [n, t, p],
+                "k": k,
+                "dtype": dtype,
+                "blocks": blocks,
+                "shared_bytes": shared,
+            }
             rows.append({**head, **prediction(us, floor)})
     for n, t, p, o in OUTER_SHAPES:
         blocks = n * slices(native.sketch_outer_workspace(n, t, p, o, 1024, False), n, 1024)
@@ -260,6 +268,7 @@ def outer_row(cost: dict[str, Any], shape: tuple[int, int, int, int], blocks: in
     us = microseconds(tiles * (multiplying + adding), 8, blocks, slots=2)
     floor = 2 * n * t * p * o / ASSUMPTIONS["bf16_TFLOPs"] / 1e6
     head = {"op": "sketch_outer", "shape": list(shape), "k": 1024, "dtype": "bfloat16", "blocks": blocks}
+    head["shared_bytes"] = 128 * (72 * 4 + 16) + 4 * 1024  # the staged tile, its segments, and the buckets
     return {**head, **prediction(us, floor)}
 
 
