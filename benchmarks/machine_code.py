@@ -28,8 +28,9 @@ SEGMENT, WARP = 64, 32
 ELEMENT_BYTES = {"float": 4, "double": 8, "__nv_bfloat16": 2, "__half": 2}
 DTYPES = {"float": "float32", "__nv_bfloat16": "bfloat16"}
 
-# Of an H200, and of how a multiprocessor keeps its schedulers busy. The last two were fitted to scoreboard simulations
-# of two kernels, which were good to a third.
+# Of an H200, and of how a multiprocessor keeps its schedulers busy. The last three were fitted to scoreboard simulations,
+# which were good to a third: how often a scheduler and a warp issue, and how long a warp takes for a segment of a sketch
+# by the latencies of its loads alone, however few its instructions.
 ASSUMPTIONS = {
     "multiprocessors": 132,
     "clock_GHz": 1.98,
@@ -38,6 +39,7 @@ ASSUMPTIONS = {
     "bf16_TFLOPs": 790,
     "instructions_a_clock_and_scheduler_at_most": 0.6,
     "clocks_between_instructions_of_a_warp": 9,
+    "clocks_of_a_warp_for_a_segment_at_least": 600,
 }
 
 Instruction = tuple[int, str]  # address, text
@@ -234,7 +236,10 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for element, dtype in DTYPES.items():
             per_segment = cost[f"sketch_slices<{element}, true, true>"]["instructions_a_segment"]
             floor = n * t * p * ELEMENT_BYTES[element] / ASSUMPTIONS["copy_TBs"] / 1e6
-            instructions = n * t * (p // SEGMENT) * per_segment
+            # in instructions: as many as would fill the time that a segment takes at least
+            waiting = ASSUMPTIONS["clocks_of_a_warp_for_a_segment_at_least"]
+            waiting /= ASSUMPTIONS["clocks_between_instructions_of_a_warp"]
+            instructions = n * t * (p // SEGMENT) * (per_segment if warps > 8 else max(per_segment, waiting))
             us = max(floor, microseconds(instructions, warps, blocks, slots=2 if warps > 4 else 3))
             shared = 4 * warps * min(k, 16384)  # bytes of a block
             head = {
