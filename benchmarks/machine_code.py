@@ -28,9 +28,9 @@ SEGMENT, WARP = 64, 32
 ELEMENT_BYTES = {"float": 4, "double": 8, "__nv_bfloat16": 2, "__half": 2}
 DTYPES = {"float": "float32", "__nv_bfloat16": "bfloat16"}
 
-# Of an H200, and of how a multiprocessor keeps its schedulers busy. The last three were fitted to scoreboard simulations,
-# which were good to a third: how often a scheduler and a warp issue, and how long a warp takes for a segment of a sketch
-# by the latencies of its loads alone, however few its instructions.
+# Of an H200, and of how a multiprocessor keeps its schedulers busy. The last three were fitted to simulations that were
+# good to a third: how often a scheduler and a warp issue, and how long a warp takes for a segment of a sketch by the
+# latencies of its loads alone, however few its instructions.
 ASSUMPTIONS = {
     "multiprocessors": 132,
     "clock_GHz": 1.98,
