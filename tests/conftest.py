@@ -3,15 +3,18 @@
 import ctypes
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from tests import emulate
+from tests.bare_device import holds_gpu_tests, stand_in_for_hypothesis
 from tests.slow import SLOW
+
+stand_in_for_hypothesis()
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -24,12 +27,27 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         return emulate.load(Path(broken))
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "emulated"
-    with FileLock(f"{folder}.lock"):
+    with _locked(folder):
         library = folder / "libemulated.so"
         if not library.exists():
             folder.mkdir(exist_ok=True)
             emulate.compile_kernels(folder)
     return emulate.load(library)
+
+
+def _locked(folder: Path) -> AbstractContextManager[object]:
+    """No other worker compiles meanwhile; a run without workers needs no lock."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return nullcontext()
+    from filelock import FileLock
+
+    return FileLock(f"{folder}.lock")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m gpu` imports no file without such tests: a machine with a GPU may lack what those need."""
+    is_test = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
+    return True if config.option.markexpr == "gpu" and is_test and not holds_gpu_tests(collection_path) else None
 
 
 @pytest.fixture(scope="module")

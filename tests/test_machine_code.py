@@ -1,5 +1,6 @@
 """What the compilers made of the kernels: symbols of every instruction set, registers of every GPU architecture."""
 
+import json
 import os
 import platform
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import machine_code
 from gradkern import _native
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,42 @@ def test_kernels_keep_everything_in_registers(source: Path, tmp_path: Path) -> N
     report = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
     compiled = re.findall(r"Compiling entry function '\w+' for 'sm_(\w+)'", report)
     assert set(compiled) == set(ARCHITECTURES)
-    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    spills = re.findall(r"properties for (\w+)\s+\d+ bytes stack frame, (\d+) bytes spill stores", report)
     assert len(spills) == len(compiled)
-    assert set(spills) == {("0", "0")}, report
+    offenders = {kernel: int(stored) for kernel, stored in spills if int(stored)}
+    assert offenders == {}, report
+
+
+def recorded() -> dict[str, object]:
+    return json.loads((ROOT / "benchmarks/results/machine-code.json").read_text())
+
+
+def test_costs_are_recorded_for_every_architecture_and_layer() -> None:
+    rows = recorded()["rows"]
+    assert {row["sm"] for row in rows if "kernel" in row} == set(machine_code.ARCHITECTURES)
+    assert sum(row.get("op") == "sketch_conv" for row in rows) == len(machine_code.CONV_SHAPES)
+    assert not any(row["local_memory_in_inner_loop"] for row in rows if "kernel" in row)
+
+
+def test_a_worse_kernel_is_noticed() -> None:
+    row = next(row for row in recorded()["rows"] if "instructions_a_segment" in row)
+    assert machine_code.worse(row, row) == []
+    slower = {**row, "instructions_a_segment": 1.1 * row["instructions_a_segment"], "registers": row["registers"] + 1}
+    assert [sentence.split(" has ")[1].split()[0] for sentence in machine_code.worse(slower, row)] == [
+        "registers",
+        "instructions_a_segment",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="costs were NOT compared: there is no nvcc on the PATH")
+@pytest.mark.skipif(machine_code.cuobjdump() is None, reason="costs were NOT compared: there is no cuobjdump")
+@pytest.mark.parametrize("architecture", ["80", "90"])
+def test_no_kernel_costs_more_than_recorded(architecture: str) -> None:
+    """After a change that is worth it: python -m benchmarks.machine_code"""
+    record = recorded()
+    if machine_code.compiler() != record["nvcc"]:
+        pytest.skip(f"costs were NOT compared: they are of nvcc {record['nvcc']}, not {machine_code.compiler()}")
+    before = {(row["kernel"], row["sm"]): row for row in record["rows"] if "kernel" in row}
+    rows = machine_code.costs_of(architecture)
+    assert {row["kernel"] for row in rows} == {kernel for kernel, sm in before if sm == architecture}
+    assert [text for row in rows for text in machine_code.worse(row, before[row["kernel"], architecture])] == []

@@ -154,14 +154,31 @@ __device__ inline void multiply_stage_16(const T* left, const T* right, Sums& su
   }
 }
 
-// x = high + low to 22 bits, both TF32. The product low * low is left out: it is below the rounding of float32.
+// x = high + low, of which a product reads 11 significant bits each: high is the nearest TF32 number, and the bits of
+// low behind those are not read, which leaves out at most 2^-21 x, of either sign. NaN may become something else in
+// high, but not in low. The product low * low is left out: it is below the rounding of float32.
 __device__ inline void split(float x, uint32_t& high, uint32_t& low) {
-  high = to_tf32(x);
+  memcpy(&high, &x, sizeof high);
+  high = (high + 0x1000u) & ~0x1FFFu;
   float rounded;
   memcpy(&rounded, &high, sizeof rounded);
-  low = to_tf32(x - rounded);
+  const float rest = x - rounded;
+  memcpy(&low, &rest, sizeof low);
 }
 
+// The numbers that three passes multiply, or the one that a single pass does.
+template <int kPasses>
+__device__ inline void round_or_split(float x, uint32_t& high, uint32_t& low) {
+  if constexpr (kPasses == 3) {
+    split(x, high, low);
+  } else {
+    high = to_tf32(x);
+  }
+}
+
+// Tensor cores round what they add to toward zero, always to the same side. Three passes would lose float32's accuracy
+// by that within a few hundred positions (Ootomo and Yokota 2022, arXiv 2203.03341), so the sums of 8 positions begin
+// at zero and are added to those of the others by float32 additions, which round to nearest.
 template <bool kByPosition, int kPasses>
 __device__ inline void multiply_stage_32(const float* left, const float* right, Sums& sums) {
   using Left = Operand<float, kByPosition, kTileRows>;
@@ -176,21 +193,27 @@ __device__ inline void multiply_stage_32(const float* left, const float* right, 
     for (int i = 0; i < kRowFragments; ++i) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        split(left[Left::at(row + 16 * i + r % 2 * 8, t + r / 2 * 4)], a_high[i][r], a_low[i][r]);
+        round_or_split<kPasses>(left[Left::at(row + 16 * i + r % 2 * 8, t + r / 2 * 4)], a_high[i][r], a_low[i][r]);
       }
     }
 #pragma unroll
     for (int j = 0; j < kColFragments; ++j) {
       uint32_t b_high[2], b_low[2];
 #pragma unroll
-      for (int r = 0; r < 2; ++r) split(right[Right::at(col + 8 * j, t + 4 * r)], b_high[r], b_low[r]);
+      for (int r = 0; r < 2; ++r)
+        round_or_split<kPasses>(right[Right::at(col + 8 * j, t + 4 * r)], b_high[r], b_low[r]);
 #pragma unroll
       for (int i = 0; i < kRowFragments; ++i) {
         if constexpr (kPasses == 3) {
-          multiply_add<float>(sums[i][j], a_low[i], b_high);
-          multiply_add<float>(sums[i][j], a_high[i], b_low);
+          float step_sums[4] = {};
+          multiply_add<float>(step_sums, a_low[i], b_high);
+          multiply_add<float>(step_sums, a_high[i], b_low);
+          multiply_add<float>(step_sums, a_high[i], b_high);
+#pragma unroll
+          for (int r = 0; r < 4; ++r) sums[i][j][r] += step_sums[r];
+        } else {
+          multiply_add<float>(sums[i][j], a_high[i], b_high);
         }
-        multiply_add<float>(sums[i][j], a_high[i], b_high);
       }
     }
   }

@@ -17,6 +17,7 @@
 #include "../ops.h"
 #include "element.h"
 #include "launch.h"
+#include "shared.h"
 #include "tile_schedule.h"
 
 namespace gradkern::cuda {
@@ -104,30 +105,55 @@ __device__ inline void exchange(int lane, unsigned (&words)[kPairs * kPairWords]
 // The two columns of every segment that a lane adds: all lanes add `first`, then all add `second`.
 struct Columns {
   int first, second;
+  int left;      // of the two
   bool swapped;  // whether first is the right column of a pair
 };
 
 template <typename T, bool kWide>
 __device__ inline Columns columns_of(int lane) {
   using R = Reading<T, kWide>;
-  if (!kWide) return {lane, lane + kWarp, false};
+  if (!kWide) return {lane, lane + kWarp, lane, false};
   const int pair = lane % R::kLanes * R::kPairs + lane / R::kLanes;
   // Pairs 16 apart share two banks, so they use them in opposite order.
   const bool swapped = pair >= kWarp / 2;
-  return {2 * pair + swapped, 2 * pair + !swapped, swapped};
+  return {2 * pair + swapped, 2 * pair + !swapped, 2 * pair, swapped};
 }
 
 // The buckets [begin, begin + size) of a warp, out of k.
 struct Window {
-  float* sums;
+  unsigned address;  // of the first one's sum, in shared memory
   unsigned begin, size, k;
 };
 
-// Adds x to the bucket of a column if the window holds it.
-__device__ inline void add(const Window& window, float x, unsigned long long signs, unsigned offset, int column) {
+// Where the bucket of a column lies in the window: at size or beyond if the window does not hold it.
+template <bool kWhole>
+__device__ inline unsigned index_of(const Window& window, unsigned offset, int column) {
   const unsigned target = offset + column;
-  const unsigned at = (target < window.k ? target : target - window.k) - window.begin;  // huge below the window
-  if (at < window.size) window.sums[at] += signs >> column & 1u ? -x : x;
+  const unsigned wrapped = target - window.k;  // huge unless target is k or more
+  return (target < wrapped ? target : wrapped) - (kWhole ? 0 : window.begin);
+}
+
+// Negates x if the lowest of the bits is set.
+__device__ inline float with_sign(float x, unsigned bits) {
+  unsigned value;
+  memcpy(&value, &x, sizeof value);
+  value ^= bits << 31;
+  memcpy(&x, &value, sizeof x);
+  return x;
+}
+
+// Adds x to the buckets of two columns, which are different ones, where the window holds them; if kWhole, it does.
+template <bool kWhole>
+__device__ inline void add(const Window& window, const unsigned (&at)[2], const float (&x)[2]) {
+  const unsigned first = window.address + 4 * at[0], second = window.address + 4 * at[1];
+  if constexpr (kWhole) {
+    const float sums[2] = {load_shared(first), load_shared(second)};
+    store_shared(first, sums[0] + x[0]);
+    store_shared(second, sums[1] + x[1]);
+  } else {
+    if (at[0] < window.size) store_shared(first, load_shared(first) + x[0]);
+    if (at[1] < window.size) store_shared(second, load_shared(second) + x[1]);
+  }
 }
 
 // One of the next 32 segments of a run: each lane has located and hashed one, and the others get it by shuffle.
@@ -138,7 +164,8 @@ struct Batch {
   unsigned offset;
 };
 
-template <typename T, bool kWide>
+// kWhole: the window holds all buckets.
+template <typename T, bool kWide, bool kWhole>
 __device__ void add_batch(const T* x, const Batch& mine, const Columns& columns, const Window& window) {
   using R = Reading<T, kWide>;
   const int lane = threadIdx.x % kWarp;
@@ -161,9 +188,12 @@ __device__ void add_batch(const T* x, const Batch& mine, const Columns& columns,
         const unsigned offset = __shfl_sync(kAll, mine.offset, from);
         T pair[2];
         memcpy(pair, words[u] + s * R::kPairWords, sizeof pair);
-        const float left = to_float(pair[0]), right = to_float(pair[1]);
-        add(window, columns.swapped ? right : left, signs, offset, columns.first);
-        add(window, columns.swapped ? left : right, signs, offset, columns.second);
+        const unsigned bits = static_cast<unsigned>(signs >> columns.left);
+        const unsigned right_bits = kWide ? bits >> 1 : static_cast<unsigned>(signs >> kWarp) >> columns.left;
+        const float left = with_sign(to_float(pair[0]), bits), right = with_sign(to_float(pair[1]), right_bits);
+        add<kWhole>(window,
+                    {index_of<kWhole>(window, offset, columns.first), index_of<kWhole>(window, offset, columns.second)},
+                    {columns.swapped ? right : left, columns.swapped ? left : right});
         __syncwarp();  // the next segment may meet these buckets in other lanes
       }
     }
@@ -171,7 +201,7 @@ __device__ void add_batch(const T* x, const Batch& mine, const Columns& columns,
 }
 
 // Adds segments [begin, end) of one sample to the buckets of the warp.
-template <typename T, bool kWide>
+template <typename T, bool kWide, bool kWhole>
 __device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, int64_t begin, int64_t end,
                         const Window& window) {
   const int lane = threadIdx.x % kWarp;
@@ -187,16 +217,17 @@ __device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, in
     const uint64_t key = segment_key(mixed_seed, spec.first_segment + segment);
     for (int64_t q = 0; q < spec.nnz; ++q) {
       const Batch mine = {row * plan.cols + col, width, segment_signs(key, q), segment_offset(key, q, spec.k)};
-      add_batch<T, kWide>(x, mine, columns, window);
+      add_batch<T, kWide, kWhole>(x, mine, columns, window);
     }
   }
 }
 
 // Block (i, slice) writes the sums of its slice to sums[i, slice, :].
-template <typename T, bool kWide>
-__global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n, rows, cols]
-                                                             float* sums,  // [n, slices, k]
-                                                             Plan plan, SketchSpec spec, float factor) {
+// One block is asked for, because for two the compiler spills, though it needs no more than the 64 registers of two.
+template <typename T, bool kWide, bool kWhole>
+__global__ void __launch_bounds__(kMaxThreads, 1) sketch_slices(const T* x,   // [n, rows, cols]
+                                                                float* sums,  // [n, slices, k]
+                                                                Plan plan, SketchSpec spec, float factor) {
   const int64_t i = blockIdx.x / plan.slices;
   const int64_t slice = blockIdx.x % plan.slices;
   const int warp = threadIdx.x / kWarp;
@@ -212,9 +243,9 @@ __global__ void __launch_bounds__(kMaxThreads) sketch_slices(const T* x,   // [n
     const int window = static_cast<int>(window_left < plan.window ? window_left : plan.window);
     for (int b = threadIdx.x; b < plan.warps * plan.window; b += blockDim.x) all[b] = 0.0f;
     __syncthreads();
-    add_run<T, kWide>(x + i * plan.rows * plan.cols, plan, spec, begin, end,
-                      {all + warp * plan.window, static_cast<unsigned>(window_begin), static_cast<unsigned>(window),
-                       static_cast<unsigned>(spec.k)});
+    add_run<T, kWide, kWhole>(x + i * plan.rows * plan.cols, plan, spec, begin, end,
+                              {shared_address(all + warp * plan.window), static_cast<unsigned>(window_begin),
+                               static_cast<unsigned>(window), static_cast<unsigned>(spec.k)});
     __syncthreads();
     for (int b = threadIdx.x; b < window; b += blockDim.x) {
       float sum = 0.0f;
@@ -233,7 +264,9 @@ void sketch_typed(const View& x, float* workspace, const View& out, const Sketch
   float* result = static_cast<float*>(out.data);
   const size_t shared = static_cast<size_t>(plan.warps) * plan.window * sizeof(float);
   // With aligned rows, every segment starts at a multiple of 16 bytes and has a multiple of 16 bytes.
-  const auto kernel = rows_are_aligned<T>(x.data, plan.cols) ? sketch_slices<T, true> : sketch_slices<T, false>;
+  const bool whole = plan.window == spec.k, wide = rows_are_aligned<T>(x.data, plan.cols);
+  const auto kernel = wide ? (whole ? sketch_slices<T, true, true> : sketch_slices<T, true, false>)
+                           : (whole ? sketch_slices<T, false, true> : sketch_slices<T, false, false>);
   launch({plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
          direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
   if (direct) return;

@@ -137,8 +137,9 @@ struct Conv {
   }
 };
 
+// Three passes need more registers than two blocks on a multiprocessor leave them.
 template <typename T, int kPasses, bool kPointwise>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, kPasses == 1 ? 2 : 1)
     sketch_conv_slices(Conv<T, kPointwise> source, Slices cut, SketchSpec spec, float* sums, float factor) {
   sketch_slice<kPasses>(source, source.gradient, cut, spec, sums, factor);
 }

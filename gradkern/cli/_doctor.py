@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "CPU kernels": f"{', '.join(ops.isas())}; in use: {ops.current_isa()}",
-        "CUDA kernels": ops.cuda_architectures() or "none: built without nvcc",
+        "CUDA kernels": ops.cuda_architectures() or "none, built without nvcc; CUDA arrays run by plain torch, slower",
         "CUDA device": device,
         "demo": "pip install 'gradkern[demo]'" if missing() else "ready",
     }

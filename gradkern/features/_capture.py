@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gradkern._float32 import convolving_in_tf32, multiplying_at
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_batches, run_first_batch
@@ -51,6 +52,7 @@ def capture(
     compile: bool = False,
     progress: bool = True,
     control_seed: int = 0,
+    allow_tf32: bool = False,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
 
@@ -89,6 +91,9 @@ def capture(
         watch the calls inside a layer
     progress : whether a terminal shows a bar with images/s and the time left
     control_seed : seed of everything that controls draw
+    allow_tf32 : whether a GPU may compute float32 convolutions and products in TF32, whose 11 bits move features by up
+        to 1e-3. False switches TF32 off for the duration of the call, whatever torch's switches say; torch's default
+        is that convolutions use it. `facts["allow_tf32"]` has the answer.
 
     Returns
     -------
@@ -136,9 +141,11 @@ def capture(
             frozen(model),
             contiguous_gradients(model),
             precision.autocast(),
+            convolving_in_tf32(allow_tf32),
+            multiplying_at("high" if allow_tf32 else "highest"),
             compiled(plan.layers if compile else {}),
         ):
-            run = _Capture(plan, precision, batch_size, uncovered, progress)
+            run = _Capture(plan, precision, batch_size, uncovered, progress, allow_tf32)
             arrays, facts = run.in_memory() if out is None else run.into(Path(out))
         return features_from(
             arrays,
@@ -171,6 +178,7 @@ class _Capture:
     batch_size: int | None
     uncovered: str
     progress: bool
+    allow_tf32: bool
 
     def in_memory(self) -> _Stored:
         return self._run(0, lambda shapes, facts: FeatureMemory(self._count, shapes, facts))
@@ -189,7 +197,7 @@ class _Capture:
         )
         for message in first.warnings:
             warnings.warn(message, stacklevel=4)
-        store = make_store(array_shapes(plan, first), first.facts)
+        store = make_store(array_shapes(plan, first), {**first.facts, "allow_tf32": self.allow_tf32})
         with _progress(self._count, start, self.progress) as advance:
             for begin, end, result in run_batches(plan, first, start, self._count):
                 store.write(begin, arrays_of(result, begin, end), result.loss_scale)
@@ -209,6 +217,7 @@ class _Capture:
             **plan.reduction.facts(), "dtype": self.precision.name, "objective": _identity(plan.objective),
             **plan.controls.facts(), "model": fingerprint_of_model(plan.model),
             "images": {"count": self._count, "sha256": fingerprint(images)},
+            **({"allow_tf32": True} if self.allow_tf32 else {}),
         }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native
+from gradkern._float32 import products_use_tf32
 from gradkern.errors import naming
 from gradkern.kernels import reference
 from gradkern.kernels.reference import Window
@@ -45,7 +46,9 @@ def _define(
     torch.library.impl(f"gradkern::{name}", "default", _named(name, default))
     torch.library.register_fake(f"gradkern::{name}", _named(name, fake))
     if native is not None:
-        torch.library.impl(f"gradkern::{name}", ("cpu", "cuda"), _named(name, native))
+        # a build without nvcc leaves CUDA arrays to the default, which is slower but runs wherever torch does
+        devices = ("cpu", "cuda") if cuda_architectures() else ("cpu",)
+        torch.library.impl(f"gradkern::{name}", devices, _named(name, native))
     return getattr(torch.ops.gradkern, name).default
 
 
@@ -72,8 +75,8 @@ def _run(kernel: Callable[..., None], *arguments: Any, allow_tf32: bool = False)
 
 
 def _allow_tf32(x: Tensor) -> bool:
-    """Whether torch's own products of float32 use TF32 (`torch.set_float32_matmul_precision`)."""
-    return x.is_cuda and torch.get_float32_matmul_precision() != "highest"
+    """Whether the sketch of a weight gradient may use TF32: where torch's own products on that GPU do."""
+    return x.is_cuda and products_use_tf32()
 
 
 def _empty_sketch(x: Tensor, k: int) -> Tensor:

@@ -10,11 +10,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "fibers.h"
@@ -32,6 +34,9 @@ inline int64_t emulated_only_block = -1;  // or the last, if there are fewer: fo
 inline uint64_t emulated_wide_loads = 0;
 inline int emulated_multiprocessor_bytes = 164 * 1024;  // of shared memory; sm_80
 inline uint64_t emulated_most_shared_bytes = 0;         // that a launch has asked for
+inline int emulated_device = 0;                         // the current one
+inline uint64_t emulated_device_switches = 0;           // calls of cudaSetDevice, each of which makes a context
+inline uint64_t emulated_limit_switches = 0;            // calls of cudaFuncSetAttribute
 }
 
 constexpr size_t kEmulatedShared = 227 * 1024;  // what a block may have on sm_90
@@ -130,7 +135,7 @@ inline uint4 __ldg(const uint4* at) {
 }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerMultiprocessor };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerMultiprocessor, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 using cudaStream_t = void*;
 
@@ -141,21 +146,32 @@ struct cudaLaunchConfig_t {
 };
 
 inline const char* cudaGetErrorString(cudaError_t) { return "invalid value"; }
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  return *value = emulated_multiprocessor_bytes, cudaSuccess;
+inline cudaError_t cudaGetDevice(int* device) { return *device = emulated_device, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) {
+  ++emulated_device_switches;
+  return emulated_device = device, cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const bool block = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin;
+  return *value = block ? static_cast<int>(kEmulatedShared) : emulated_multiprocessor_bytes, cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
   return std::memset(at, value, bytes), cudaSuccess;
 }
 
-inline size_t emulated_dynamic_limit = 48 * 1024;
+// Dynamic shared memory that a kernel may ask for on a device.
+inline std::map<std::pair<const void*, int>, size_t> emulated_dynamic_limits;
 
-inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
   if (static_cast<size_t>(bytes) > kEmulatedShared) return cudaErrorInvalidValue;
-  emulated_dynamic_limit = bytes;
+  ++emulated_limit_switches;
+  emulated_dynamic_limits[{kernel, emulated_device}] = bytes;
   return cudaSuccess;
+}
+
+inline size_t emulated_dynamic_limit(const void* kernel) {
+  const auto limit = emulated_dynamic_limits.find({kernel, emulated_device});
+  return limit == emulated_dynamic_limits.end() ? 48 * 1024 : limit->second;
 }
 
 template <typename... Params, typename... Args>
@@ -163,10 +179,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const unsigned threads = config->blockDim.x;
   const size_t shared = config->dynamicSmemBytes;
   if (threads == 0 || threads > 1024 || threads % emulation::kWarpSize != 0 || config->gridDim.x == 0 ||
-      config->gridDim.x > 0x7FFFFFFFu || shared > emulated_dynamic_limit) {
+      config->gridDim.x > 0x7FFFFFFFu || shared > emulated_dynamic_limit(reinterpret_cast<const void*>(kernel))) {
     return cudaErrorInvalidValue;
   }
-  emulated_dynamic_limit = 48 * 1024;
   emulated_most_shared_bytes = std::max<uint64_t>(emulated_most_shared_bytes, shared);
   gridDim = config->gridDim;
   blockDim = config->blockDim;

@@ -47,6 +47,14 @@ struct Fragments {
   uint32_t a[4], b[2];
 };
 
+// The float nearest to x among those that are no larger in magnitude: tensor cores drop the bits that an accumulator
+// cannot hold (Fasi et al. 2021, Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330).
+inline float toward_zero(double x) {
+  const float nearest = static_cast<float>(x);
+  if (!std::isfinite(x)) return nearest;
+  return std::abs(static_cast<double>(nearest)) > std::abs(x) ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
 // Of a fragment's registers, bit 0 of a's number is the half of the rows; the rest is the half of the positions. A lane
 // has row lane / 4 of a or column lane / 4 of b, and 4 bytes of positions from lane % 4 on.
 template <typename T>
@@ -67,7 +75,7 @@ void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
       }
     }
   }
-  for (int i = 0; i < 4; ++i) sum[i] = static_cast<float>(sum[i] + sums[i / 2][i % 2]);
+  for (int i = 0; i < 4; ++i) sum[i] = toward_zero(sum[i] + sums[i / 2][i % 2]);
 }
 
 inline uint32_t to_tf32(float x) {

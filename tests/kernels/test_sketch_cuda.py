@@ -1,6 +1,7 @@
 """Values, NaN and bits of the CUDA kernels of sketch_outer and sketch_conv, emulated and on a device."""
 
 import ctypes
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -39,8 +40,7 @@ class TestValues:
         inputs = case.inputs(dtype)
         out, again = (on_device(case, inputs) for _ in range(2))
         assert torch.equal(out, again)
-        # tensor cores may drop bits that float32 additions would round
-        torch.testing.assert_close(out.double(), case.truth(*inputs), rtol=0, atol=4 * bound(case, *inputs))
+        torch.testing.assert_close(out.double(), case.truth(*inputs), rtol=0, atol=bound(case, *inputs))
 
 
 @pytest.mark.parametrize("case", [OUTER[10], CONV[6]], ids=str)
@@ -56,6 +56,32 @@ class TestTF32:
         inputs = case.inputs(torch.float32)
         error = (on_device(case, inputs, allow_tf32=True).double() - case.truth(*inputs)).abs().max()
         assert bound(case, *inputs) < error < bound(case, *inputs, tf32=True)
+
+
+# Many positions: a product that lets tensor cores carry its sums drops their last bits over and over.
+LONG = (
+    OuterCase((1, 3136, 64, 16), 1024, bias=True),
+    ConvCase((1, 3, 56, 56), 16, padding=(1, 1), k=1024),  # 3,136 positions
+)
+FLOAT32_ERROR = 2e-6  # relative, as docs/sketch.md says
+
+
+def relative_error(case: WeightCase, mean: float, run: Callable[[Tensor, Tensor], Tensor]) -> float:
+    x, g = (values + mean for values in case.inputs(torch.float32))
+    truth = case.truth(x, g)
+    return float((run(x, g).double() - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+class TestManyPositions:
+    @pytest.mark.parametrize("case", LONG, ids=str)
+    def test_emulated_three_passes_keep_float32(self, case: WeightCase, mean: float, emulated: ctypes.CDLL) -> None:
+        assert relative_error(case, mean, lambda x, g: emulated_run(emulated, case, x, g)) < FLOAT32_ERROR
+
+    @pytest.mark.gpu
+    @pytest.mark.parametrize("case", [*LONG, OuterCase((2, 12544, 147, 64), 1024)], ids=str)
+    def test_cuda_three_passes_keep_float32(self, case: WeightCase, mean: float) -> None:
+        assert relative_error(case, mean, lambda *inputs: on_device(case, inputs)) < FLOAT32_ERROR
 
 
 # Ragged last segments, with and without a bias; each way of making values, and of keeping buckets.

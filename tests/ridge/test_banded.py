@@ -5,8 +5,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from himalaya.ridge import GroupRidgeCV
-from himalaya.scoring import r2_score
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
@@ -152,12 +150,13 @@ def test_bands_of_any_shape_are_scored_as_explicit_predictions_are(n, bands, k, 
 
 
 def test_himalaya_chooses_the_same_and_gets_the_same_coefficients():
+    ridge, scoring = pytest.importorskip("himalaya.ridge"), pytest.importorskip("himalaya.scoring")
     rng = np.random.default_rng(4)
     X, Y = bands_of(rng, 300, v=300)
     positive = RATIOS[(RATIOS > 0).all(1)]
-    params = {"n_iter": positive, "alphas": ALPHAS, "score_func": r2_score, "progress_bar": False}
+    params = {"n_iter": positive, "alphas": ALPHAS, "score_func": scoring.r2_score, "progress_bar": False}
     groups = np.repeat(np.arange(3), WIDTHS)
-    peer = GroupRidgeCV(groups=groups, fit_intercept=True, cv=5, solver_params=params).fit(X, Y)
+    peer = ridge.GroupRidgeCV(groups=groups, fit_intercept=True, cv=5, solver_params=params).fit(X, Y)
     model = BandedRidgeCV(WIDTHS, ALPHAS, band_weights=positive).fit(X.astype(np.float32), Y.astype(np.float32))
     np.testing.assert_allclose(model.best_score_, peer.cv_scores_.max(0), rtol=0, atol=1e-5)
     ours, theirs = model.band_weights_ / model.alpha_[:, None], np.exp(peer.deltas_.T)

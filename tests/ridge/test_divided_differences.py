@@ -103,3 +103,17 @@ def test_an_estimator_uses_it() -> None:
     wide = RidgeCV(ALPHAS, store_scores=True).fit(X.double(), Y.double())
     torch.testing.assert_close(narrow.scores_.double(), wide.scores_, rtol=0, atol=1e-6)
     torch.testing.assert_close(narrow.alpha_, wide.alpha_)
+
+
+@pytest.mark.parametrize(
+    ("capability", "fast"),
+    [((7, 0), True), ((8, 0), True), ((9, 0), True), ((10, 0), True), ((7, 5), False), ((8, 6), False), ((8, 9), False),
+     ((10, 3), False), ((12, 0), False)],
+)  # fmt: skip
+def test_float64_is_multiplied_on_gpus_that_are_made_for_it(
+    capability: tuple[int, int], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere float64 has a 32nd or a 64th of the rate of float32, and distant pairs are multiplied in float32."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert divided.has_fast_float64(torch.device("cuda")) is fast
+    assert not divided.has_fast_float64(torch.device("cpu"))

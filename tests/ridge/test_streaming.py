@@ -6,7 +6,6 @@ import warnings
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -129,6 +128,7 @@ def stored(Y, kind, folder):
         np.save(folder / "Y.npy", Y)
         return np.load(folder / "Y.npy", mmap_mode="r")
     if kind == "hdf5":
+        h5py = pytest.importorskip("h5py")
         return h5py.File(folder / "Y.h5", "w").create_dataset("Y", data=Y, chunks=(len(Y), 5))
     kinds = {
         "array": Y,

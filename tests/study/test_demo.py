@@ -75,6 +75,11 @@ class TestCommandLine:
         for word in ("gradkern", "torch", "CPU kernels", "CUDA kernels", "CUDA device", "demo"):
             assert re.search(rf"^{word} ", printed, re.MULTILINE)
 
+    def test_doctor_says_what_runs_cuda_arrays_without_nvcc(self, capsys, monkeypatch) -> None:
+        monkeypatch.setattr("gradkern.kernels.ops.cuda_architectures", lambda: "")
+        assert main(["doctor"]) == 0
+        assert re.search(r"^CUDA kernels +none.*nvcc.*plain torch", capsys.readouterr().out, re.MULTILINE)
+
 
 def half_written(target: Path, overwrite: bool) -> None:
     with output.written_whole(target, overwrite) as folder:

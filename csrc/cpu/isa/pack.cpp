@@ -32,7 +32,9 @@ float slot(const T* x, int64_t next, bool has_next) {
 template <bool pairs, typename T>
 Floats along(const T* x) {
   if constexpr (pairs) {
-    return *reinterpret_cast<const FloatsInMemory*>(x);
+    Floats slots;  // copied, because two bfloat16 may begin anywhere that is even
+    __builtin_memcpy(&slots, x, sizeof slots);
+    return slots;
   } else {
     return load(x);
   }

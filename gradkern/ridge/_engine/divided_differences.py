@@ -28,6 +28,9 @@ _TAU = {torch.float32: 4e-3, torch.float64: 1e-3}
 _APART = 0.3  # of the larger eigenvalue: a pair that differs by more may be multiplied in float32
 _MOST_MOVED = 1e-6  # R2, by that
 _TILE = 64  # rows of a banded matrix that are multiplied at a time
+# Compute capabilities of GPUs that compute float64 at half the rate of float32 (P100, V100, A100, H100 and H200, B200);
+# others have a 32nd or a 64th of it (CUDA C++ programming guide, "Throughput of native arithmetic instructions").
+_HALF_RATE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,11 @@ def _band(values: Tensor, most: Tensor) -> Tensor:
     return (place < stop[:, None]) & (place[:, None] < stop)
 
 
+def has_fast_float64(device: torch.device) -> bool:
+    """Whether the device is a GPU that multiplies float64 about as fast as it reads the operands."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) in _HALF_RATE
+
+
 def _apart(N: Tensor, values: Tensor, weights: Tensor, r2_per_sum: float) -> Tensor | None:
     """The pairs [r, r] to multiply in float64 if the others may be multiplied in float32; None if they may not.
 
@@ -127,7 +135,7 @@ def _apart(N: Tensor, values: Tensor, weights: Tensor, r2_per_sum: float) -> Ten
     what it has come to and with random signs, in the mean square by a third of that squared: so no u moves R2 by more
     than the largest W does.
     """
-    if N.is_cuda or len(values) < 4 * _TILE:
+    if has_fast_float64(N.device) or len(values) < 4 * _TILE:
         return None  # there is less to gain
     close = _band(values, values / (1 - _APART))
     size = values.sqrt()

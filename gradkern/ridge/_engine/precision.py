@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradkern._float32 import multiplying_at
 from gradkern.ridge._engine.inputs import DevicePlan, check_choice
 
 _TORCH_NAMES = {"float32": "highest", "tf32": "high", "bfloat16": "medium"}
@@ -53,51 +52,5 @@ def multiplying(precision: str) -> Iterator[None]:
 
     torch keeps this setting per process: other threads multiply so too, meanwhile.
     """
-    request = [_TORCH_NAMES[precision]]
-    _settings.enter(request)
-    try:
+    with multiplying_at(_TORCH_NAMES[precision]):
         yield
-    finally:
-        _settings.leave(request)
-
-
-class _Settings:
-    """torch's switches, saved by the first of several threads and restored by the last; the latest says how."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside: list[list[str]] = []
-        self._name, self._switches = "", ("", "")
-
-    def enter(self, request: list[str]) -> None:
-        """Multiply as requested, by torch's name for it."""
-        with self._lock:
-            if not self._inside:
-                self._switches = _own(torch.backends.cuda, torch.backends.cudnn), _own(*[torch.backends.mkldnn] * 2)
-                _switch(("ieee", "ieee"))  # torch refuses to tell the name where a switch contradicts it
-                self._name = torch.get_float32_matmul_precision()
-            self._inside.append(request)
-            torch.set_float32_matmul_precision(request[0])
-
-    def leave(self, request: list[str]) -> None:
-        """Multiply as others inside request, or as before."""
-        with self._lock:
-            self._inside = [inner for inner in self._inside if inner is not request]
-            torch.set_float32_matmul_precision(self._inside[-1][0] if self._inside else self._name)
-            if not self._inside:
-                _switch(self._switches)
-
-
-def _own(backend: Any, parent: Any) -> str:
-    """Value that a switch was set to; "none" where it inherits, which torch reads as the inherited value."""
-    value: str = backend.matmul.fp32_precision
-    return "none" if value == parent.fp32_precision else value
-
-
-def _switch(values: tuple[str, str]) -> None:
-    backends: tuple[Any, Any] = torch.backends.cuda, torch.backends.mkldnn
-    for backend, value in zip(backends, values, strict=True):
-        backend.matmul.fp32_precision = value
-
-
-_settings = _Settings()
