@@ -6,6 +6,7 @@ row per shape with the blocks of a launch and a predicted time. The prediction i
 the file and which nobody has compared with a device yet. Needed: nvcc, c++filt, and cuobjdump (nvidia-cuda-cuobjdump).
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -93,7 +94,10 @@ def machine_code(cubin: Path) -> dict[str, list[Instruction]]:
     """Instructions of each kernel by its mangled name."""
     tool = cuobjdump()
     assert tool is not None
-    printed = subprocess.run([tool, "--dump-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
+    # it calls nvdisasm, which its own package does not bring: the requirement beside it does, into the same folder
+    path = {"PATH": f"{Path(tool).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [tool, "--dump-sass", str(cubin)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | path).stdout
     code: dict[str, list[Instruction]] = {}
     for line in printed.splitlines():
         if match := re.search(r"Function : (\S+)", line):
