@@ -17,6 +17,7 @@ from gradkern.hierarchy import (
     predicted_targets,
     variogram_null_test,
 )
+from gradkern.stats import layer_scores, resample_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DEPTH = np.linspace(0, 1, 5)
@@ -129,6 +130,20 @@ def test_few_places_are_refused() -> None:
         variogram_null_test([one], DEPTHS, **SIZES, seed=0)
 
 
-def test_predicted_targets_have_a_layer_above_two_standard_errors() -> None:
-    r = np.array([[0.0, 0.19, np.nan, 0.21], [-0.5, 0.1, np.nan, 0.0]])
+def test_predicted_targets_have_a_layer_above_five_by_the_root_of_the_images() -> None:
+    r = np.array([[0.0, 0.49, np.nan, 0.51], [-0.5, 0.1, np.nan, 0.0]])
     np.testing.assert_array_equal(predicted_targets(r, 100), [False, False, False, True])
+
+
+def test_noise_has_no_layer_that_predicts_it_and_responses_have_one() -> None:
+    """Noise that is alike from trial to trial has held-out r of 1.4 / sqrt(images)."""
+    random, n, v = np.random.default_rng(0), 200, 150
+    layers = [random.standard_normal((n, 24)) for _ in range(6)]
+    noise = random.standard_normal((n, 2 * v))
+    for trial in range(1, n):
+        noise[trial] = 0.4 * noise[trial - 1] + 0.84**0.5 * noise[trial]
+    signal = layers[2] @ random.standard_normal((24, v)) / 24**0.5
+    noise[:, :v] = 0.7 * signal + 0.51**0.5 * noise[:, :v]
+    predicted = predicted_targets(layer_scores(layers, noise, resample_images(np.arange(n), 20)).r, n)
+    assert predicted[:v].mean() > 0.9
+    assert predicted[v:].mean() <= 0.02
