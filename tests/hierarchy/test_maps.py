@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from gradkern.hierarchy import (
     Measure,
@@ -103,6 +103,31 @@ def test_mirrored_hemispheres_are_not_twice_the_evidence() -> None:
             found[name] += p <= 0.05
     assert found["folded"] <= binom.ppf(0.99, runs, 0.05)
     assert found["folded"] < found["straight"]
+
+
+def smooth_scored(seed: int, order: float, length: float = 40.0, half: int = 80) -> SubjectMap:
+    """Targets alike in both hemispheres, whose preferred depth is a smooth map that follows y with r = `order`."""
+    random = np.random.default_rng(seed)
+    points = random.random((half, 3)) * [40, 80, 40]
+    squared = ((points[:, None] - points) ** 2).sum(2)
+    root = np.linalg.cholesky(np.exp(-squared / (2 * length**2)) + 1e-6 * np.eye(half))
+    preference, strength = (root @ random.standard_normal(half) for _ in range(2))
+    hierarchy = (points[:, 1] - points[:, 1].mean()) / points[:, 1].std()
+    peak = norm.cdf(order * hierarchy + np.sqrt(1 - order**2) * preference)
+    height = 0.15 + 0.5 * norm.cdf(strength - hierarchy)
+    points, hierarchy, peak, height = (np.concatenate([x] * 2) for x in (points, hierarchy, peak, height))
+    profile = np.exp(-((DEPTH[:, None] - peak) ** 2) / (2 * 0.3**2))
+    r = height * profile + 0.04 * random.standard_normal((len(DEPTH), 2 * half))
+    return SubjectMap("s", points, hierarchy, r, np.eye(len(DEPTH)))
+
+
+def test_smooth_maps_without_an_order_have_none_beside_predictability() -> None:
+    """Preferred depths and strengths that vary over half the cortex, targets predicted worse along the hierarchy."""
+    runs = 300
+    p = [variogram_null_test([smooth_scored(seed, 0.0)], DEPTHS, **SIZES, seed=seed)[0] for seed in range(runs)]
+    assert sum(value <= 0.05 for value in p) <= binom.ppf(0.995, runs, 0.05)
+    p = [variogram_null_test([smooth_scored(seed, 0.9)], DEPTHS, **SIZES, seed=seed)[0] for seed in range(60)]
+    assert sum(value <= 0.05 for value in p) >= 50
 
 
 def test_folding_mirrors_the_right_hemisphere_alone() -> None:
