@@ -17,6 +17,7 @@ from gradkern.stats._intervals import half_width
 from gradkern.stats._summary import Summary
 
 PREFERENCES = ("best layer", "centre of mass", "softmax")
+_PREDICTED = 5.0  # a layer's r times sqrt(images); docs/hierarchy.md has what passes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,11 +173,12 @@ class Preference:
 def predicted_targets(r: Any, images: int) -> NDArray[np.bool_]:
     """Find the targets [v] that some layer predicts.
 
-    Their highest score r [l, v] is above two standard errors of a correlation of unrelated variables, 2 / sqrt(images).
-    Other targets have no layer to prefer. Where many of them lie far out, as outside visual cortex, they hide any
-    order.
+    Their highest score r [l, v] is above 5 / sqrt(images). Held-out r of noise that is correlated from trial to trial
+    has a standard deviation of about 1.4 / sqrt(images), and the highest of some layers is above twice that in many
+    targets. Targets that no layer predicts have none to prefer: noise draws them to the middle of all layers, and where
+    many of them lie far out, as outside visual cortex, they hide an order or look like one.
     """
-    highest: NDArray[np.bool_] = np.nan_to_num(np.asarray(r, dtype=np.float64)).max(0) > 2 / np.sqrt(images)
+    highest: NDArray[np.bool_] = np.nan_to_num(np.asarray(r, dtype=np.float64)).max(0) > _PREDICTED / np.sqrt(images)
     return highest
 
 

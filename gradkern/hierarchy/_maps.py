@@ -129,6 +129,9 @@ def variogram_null_test(
 ) -> list[float]:
     """Test whether each map rises with its hierarchy, beside random maps of the same variogram: one-sided p.
 
+    Random maps have the variogram of the map with its covariates in it. These are regressed out of map, hierarchy and
+    random maps alike, once.
+
     Parameters
     ----------
     maps : of subjects
@@ -148,7 +151,8 @@ def variogram_null_test(
         )
         values, hierarchy, residualize = measure.along(fewer)
         distances = np.linalg.norm(fewer.points[:, None] - fewer.points, axis=2)
-        null = variogram_maps(values, distances, permutations=permutations, seed=seed)
+        # the map that is left without covariates is rougher than the one that they are regressed out of
+        null = variogram_maps(measure.value(fewer.r), distances, permutations=permutations, seed=seed)
         test = map_correlation(values, hierarchy, NullMaps(residualize(null.values), null.what))
         p.append(test.p / 2 if test.r > 0 else 1 - test.p / 2)
     return p

@@ -131,7 +131,7 @@ def spin_maps(
     wall : coordinates [w, 3] and hemispheres [w] of vertices without a value. A place becomes NaN where the nearest
         point that was turned there belongs to the wall. None: it takes the nearest point that has a value.
     assignment : "nearest" (a value may come twice or never) or "one-to-one", which keeps every value, by the smallest
-        sum of distances; meant for parcels, since it takes v^3 steps
+        sum of straight distances (the Hungarian assignment); meant for parcels, since it takes v^3 steps
     permutations, seed : number of rotations to draw, and the seed of the generator
 
     Raises
@@ -320,11 +320,12 @@ def _sources(
     """For each rotation, the index in `every` of what comes to each of the points."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial import cKDTree
+    from scipy.spatial.distance import cdist
 
     tree = cKDTree(every)
     for turn in turns:
         back = points @ turn  # each point turned back, by the transpose
-        yield tree.query(back)[1] if assignment == "nearest" else linear_sum_assignment(-back @ every.T)[1]
+        yield tree.query(back)[1] if assignment == "nearest" else linear_sum_assignment(cdist(back, every))[1]
 
 
 def _values(name: str, given: Any, length: int | None) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from gradkern.hierarchy import (
     Measure,
@@ -17,6 +17,7 @@ from gradkern.hierarchy import (
     predicted_targets,
     variogram_null_test,
 )
+from gradkern.stats import layer_scores, resample_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DEPTH = np.linspace(0, 1, 5)
@@ -104,6 +105,31 @@ def test_mirrored_hemispheres_are_not_twice_the_evidence() -> None:
     assert found["folded"] < found["straight"]
 
 
+def smooth_scored(seed: int, order: float, length: float = 40.0, half: int = 80) -> SubjectMap:
+    """Targets alike in both hemispheres, whose preferred depth is a smooth map that follows y with r = `order`."""
+    random = np.random.default_rng(seed)
+    points = random.random((half, 3)) * [40, 80, 40]
+    squared = ((points[:, None] - points) ** 2).sum(2)
+    root = np.linalg.cholesky(np.exp(-squared / (2 * length**2)) + 1e-6 * np.eye(half))
+    preference, strength = (root @ random.standard_normal(half) for _ in range(2))
+    hierarchy = (points[:, 1] - points[:, 1].mean()) / points[:, 1].std()
+    peak = norm.cdf(order * hierarchy + np.sqrt(1 - order**2) * preference)
+    height = 0.15 + 0.5 * norm.cdf(strength - hierarchy)
+    points, hierarchy, peak, height = (np.concatenate([x] * 2) for x in (points, hierarchy, peak, height))
+    profile = np.exp(-((DEPTH[:, None] - peak) ** 2) / (2 * 0.3**2))
+    r = height * profile + 0.04 * random.standard_normal((len(DEPTH), 2 * half))
+    return SubjectMap("s", points, hierarchy, r, np.eye(len(DEPTH)))
+
+
+def test_smooth_maps_without_an_order_have_none_beside_predictability() -> None:
+    """Preferred depths and strengths that vary over half the cortex, targets predicted worse along the hierarchy."""
+    runs = 300
+    p = [variogram_null_test([smooth_scored(seed, 0.0)], DEPTHS, **SIZES, seed=seed)[0] for seed in range(runs)]
+    assert sum(value <= 0.05 for value in p) <= binom.ppf(0.995, runs, 0.05)
+    p = [variogram_null_test([smooth_scored(seed, 0.9)], DEPTHS, **SIZES, seed=seed)[0] for seed in range(60)]
+    assert sum(value <= 0.05 for value in p) >= 50
+
+
 def test_folding_mirrors_the_right_hemisphere_alone() -> None:
     points = np.arange(12.0).reshape(4, 3) + 1
     both = mirror_hemispheres(points, ["left", "right", "left", "right"])
@@ -129,6 +155,20 @@ def test_few_places_are_refused() -> None:
         variogram_null_test([one], DEPTHS, **SIZES, seed=0)
 
 
-def test_predicted_targets_have_a_layer_above_two_standard_errors() -> None:
-    r = np.array([[0.0, 0.19, np.nan, 0.21], [-0.5, 0.1, np.nan, 0.0]])
+def test_predicted_targets_have_a_layer_above_five_by_the_root_of_the_images() -> None:
+    r = np.array([[0.0, 0.49, np.nan, 0.51], [-0.5, 0.1, np.nan, 0.0]])
     np.testing.assert_array_equal(predicted_targets(r, 100), [False, False, False, True])
+
+
+def test_noise_has_no_layer_that_predicts_it_and_responses_have_one() -> None:
+    """Noise that is alike from trial to trial has held-out r of 1.4 / sqrt(images)."""
+    random, n, v = np.random.default_rng(0), 200, 150
+    layers = [random.standard_normal((n, 24)) for _ in range(6)]
+    noise = random.standard_normal((n, 2 * v))
+    for trial in range(1, n):
+        noise[trial] = 0.4 * noise[trial - 1] + 0.84**0.5 * noise[trial]
+    signal = layers[2] @ random.standard_normal((24, v)) / 24**0.5
+    noise[:, :v] = 0.7 * signal + 0.51**0.5 * noise[:, :v]
+    predicted = predicted_targets(layer_scores(layers, noise, resample_images(np.arange(n), 20)).r, n)
+    assert predicted[:v].mean() > 0.9
+    assert predicted[v:].mean() <= 0.02

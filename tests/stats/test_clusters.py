@@ -1,8 +1,10 @@
-"""Clusters of sensors and times: by hand, at their level, and over subjects as mne has them."""
+"""Clusters of sensors and times: by hand, at their level, and over subjects by exact sign patterns."""
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.sparse import coo_array
+from scipy.stats import binom, ttest_1samp
+from scipy.stats import t as t_distribution
 
 from gradkern.errors import Refused
 from gradkern.stats import cluster_test, group_cluster_test, sensor_adjacency
@@ -45,6 +47,70 @@ def test_a_negative_effect_is_that_of_the_negative_map():
     found, turned = group_cluster_test(group, LINE), group_cluster_test(-group, LINE, alternative="less")
     assert [cluster.p for cluster in found.clusters] == [cluster.p for cluster in turned.clusters]
     assert found.clusters[0].mass == pytest.approx(-turned.clusters[0].mass)
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less"])
+def test_the_largest_effect_of_five_subjects_has_the_smallest_p_in_every_data_set(alternative):
+    sign = 1 if alternative == "greater" else -1
+    for seed in range(40):
+        maps = sign * (3 + np.random.default_rng(seed).random((5, 4, 3)))
+        best = group_cluster_test(maps, LINE, alternative=alternative).clusters[0]
+        assert (best.p, len(best.sensors)) == (1 / 32, 12)
+
+
+def test_p_is_the_share_of_all_sign_patterns_whose_largest_cluster_is_as_large():
+    """Of 32 patterns by hand, at one sensor and one time, where the largest cluster is t itself."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x = rng.standard_normal(5) + 1
+        signs = 1 - 2 * ((np.arange(32)[:, None] >> np.arange(5)) & 1)
+        t = ttest_1samp(signs * x, 0, axis=1).statistic
+        result = group_cluster_test(x[:, None, None], [[1]], threshold=0.5)
+        np.testing.assert_allclose(np.sort(result.null_max), np.sort(np.where(t > 0.5, t, 0)))
+        assert [cluster.p for cluster in result.clusters] == [(t >= t[0] - 1e-9).mean()] * int(t[0] > 0.5)
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
+def test_clusters_and_p_are_those_of_mne_where_its_are_exact(alternative, capsys):
+    mne = pytest.importorskip("mne", minversion="1.13")  # which does not split connected clusters
+    tail, sides = {"greater": (1, 1), "less": (-1, 1), "two-sided": (0, 2)}[alternative]
+    for seed in range(5):
+        maps = smooth(np.random.default_rng(seed), 6, 4, 14)
+        maps[:, :2, 3:5] += 3 if alternative == "greater" else -3
+        limit = float(t_distribution.isf(0.05 / sides, 5))
+        capsys.readouterr()
+        result = group_cluster_test(maps, LINE, alternative=alternative)
+        assert capsys.readouterr() == ("", "")
+        t, clusters, p, null = mne.stats.spatio_temporal_cluster_1samp_test(
+            maps.transpose(0, 2, 1),
+            threshold=-limit if alternative == "less" else limit,
+            n_permutations=1024,
+            tail=tail,
+            adjacency=coo_array(LINE),
+            out_type="mask",
+            verbose="error",
+        )
+        order = np.argsort([-abs(t[cluster].sum()) for cluster in clusters])
+        assert len(order) == len(result.clusters) > 0
+        for number, cluster in zip(order, result.clusters, strict=True):
+            points = np.zeros((12, 4), dtype=bool)
+            points[cluster.times, cluster.sensors] = True
+            np.testing.assert_array_equal(points, clusters[number])
+            assert cluster.mass == pytest.approx(t[clusters[number]].sum())
+            if alternative == "two-sided":
+                assert cluster.p == p[number]
+            assert abs(cluster.p - p[number]) <= 1.01 / len(result.null_max)
+        if alternative == "two-sided":
+            np.testing.assert_allclose(np.sort(result.null_max), np.sort(np.abs(null)))
+
+
+def test_points_of_one_size_in_all_subjects_are_refused():
+    maps = np.random.default_rng(0).standard_normal((5, 4, 3))
+    for dead in (0.0, 2.0, np.array([1, -1, 1, 1, -1.0])):
+        constant = maps.copy()
+        constant[:, 2, 1] = dead
+        with pytest.raises(Refused, match=r"group_cluster_test: maps must differ .* 1 of 12 points.* sensor 2, time 1"):
+            group_cluster_test(constant, LINE)
 
 
 @pytest.mark.parametrize(("subjects", "alternative", "patterns"), [(10, "greater", 1024), (11, "two-sided", 1024)])
@@ -138,5 +204,7 @@ def test_bad_arguments_are_refused(change, message):
         group_cluster_test(np.zeros((1, 4, 5)), LINE)
     with pytest.raises(ValueError, match="group_cluster_test: maps must be finite"):
         group_cluster_test(np.full((3, 4, 5), np.nan), LINE)
+    with pytest.raises(ValueError, match="group_cluster_test: threshold must be over 0, got -1"):
+        group_cluster_test(np.random.default_rng(0).random((3, 4, 5)), LINE, threshold=-1)
     with pytest.raises(ValueError, match="group_cluster_test: alternative must be one of"):
         group_cluster_test(np.zeros((3, 4, 5)), LINE, alternative="positive")

@@ -1,6 +1,7 @@
 """Null maps: rotations that rotate, surrogates as smooth as their map, p that hold where parametric ones fail."""
 
 from importlib.util import find_spec
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -76,6 +77,19 @@ def test_one_to_one_keeps_every_value():
     nearest = spin_maps(values, points, ["right"] * 60, permutations=20, seed=0).values
     assert (spun == nearest).mean() > 0.5
     assert len(np.unique(nearest[0])) < 60
+
+
+def test_one_to_one_has_the_smallest_sum_of_distances():
+    """Of all assignments of seven points: the sum of squared distances is smallest for others."""
+    orders = np.array(list(permutations(range(7))))
+    for seed in range(4):
+        points = np.random.default_rng(seed).standard_normal((7, 3))
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        spun = spin_maps(np.arange(7.0), points, ["left"] * 7, assignment="one-to-one", permutations=10, seed=seed)
+        for sources, turn in zip(spun.values.astype(int), random_rotations(10, seed), strict=True):
+            distances = np.linalg.norm((points @ turn)[:, None] - points, axis=2)
+            sums = distances[np.arange(7), orders].sum(1)
+            assert distances[np.arange(7), sources].sum() == pytest.approx(sums.min(), rel=1e-12)
 
 
 def test_what_comes_from_the_medial_wall_is_unknown():

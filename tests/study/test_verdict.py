@@ -176,7 +176,7 @@ def test_a_region_without_a_target_is_refused() -> None:
 
 
 def test_what_could_not_be_found_is_not_tested() -> None:
-    both = study("none", subjects=1)
+    both = study("forward-then-backward", subjects=1)  # where layers predict targets
     three = {kind: each[:3] for kind, each in FEATURES.items()}
     found = verdict(Study(three, DEPTH[:3], both.fmri, hierarchy="depth"), SETTINGS).set_index("id")
     orders = [row for claim, row in found.iterrows() if "spatial-order" in claim]
