@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gradkern import _columns
 from gradkern.recordings._recording import Recording
 
 
@@ -23,7 +24,7 @@ def unit_scale(X: Any) -> np.ndarray:
 
 def unit_size(values: np.ndarray) -> float:
     """Root mean square norm of the centered rows of X [n, d], summed in float64; 1 if the rows do not vary."""
-    size = float(np.sqrt(np.mean(np.sum((values - values.mean(0, dtype=np.float64)) ** 2, axis=1))))
+    size = _columns.unit_size(values)
     return size if size > 0 else 1.0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._columns import pearson
 from gradkern._display import Rows, as_html, as_text
 from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
@@ -129,7 +130,7 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
         values = block.astype(np.float64)
         total = np.zeros(values.shape[1])
         for first, second in halves:
-            total += _correlation(first @ values, second @ values)
+            total += pearson(first @ values, second @ values)
         flat = np.ptp(block[counts[groups] > 1], axis=0) == 0  # r of rounding errors can be 1
         result[columns] = np.where(flat, np.nan, total / splits)
     with np.errstate(invalid="ignore"):
@@ -169,15 +170,6 @@ def _halves(groups: NDArray[Any], counts: NDArray[Any], splits: int, seed: int) 
             halves.append(sparse.csr_array((share, (rows, columns)), shape=(len(repeated), len(groups))))
         pairs.append((halves[0], halves[1]))
     return pairs
-
-
-def _correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """Pearson r of each column; NaN where a column does not vary."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    norms = np.sqrt((x**2).sum(0) * (y**2).sum(0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r: NDArray[Any] = (x * y).sum(0) / norms
-    return r
 
 
 def _counts(repeats: NDArray[Any]) -> str:

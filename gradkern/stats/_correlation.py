@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._columns import pearson
+
 METHODS = ("pearson", "spearman")
 LEAST_POINTS = 3
 _ROUNDING = 1e-12  # of a column's variance: what a weighted variance keeps where it should be 0
@@ -42,8 +44,7 @@ def correlation(x: Any, y: Any, method: str = "pearson") -> float:
         from scipy.stats import rankdata
 
         first, second = rankdata(first), rankdata(second)
-    first, second = first - first.mean(), second - second.mean()
-    r = float(first @ second / np.sqrt((first @ first) * (second @ second)))
+    r = float(pearson(first[:, None], second[:, None])[0])
     return min(1.0, max(-1.0, r))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._columns import unit_size
 from gradkern.errors import naming
 from gradkern.recordings._readers.dataset import check_choice
 from gradkern.recordings._recording import Recording
@@ -140,11 +141,10 @@ def _planted(features: Mapping[str, Sequence[Any]], brain: Brain) -> _Layers:
 
 def _unit_scale(layer: NDArray[np.float64]) -> NDArray[np.float64]:
     """Features centered over images, divided by the root mean square of the images' norms."""
-    centered = layer - layer.mean(0)
-    size = np.sqrt((centered**2).sum(1).mean())
+    size = unit_size(layer)
     if not np.isfinite(size) or size == 0:
         raise ValueError(f"features must be finite and vary over images, got a size of {size}")
-    unit: NDArray[np.float64] = centered / size
+    unit: NDArray[np.float64] = (layer - layer.mean(0)) / size
     return unit
 
 
