@@ -17,7 +17,9 @@ _WIDEST = 110  # characters of a parameter
 
 @dataclass(frozen=True)
 class EdgeCount:
-    """How many targets chose the smallest and the largest alpha of the grid.
+    """How many choices of alpha fell on the smallest and on the largest alpha of the grid.
+
+    A choice is that of a target, or, of nested scores, that of a target in a fold. Counts of several parts add up.
 
     The largest alpha predicts little more than the mean of the training responses. It is the usual choice for a target
     that the features do not predict. A target that chose the smallest alpha might be predicted better with an even
@@ -25,22 +27,24 @@ class EdgeCount:
 
     Attributes
     ----------
-    lowest : number of targets that chose the smallest alpha
-    highest : number of targets that chose the largest alpha
-    targets : number of targets that have a score, and so a choice
+    lowest, highest : number of choices of the smallest and of the largest alpha
+    choices : number of choices, one for each defined score
 
     Examples
     --------
-    >>> print(EdgeCount(lowest=0, highest=20, targets=30))
-    smallest alpha: 0 of 30 targets, largest: 20
+    >>> print(EdgeCount(lowest=0, highest=12, choices=20) + EdgeCount(lowest=0, highest=8, choices=10))
+    smallest alpha: 0 of 30 choices, largest: 20
     """
 
     lowest: int
     highest: int
-    targets: int
+    choices: int
 
     def __str__(self) -> str:
-        return f"smallest alpha: {self.lowest} of {self.targets} targets, largest: {self.highest}"
+        return f"smallest alpha: {self.lowest} of {self.choices} choices, largest: {self.highest}"
+
+    def __add__(self, other: "EdgeCount") -> "EdgeCount":
+        return EdgeCount(self.lowest + other.lowest, self.highest + other.highest, self.choices + other.choices)
 
 
 def count_edges(alpha: Tensor, score: Tensor, alphas: Tensor) -> EdgeCount:
@@ -61,14 +65,14 @@ def edge_sentences(edges: EdgeCount, alpha: Tensor, score: Tensor, alphas: Tenso
     sentences = []
     if edges.lowest:
         sentences.append(
-            f"{edges.lowest} of {edges.targets} targets chose the smallest alpha, {float(alphas[-1]):g}; "
+            f"{edges.lowest} of {edges.choices} targets chose the smallest alpha, {float(alphas[-1]):g}; "
             "smaller alphas may predict them better"
         )
     if edges.highest and scoring == "r2":
         predicted = int(((alpha == alphas[0].to(alpha)) & (score > _ROUNDING).to(alpha.device)).sum())
         if predicted:
             sentences.append(
-                f"{predicted} of {edges.targets} targets chose the largest alpha, {float(alphas[0]):g}, and are "
+                f"{predicted} of {edges.choices} targets chose the largest alpha, {float(alphas[0]):g}, and are "
                 "predicted better than by their mean; larger alphas may predict them better"
             )
     return sentences

@@ -10,8 +10,10 @@ import torch
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from gradkern.errors import naming
+from gradkern.kernels._arrays import is_dlpack_array
 from gradkern.ridge._alphas import count_edges, edge_sentences, shorten
 from gradkern.ridge._cross_validation import check_only_folds_are_set
 from gradkern.ridge._engine.blocks import BlockIterator, StreamedTargets, is_stream
@@ -20,14 +22,12 @@ from gradkern.ridge._engine.inputs import (
     Array,
     DevicePlan,
     Targets,
-    adopt,
     as_array,
     as_targets,
     check_alphas,
     check_finite,
     check_matrix,
     check_weights,
-    comes_by_dlpack,
     device_plan,
     load,
 )
@@ -103,8 +103,8 @@ class FeatureEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _features(self, X: Any, *, reset: bool) -> Array:
         """X as a 2-D array, checked as scikit-learn checks it, but for the values."""
-        if comes_by_dlpack(X):
-            X = adopt(X)
+        if is_dlpack_array(X):
+            X = from_dlpack(X)
         if not isinstance(X, Tensor):
             if not hasattr(X, "toarray"):  # scikit-learn says what is wrong with sparse ones
                 as_array("X", X)

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gradkern.stats._intervals import over_subjects as over_subjects
     from gradkern.stats._paired import PairedTest as PairedTest
     from gradkern.stats._paired import paired_test as paired_test
-    from gradkern.stats._permutation import AlphaEdges as AlphaEdges
     from gradkern.stats._permutation import PermutationTest as PermutationTest
     from gradkern.stats._permutation import TargetGroup as TargetGroup
     from gradkern.stats._permutation import permutation_test as permutation_test

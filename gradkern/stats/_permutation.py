@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradkern.errors import Refused, naming
-from gradkern.ridge._alphas import DEFAULT_ALPHAS, count_edges
+from gradkern.ridge._alphas import DEFAULT_ALPHAS, EdgeCount, count_edges
 from gradkern.ridge._cross_validation import resolve_setting
 from gradkern.ridge._engine.blocks import on_all_cores
 from gradkern.ridge._engine.folds import Fold, check_groups, inner_folds, selection_folds
@@ -59,29 +59,6 @@ class TargetGroup(Summary):
         return f"r {self.r:.4g}, p {self.p:.4g}"
 
 
-@dataclass(frozen=True)
-class AlphaEdges:
-    """How many fits to the measured responses chose the smallest and the largest alpha of the grid.
-
-    Attributes
-    ----------
-    lowest, highest : number of fits that chose the smallest and the largest alpha; a grid of one alpha has no edge
-    fits : number of fits, one per fold and target with a defined score
-
-    Examples
-    --------
-    >>> print(AlphaEdges(lowest=0, highest=20, fits=30))
-    smallest alpha: 0 of 30 fits, largest: 20
-    """
-
-    lowest: int
-    highest: int
-    fits: int
-
-    def __str__(self) -> str:
-        return f"smallest alpha: {self.lowest} of {self.fits} fits, largest: {self.highest}"
-
-
 @dataclass(frozen=True, repr=False)
 class PermutationTest(Summary):
     """Scores of v targets beside those of permuted responses.
@@ -114,7 +91,7 @@ class PermutationTest(Summary):
     null_sd: NDArray[np.float64]
     target_groups: dict[str, TargetGroup]
     null: NDArray[np.float32] | None
-    alphas_at_edge: AlphaEdges | None
+    alphas_at_edge: EdgeCount | None
     n: int
     permutations: int
     seed: int
@@ -310,7 +287,7 @@ class _Block:
     squares: Tensor
     largest: Tensor
     grouped: Tensor
-    edges: AlphaEdges | None
+    edges: EdgeCount | None
 
 
 def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationTest:
@@ -350,6 +327,7 @@ def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationT
     def known(values: Tensor) -> NDArray[np.float64]:
         return np.where(missing, np.nan, values.cpu().numpy())
 
+    edges = [block.edges for block in blocks if block.edges is not None]
     return PermutationTest(
         test=test,
         r=known(r),
@@ -361,7 +339,7 @@ def _test(test: str, data: _Data, seed: int, of_block: _OfBlock) -> PermutationT
         null_sd=(squares / count - mean.square()).clamp(min=0).sqrt().cpu().numpy(),
         target_groups=_group_results(data.target_groups, grouped.cpu().numpy(), missing, slack),
         null=null,
-        alphas_at_edge=_sum_edges(blocks),
+        alphas_at_edge=sum(edges[1:], edges[0]) if edges else None,
         n=data.orders.n,
         permutations=count,
         seed=seed,
@@ -396,19 +374,11 @@ def _test_block(
     return _Block(columns, r, observed.undefined, reached, total, squares, largest, torch.stack(grouped), edges)
 
 
-def _count_edges(observed: OrderScores, alphas: Tensor) -> AlphaEdges:
+def _count_edges(observed: OrderScores, alphas: Tensor) -> EdgeCount:
     """Count the fits of targets with a defined score whose alpha is at an edge of the grid [a], largest first."""
     chosen = torch.stack(observed.alphas)
     scored = torch.where(observed.undefined, torch.nan, observed.r).expand_as(chosen)
-    edges = count_edges(chosen.flatten(), scored.flatten(), alphas)
-    return AlphaEdges(edges.lowest, edges.highest, edges.targets)
-
-
-def _sum_edges(blocks: list[_Block]) -> AlphaEdges | None:
-    edges = [block.edges for block in blocks if block.edges is not None]
-    if not edges:
-        return None
-    return AlphaEdges(*(sum(getattr(block, name) for block in edges) for name in ("lowest", "highest", "fits")))
+    return count_edges(chosen.flatten(), scored.flatten(), alphas)
 
 
 def _standardized(data: _Data, columns: slice) -> Tensor:

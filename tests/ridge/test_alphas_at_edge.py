@@ -33,7 +33,7 @@ def test_targets_of_noise_are_counted_at_the_largest_alpha_without_a_warning(kin
     edges = model.alphas_at_edge_
     assert edges == EdgeCount(0, int((model.alpha_ == model.alphas[-1]).sum()), 30)
     assert edges.highest > 10
-    assert f"smallest alpha: 0 of 30 targets, largest: {edges.highest}" in repr(model)
+    assert f"smallest alpha: 0 of 30 choices, largest: {edges.highest}" in repr(model)
     assert "80" not in repr(model)
     assert len(repr(model)) < 130
 
@@ -80,7 +80,7 @@ def test_targets_without_a_score_have_no_choice():
     Y[:, 0], Y[3, 1] = 1.0, np.nan
     model = RidgeCV()
     warned_by(model, X, Y)
-    assert model.alphas_at_edge_.targets == 28
+    assert model.alphas_at_edge_.choices == 28
 
 
 @pytest.mark.parametrize("options", [{}, {"selection": "loo"}, {"selection": "gcv"}, {"alpha_per_target": False}])
@@ -97,8 +97,8 @@ def test_streams_tensors_and_classifiers_count_too():
     assert RidgeCV().fit(torch.from_numpy(X), torch.from_numpy(Y)).alphas_at_edge_ == whole
     classifier = RidgeClassifierCV().fit(X, np.arange(80) % 3)
     assert classifier.alphas_at_edge_ == classifier.ridge_.alphas_at_edge_
-    assert classifier.alphas_at_edge_.targets == 3
-    assert "of 3 targets" in repr(classifier)
+    assert classifier.alphas_at_edge_.choices == 3
+    assert "of 3 choices" in repr(classifier)
 
 
 def test_a_warning_is_at_the_line_that_called_fit():

@@ -229,9 +229,9 @@ def test_alphas_at_the_edges_of_the_grid_are_counted(selection):
     )
     assert (edges.lowest, edges.highest) == ((chosen == 1e-3).sum(), (chosen == 1e9).sum())
     assert edges.lowest > 0 < edges.highest
-    assert edges.fits == 30
+    assert edges.choices == 30
     alone = permutation_test(X, Y, [10.0], permutations=1, selection=selection).alphas_at_edge
-    assert (alone.lowest, alone.highest, alone.fits) == (0, 0, 30)
+    assert (alone.lowest, alone.highest, alone.choices) == (0, 0, 30)
 
 
 def test_a_setting_of_cross_validation_is_taken_whole():
@@ -253,7 +253,7 @@ def test_a_result_fits_a_screen():
         "region 0: r ",
         "and 3. more",
         "smallest alpha: ",
-        "of 15000 fits",
+        "of 15000 choices",
         "9 permutations",
     ):
         assert re.search(words, text)

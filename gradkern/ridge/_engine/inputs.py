@@ -1,6 +1,5 @@
 """Checks and conversions of arguments, and where to compute: kinds of array, dtypes, devices, blocks of targets."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
+
+from gradkern.kernels._arrays import from_dlpack_of, is_dlpack_array
 
 Array: TypeAlias = NDArray[Any] | Tensor
 
@@ -64,33 +65,8 @@ def device_plan(device: Any, given: Any = None, /, **arrays: Array) -> DevicePla
     dtypes = [_real_dtype(name, array) for name, array in arrays.items()]
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     where = home if device is None else torch.device(device)
-    back = _maker(first, given) if comes_by_dlpack(given) else None
+    back = from_dlpack_of(given, first) if is_dlpack_array(given) else None
     return DevicePlan(where, dtype, home if isinstance(arrays[first], Tensor) else None, back)
-
-
-def comes_by_dlpack(values: Any) -> bool:
-    """Whether torch can share this array of another package, such as CuPy or JAX, on a CPU or GPU."""
-    shares = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
-    return shares and not isinstance(values, np.ndarray | np.generic | Tensor)
-
-
-def adopt(values: Any) -> Tensor:
-    """An array that comes by DLPack as a tensor in the same memory."""
-    tensor: Tensor = from_dlpack(values)
-    return tensor
-
-
-def _maker(name: str, values: Any) -> Callable[[Tensor], Any]:
-    """Function that turns a tensor into an array of the package of `values`."""
-    package = type(values).__module__.partition(".")[0]
-    space = values.__array_namespace__() if hasattr(values, "__array_namespace__") else sys.modules.get(package)
-    make: Callable[[Tensor], Any] | None = getattr(space, "from_dlpack", None)
-    if make is None:
-        raise TypeError(
-            f"{name} must be of a package with from_dlpack, which results go back by, got {package}'s "
-            f"{type(values).__name__}; give a torch tensor"
-        )
-    return make
 
 
 def _real_dtype(name: str, array: Array) -> torch.dtype:
@@ -189,8 +165,8 @@ def as_array(name: str, values: Any) -> Array:
     """
     if hasattr(values, "toarray"):
         raise TypeError(f"{name} must be dense, got the sparse {type(values).__name__}")
-    if comes_by_dlpack(values):
-        return adopt(values)
+    if is_dlpack_array(values):
+        return from_dlpack(values)
     if isinstance(values, Tensor) or _is_stored(values):
         return values  # type: ignore[no-any-return]
     masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
@@ -273,7 +249,7 @@ def check_finite(name: str, array: Array, columns: Sequence[str] | None = None) 
 
 def as_numpy(values: Any) -> NDArray[Any]:
     """A short list of numbers, wherever it lives."""
-    tensor = adopt(values) if comes_by_dlpack(values) else values
+    tensor = from_dlpack(values) if is_dlpack_array(values) else values
     return tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
 
 
