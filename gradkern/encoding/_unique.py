@@ -152,7 +152,8 @@ def partial_permutation_test(
     Raises
     ------
     ValueError : n_components out of range; shapes that do not fit together, NaN or inf; as `permutation_test`
-    Refused : too few rows left; features or covariates that do not vary; features that are linear in the covariates
+    Refused : too few rows left; more components than the covariates have; features or covariates that do not vary;
+        features that are linear in the covariates
 
     Notes
     -----
@@ -197,7 +198,9 @@ def _complement(covariates: NDArray[np.float64], n_components: int | None) -> ND
     rank = int((sizes > max(covariates.shape) * np.finfo(np.float64).eps * sizes[0]).sum())
     is_integer = isinstance(n_components, int) and not isinstance(n_components, bool)
     if n_components is not None and not (is_integer and 0 < n_components <= rank):
-        raise ValueError(f"n_components must be None or 1..{rank}, the rank of the covariates, got {n_components!r}")
+        # a number that other covariates have is a limit of these data, not a mistake
+        kind = Refused if is_integer and n_components > rank else ValueError
+        raise kind(f"n_components must be None or 1..{rank}, the rank of the covariates, got {n_components!r}")
     removed = rank if n_components is None else n_components
     if n - 1 - removed < _LEAST_ROWS:
         raise Refused(

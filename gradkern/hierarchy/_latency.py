@@ -400,8 +400,10 @@ def _checked(curves: Any, times: Any) -> tuple[Floats, Floats]:
     values, at = np.asarray(curves, dtype=np.float64), np.asarray(times, dtype=np.float64)
     if at.ndim != 1 or values.ndim < 1 or values.shape[-1] != len(at):
         raise ValueError(f"curves must be [..., t] and times [t], got {list(values.shape)} and {list(at.shape)}")
-    if len(at) < _LEAST_TIMES or not (np.diff(at) > 0).all():
-        raise ValueError(f"times must be at least {_LEAST_TIMES} and rise, got {at.tolist()[:8]}")
+    if len(at) < _LEAST_TIMES:
+        raise Refused(f"times must be at least {_LEAST_TIMES}, got {at.tolist()}")
+    if not (np.diff(at) > 0).all():
+        raise ValueError(f"times must rise, got {at.tolist()[:8]}")
     if not np.isfinite(values).all():
         raise ValueError(f"curves must be finite, got {int((~np.isfinite(values)).sum())} values that are not")
     return values, at

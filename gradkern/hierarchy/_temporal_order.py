@@ -156,7 +156,7 @@ def temporal_order_test(
     Raises
     ------
     TooFewLatencies : fewer than 3 layers with a latency, both for activations and for gradients
-    Refused : a window with fewer than 3 samples
+    Refused : fewer than 3 samples, in a window too; subjects with other times
     ValueError : subjects with different layers, depths, times or resamplings, or one twice
     """
     if subjects not in _COMBINATIONS:
@@ -283,7 +283,7 @@ def check_courses(courses: Sequence[TimeCourses]) -> None:
                 f"{np.asarray(course.depth).tolist()} of {course.subject!r} and {first.layers} of {first.subject!r}"
             )
         if not np.array_equal(course.times, first.times):
-            raise ValueError(f"subjects must have the same times, got others of {course.subject!r}")
+            raise Refused(f"subjects must have the same times, got others of {course.subject!r}")
         size = (course.activations.resampled.shape[0], course.activations.images)
         if size != (first.activations.resampled.shape[0], first.activations.images):
             raise ValueError(f"subjects must have the same resamplings and images, got {size}")

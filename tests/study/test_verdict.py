@@ -444,3 +444,33 @@ def test_subjects_with_places_of_their_own_have_no_power_of_studies_tested_as_on
     assert (same.loc[claim, "power"], np.isnan(apart.loc[claim, "power"])) == (1.0, True)
     assert apart.loc["gradient-predicts-fmri", "power"] == 1.0
     assert apart.loc[claim, "smallest p"] == pytest.approx(2 * same.loc[claim, "smallest p"])
+
+
+def other_times(meg: Any) -> Any:
+    first, second = meg
+    known = np.unique(second.targets["time"])
+    return first, second.select_targets(second.targets["time"].isin(known[::2]).to_numpy(), "every other time")
+
+
+def two_times(meg: Any) -> Any:
+    known = np.unique(meg[0].targets["time"])[:2]
+    return [one.select_targets(one.targets["time"].isin(known).to_numpy(), "two times") for one in meg]
+
+
+@pytest.mark.parametrize(("change", "why"), [(other_times, "the same times"), (two_times, "times must be at least 3")])
+def test_meg_without_a_latency_in_common_leaves_the_other_claims(change: Any, why: str) -> None:
+    whole = study("forward")
+    table = verdict(replace(whole, fmri=(), meg=change(whole.meg)), replace(SETTINGS, permutations=19, bootstraps=20))
+    rows = table.set_index("id")
+    for claim in ("gradient-later-than-activation", "gradient-has-temporal-order"):
+        assert rows.loc[claim, "conclusion"] == NOT_TESTED
+        assert why in rows.loc[claim, "why"]
+    assert rows.loc["gradient-predicts-meg", "conclusion"] != NOT_TESTED
+
+
+def test_more_components_than_the_covariates_have_is_a_row_that_is_not_tested() -> None:
+    wide = {kind: [np.hstack([layer] * 3) for layer in values] for kind, values in FEATURES.items()}
+    few = replace(SETTINGS, permutations=19, bootstraps=20, n_components=LAYERS * WIDTH + 1)
+    rows = verdict(replace(study("forward", wide), meg=()), few).set_index("id")
+    assert "the rank of the covariates" in rows.loc["gradient-predicts-fmri-beyond:activations", "why"]
+    assert rows.loc["gradient-predicts-fmri", "conclusion"] == SUPPORTED
