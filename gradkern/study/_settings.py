@@ -99,6 +99,8 @@ class VerdictSettings:
     max_locations : use at most this many locations of a map in its spatial null
     n_components : remove only this many principal components of covariates that have more columns; None: all of them
         (see `encoding.partial_permutation_test`)
+    subject_checks : test supported claims again without the subject with the largest estimate, and look for subjects
+        whose images are in another order
     latency, preference : how time courses become latencies, and how scores over layers become a preferred depth
     seed : of all random numbers
     """
@@ -113,6 +115,7 @@ class VerdictSettings:
     latency: Latency = field(default_factory=Latency)
     preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
     seed: int = 0
+    subject_checks: bool = True
 
     @naming("VerdictSettings")
     def __post_init__(self) -> None:

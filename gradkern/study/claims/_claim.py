@@ -1,7 +1,7 @@
 """A claim as an object, what its test returns, and what the simulated studies expect of it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class Row:
     as_simulated : whether the test has the form that it has in the simulated studies: all subjects tested as one, the
         default latency and layer preference
     rows : rows that the test used, fewer than the images where covariates were removed; None: all images
+    by_subject : the estimate in each subject alone, by its name; empty: the test has none
+    by_layer : the estimate at each layer, by its name, shallow to deep; empty: the test has none
+    layer : the layers that the estimate is of, in words; "": as `ScoredStudy.layer_of` says
     """
 
     estimate: float
@@ -43,6 +46,9 @@ class Row:
     supported: bool | None = None
     as_simulated: bool = True
     rows: int | None = None
+    by_subject: Mapping[str, float] = field(default_factory=dict)
+    by_layer: Mapping[str, float] = field(default_factory=dict)
+    layer: str = ""
 
     def is_supported(self) -> bool:
         return self.p <= LEVEL if self.supported is None else self.supported
@@ -98,6 +104,8 @@ class Claim:
     arguments : of `test`
     hangs_on : choices of the multiverse that can change the result
     expected : what the simulated organisations expect
+    wrong_if : in which case the claim is wrong although its test supports it, as a sentence for people; "": the report
+        has one for claims of its kind
     """
 
     id: str
@@ -108,6 +116,7 @@ class Claim:
     arguments: tuple[Any, ...]
     hangs_on: tuple[str, ...]
     expected: Expectation
+    wrong_if: str = ""
 
     def tested(self, scored: "ScoredStudy") -> Row:
         """The result of the test.

@@ -18,6 +18,7 @@ from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, 
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
 from gradkern.study._settings import Study, VerdictSettings
+from gradkern.study._usable_targets import usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
 
 _Value = TypeVar("_Value")
@@ -31,6 +32,7 @@ class Subject:
     recording: Recording
     Y: Floats
     rows: NDArray[np.int64]
+    notes: tuple[str, ...] = ()  # what was left out of its targets, in words
 
     @property
     def name(self) -> str:
@@ -112,7 +114,8 @@ class ScoredStudy:
             interval = over_subjects(values, bound=1)
             low, high = interval.low, interval.high
         ceiling = self.ceiling(modality)
-        return Row(float(values.mean()), combined_p, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
+        row = Row(float(values.mean()), combined_p, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
+        return replace(row, by_subject={subject.name: float(x) for subject, x in zip(subjects, values, strict=True)})
 
     def images(self, modality: str) -> int:
         """Images of the smallest recording."""
@@ -149,7 +152,7 @@ def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
 
 
 def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Subject:
-    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that do not vary."""
+    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that have no score."""
     check_first("verdict", recording)
     if hierarchy in recording.targets:
         valued = recording.targets[hierarchy].notna().to_numpy()
@@ -159,24 +162,25 @@ def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSetting
     if v > settings.max_targets:
         drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
         recording = recording.select_targets(np.sort(drawn), "drawn at random")
-    Y = np.asarray(recording.responses, dtype=np.float64)
-    constant = np.ptp(Y, axis=0) == 0
-    if constant.any() and not constant.all():
-        recording, Y = recording.select_targets(~constant, "that vary"), Y[:, ~constant]
-        warnings.warn(f"verdict: {constant.sum()} targets of {recording.subject} do not vary, left out", stacklevel=5)
-    return _sorted(FMRI, recording, Y)
+    return _sorted(FMRI, recording)
 
 
 def _meg_subject(recording: Recording) -> Subject:
-    """All targets: time courses need every sensor at every time."""
+    """All targets that can have a score: time courses need every sensor at every time."""
     check_first("verdict", recording)
-    return _sorted(MEG, recording, np.asarray(recording.responses, dtype=np.float64))
+    return _sorted(MEG, recording)
 
 
-def _sorted(modality: str, recording: Recording, Y: Floats) -> Subject:
-    """Sort rows by image, so that subjects who saw the same images have the same rows."""
+def _sorted(modality: str, recording: Recording) -> Subject:
+    """Leave out targets without a score, and sort rows by image: subjects who saw the same images have the same."""
+    Y = np.asarray(recording.responses, dtype=np.float64)
+    usable, notes = usable_targets(recording, Y)
+    if not usable.all():
+        recording, Y = recording.select_targets(usable, "that vary and have no NaN"), Y[:, usable]
+    for note in notes:
+        warnings.warn(f"verdict: {note}", stacklevel=6)
     order = np.argsort(recording.image_ids)
-    return Subject(modality, recording, Y[order], recording.image_ids[order])
+    return Subject(modality, recording, Y[order], recording.image_ids[order], notes)
 
 
 def _check_memory(meg: Sequence[Recording]) -> None:

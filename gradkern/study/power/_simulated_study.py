@@ -10,7 +10,7 @@ from gradkern.recordings._simulation.brain import Brain, simulate_brain
 from gradkern.study._settings import Study, VerdictSettings
 
 # more permutations raise the power and leave the level as it is
-VERDICT_SETTINGS = VerdictSettings(permutations=19, bootstraps=100)
+VERDICT_SETTINGS = VerdictSettings(permutations=19, bootstraps=100, subject_checks=False)
 
 
 def simulated_study(brain: Brain, features: Features, seed: int, regions: str, every: int) -> Study:

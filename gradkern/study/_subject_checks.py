@@ -1,0 +1,103 @@
+"""Do the activations predict every subject? A subject whose images are in another order is predicted by nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradkern.errors import Refused
+from gradkern.stats._bootstrap import Floats, Scores, layer_scores
+from gradkern.study.claims._scored import ScoredStudy, Subject
+
+_MOST_TARGETS = 200  # of a subject, drawn at random
+_PREDICTED, _UNPREDICTED = 3.0, 2.0  # standard errors: the best of several layers reaches 2 by chance
+
+
+@dataclass(frozen=True)
+class _Strength:
+    """Mean held-out r over targets at the best layer, and its standard error over images."""
+
+    r: float
+    error: float
+
+    @classmethod
+    def of(cls, scores: Scores) -> "_Strength":
+        means = np.nanmean(scores.r, axis=1)
+        best = int(means.argmax())
+        return cls(float(means[best]), float(np.nanmean(scores.resampled[:, best], axis=1).std(ddof=1)))
+
+    @property
+    def is_predicted(self) -> bool:
+        return self.r > _PREDICTED * self.error
+
+    @property
+    def is_noise(self) -> bool:
+        return self.r < _UNPREDICTED * self.error
+
+
+def subject_checks(scored: ScoredStudy) -> list[str]:
+    """Sentences about subjects whose responses no layer's activations predict.
+
+    A subject is named if its mean r at the best layer is within 2 standard errors of 0, and that of the median other
+    subject is above its own noise and, by 3 standard errors, above this subject's; or if its responses are predicted
+    once they are shifted by one row.
+    """
+    notes: list[str] = []
+    for modality, subjects in scored.subjects.items():
+        try:
+            strengths = [_Strength.of(_scores(scored, subject)) for subject in subjects]
+        except Refused:  # too few images, which the rows of the verdict say
+            continue
+        for number, (subject, strength) in enumerate(zip(subjects, strengths, strict=True)):
+            if not strength.is_noise:
+                continue
+            shifted = _shifted(scored, subject, strength)
+            others = [other.r for other in strengths[:number] + strengths[number + 1 :] if other.is_predicted]
+            alone = not others or np.median(others) < strength.r + _PREDICTED * strength.error
+            if shifted or not alone:
+                notes.append(f"{modality}: {_sentence(subject, strength, others, shifted)}")
+    return notes
+
+
+def _sentence(subject: Subject, strength: _Strength, others: list[float], shifted: str) -> str:
+    beside = f", those of other subjects by {np.median(others):.3f}" if others else ""
+    return (
+        f"responses of {subject.name} are not predicted by any layer's activations (mean r {strength.r:.3f}, "
+        f"standard error {strength.error:.3f}{beside}): are its images in the right order?{shifted}"
+    )
+
+
+def _scores(scored: ScoredStudy, subject: Subject) -> Scores:
+    """Those of the verdict for fMRI; for MEG, which has many targets, of some of them."""
+    if subject.modality == "fMRI":
+        return scored.scores(subject, "activation")
+    return _scores_of(scored, subject, subject.Y)
+
+
+def _scores_of(scored: ScoredStudy, subject: Subject, Y: Floats) -> Scores:
+    v, random = Y.shape[1], np.random.default_rng(scored.settings.seed)
+    chosen = np.sort(random.choice(v, min(v, _MOST_TARGETS), replace=False))
+    layers = [X[subject.rows] for X in scored.features["activation"]]
+    return layer_scores(layers, Y[:, chosen], scored.resampled(subject), scored.settings.cv)
+
+
+def _shifted(scored: ScoredStudy, subject: Subject, strength: _Strength) -> str:
+    """In which shifted order the responses are predicted, as a sentence; "" if in none."""
+    for words, Y in _orders(subject):
+        other = _Strength.of(_scores_of(scored, subject, Y))
+        if other.is_predicted and other.r > strength.r + _PREDICTED * strength.error:
+            return f" They are predicted (mean r {other.r:.3f}) if each image is given the response {words}."
+    return ""
+
+
+def _orders(subject: Subject) -> Iterator[tuple[str, Floats]]:
+    """Responses [n, v] shifted by one image id, and by one row of the recording if rows are in another order."""
+    following, before = "of the following", "of the previous"
+    for words, step in ((following, -1), (before, 1)):
+        yield f"{words} image", np.roll(subject.Y, step, axis=0)
+    order = np.argsort(subject.recording.image_ids)
+    if (np.diff(order) != 1).any():
+        by_row = np.empty_like(subject.Y)
+        by_row[order] = subject.Y
+        for words, step in ((following, -1), (before, 1)):
+            yield f"{words} row", np.roll(by_row, step, axis=0)[order]

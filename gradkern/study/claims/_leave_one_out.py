@@ -1,0 +1,51 @@
+"""Does a claim hold without each of the subjects?"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradkern.errors import Refused
+from gradkern.study.claims._claim import Claim, Row
+from gradkern.study.claims._scored import ScoredStudy
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The mean over subjects without each one in turn: its range, and what hangs on one subject, in words ("": nothing)."""
+
+    low: float = np.nan
+    high: float = np.nan
+    flag: str = ""
+
+
+def leave_one_out(claim: Claim, row: Row, scored: ScoredStudy) -> LeftOut:
+    """The range of the mean without each subject, and the subject that carries a supported claim, if one does.
+
+    A supported claim is carried by the subject with the largest estimate in the claim's direction if, without it, the
+    mean of the others is 0 or of the other sign, or if the same test of the others does not support the claim.
+    """
+    names, values = list(row.by_subject), np.array(list(row.by_subject.values()), dtype=np.float64)
+    if len(values) < 2 or not np.isfinite(values).all():
+        return LeftOut()
+    others = (values.sum() - values) / (len(values) - 1)
+    low, high = float(others.min()), float(others.max())
+    if not row.is_supported() or not scored.settings.subject_checks:
+        return LeftOut(low, high)
+    strongest = int(np.argmax(np.sign(row.estimate) * values))
+    if np.sign(others[strongest]) != np.sign(row.estimate):
+        found = f"without it the mean is {others[strongest]:.3g} {claim.units}"
+    else:
+        found = _without(claim, scored, names[strongest])
+    return LeftOut(low, high, f"carried by one subject: {names[strongest]} ({found})" if found else "")
+
+
+def _without(claim: Claim, scored: ScoredStudy, name: str) -> str:
+    """Why the other subjects do not support the claim; "" if they do."""
+    others = tuple(subject for subject in scored.subjects[claim.modality] if subject.name != name)
+    # results of all subjects are in `computed`, so that the others' are computed again
+    fewer = replace(scored, subjects={**scored.subjects, claim.modality: others}, computed={})
+    try:
+        row = claim.tested(fewer)
+    except Refused as error:
+        return f"without it not tested: {error}"
+    return "" if row.is_supported() else f"without it not found, p = {row.p:.3g}"
