@@ -23,7 +23,7 @@ class Recording:
     """Responses [presentations, targets] of one subject, read when they are needed.
 
     Selecting, z-scoring and averaging return a new recording and add a line to its `history`; none of them reads a
-    response.
+    response, except that averaging estimates an unknown ncsnr first.
 
     Parameters
     ----------
@@ -268,10 +268,15 @@ class Recording:
         )
 
     @naming("Recording")
-    def average_repeats(self) -> Self:
+    def average_repeats(self, *, estimate: bool = True) -> Self:
         """One row per image, in the order of the ids: the mean of its presentations.
 
         Columns of `presentations` that differ between the presentations of an image are dropped.
+
+        Parameters
+        ----------
+        estimate : estimate the ncsnr from the repeats first, as `estimate_ncsnr` does, if it is not known and an image
+            was shown twice: means alone have no noise ceiling. This reads every response once.
 
         Raises
         ------
@@ -282,6 +287,11 @@ class Recording:
         images, groups = np.unique(self.image_ids, return_inverse=True)
         counts = np.bincount(groups)
         low, high = int(counts.min()), int(counts.max())
+        if estimate and high > 1 and self.ncsnr is None:
+            from gradkern.recordings._noise_ceiling import estimate_ncsnr  # which imports this module
+
+            known = replace(self, ncsnr=estimate_ncsnr(self), history=(*self.history, "ncsnr estimated from repeats"))
+            return known.average_repeats()
         by_image = self.presentations.groupby("image")
         same = by_image.nunique(dropna=False).max() <= 1
         return replace(

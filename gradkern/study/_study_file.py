@@ -30,7 +30,6 @@ from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.models._untrained import UNTRAINED
 from gradkern.recordings._formats.files import fingerprint
-from gradkern.recordings._noise_ceiling import estimate_ncsnr
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._derived_hierarchy import DerivedHierarchy
@@ -274,9 +273,6 @@ def _load_recording(
     with located(study, where):
         notes += [f"{where}: odd: {line}" for line in recording.check()]
         if len(np.unique(recording.image_ids)) < len(recording.image_ids):
-            if recording.ncsnr is None and (recording.repeats == 1).all():
-                recording = replace(recording, ncsnr=estimate_ncsnr(recording))
-                notes.append(f"{where}: noise ceiling estimated from repeats")
             recording = recording.average_repeats()
     if derived is not None:
         with located(study, f"{description.hierarchy_key}: {where}"):

@@ -312,6 +312,19 @@ class TestCeilings:
         reached = [np.corrcoef(signal[:, i], np.asarray(averaged.responses)[:, i])[0, 1] for i in range(3)]
         np.testing.assert_allclose(halves.r, reached, atol=0.02)
 
+    @pytest.mark.parametrize("repeats", [3, np.arange(100) % 3 + 1], ids=["3", "unequal"])
+    def test_means_keep_the_ceiling_of_their_repeats(self, repeats: Any) -> None:
+        known, _ = noisy(100, repeats, [0.3, 1.0, 2.0])
+        made = replace(known, ncsnr=None)
+        averaged = made.average_repeats()
+        np.testing.assert_array_equal(averaged.ncsnr, estimate_ncsnr(made))
+        assert averaged.history[0] == "ncsnr estimated from repeats"
+        assert made.average_repeats(estimate=False).ncsnr is None
+        np.testing.assert_array_equal(known.average_repeats().ncsnr, known.ncsnr)  # what is known stays
+        once = made.select_presentations(np.unique(made.image_ids, return_index=True)[1], "first")
+        assert once.average_repeats().ncsnr is None
+        np.testing.assert_array_equal(averaged.responses, made.average_repeats(estimate=False).responses)
+
     def test_pure_noise_has_no_ceiling_about_half_the_time_and_is_counted(self) -> None:
         made, _ = noisy(40, 3, [0.0] * 400)
         for ceiling in (split_half(made, splits=20), noise_ceiling(replace(made, ncsnr=estimate_ncsnr(made)))):
