@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_faster(recording: Recording, cv: CrossValidation) -> None:
-    """Advise means over repeats, unless the cross-validation needs sessions, runs or onsets, which means do not have."""
+    """Advise means over repeats, unless the cross-validation needs sessions or onsets, which means do not have."""
     repeated = len(np.unique(recording.image_ids)) < len(recording.image_ids)
     if repeated and (recording.repeats == 1).all() and cv.by in ("image", "concept") and cv.gap is None:
         print(

@@ -169,4 +169,6 @@ def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -
     for recording in recordings:
         recording.check_images(images)
         if len(np.unique(recording.image_ids)) < len(recording.image_ids):
-            raise ValueError(f"{name} must have one row per image, got repeats: average_repeats() keeps the noise ceiling")
+            raise ValueError(
+                f"{name} must have one row per image, got repeats: average_repeats() keeps the noise ceiling"
+            )

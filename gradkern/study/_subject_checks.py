@@ -10,7 +10,8 @@ from gradkern.stats._bootstrap import Floats, Scores, layer_scores
 from gradkern.study.claims._scored import ScoredStudy, Subject
 
 _MOST_TARGETS = 200  # of a subject, drawn at random
-_PREDICTED, _UNPREDICTED = 3.0, 2.0  # standard errors: the best of several layers reaches 2 by chance
+_STANDARD_ERRORS = 3.0  # the best of several layers reaches 2 by chance
+_WEAK = 0.5  # of the other subjects' r, below which other orders of the images are tried
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,18 @@ class _Strength:
 
     @property
     def is_predicted(self) -> bool:
-        return self.r > _PREDICTED * self.error
+        return self.is_above(0.0)
 
-    @property
-    def is_noise(self) -> bool:
-        return self.r < _UNPREDICTED * self.error
+    def is_above(self, r: float) -> bool:
+        return self.r > r + _STANDARD_ERRORS * self.error
 
 
 def subject_checks(scored: ScoredStudy) -> list[str]:
     """Sentences about subjects whose responses no layer's activations predict.
 
-    A subject is named if its mean r at the best layer is within 2 standard errors of 0, and that of the median other
-    subject is above its own noise and, by 3 standard errors, above this subject's; or if its responses are predicted
-    once they are shifted by one row.
+    A subject is named if its mean r at the best layer is within 3 standard errors of 0, and the median of the other
+    subjects' is 3 standard errors higher; or if its responses are predicted once they are shifted by one row, which is
+    tried for every subject that is not predicted, or half as well as the others.
     """
     notes: list[str] = []
     for modality, subjects in scored.subjects.items():
@@ -49,22 +49,20 @@ def subject_checks(scored: ScoredStudy) -> list[str]:
         except Refused:  # too few images, which the rows of the verdict say
             continue
         for number, (subject, strength) in enumerate(zip(subjects, strengths, strict=True)):
-            if not strength.is_noise:
+            others = [other.r for other in strengths[:number] + strengths[number + 1 :] if other.is_predicted]
+            usual = float(np.median(others)) if others else 0.0
+            if strength.is_predicted and strength.r > _WEAK * usual:
                 continue
             shifted = _shifted(scored, subject, strength)
-            others = [other.r for other in strengths[:number] + strengths[number + 1 :] if other.is_predicted]
-            alone = not others or np.median(others) < strength.r + _PREDICTED * strength.error
-            if shifted or not alone:
-                notes.append(f"{modality}: {_sentence(subject, strength, others, shifted)}")
+            unpredicted = not strength.is_predicted and usual > strength.r + _STANDARD_ERRORS * strength.error
+            if shifted or unpredicted:
+                beside = f"; other subjects {usual:.3f}" if others else ""
+                notes.append(
+                    f"{modality}: responses of {subject.name} are hardly predicted by any layer's activations (mean r "
+                    f"{strength.r:.3f}, standard error {strength.error:.3f}{beside}): are its images in the right "
+                    f"order?{shifted}"
+                )
     return notes
-
-
-def _sentence(subject: Subject, strength: _Strength, others: list[float], shifted: str) -> str:
-    beside = f", those of other subjects by {np.median(others):.3f}" if others else ""
-    return (
-        f"responses of {subject.name} are not predicted by any layer's activations (mean r {strength.r:.3f}, "
-        f"standard error {strength.error:.3f}{beside}): are its images in the right order?{shifted}"
-    )
 
 
 def _scores(scored: ScoredStudy, subject: Subject) -> Scores:
@@ -85,7 +83,7 @@ def _shifted(scored: ScoredStudy, subject: Subject, strength: _Strength) -> str:
     """In which shifted order the responses are predicted, as a sentence; "" if in none."""
     for words, Y in _orders(subject):
         other = _Strength.of(_scores_of(scored, subject, Y))
-        if other.is_predicted and other.r > strength.r + _PREDICTED * strength.error:
+        if other.is_predicted and other.is_above(strength.r):
             return f" They are predicted (mean r {other.r:.3f}) if each image is given the response {words}."
     return ""
 

@@ -56,4 +56,3 @@ def _complete(targets: pd.DataFrame, bad: NDArray[np.bool_]) -> tuple[NDArray[np
     lost = {"sensor": (lost_sensors, len(names)), "time": (lost_times, len(moments))}
     words = [f"{int(which.sum())} of {count} {what}s" for what, (which, count) in lost.items() if which.any()]
     return ~(lost_times[time] | lost_sensors[sensor]), " and ".join(words)
-

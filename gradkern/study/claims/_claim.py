@@ -58,10 +58,13 @@ class Row:
 
         Raises
         ------
-        Refused : there is no p value, or the test could not attain the level whatever the data were
+        Refused : there is no p value or no estimate, or the test could not attain the level whatever the data were
         """
         if np.isnan(self.p):
             raise Refused("the test has no p value: more than 5 % of the resamplings have no estimate")
+        if np.isnan(self.estimate):
+            without = [name for name, value in self.by_subject.items() if np.isnan(value)]
+            raise Refused("the test has no estimate" + (f" in {', '.join(without)}" if without else ""))
         if self.smallest_p > LEVEL:
             raise Refused(f"the smallest attainable p is {self.smallest_p:.3g}, above the level of {LEVEL}")
         return self
@@ -104,8 +107,8 @@ class Claim:
     arguments : of `test`
     hangs_on : choices of the multiverse that can change the result
     expected : what the simulated organisations expect
-    wrong_if : in which case the claim is wrong although its test supports it, as a sentence for people; "": the report
-        has one for claims of its kind
+    wrong_if : in which case the claim is wrong although its test supports it, in words that go on after "wrong if";
+        for people only; "": the report has words for claims of its kind
     """
 
     id: str

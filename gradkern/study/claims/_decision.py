@@ -20,7 +20,10 @@ def conclusion(row: Row, power: Power, false_positives: Power) -> tuple[str, str
     if row.is_supported():
         if not false_positives.counts:
             return SUPPORTED, ""
-        return CANNOT_DECIDE, f"such data cannot decide: it was found as well where it is false, in {false_positives.study}"
+        return (
+            CANNOT_DECIDE,
+            f"such data cannot decide: it was found as well where it is false, in {false_positives.study}",
+        )
     if power.rate < _LEAST_POWER:
         return CANNOT_DECIDE, f"such data cannot decide: where it is true, it was found in {power.study}"
     return NOT_FOUND, ""

@@ -11,7 +11,7 @@ from gradkern.study.claims._scored import ScoredStudy
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The mean over subjects without each one in turn: its range, and what hangs on one subject, in words ("": nothing)."""
+    """The range of the mean over subjects without each one in turn, and which of them carries the claim, in words."""
 
     low: float = np.nan
     high: float = np.nan
@@ -24,8 +24,9 @@ def leave_one_out(claim: Claim, row: Row, scored: ScoredStudy) -> LeftOut:
     A supported claim is carried by the subject with the largest estimate in the claim's direction if, without it, the
     mean of the others is 0 or of the other sign, or if the same test of the others does not support the claim.
     """
-    names, values = list(row.by_subject), np.array(list(row.by_subject.values()), dtype=np.float64)
-    if len(values) < 2 or not np.isfinite(values).all():
+    known = {name: value for name, value in row.by_subject.items() if np.isfinite(value)}
+    names, values = list(known), np.array(list(known.values()), dtype=np.float64)
+    if len(values) < 2:
         return LeftOut()
     others = (values.sum() - values) / (len(values) - 1)
     low, high = float(others.min()), float(others.max())

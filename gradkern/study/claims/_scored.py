@@ -178,7 +178,7 @@ def _sorted(modality: str, recording: Recording) -> Subject:
     if not usable.all():
         recording, Y = recording.select_targets(usable, "that vary and have no NaN"), Y[:, usable]
     for note in notes:
-        warnings.warn(f"verdict: {note}", stacklevel=6)
+        warnings.warn(f"verdict: {note}", stacklevel=7)
     order = np.argsort(recording.image_ids)
     return Subject(modality, recording, Y[order], recording.image_ids[order], notes)
 

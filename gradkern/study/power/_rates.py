@@ -243,11 +243,13 @@ def power_of(table: pd.DataFrame, claim: Claim, rows: int, subjects: int, ceilin
 def closest_study(
     table: pd.DataFrame, claim: Claim, rows: int, subjects: int, ceiling: float, *, highest: bool = False
 ) -> Power:
-    """The lowest rate of a claim in the closest of these simulated studies, or the highest; NaN where there are none."""
+    """The lowest rate of a claim in the closest of these simulated studies, or the highest; NaN if there are none."""
     sizes = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
     if table.empty or not all(value > 0 for value in sizes.values()):  # nor where one is NaN
         return Power()
-    distance = sum((np.log(table[name] / value) ** 2 for name, value in sizes.items()), start=pd.Series(0.0, table.index))
+    distance = sum(
+        (np.log(table[name] / value) ** 2 for name, value in sizes.items()), start=pd.Series(0.0, table.index)
+    )
     closest = table[distance == distance.min()]
     row = closest.loc[closest["rate"].idxmax() if highest else closest["rate"].idxmin()]
     words = (
