@@ -20,6 +20,7 @@ SLOW = (
     "tests/kernels/test_weight_sketch.py::test_memory_is_that_of_a_block_whatever_the_batch",
     "tests/study/test_simulated_verdict.py",
     "tests/study/test_study.py",
+    "tests/study/test_subjects.py",
     "tests/hierarchy/test_temporal_order.py::test_without_an_order_one_is_found_as_rarely_as_95_percent_says",
     "tests/hierarchy/test_temporal_order.py::test_subjects_with_orders_of_their_own_are_no_common_order",
     "tests/encoding/test_unique.py::test_its_level_is_held_though_gradients_are_functions_of_the_activations",

@@ -16,16 +16,19 @@ _WEAK = 0.5  # of the other subjects' r, below which other orders of the images 
 
 @dataclass(frozen=True)
 class _Strength:
-    """Mean held-out r over targets at the best layer, and its standard error over images."""
+    """Mean held-out r over targets at the best layer, and its standard error over images; NaN if no target has r."""
 
     r: float
     error: float
 
     @classmethod
     def of(cls, scores: Scores) -> "_Strength":
-        means = np.nanmean(scores.r, axis=1)
+        known = np.isfinite(scores.r).all(0)
+        if not known.any():
+            return cls(np.nan, np.nan)
+        means = scores.r[:, known].mean(1)
         best = int(means.argmax())
-        return cls(float(means[best]), float(np.nanmean(scores.resampled[:, best], axis=1).std(ddof=1)))
+        return cls(float(means[best]), float(scores.resampled[:, best, known].mean(1).std(ddof=1)))
 
     @property
     def is_predicted(self) -> bool:
@@ -39,8 +42,8 @@ def subject_checks(scored: ScoredStudy) -> list[str]:
     """Sentences about subjects whose responses no layer's activations predict.
 
     A subject is named if its mean r at the best layer is within 3 standard errors of 0, and the median of the other
-    subjects' is 3 standard errors higher; or if its responses are predicted once they are shifted by one row, which is
-    tried for every subject that is not predicted, or half as well as the others.
+    subjects' is 3 standard errors higher; or if its responses are predicted by 3 standard errors better once they are
+    shifted by one row, which is tried for a single subject, and for one that is predicted half as well as the others.
     """
     notes: list[str] = []
     for modality, subjects in scored.subjects.items():
@@ -51,7 +54,7 @@ def subject_checks(scored: ScoredStudy) -> list[str]:
         for number, (subject, strength) in enumerate(zip(subjects, strengths, strict=True)):
             others = [other.r for other in strengths[:number] + strengths[number + 1 :] if other.is_predicted]
             usual = float(np.median(others)) if others else 0.0
-            if strength.is_predicted and strength.r > _WEAK * usual:
+            if np.isnan(strength.r) or (others and strength.is_predicted and strength.r > _WEAK * usual):
                 continue
             shifted = _shifted(scored, subject, strength)
             unpredicted = not strength.is_predicted and usual > strength.r + _STANDARD_ERRORS * strength.error

@@ -1,5 +1,7 @@
 """Targets that can have a score: those that vary, and whose responses are all there."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -44,6 +46,35 @@ def usable_targets(recording: Recording, Y: NDArray[np.float64]) -> tuple[NDArra
         for words, lost in reasons.items()
         if lost.any()
     )
+
+
+def usable_in_all(
+    recordings: Sequence[Recording], usable: Sequence[NDArray[np.bool_]]
+) -> tuple[list[NDArray[np.bool_]], list[str]]:
+    """What subjects with targets at the same points can all use, so that their maps can still be averaged.
+
+    Returns
+    -------
+    usable : of each subject; as given if points differ, or if no target is usable in all
+    notes : for each subject what is left out because of the others; "" for none
+    """
+    first, common = recordings[0].targets, np.logical_and.reduce(list(usable)) if _alike(recordings) else None
+    if common is None or not common.any():
+        return list(usable), [""] * len(recordings)
+    lost = [int((own & ~common).sum()) for own in usable]
+    notes = [
+        f"{recording.subject}: {count} targets of {len(first)} left out, which have no score in another subject"
+        if count
+        else ""
+        for recording, count in zip(recordings, lost, strict=True)
+    ]
+    return [common] * len(recordings), notes
+
+
+def _alike(recordings: Sequence[Recording]) -> bool:
+    """Whether all have targets at the same points."""
+    tables = [recording.targets.reindex(columns=["x", "y", "z", "hemisphere"]) for recording in recordings]
+    return bool(tables[0]["x"].notna().any()) and all(table.equals(tables[0]) for table in tables[1:])
 
 
 def _complete(targets: pd.DataFrame, bad: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:

@@ -18,7 +18,7 @@ from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, 
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
 from gradkern.study._settings import Study, VerdictSettings
-from gradkern.study._usable_targets import usable_targets
+from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
 
 _Value = TypeVar("_Value")
@@ -145,15 +145,16 @@ def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
     features = {kind: [unit_scale(layer) for layer in layers] for kind, layers in study.features.items()}
     count = len(features["activation"])
     _check_memory(study.meg)
-    fmri = tuple(_fmri_subject(recording, study.hierarchy, settings) for recording in study.fmri)
-    meg = tuple(_meg_subject(recording) for recording in study.meg)
+    for recording in (*study.fmri, *study.meg):
+        check_first("verdict", recording)
+    fmri = _subjects(FMRI, [_chosen_targets(recording, study.hierarchy, settings) for recording in study.fmri])
+    meg = _subjects(MEG, study.meg)
     layer = count // 2 if settings.layer is None else settings.layer
     return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg})
 
 
-def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Subject:
-    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that have no score."""
-    check_first("verdict", recording)
+def _chosen_targets(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Recording:
+    """fMRI targets that have a hierarchy value, at most `settings.max_targets` of them."""
     if hierarchy in recording.targets:
         valued = recording.targets[hierarchy].notna().to_numpy()
         if valued.any():  # otherwise claims about prediction use all targets, and claims about the hierarchy refuse
@@ -162,25 +163,27 @@ def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSetting
     if v > settings.max_targets:
         drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
         recording = recording.select_targets(np.sort(drawn), "drawn at random")
-    return _sorted(FMRI, recording)
+    return recording
 
 
-def _meg_subject(recording: Recording) -> Subject:
-    """All targets that can have a score: time courses need every sensor at every time."""
-    check_first("verdict", recording)
-    return _sorted(MEG, recording)
-
-
-def _sorted(modality: str, recording: Recording) -> Subject:
+def _subjects(modality: str, recordings: Sequence[Recording]) -> tuple[Subject, ...]:
     """Leave out targets without a score, and sort rows by image: subjects who saw the same images have the same."""
-    Y = np.asarray(recording.responses, dtype=np.float64)
-    usable, notes = usable_targets(recording, Y)
-    if not usable.all():
-        recording, Y = recording.select_targets(usable, "that vary and have no NaN"), Y[:, usable]
-    for note in notes:
-        warnings.warn(f"verdict: {note}", stacklevel=7)
-    order = np.argsort(recording.image_ids)
-    return Subject(modality, recording, Y[order], recording.image_ids[order], notes)
+    if not recordings:
+        return ()
+    responses = [np.asarray(recording.responses, dtype=np.float64) for recording in recordings]
+    usable, notes = map(list, zip(*map(usable_targets, recordings, responses), strict=True))
+    if modality == FMRI:  # time courses are means over sensors, which may differ
+        usable, others = usable_in_all(recordings, usable)
+        notes = [(*own, *filter(None, [other])) for own, other in zip(notes, others, strict=True)]
+    subjects = []
+    for recording, Y, chosen, lines in zip(recordings, responses, usable, notes, strict=True):
+        for line in lines:
+            warnings.warn(f"verdict: {line}", stacklevel=5)
+        order = np.argsort(recording.image_ids)
+        kept = recording if chosen.all() else recording.select_targets(chosen, "that vary and have no NaN")
+        rows = recording.image_ids[order]
+        subjects.append(Subject(modality, kept, Y[np.ix_(order, np.flatnonzero(chosen))], rows, lines))
+    return tuple(subjects)
 
 
 def _check_memory(meg: Sequence[Recording]) -> None:
