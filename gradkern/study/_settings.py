@@ -38,13 +38,19 @@ class Study:
     fmri, meg : one recording per subject, one row per image; row i of the features is image i of the recordings
     hierarchy : column of the fMRI targets with the hierarchy value of each target, such as "distance" (to V1)
     nuisances : [images, m], what an image's gradient may owe to the image being hard: loss, entropy and norms, as
-        returned by `encoding.nuisances`
+        returned by `encoding.nuisances`, and whatever else is known to matter
+    labels : [images], the category of each image, whole numbers or words; None: not known
+    images : the images themselves, each uint8 [h, w] or [h, w, 3], from which their statistics can be computed
+    image_statistics : [images, s], low-level statistics of the images, such as luminance and contrast
+    outputs : [images, c], the model's own outputs, such as logits
+    test_images : bool [images], images that a mapping is tested on if it is fitted on the others
 
     Raises
     ------
-    ValueError : depths that do not rise in [0, 1], kinds with different layers or images, a reserved kind, features or
-        nuisances that are not floating-point matrices, no recording, several rows per image, a subject twice
-    Refused : fewer than 3 layers; activations or gradients that do not vary; features or nuisances that are not finite
+    ValueError : depths that do not rise in [0, 1], kinds with different layers or images, a reserved kind, matrices
+        that are not floating-point, labels that are neither whole numbers nor words or all the same, test images that
+        are none or all, no recording, several rows per image, a subject twice
+    Refused : fewer than 3 layers; activations or gradients that do not vary; matrices that are not finite
     """
 
     features: Mapping[str, Sequence[Any]]
@@ -53,14 +59,21 @@ class Study:
     meg: Sequence[Recording] = ()
     hierarchy: str = "distance"
     nuisances: Any = None
+    labels: Any = None
+    images: Any = None
+    image_statistics: Any = None
+    outputs: Any = None
+    test_images: Any = None
 
     @naming("Study")
     def __post_init__(self) -> None:
         _check_layers(self.features, self.depth)
         _check_kinds(self.features)
         images = len(self.features["activation"][0])
-        if self.nuisances is not None:
-            _check_matrix("nuisances", self.nuisances, images)
+        for name in ("nuisances", "image_statistics", "outputs"):
+            if getattr(self, name) is not None:
+                _check_matrix(name, getattr(self, name), images)
+        _check_images(self, images)
         if not self.fmri and not self.meg:
             raise ValueError("fmri or meg must have a recording, got none")
         for name, recordings in (("fmri", self.fmri), ("meg", self.meg)):
@@ -83,7 +96,15 @@ class Study:
             if recordings:
                 rows[name] = listed([recording.subject for recording in recordings])
         nuisances = "none" if self.nuisances is None else f"{np.shape(self.nuisances)[1]}"
-        return rows | {"hierarchy": self.hierarchy, "nuisances": nuisances}
+        rows |= {"hierarchy": self.hierarchy, "nuisances": nuisances}
+        if self.labels is not None:
+            rows["labels"] = f"{len(np.unique(self.labels))} different ones"
+        if self.test_images is not None:
+            rows["test images"] = f"{int(np.sum(self.test_images))} of {len(layers[0])}"
+        for name in ("image_statistics", "outputs"):
+            if getattr(self, name) is not None:
+                rows[name.replace("_", " ")] = f"{np.shape(getattr(self, name))[1]}"
+        return rows
 
 
 @dataclass(frozen=True)
@@ -160,6 +181,25 @@ def _check_matrix(name: str, matrix: Any, images: int | None) -> None:
         raise ValueError(f"{name} must be floating-point [{wanted}, d], got {values.dtype} {list(values.shape)}")
     if not np.isfinite(values).all():
         raise Refused(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} NaN or inf")
+
+
+def _check_images(study: Study, images: int) -> None:
+    """Labels, test images and the images themselves."""
+    if study.labels is not None:
+        labels = np.asarray(study.labels)
+        if labels.shape != (images,) or not (labels.dtype.kind in "biuU" or all(isinstance(x, str) for x in labels)):
+            wanted = f"[{images}] of whole numbers or words"
+            raise ValueError(f"labels must be {wanted}, got {labels.dtype} {list(labels.shape)}")
+        if len(np.unique(labels)) < 2:
+            raise ValueError(f"labels must be at least 2 different ones, got {str(labels[0])!r} for all images")
+    if study.test_images is not None:
+        chosen = np.asarray(study.test_images)
+        if chosen.shape != (images,) or chosen.dtype != bool:
+            raise ValueError(f"test_images must be bool [{images}], got {chosen.dtype} {list(chosen.shape)}")
+        if chosen.all() or not chosen.any():
+            raise ValueError(f"test_images must be some and not all of {images}, got {int(chosen.sum())}")
+    if study.images is not None and len(study.images) != images:
+        raise ValueError(f"images must be {images}, as the features have, got {len(study.images)}")
 
 
 def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradkern._display import as_html, as_text, listed
 from gradkern.encoding._nuisances import nuisances
@@ -33,6 +34,7 @@ from gradkern.recordings._formats.files import fingerprint
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._derived_hierarchy import DerivedHierarchy
+from gradkern.study._image_tables import ImageFacts, StudyImages, folder_source, image_names
 from gradkern.study._settings import KINDS, VerdictSettings
 from gradkern.study._study_description import CaptureEntry, StudyDescription, parse_study
 from gradkern.study._toml import located, wrong
@@ -128,11 +130,19 @@ def load_study(description: StudyDescription) -> StudyFile:
     fmri = {name: _load_subjects(description, f"fmri.{name}", files, count, derived)
             for name, files in description.fmri.items()}  # fmt: skip
     meg = {name: _load_subjects(description, f"meg.{name}", files, count) for name, files in description.meg.items()}
+    fmri_recordings, meg_recordings = (
+        {name: [subject.recording for subject in subjects] for name, subjects in named.items()} for named in (fmri, meg)
+    )
+    known = _image_facts(description, count, [*fmri_recordings.values(), *meg_recordings.values()])
+    features = {name: _with_nuisances(each, known.nuisances) for name, each in features.items()}
     variants = StudyVariants(
         features,
-        {name: [subject.recording for subject in subjects] for name, subjects in fmri.items()},
-        {name: [subject.recording for subject in subjects] for name, subjects in meg.items()},
+        fmri_recordings,
+        meg_recordings,
         description.column,
+        labels=known.labels,
+        images=known.images,
+        test_images=known.test_images,
     )
     with located(path, "features, fmri, meg"):
         variants.study()
@@ -141,8 +151,46 @@ def load_study(description: StudyDescription) -> StudyFile:
     facts = {"study": path.name, "study_sha256": fingerprint(path)}
     for part in loaded:
         facts |= part.facts
-    notes = [note for part in loaded for note in part.notes]
+    notes = [*(note for part in loaded for note in part.notes), *known.notes]
+    facts |= known.facts
     return StudyFile(path, variants, _settings(description, next(iter(captures.values())).layers), facts, notes)
+
+
+def _image_facts(description: StudyDescription, count: int, named: Sequence[Sequence[Recording]]) -> ImageFacts:
+    """What the file says about the images beside captures and recordings."""
+    recordings = [recording for subjects in named for recording in subjects]
+    with located(description.path, "fmri, meg"):
+        images = StudyImages(description.path, count, image_names(recordings, count))
+    source, nuisances, labels, test = None, None, None, None
+    notes: list[str] = []
+    if description.images is not None:
+        source, names = folder_source(images, description.images)
+        images = replace(images, names=names)
+        notes.append(f"images: {count} files, the first {names[0]!r}")
+    if description.nuisances is not None:
+        also = description.labels.columns if description.labels is not None else ()
+        nuisances, columns = images.matrix(description.nuisances, also)
+        notes.append(f"nuisances: {', '.join(columns)} of {description.nuisances.file} beside those of the captures")
+    if description.labels is not None:
+        labels = images.labels(description.labels)
+        notes.append(f"labels: {len(np.unique(labels))} different ones of {count} images")
+    if (entry := description.test_images) is not None:
+        test = images.listed(entry) if entry.file else images.by_split(entry, recordings)
+        notes.append(f"{entry.key}: {int(test.sum())} of {count} images")
+    entries = (description.nuisances, description.labels, description.test_images)
+    files = {entry.key: entry.file for entry in entries if entry is not None and entry.file}
+    facts = {
+        key: f"{file}, {fingerprint(description.path.parent / Path(file).expanduser())}" for key, file in files.items()
+    }
+    return ImageFacts(nuisances, labels, source, test, tuple(notes), facts)
+
+
+def _with_nuisances(features: FeatureSet, nuisances: Any) -> FeatureSet:
+    """Features with more nuisances beside those of their capture."""
+    if nuisances is None:
+        return features
+    own = [] if features.nuisances is None else [features.nuisances]
+    return replace(features, nuisances=np.hstack([*own, nuisances]))
 
 
 def _settings(description: StudyDescription, layers: Sequence[str]) -> VerdictSettings:
@@ -178,7 +226,18 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
     except Refused as error:
         hard = None
         notes.append(f"{key}: no nuisances: {error}")
-    return _Capture(FeatureSet(values, depth, hard), layers, facts, notes)
+    outputs = None if entry.outputs is None else _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
+    return _Capture(FeatureSet(values, depth, hard, outputs), layers, facts, notes)
+
+
+def _outputs(path: Path, key: str, name: str, count: int) -> NDArray[Any]:
+    """The model's outputs [images, c]."""
+    place = _existing(path, key, name)
+    with located(path, key):
+        values: NDArray[Any] = np.load(place)
+    if values.ndim != 2 or len(values) != count or values.dtype.kind != "f":
+        raise wrong(path, key, f"floating-point [{count}, outputs]", f"{values.dtype} {list(values.shape)}")
+    return values
 
 
 def _load_features(path: Path, key: str, folder: str) -> tuple[Features, dict[str, str]]:

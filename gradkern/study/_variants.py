@@ -29,11 +29,12 @@ Change = Callable[[Study, VerdictSettings], tuple[Study, VerdictSettings]]
 @dataclass(frozen=True, eq=False, repr=False)
 class FeatureSet:
     """Features of one capture: kind -> features [images, d] of every layer, shallow to deep; their depth [l]; and
-    `nuisances` [images, m], see `Study`."""
+    `nuisances` [images, m] and `outputs` [images, c], see `Study`."""
 
     kinds: Mapping[str, Sequence[Any]]
     depth: Any
     nuisances: Any = None
+    outputs: Any = None
 
     def __repr__(self) -> str:
         layers = self.kinds["activation"]
@@ -45,7 +46,7 @@ class StudyVariants:
     """The features and recordings that a study can be made of.
 
     Each of `features`, `fmri` and `meg` maps a name to features, or to one recording per subject; the first is the
-    study as it is.
+    study as it is. `labels`, `images`, `image_statistics` and `test_images` are those of `Study`, whatever is varied.
 
     Raises
     ------
@@ -56,6 +57,10 @@ class StudyVariants:
     fmri: Mapping[str, Sequence[Recording]]
     meg: Mapping[str, Sequence[Recording]]
     hierarchy: str = "distance"
+    labels: Any = None
+    images: Any = None
+    image_statistics: Any = None
+    test_images: Any = None
 
     @naming("StudyVariants")
     def __post_init__(self) -> None:
@@ -66,7 +71,19 @@ class StudyVariants:
         """The study as it is: the first of each."""
         features = next(iter(self.features.values()))
         fmri, meg = (next(iter(recordings.values()), ()) for recordings in (self.fmri, self.meg))
-        return Study(features.kinds, features.depth, fmri, meg, self.hierarchy, features.nuisances)
+        return Study(
+            features.kinds,
+            features.depth,
+            fmri,
+            meg,
+            self.hierarchy,
+            features.nuisances,
+            labels=self.labels,
+            images=self.images,
+            image_statistics=self.image_statistics,
+            outputs=features.outputs,
+            test_images=self.test_images,
+        )
 
     def __repr__(self) -> str:
         named = {"features": self.features, "fmri": self.fmri, "meg": self.meg}
@@ -118,7 +135,9 @@ def _features(features: FeatureSet, study: Study, settings: VerdictSettings) -> 
     if settings.layer is not None:  # the layer of the nearest depth
         depth = np.asarray(study.depth)[settings.layer]
         settings = replace(settings, layer=int(np.abs(np.asarray(features.depth) - depth).argmin()))
-    return replace(study, features=features.kinds, depth=features.depth, nuisances=features.nuisances), settings
+    nuisances, outputs = features.nuisances, features.outputs
+    other = replace(study, features=features.kinds, depth=features.depth, nuisances=nuisances, outputs=outputs)
+    return other, settings
 
 
 def _recordings(
