@@ -10,7 +10,8 @@ from gradkern.stats._bootstrap import Floats, Scores, layer_scores
 from gradkern.study.claims._scored import ScoredStudy, Subject
 
 _MOST_TARGETS = 200  # of a subject, drawn at random
-_STANDARD_ERRORS = 3.0  # the best of several layers reaches 2 by chance
+_PREDICTED = 3.0  # standard errors: the best of several layers reaches 2 by chance
+_SHIFTED = 5.0  # since several orders are tried
 _WEAK = 0.5  # of the other subjects' r, below which other orders of the images are tried
 
 
@@ -32,18 +33,16 @@ class _Strength:
 
     @property
     def is_predicted(self) -> bool:
-        return self.is_above(0.0)
-
-    def is_above(self, r: float) -> bool:
-        return self.r > r + _STANDARD_ERRORS * self.error
+        return self.r > _PREDICTED * self.error
 
 
 def subject_checks(scored: ScoredStudy) -> list[str]:
     """Sentences about subjects whose responses no layer's activations predict.
 
-    A subject is named if its mean r at the best layer is within 3 standard errors of 0, and the median of the other
-    subjects' is 3 standard errors higher; or if its responses are predicted by 3 standard errors better once they are
-    shifted by one row, which is tried for a single subject, and for one that is predicted half as well as the others.
+    A subject is named if its mean r at the best layer is within 3 standard errors of 0, most of the other subjects' are
+    not, and their median is 3 standard errors higher; or if its responses are predicted by 5 standard errors better,
+    and half as well as those of the others, once they are shifted by one row. That is tried for a single subject, and
+    for one that is not predicted half as well as the others.
     """
     notes: list[str] = []
     for modality, subjects in scored.subjects.items():
@@ -52,14 +51,15 @@ def subject_checks(scored: ScoredStudy) -> list[str]:
         except Refused:  # too few images, which the rows of the verdict say
             continue
         for number, (subject, strength) in enumerate(zip(subjects, strengths, strict=True)):
-            others = [other.r for other in strengths[:number] + strengths[number + 1 :] if other.is_predicted]
-            usual = float(np.median(others)) if others else 0.0
-            if np.isnan(strength.r) or (others and strength.is_predicted and strength.r > _WEAK * usual):
+            others = strengths[:number] + strengths[number + 1 :]
+            predicted = 2 * sum(other.is_predicted for other in others) > len(others)
+            usual = float(np.median([other.r for other in others])) if predicted else 0.0
+            if np.isnan(strength.r) or (predicted and strength.is_predicted and strength.r > _WEAK * usual):
                 continue
-            shifted = _shifted(scored, subject, strength)
-            unpredicted = not strength.is_predicted and usual > strength.r + _STANDARD_ERRORS * strength.error
+            shifted = _shifted(scored, subject, max(strength.r, _WEAK * usual))
+            unpredicted = not strength.is_predicted and usual > strength.r + _PREDICTED * strength.error
             if shifted or unpredicted:
-                beside = f"; other subjects {usual:.3f}" if others else ""
+                beside = f"; other subjects {usual:.3f}" if predicted else ""
                 notes.append(
                     f"{modality}: responses of {subject.name} are hardly predicted by any layer's activations (mean r "
                     f"{strength.r:.3f}, standard error {strength.error:.3f}{beside}): are its images in the right "
@@ -82,11 +82,11 @@ def _scores_of(scored: ScoredStudy, subject: Subject, Y: Floats) -> Scores:
     return layer_scores(layers, Y[:, chosen], scored.resampled(subject), scored.settings.cv)
 
 
-def _shifted(scored: ScoredStudy, subject: Subject, strength: _Strength) -> str:
-    """In which shifted order the responses are predicted, as a sentence; "" if in none."""
+def _shifted(scored: ScoredStudy, subject: Subject, least: float) -> str:
+    """In which shifted order the responses are predicted better than this, as a sentence; "" if in none."""
     for words, Y in _orders(subject):
         other = _Strength.of(_scores_of(scored, subject, Y))
-        if other.is_predicted and other.is_above(strength.r):
+        if other.r - max(least, 0.0) > _SHIFTED * other.error:
             return f" They are predicted (mean r {other.r:.3f}) if each image is given the response {words}."
     return ""
 
