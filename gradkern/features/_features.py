@@ -30,6 +30,10 @@ class Features(Mapping[Key, Tensor]):
         which attention kernel ran, the scale of the losses, parameters that were left out
     exact : True for the objective's formula itself, False for a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
+    outputs : [n, c], what the objective reads of the model's output: logits, or the projection, embedding or pooled
+        features of a model without them; None where no objective was given, where c is above 4096, and for captures of
+        earlier versions
+    labels : int64 [n] or soft [n, c], that the objective was given or took from the prediction; None where it has none
     """
 
     arrays: Mapping[Key, Tensor]
@@ -41,6 +45,8 @@ class Features(Mapping[Key, Tensor]):
     facts: Mapping[str, Any] = field(default_factory=dict)
     exact: bool | str = "user function"
     entropy: Tensor | None = None
+    outputs: Tensor | None = None
+    labels: Tensor | None = None
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:
