@@ -26,6 +26,7 @@ KERNELS = {  # by part: in which forms a response may read it
     "user": ("linear", "rbf"),
 }
 _SHARP = 0.5  # temperature of the sharpened softmax
+_TEMPERATURES = (0.1, 0.04)  # of student and teacher in self-distillation
 _ROWS_AT_ONCE = 4096
 _SAME_LOSS = 1e-3  # relative: to which a loss tells which class it is the cross-entropy with
 
@@ -117,9 +118,10 @@ def confounds(
     - "scaled activations": the same divided by their norm, and multiplied by the scalar factors of the objective's
       gradient: 1 / loss for the feature norm, 1 - p of the target for the cross-entropy;
     - "outputs": of a model with logits the logits, their softmax p, the softmax of twice the logits, log p, p log p;
-      else what the objective reads; and "loss gradient", the gradient of the loss with respect to the logits, of which
+      what else the capture has of the output, and the softmax of a projection at the temperatures .1 and .04; and "loss
+      gradient", the gradient of the loss with respect to the logits or the features before the head, of which
       gradients at earlier layers are images under the Jacobian;
-    - "labels": one-hot, the labels given, those of the objective, and the predicted class;
+    - "labels": one-hot, the labels given, the predicted class, and those of the objective where they are others;
     - "image statistics": `image_statistics` and their squares;
     - "difficulty": `nuisances`, the margin between the two largest logits, and the largest probability;
     - "user": what is given.
@@ -132,7 +134,7 @@ def confounds(
     images : that the features are of, in their order, as `image_statistics` takes them; or what it returned
     labels : [n], of any type, or [n, c] numbers; or several by name
     nuisances : [n, m] beside those of `nuisances(features)`, which come in any case
-    outputs : [n, c], the logits, for features that do not have them
+    outputs : [n, c], the logits, for features of folders of earlier versions
     user : name -> [n, c], other confounds
 
     Returns
@@ -192,36 +194,52 @@ def _activations(features: Features) -> _Matrices:
 
 
 def _logits(features: Features, outputs: Any, n: int) -> NDArray[np.float64] | None:
-    """The logits that are given or captured; None where the objective reads something else."""
-    if outputs is not None:
-        return check_matrix("outputs", np.asarray(outputs, dtype=np.float64), n)
-    if features.outputs is None or features.facts.get("outputs", "logits") != "logits":
-        return None
-    return check_matrix("outputs of the features", np.asarray(features.outputs, dtype=np.float64), n)
+    """The logits that are given or captured."""
+    logits = features.outputs.get("logits") if outputs is None else outputs
+    return None if logits is None else check_matrix("outputs", np.asarray(logits, dtype=np.float64), n)
 
 
 def _outputs(
     features: Features, logits: NDArray[Any] | None, targets: NDArray[Any] | None, missing: dict[str, str]
 ) -> _Matrices:
-    if logits is None:
-        kind = features.facts.get("outputs", "logits")
-        return {} if features.outputs is None else {kind: check_matrix(kind, _floating(features.outputs))}
-    log_p = _log_softmax(logits)
-    p = np.exp(log_p)
-    read = {
-        "logits": logits,
-        "softmax": p,
-        "sharpened softmax": np.exp(_log_softmax(logits / _SHARP)),
-        "log-probabilities": log_p,
-        "p log p": p * log_p,
+    read: _Matrices = {}
+    if logits is not None:
+        log_p = _log_softmax(logits)
+        p = np.exp(log_p)
+        read = {
+            "logits": logits,
+            "softmax": p,
+            "sharpened softmax": np.exp(_log_softmax(logits / _SHARP)),
+            "log-probabilities": log_p,
+            "p log p": p * log_p,
+        }
+    others = {
+        name: check_matrix(f"outputs {name!r}", np.asarray(values, dtype=np.float64), len(features.losses))
+        for name, values in features.outputs.items()
+        if name != "logits"
     }
+    if "projection" in others:
+        for temperature in _TEMPERATURES:
+            softmax = np.exp(_log_softmax(others["projection"] / temperature))
+            others[f"softmax of the projection at {temperature}"] = softmax
+    return {**read, **others, **_loss_gradient(features, {**read, **others}, targets, missing)}
+
+
+def _loss_gradient(
+    features: Features, read: _Matrices, targets: NDArray[Any] | None, missing: dict[str, str]
+) -> _Matrices:
+    """dL/dz with respect to the logits z, or for the feature norm dL/df with respect to the features f."""
+    if features.objective == "feature-norm" and "features" in read:
+        norm = np.linalg.norm(read["features"], axis=1, keepdims=True)
+        return {"loss gradient": np.divide(read["features"], norm, out=np.zeros_like(read["features"]), where=norm > 0)}
     gradient = _LOSS_GRADIENTS.get(features.objective)
     if gradient is None:
-        return read
-    if features.objective == "cross-entropy" and targets is None:
-        missing["outputs/loss gradient"] = "which labels the cross-entropy was with is not known"
-        return read
-    return {**read, "loss gradient": gradient(p, log_p, targets)}
+        missing["outputs/loss gradient"] = f"there is no formula for the objective {features.objective!r}"
+        return {}
+    if "logits" not in read or (features.objective == "cross-entropy" and targets is None):
+        missing["outputs/loss gradient"] = "the logits, or the labels that the cross-entropy was with, are not known"
+        return {}
+    return {"loss gradient": gradient(read["softmax"], read["log-probabilities"], targets)}
 
 
 # dL/dz, z the logits
@@ -269,10 +287,12 @@ def _scaled(
 def _labels(features: Features, labels: Any, logits: NDArray[Any] | None, n: int) -> _Matrices:
     given = labels if isinstance(labels, Mapping) else {"given": labels} if labels is not None else {}
     named = {name: _one_hot(f"labels {name!r}", values, n) for name, values in given.items()}
-    if features.labels is not None:
-        named["of the objective"] = _one_hot("labels of the features", features.labels, n)
-    if logits is not None:
-        named["predicted class"] = _one_hot("predicted class", logits.argmax(1), n)
+    predicted = None if logits is None else logits.argmax(1)
+    own = features.labels
+    if own is not None and (predicted is None or not np.array_equal(own.numpy(), predicted)):
+        named["of the objective"] = _one_hot("labels of the features", own, n)
+    if predicted is not None:
+        named["predicted class"] = _one_hot("predicted class", predicted, n)
     return named
 
 

@@ -18,10 +18,11 @@ IMAGES = torch.rand(N, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(N) % 3
 
 
-def captured(objective: Any = None, **fields: Any) -> Features:
+def captured(of: Any = None, **fields: Any) -> Features:
     torch.manual_seed(1)
-    objective = objective or objectives.CrossEntropy()
-    features = capture(ConvNet().eval(), IMAGES, objective, layers=["stem", "block"], sketch=Sketch(64))
+    features = capture(
+        ConvNet().eval(), IMAGES, of or objectives.CrossEntropy(), layers=["stem", "block"], sketch=Sketch(64)
+    )
     return replace(features, **fields)
 
 
@@ -106,16 +107,44 @@ def test_the_loss_gradient_is_that_of_autograd(objective: Any) -> None:
     np.testing.assert_allclose(found.parts["outputs"]["loss gradient"], loss_gradient(objective), atol=1e-7)
 
 
+def test_logits_are_the_captured_ones_unless_given() -> None:
+    found, given = confounds(captured()).parts["outputs"], confounds(captured(outputs={}), outputs=logits())
+    for name, values in given.parts["outputs"].items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+    assert list(found) == list(given.parts["outputs"])
+
+
+def test_the_loss_gradient_of_the_feature_norm_is_the_direction_of_the_features() -> None:
+    torch.manual_seed(1)
+    f = ConvNet().eval()(IMAGES).features.detach().double().requires_grad_()
+    f.norm(dim=1).sum().backward()
+    assert f.grad is not None
+    found = confounds(captured(objectives.FeatureNorm())).parts["outputs"]
+    np.testing.assert_allclose(found["loss gradient"], f.grad, atol=1e-6)
+    assert {"logits", "features"} <= set(found)
+
+
+def test_a_projection_is_read_at_both_temperatures() -> None:
+    projection = torch.randn(N, 7, generator=torch.Generator().manual_seed(0))
+    found = confounds(captured(outputs={"projection": projection}, objective="self-distillation"))
+    for temperature in (0.1, 0.04):
+        np.testing.assert_allclose(
+            found.parts["outputs"][f"softmax of the projection at {temperature}"],
+            (projection.double() / temperature).softmax(1),
+        )
+    assert "self-distillation" in found.missing["outputs/loss gradient"]
+
+
 def test_labels_that_are_not_known_are_not_guessed() -> None:
-    features = captured(objectives.CrossEntropy(LABELS), outputs=None, labels=None)
+    features = captured(objectives.CrossEntropy(LABELS), outputs={}, labels=None)
     found = confounds(features, outputs=logits())
     assert "loss gradient" not in found.parts["outputs"]
-    assert "labels" in found.missing["outputs/loss gradient"]
+    assert "labels that the cross-entropy was with" in found.missing["outputs/loss gradient"]
     assert not any("1 - p" in name for name in found.parts["scaled activations"])
 
 
 def test_scaled_activations_are_products_with_the_objectives_factors() -> None:
-    features = captured(objectives.FeatureNorm(), outputs=None)
+    features = captured(objectives.FeatureNorm())
     found = confounds(features).parts["scaled activations"]
     a = features["activation", "block"].double().numpy()
     norm = features.losses.double().numpy()
@@ -186,7 +215,9 @@ def test_what_is_not_there_is_said() -> None:
     features = capture(ConvNet().eval(), IMAGES, None, layers=["stem"], kinds=["activation"])
     found = confounds(features)
     assert list(found.parts) == ["activations", "scaled activations"]
-    assert set(found.missing) == {"outputs", "labels", "image statistics", "difficulty", "user"}
+    assert set(found.missing) == {
+        "outputs", "outputs/loss gradient", "labels", "image statistics", "difficulty", "user",
+    }  # fmt: skip
 
 
 def test_some_images_in_another_order() -> None:
