@@ -116,7 +116,8 @@ def confounds(
 
     - "activations": those of all captured layers;
     - "scaled activations": the same divided by their norm, and multiplied by the scalar factors of the objective's
-      gradient: 1 / loss for the feature norm, 1 - p of the target for the cross-entropy;
+      gradient: 1 - p of the target for the cross-entropy, 1 / norm of the features or of the embedding for the
+      feature norm, self-distillation's surrogate and contrastive losses;
     - "outputs": of a model with logits the logits, their softmax p, the softmax of twice the logits, log p, p log p;
       what else the capture has of the output, and the softmax of a projection at the temperatures .1 and .04; and "loss
       gradient", the gradient of the loss with respect to the logits or the features before the head, of which
@@ -231,7 +232,7 @@ def _loss_gradient(
     """dL/dz with respect to the logits z, or for the feature norm dL/df with respect to the features f."""
     if features.objective == "feature-norm" and "features" in read:
         norm = np.linalg.norm(read["features"], axis=1, keepdims=True)
-        return {"loss gradient": np.divide(read["features"], norm, out=np.zeros_like(read["features"]), where=norm > 0)}
+        return {"loss gradient": read["features"] * _inverse(norm)}
     gradient = _LOSS_GRADIENTS.get(features.objective)
     if gradient is None:
         missing["outputs/loss gradient"] = f"there is no formula for the objective {features.objective!r}"
@@ -242,7 +243,7 @@ def _loss_gradient(
     return {"loss gradient": gradient(read["softmax"], read["log-probabilities"], targets)}
 
 
-# dL/dz, z the logits
+# dL/dz, z the logits: docs/gradients.md
 _LOSS_GRADIENTS: dict[str, Callable[..., NDArray[np.float64]]] = {
     "cross-entropy": lambda p, log_p, targets: p - targets,
     "entropy": lambda p, log_p, targets: -p * (log_p - (p * log_p).sum(1, keepdims=True)),
@@ -270,18 +271,26 @@ def _scaled(
 ) -> _Matrices:
     """Activations divided by their norm, and times the scalar factors of the objective's gradient."""
     factors = {}
-    losses = features.losses.double().numpy()
-    if features.objective == "feature-norm" and (losses > 0).all():
-        factors["divided by the feature norm"] = 1 / losses
+    for name in ("features", "embedding"):
+        if name in features.outputs:
+            norm = np.linalg.norm(np.asarray(features.outputs[name], dtype=np.float64), axis=1)
+            factors[f"divided by the norm of the {name}"] = _inverse(norm)
+    if features.objective == "feature-norm" and not factors:
+        factors["divided by the norm of the features"] = _inverse(features.losses.double().numpy())
     if logits is not None and targets is not None:
         factors["times 1 - p of the target"] = 1 - (np.exp(_log_softmax(logits)) * targets).sum(1)
     scaled: _Matrices = {}
     for layer, values in activations.items():
         norm = np.linalg.norm(values, axis=1).astype(np.float64)
-        own = np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0)
-        scaled[f"{layer} of unit length"] = Scaled(values, own)
+        scaled[f"{layer} of unit length"] = Scaled(values, _inverse(norm))
         scaled.update({f"{layer} {name}": Scaled(values, factor) for name, factor in factors.items()})
     return scaled
+
+
+def _inverse(norm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / norm, and 0 where that is 0: then there is nothing to scale."""
+    inverse: NDArray[np.float64] = np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0)
+    return inverse
 
 
 def _labels(features: Features, labels: Any, logits: NDArray[Any] | None, n: int) -> _Matrices:

@@ -146,12 +146,16 @@ def test_labels_that_are_not_known_are_not_guessed() -> None:
 def test_scaled_activations_are_products_with_the_objectives_factors() -> None:
     features = captured(objectives.FeatureNorm())
     found = confounds(features).parts["scaled activations"]
+    of_losses = confounds(replace(features, outputs={})).parts["scaled activations"]
+    assert list(of_losses) == list(found)
+    for name, values in of_losses.items():
+        np.testing.assert_allclose(np.asarray(values), np.asarray(found[name]), rtol=1e-5)
     a = features["activation", "block"].double().numpy()
     norm = features.losses.double().numpy()
-    np.testing.assert_allclose(found["block divided by the feature norm"], a / norm[:, None], rtol=1e-6)
+    np.testing.assert_allclose(found["block divided by the norm of the features"], a / norm[:, None], rtol=1e-6)
     unit = np.asarray(found["block of unit length"], dtype=np.float64)
     np.testing.assert_allclose(unit, a / np.linalg.norm(a, axis=1, keepdims=True), rtol=1e-6)
-    scaled = found["block divided by the feature norm"]
+    scaled = found["block divided by the norm of the features"]
     np.testing.assert_allclose(
         np.asarray(scaled) @ np.asarray(scaled).T, (a @ a.T) * np.outer(scaled.factor, scaled.factor), rtol=1e-5
     )
