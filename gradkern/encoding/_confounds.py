@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradkern._display import as_html, as_text
 from gradkern.encoding._checks import check_matrix
-from gradkern.encoding._image_statistics import image_statistics
+from gradkern.encoding._image_statistics import CELL, image_statistics
 from gradkern.encoding._nuisances import nuisances as difficulty_of
 from gradkern.errors import naming
 from gradkern.features._features import Features
@@ -123,7 +123,8 @@ def confounds(
       gradient", the gradient of the loss with respect to the logits or the features before the head, of which
       gradients at earlier layers are images under the Jacobian;
     - "labels": one-hot, the labels given, the predicted class, and those of the objective where they are others;
-    - "image statistics": `image_statistics` and their squares;
+    - "image statistics": `image_statistics` of the whole image, those of the cells of the grid, and the squares of
+      both, each a matrix of its own, because there are ten times as many of cells;
     - "difficulty": `nuisances`, the margin between the two largest logits, and the largest probability;
     - "user": what is given.
 
@@ -173,7 +174,7 @@ def confounds(
     reasons = {
         "outputs": "the features hold no outputs, and none were given",
         "labels": "none were given, and the features hold neither labels nor logits",
-        "image statistics": "no images were given",
+        "image statistics": "no images were given, or their statistics do not vary",
         "difficulty": "the features have no objective",
         "user": "none were given",
     }
@@ -323,11 +324,15 @@ def _image_statistics(images: Any, n: int) -> _Matrices:
     if images is None:
         return {}
     table = images if isinstance(images, xr.DataArray) else image_statistics(images)
-    statistics = _z_scored(check_matrix("images", np.asarray(table, dtype=np.float64), n))
-    if statistics is None:
-        return {}
-    squares = _z_scored(statistics**2)
-    return {"statistics": statistics} | ({} if squares is None else {"squares": squares})
+    values = check_matrix("images", np.asarray(table, dtype=np.float64), n)
+    names = table["statistic"].to_numpy() if "statistic" in table.coords else [""] * values.shape[1]
+    of_cell = np.array([CELL in str(name) for name in names])
+    tables: _Matrices = {}
+    for name, chosen in (("whole image", ~of_cell), ("cells", of_cell)):
+        statistics = _z_scored(values[:, chosen])
+        squares = None if statistics is None else _z_scored(statistics**2)
+        tables.update({key: x for key, x in ((name, statistics), (f"{name}, squares", squares)) if x is not None})
+    return tables
 
 
 def _difficulty(features: Features, nuisances: Any, logits: NDArray[Any] | None, n: int) -> _Matrices:

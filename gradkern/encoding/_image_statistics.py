@@ -16,6 +16,7 @@ from gradkern.errors import naming
 from gradkern.features._engine.images import rgb_image
 from gradkern.models._spec import ModelSpec
 
+CELL = ", cell "  # in the names of statistics of a cell
 _SIDE = 128  # pixels that every image is resized to
 _MARGIN = 32  # pixels, mirrored, on each side of it: a Fourier transform joins opposite edges
 _SCALES = 4
@@ -241,7 +242,7 @@ def _cell_contrasts(luminance: NDArray[np.float64], grid: int) -> _Columns:
 
 def _by_cell(table: NDArray[np.float64], name: str) -> _Columns:
     return {
-        f"{name}, cell {row + 1} {column + 1}": float(value)
+        f"{name}{CELL}{row + 1} {column + 1}": float(value)
         for row, values in enumerate(table)
         for column, value in enumerate(values)
     }

@@ -33,6 +33,10 @@ def logits() -> np.ndarray:
     return values
 
 
+def rand_statistics() -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((N, 3))
+
+
 def loss_gradient(objective: Any) -> np.ndarray:
     """By autograd, with respect to the logits."""
     z = torch.from_numpy(logits()).requires_grad_()
@@ -186,18 +190,26 @@ def test_image_statistics_are_z_scored_and_squared() -> None:
     table = image_statistics(IMAGES)
     found = confounds(captured(), IMAGES).parts["image statistics"]
     again = confounds(captured(), table).parts["image statistics"]
-    for name in ("statistics", "squares"):
+    assert list(found) == ["whole image", "whole image, squares", "cells", "cells, squares"]
+    for name in found:
         np.testing.assert_array_equal(found[name], again[name])
         np.testing.assert_allclose(found[name].mean(0), 0, atol=1e-9)
         np.testing.assert_allclose(found[name].std(0), 1)
-    varying = np.ptp(table.to_numpy(), axis=0) > 1e-9  # the size does not vary
-    assert 0 < varying.sum() < table.shape[1]
-    assert found["statistics"].shape == (N, varying.sum())
-    raw = table.to_numpy()[:, varying]
-    expected = (raw - raw.mean(0)) / raw.std(0)
-    np.testing.assert_allclose(found["statistics"], expected, atol=1e-6)
-    correlation = [np.corrcoef(x**2, y)[0, 1] for x, y in zip(expected.T, found["squares"].T, strict=True)]
-    np.testing.assert_allclose(correlation, 1)
+    of_cell = np.array([", cell " in name for name in table.statistic.to_numpy()])
+    assert of_cell.sum() > 5 * (~of_cell).sum()
+    for name, chosen in (("whole image", ~of_cell), ("cells", of_cell)):
+        raw = table.to_numpy()[:, chosen]
+        raw = raw[:, np.ptp(raw, axis=0) > 1e-9]  # the size does not vary
+        expected = (raw - raw.mean(0)) / raw.std(0)
+        np.testing.assert_allclose(found[name], expected, atol=1e-6)
+        squares = found[f"{name}, squares"]
+        correlation = [np.corrcoef(x**2, y)[0, 1] for x, y in zip(expected.T, squares.T, strict=True)]
+        np.testing.assert_allclose(correlation, 1)
+    unnamed = confounds(captured(), xr.DataArray(rand_statistics())).parts["image statistics"]
+    assert list(unnamed) == ["whole image", "whole image, squares"]
+    still = confounds(captured(), xr.DataArray(np.ones((N, 3))))
+    assert "image statistics" not in still.parts
+    assert "image statistics" in still.missing
 
 
 def test_difficulty_is_nuisances_margin_and_certainty() -> None:
