@@ -13,7 +13,7 @@ from gradkern._display import as_html, as_text
 from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._image_statistics import CELL, image_statistics
 from gradkern.encoding._nuisances import nuisances as difficulty_of
-from gradkern.errors import naming
+from gradkern.errors import Refused, naming
 from gradkern.features._features import Features
 
 KERNELS = {  # by part: in which forms a response may read it
@@ -168,7 +168,7 @@ def confounds(
         "outputs": _outputs(features, logits, targets, missing),
         "labels": _labels(features, labels, logits, n),
         "image statistics": _image_statistics(images, n),
-        "difficulty": _difficulty(features, nuisances, logits, n),
+        "difficulty": _difficulty(features, nuisances, logits, missing),
         "user": {name: check_matrix(f"user[{name!r}]", _floating(values), n) for name, values in (user or {}).items()},
     }
     reasons = {
@@ -335,12 +335,17 @@ def _image_statistics(images: Any, n: int) -> _Matrices:
     return tables
 
 
-def _difficulty(features: Features, nuisances: Any, logits: NDArray[Any] | None, n: int) -> _Matrices:
+def _difficulty(features: Features, nuisances: Any, logits: NDArray[Any] | None, missing: dict[str, str]) -> _Matrices:
     tables: _Matrices = {}
     if any(kind == "gradient" for kind, _ in features):
-        tables["nuisances"] = difficulty_of(features).to_numpy()
+        try:
+            tables["nuisances"] = difficulty_of(features).to_numpy()
+        except Refused as why:  # an image without a gradient has no logarithm of its norm
+            missing["difficulty/norms"] = str(why)
+            known = [features.losses] if features.entropy is None else [features.losses, features.entropy]
+            tables["nuisances"] = np.stack([values.double().numpy() for values in known], 1)
     if nuisances is not None:
-        tables["nuisances given"] = check_matrix("nuisances", _floating(nuisances), n)
+        tables["nuisances given"] = check_matrix("nuisances", _floating(nuisances), len(features.losses))
     if logits is not None:
         largest = np.sort(logits, axis=1)[:, -2:]
         certainty = np.exp(_log_softmax(logits).max(1))

@@ -226,6 +226,16 @@ def test_difficulty_is_nuisances_margin_and_certainty() -> None:
         assert np.corrcoef(values, found["margin and certainty"][:, column])[0, 1] == pytest.approx(1)
 
 
+def test_an_image_without_a_gradient_has_a_loss_all_the_same() -> None:
+    features = captured()
+    arrays = {key: values.clone() for key, values in features.items()}
+    arrays["gradient", "stem"][4] = 0
+    found = confounds(replace(features, arrays=arrays))
+    assert found.parts["difficulty"]["nuisances"].shape == (N, 2)  # loss and entropy
+    assert np.corrcoef(found.parts["difficulty"]["nuisances"][:, 0], features.losses)[0, 1] == pytest.approx(1)
+    assert "must not be zero, got that for image 4" in found.missing["difficulty/norms"]
+
+
 def test_what_is_not_there_is_said() -> None:
     torch.manual_seed(1)
     features = capture(ConvNet().eval(), IMAGES, None, layers=["stem"], kinds=["activation"])

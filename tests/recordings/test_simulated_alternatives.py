@@ -180,6 +180,7 @@ def test_gradients_are_as_strong_as_said(strength: float) -> None:
     share = strength**2 / (1 + strength**2) / 0.5
     assert ratio == pytest.approx(share, abs=0.12)
     assert (r(last, meg).max() > 0.3) == (strength > 0)
+    assert ("gradient" in part.provenance["truth"]["kinds"]) == (strength > 0)
 
 
 # Noise, ceilings, places.

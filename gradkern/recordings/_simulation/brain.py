@@ -449,7 +449,7 @@ def _along_time(noise: NDArray[Any]) -> NDArray[Any]:
 
 def _truth(brain: Brain, planted: _Planted) -> dict[str, Any]:
     without = brain.organisation in ("none", "image statistics", "category and image statistics")
-    kinds = [kind for kind in planted.layers if not (kind == "activation" and without)]
+    kinds = [kind for kind in planted.layers if not (kind == "activation" and without) and _weight(brain, kind) > 0]
     ordered = [kind for kind in kinds if _is_ordered(brain, kind)]
     return {
         "dataset": "simulated",
