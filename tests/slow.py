@@ -26,6 +26,8 @@ SLOW = (
     "tests/encoding/test_unique.py::test_its_level_is_held_though_gradients_are_functions_of_the_activations",
     "tests/hierarchy/test_lag.py::test_the_level_is_held_where_gradients_are_the_activations",
     "tests/study/test_demo.py::TestModels::test_it_finds_the_banana",
+    "tests/recordings/test_simulated_alternatives.py::test_noise_grows_with_the_loss_and_with_nothing_else",
+    "tests/recordings/test_simulated_alternatives.py::test_nonlinear_readouts_are_of_the_same_features",
     "tests/features/test_capture_options.py::test_compiled_layers_give_the_same",
     "tests/stats/test_paired.py::test_of_the_same_information_neither_predicts_more",
     "tests/features/test_capture_full_depth.py::test_no_more_memory_than_a_training_step",

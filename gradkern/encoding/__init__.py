@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.encoding._confounds import Confounds as Confounds
+    from gradkern.encoding._confounds import confounds as confounds
     from gradkern.encoding._control_spaces import CONTROLS as CONTROLS
     from gradkern.encoding._control_spaces import control_spaces as control_spaces
     from gradkern.encoding._dimension import DimensionMatching as DimensionMatching
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from gradkern.encoding._dimension import match_spaces as match_spaces
     from gradkern.encoding._folds import inner_groups as inner_groups
     from gradkern.encoding._folds import outer_folds as outer_folds
+    from gradkern.encoding._image_statistics import image_statistics as image_statistics
     from gradkern.encoding._nuisances import nuisances as nuisances
     from gradkern.encoding._residualize import Residualized as Residualized
     from gradkern.encoding._residualize import Residualizer as Residualizer

@@ -4,6 +4,7 @@ A folder holds one .npy for each array, `losses.npy`, and `capture.json`: the re
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from gradkern.features._features import Features, Key, features_from
 from gradkern.kernels._sketch import Sketch
 
 _STATE_FILE = "capture.json"
-_VERSION = 1  # of the folder; one without a version is of version 1 too
+_VERSION = 2  # of the folder; 1, which a folder without a version is of too, has no outputs and labels
 
 
 @naming("load_features")
@@ -148,6 +149,11 @@ class FeatureFiles:
         facts: Mapping[str, Any],
     ):
         folder.mkdir(parents=True, exist_ok=True)
+        if state.done and (lacking := [_path(folder, key).stem for key in shapes if key not in state.keys]):
+            warnings.warn(
+                f"capture: {folder} was begun by an earlier version and goes on without {', '.join(lacking)}",
+                stacklevel=6,
+            )
         state = replace(state, facts=state.facts or dict(facts), keys=state.keys if state.done else tuple(shapes))
         self._folder, self._state = folder, state
         self._arrays: dict[Key, np.ndarray] = {}
@@ -161,7 +167,7 @@ class FeatureFiles:
 
     def write(self, start: int, values: Mapping[Key, Tensor], loss_scale: float) -> None:
         """A batch from image `start` on; it counts only when all of it is on the disk."""
-        for key, array in self._arrays.items():  # a folder of an older version has no entropy
+        for key, array in self._arrays.items():  # a folder of an older version has no outputs
             rows = values[key]
             array[start : start + len(rows)] = rows.numpy()
             array.flush()  # type: ignore[attr-defined]  # a memmap
@@ -181,7 +187,7 @@ def _path(folder: Path, key: Key) -> Path:
 
 def _read_state(folder: Path) -> CaptureState:
     stored = json.loads((folder / _STATE_FILE).read_text())
-    version = stored.get("version", _VERSION)
+    version = stored.get("version", 1)
     if version > _VERSION:
         raise ValueError(f"{folder} must be of version {_VERSION} at most, got {version}; it needs a later gradkern")
     keys = tuple((kind, layer) for kind, layer in stored["arrays"])

@@ -83,7 +83,7 @@ class ModelSpec:
             raise ValueError(f"images must be a sequence of images, got one, {list(images.shape)}")
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         crop = self.shorter_side if not whole else None
-        pixels = [self._resize(_planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
+        pixels = [self._resize(planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
         return torch.stack([(image - mean) / std for image in pixels])
 
     def preprocessing(self, *, whole: bool = False) -> str:
@@ -139,7 +139,7 @@ def describe_model(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
     return {"model": spec.name, "weights": spec.weights, "depth": depth}
 
 
-def _planes(image: np.ndarray, index: int) -> Tensor:
+def planes(image: np.ndarray, index: int) -> Tensor:
     """An image as uint8 [3, h, w]."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"image {index} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}")

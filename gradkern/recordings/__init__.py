@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._responses.lazy import Responses as Responses
     from gradkern.recordings._saved import load_recording as load_recording
     from gradkern.recordings._saved import save_recording as save_recording
+    from gradkern.recordings._simulation.alternatives import ALTERNATIVES as ALTERNATIVES
     from gradkern.recordings._simulation.brain import ORGANISATIONS as ORGANISATIONS
     from gradkern.recordings._simulation.brain import Brain as Brain
     from gradkern.recordings._simulation.brain import simulate_brain as simulate_brain

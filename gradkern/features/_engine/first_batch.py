@@ -102,7 +102,7 @@ def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) ->
 
 
 def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
-    """Features, losses and entropy of images [start, stop) as they are stored.
+    """Features, losses, entropy, outputs and labels of images [start, stop) as they are stored.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
             raise RuntimeError(f"{kind} of layer {layer!r} is not finite for image {start + int(bad[0])}")
     losses = result.losses if result.losses is not None else torch.full((stop - start,), float("nan"))
     entropy: dict[Key, Tensor] = {} if result.entropy is None else {("entropy", ""): result.entropy}
-    return {**result.sketches, ("losses", ""): losses, **entropy}
+    return {**result.sketches, ("losses", ""): losses, **entropy, **result.kept}
 
 
 def array_shapes(plan: CapturePlan, first: FirstBatch) -> dict[Key, tuple[int, ...]]:
@@ -124,6 +124,7 @@ def array_shapes(plan: CapturePlan, first: FirstBatch) -> dict[Key, tuple[int, .
     shapes["losses", ""] = ()
     if first.result.entropy is not None:
         shapes["entropy", ""] = ()
+    shapes.update({key: tuple(values.shape[1:]) for key, values in first.result.kept.items()})
     return shapes
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradkern.models._spec import planes
+
 
 def check_images(images: Tensor | Sequence[Any]) -> int:
     """Check the images and count them.
@@ -48,6 +50,18 @@ def image_batch(images: Tensor | Sequence[Any], start: int, stop: int) -> Tensor
 def images_at(images: Tensor | Sequence[Any], indices: Iterable[int]) -> Tensor:
     """Images with these indices as one tensor."""
     return torch.stack([_tensor(images[i], i) for i in indices])
+
+
+def rgb_image(images: Tensor | Sequence[Any], index: int) -> Tensor:
+    """Image `index` as float64 [3, h, w]: floating-point images as `capture` takes them, uint8 pixels divided by 255.
+
+    Raises
+    ------
+    ValueError : neither floating point [3, h, w] nor uint8 [h, w] or [h, w, 3]
+    """
+    image = images[index]
+    is_pixels = getattr(image, "dtype", None) in (np.uint8, torch.uint8)
+    return planes(np.asarray(image), index).double() / 255 if is_pixels else _tensor(image, index).double()
 
 
 def _tensor(image: Any, index: int) -> Tensor:
