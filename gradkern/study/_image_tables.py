@@ -281,6 +281,7 @@ class ImageFacts:
     nuisances: NDArray[np.float64] | None = None
     labels: NDArray[Any] | None = None
     images: Any = None
+    image_statistics: Any = None
     test_images: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -40,8 +40,8 @@ class Study:
     nuisances : [images, m], what an image's gradient may owe to the image being hard: loss, entropy and norms, as
         returned by `encoding.nuisances`, and whatever else is known to matter
     labels : [images], the category of each image, whole numbers or words; None: not known
-    images : the images themselves, each uint8 [h, w] or [h, w, 3], from which their statistics can be computed
-    image_statistics : [images, s], low-level statistics of the images, such as luminance and contrast
+    images : the images themselves, each uint8 [h, w] or [h, w, 3]
+    image_statistics : [images, s], such as luminance and contrast, as returned by `encoding.image_statistics`
     outputs : [images, c], the model's own outputs, such as logits
     test_images : bool [images], images that a mapping is tested on if it is fitted on the others
 

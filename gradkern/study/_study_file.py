@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern._display import as_html, as_text, listed
+from gradkern.encoding._image_statistics import image_statistics
 from gradkern.encoding._nuisances import nuisances
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import Refused
@@ -100,7 +101,8 @@ def read_study(path: Path) -> StudyFile:
     """Read a study file and load what it names; paths in it are relative to it.
 
     Gradients and their controls are brought to unit length, as by `gradkern encode`. Repeats are averaged, and the
-    noise ceiling is estimated from them where it is not known. A hierarchy that is derived becomes a column of the
+    noise ceiling is estimated from them where it is not known. Statistics of images are computed, and logits are those
+    of the capture where it has them. A hierarchy that is derived becomes a column of the
     targets of every fMRI recording.
 
     Raises
@@ -142,6 +144,7 @@ def load_study(description: StudyDescription) -> StudyFile:
         description.column,
         labels=known.labels,
         images=known.images,
+        image_statistics=known.image_statistics,
         test_images=known.test_images,
     )
     with located(path, "features, fmri, meg"):
@@ -161,12 +164,15 @@ def _image_facts(description: StudyDescription, count: int, named: Sequence[Sequ
     recordings = [recording for subjects in named for recording in subjects]
     with located(description.path, "fmri, meg"):
         images = StudyImages(description.path, count, image_names(recordings, count))
-    source, nuisances, labels, test = None, None, None, None
+    source: Any = None
+    statistics, nuisances, labels, test = None, None, None, None
     notes: list[str] = []
     if description.images is not None:
         source, names = folder_source(images, description.images)
         images = replace(images, names=names)
-        notes.append(f"images: {count} files, the first {names[0]!r}")
+        with located(description.path, description.images.key):
+            statistics = image_statistics(source)
+        notes.append(f"images: {statistics.shape[1]} statistics of {count} files, the first {names[0]!r}")
     if description.nuisances is not None:
         also = description.labels.columns if description.labels is not None else ()
         nuisances, columns = images.matrix(description.nuisances, also)
@@ -182,7 +188,7 @@ def _image_facts(description: StudyDescription, count: int, named: Sequence[Sequ
     facts = {
         key: f"{file}, {fingerprint(description.path.parent / Path(file).expanduser())}" for key, file in files.items()
     }
-    return ImageFacts(nuisances, labels, source, test, tuple(notes), facts)
+    return ImageFacts(nuisances, labels, source, statistics, test, tuple(notes), facts)
 
 
 def _with_nuisances(features: FeatureSet, nuisances: Any) -> FeatureSet:
@@ -226,7 +232,11 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
     except Refused as error:
         hard = None
         notes.append(f"{key}: no nuisances: {error}")
-    outputs = None if entry.outputs is None else _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
+    outputs = captured.outputs["logits"].numpy() if "logits" in captured.outputs else None
+    if entry.outputs is not None:
+        if outputs is not None:
+            raise wrong(path, f"{key}.outputs", "left out: the capture has logits", repr(entry.outputs))
+        outputs = _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
     return _Capture(FeatureSet(values, depth, hard, outputs), layers, facts, notes)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats, Scores, layer_scores
+from gradkern.study.claims._claim import FMRI
 from gradkern.study.claims._scored import ScoredStudy, Subject
 
 _MOST_TARGETS = 200  # of a subject, drawn at random
@@ -70,7 +71,7 @@ def subject_checks(scored: ScoredStudy) -> list[str]:
 
 def _scores(scored: ScoredStudy, subject: Subject) -> Scores:
     """Those of the verdict for fMRI; for MEG, which has many targets, of some of them."""
-    if subject.modality == "fMRI":
+    if subject.modality == FMRI:
         return scored.scores(subject, "activation")
     return _scores_of(scored, subject, subject.Y)
 

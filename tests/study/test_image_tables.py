@@ -1,5 +1,6 @@
 """Tables and folders of images in a study file: nuisances, labels, images and test images go to the right images."""
 
+import json
 import pickle
 import re
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from gradkern import Recording, Sketch, capture, objectives
-from gradkern.encoding import nuisances
+from gradkern.encoding import image_statistics, nuisances
 from gradkern.features import load_features
+from gradkern.objectives import Output
 from gradkern.recordings import save_recording
 from gradkern.study import Study, choices, parse_study, read_study
 
@@ -25,6 +27,22 @@ HEAD = 'layers = ["1", "2", "3"]\ndepth = [0, 0.5, 1]\n'
 BODY = '[features]\nx = "bare"\ny = "bare"\n[fmri]\ns = ["s1.h5", "s2.h5"]\n'
 MIXED = np.random.default_rng(0).permutation(IMAGES)
 VALUES = np.arange(IMAGES) ** 2 / 2
+
+
+class Classifier(nn.Module):
+    """Three blocks, and logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(12, 12) for _ in range(3))
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Output:
+        x = images.flatten(1).unflatten(1, (4, -1))
+        for block in self.blocks:
+            x = block(x).tanh()
+        features = x.mean(1)
+        return Output(features, self.head(features))
 
 
 def recording(subject: str, ids: Any, names: tuple[str, ...] | None, **columns: Any) -> Recording:
@@ -106,6 +124,9 @@ def test_they_stay_when_the_features_vary(home: Path) -> None:
 def test_images_are_those_of_their_names(home: Path, tmp_path: Path) -> None:
     study = read(home, 'images = "stimuli"').variants.study()
     assert [int(study.images[number][0, 0, 0]) for number in range(IMAGES)] == list(range(IMAGES))
+    statistics = image_statistics(study.images)
+    np.testing.assert_array_equal(study.image_statistics, statistics)
+    assert np.ptp(statistics.sel(statistic="luminance/mean").values) > 0
     body = BODY.replace('"s1.h5", ', "")  # the other recording names no image
     with pytest.raises(ValueError, match=r"images must be \{folder = 'stimuli', in_order = true\}, as no recording"):
         read(home, 'images = "stimuli"', body)
@@ -145,6 +166,21 @@ def test_outputs_are_those_of_their_capture(home: Path) -> None:
         ValueError, match=r"features.x.outputs must be floating-point \[12, outputs\], got float64 \[11"
     ):
         read(home, "", body)
+
+
+def test_logits_of_a_capture_are_its_outputs(home: Path) -> None:
+    layers, pixels = ["blocks.0", "blocks.1", "blocks.2"], torch.randn(IMAGES, 3, 4, 4)
+    captured = capture(Classifier(), pixels, objectives.CrossEntropy(), layers=layers, tokens="mean", sketch="raw",
+                       out=home / "logits", progress=False)  # fmt: skip
+    body = BODY.replace('x = "bare"', 'x = "logits"').replace('y = "bare"\n', "")
+    body = f"layers = {json.dumps(layers)}\ndepth = [0, 0.5, 1]\n{body}"
+    (home / "logits.toml").write_text(body)
+    np.testing.assert_array_equal(
+        read_study(home / "logits.toml").variants.study().outputs, captured.outputs["logits"].numpy()
+    )
+    (home / "logits.toml").write_text(body.replace('x = "logits"', 'x = {folder = "logits", outputs = "logits.npy"}'))
+    with pytest.raises(ValueError, match=r"features\.x\.outputs must be left out: the capture has logits"):
+        read_study(home / "logits.toml")
 
 
 def test_what_is_parsed_can_be_pickled(home: Path) -> None:

@@ -33,7 +33,7 @@ class Row:
     rows : rows that the test used, fewer than the images where covariates were removed; None: all images
     by_subject : the estimate in each subject alone, by its name; empty: the test has none
     by_layer : the estimate at each layer, by its name, shallow to deep; empty: the test has none
-    layer : the layers that the estimate is of, in words; "": as `ScoredStudy.layer_of` says
+    layer : the layers that the estimate is of, in words; "": the tested one of claims about prediction, else all
     """
 
     estimate: float
