@@ -58,6 +58,16 @@ def test_targets_without_a_hemisphere_belong_to_no_region() -> None:
     assert found.excluded[-1].count == 3
 
 
+def test_targets_with_nan_are_left_out_of_the_mean_of_their_region() -> None:
+    Y = np.asarray(recording().responses).copy()
+    Y[1, 0], Y[0, 2] = np.nan, np.nan
+    found = region_means(recording(responses=Y), "distance")
+    np.testing.assert_allclose(np.asarray(found.responses)[:, [0, 2]], Y[:, [1, 5]], rtol=1e-6)
+    assert np.isnan(found.responses[:, 1]).all()  # its only target
+    assert found.targets["targets"].tolist() == [1, 0, 1]
+    assert (found.excluded[-1].count, found.excluded[-1].reason) == (2, "NaN in a response")
+
+
 def test_a_region_without_an_axis_is_left_out_by_name_and_one_without_hemisphere_is_not() -> None:
     unplaced = TARGETS.assign(distance=[0.0, 1, np.nan, 3, np.nan, 7])
     found = region_means(recording(targets=unplaced), "distance")
