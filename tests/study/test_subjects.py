@@ -126,19 +126,28 @@ class TestDeadTargets:
         assert table.loc["gradient-predicts-fmri", "conclusion"] == NOT_TESTED
 
 
-def of_subjects(scored: ScoredStudy, values: dict[str, float], least: float) -> Row:
+def of_subjects(scored: ScoredStudy, values: dict[str, float], least: float, without: dict[str, float]) -> Row:
     """A test that supports its claim if the mean of its subjects is above `least`."""
     present = {subject.name: values[subject.name] for subject in scored.subjects["fMRI"]}
     mean = float(np.mean(list(present.values())))
     if least < 0 and len(present) < 3:
         raise Refused("subjects must be 3")
-    return Row(mean, 0.01 if mean > least else 0.3, by_subject=present, by_layer={"layer 1": 0.25, "layer 2": np.nan})
+    layers = {"layer 1": 0.25, "layer 2": np.nan}
+    return Row(mean, 0.01 if mean > least else 0.3, by_subject=present, p_without=without, by_layer=layers)
 
 
-def verdict_of(study: Study, monkeypatch: pytest.MonkeyPatch, values: list[float], least: float, **claim: Any) -> Any:
+def verdict_of(
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    values: list[float],
+    least: float,
+    without: Any = None,
+    wrong_if: str = "",
+) -> Any:
     """The row of a claim with this test."""
     by_name = {one.subject: value for one, value in zip(study.fmri, values, strict=True)}
-    made = replace(claims_of(study)[1], test=of_subjects, arguments=(by_name, least), **claim)
+    arguments = (by_name, least, without or {})
+    made = replace(claims_of(study)[1], test=of_subjects, arguments=arguments, wrong_if=wrong_if)
     monkeypatch.setitem(unwrap(verdict).__globals__, "claims_of", lambda *arguments: (made,))
     return verdict(replace(study, meg=()), SETTINGS, pd.DataFrame()).iloc[0]
 
@@ -166,6 +175,15 @@ class TestLeaveOneOut:
         self, study: Study, monkeypatch: pytest.MonkeyPatch, values: list[float], least: float, flag: str
     ) -> None:
         assert verdict_of(study, monkeypatch, values, least)["flag"] == flag
+
+    @pytest.mark.parametrize(
+        ("p", "flag"), [(0.05, ""), (0.2, "carried by one subject: simulated 3 (without it not found, p = 0.2)")]
+    )
+    def test_a_test_that_knows_its_p_without_each_subject_is_not_repeated(
+        self, study: Study, monkeypatch: pytest.MonkeyPatch, p: float, flag: str
+    ) -> None:
+        without = {"simulated 1": 0.01, "simulated 2": 0.01, "simulated 3": p}
+        assert verdict_of(study, monkeypatch, [0.1, 0.2, 0.6], -1, without=without)["flag"] == flag
 
     def test_one_real_subject_among_noise_carries_the_prediction(self, study: Study) -> None:
         noise = np.random.default_rng(5)

@@ -32,6 +32,8 @@ class Row:
         default latency and layer preference
     rows : rows that the test used, fewer than the images where covariates were removed; None: all images
     by_subject : the estimate in each subject alone, by its name; empty: the test has none
+    p_without : p of the same test without each subject, by its name, where the test has them at no cost; empty: the
+        verdict repeats the test without the subject that matters most
     by_layer : the estimate at each layer, by its name, shallow to deep; empty: the test has none
     layer : the layers that the estimate is of, in words; "": the tested one of claims about prediction, else all
     """
@@ -47,6 +49,7 @@ class Row:
     as_simulated: bool = True
     rows: int | None = None
     by_subject: Mapping[str, float] = field(default_factory=dict)
+    p_without: Mapping[str, float] = field(default_factory=dict)
     by_layer: Mapping[str, float] = field(default_factory=dict)
     layer: str = ""
 
