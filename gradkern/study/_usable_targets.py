@@ -42,7 +42,7 @@ def usable_targets(recording: Recording, Y: NDArray[np.float64]) -> tuple[NDArra
         return np.ones(len(bad), dtype=bool), ()
     reasons = {"constant targets": constant, "targets with NaN": missing}
     return usable, tuple(
-        f"{recording.subject}: {int(lost.sum())} {words} of {len(lost)} left out{with_them}"
+        f"{recording.subject}: {words} left out: {int(lost.sum())} of {len(lost)}{with_them}"
         for words, lost in reasons.items()
         if lost.any()
     )
@@ -63,7 +63,7 @@ def usable_in_all(
         return list(usable), [""] * len(recordings)
     lost = [int((own & ~common).sum()) for own in usable]
     notes = [
-        f"{recording.subject}: {count} targets of {len(first)} left out, which have no score in another subject"
+        f"{recording.subject}: targets without a score in another subject left out: {count} of {len(first)}"
         if count
         else ""
         for recording, count in zip(recordings, lost, strict=True)

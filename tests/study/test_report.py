@@ -128,6 +128,13 @@ class TestPage:
             NOT_TESTED: ["four"],
         }
 
+    def test_what_was_noticed_about_subjects_comes_before_the_rows(self, page: str) -> None:
+        table = TABLE.copy()
+        table.attrs["notes"] = ["responses of S2 are hardly predicted"]
+        noticed = write_verdict(table, simulated_rates(), [], {"study": "s.toml"}, [])
+        assert noticed.index("responses of S2 are hardly predicted") < noticed.index("<h2>The verdict")
+        assert "Before reading on" not in page
+
     def test_each_row_has_what_it_is_of(self, page: str) -> None:
         first = page[page.index('<tr class="numbers"><td>one') :]
         first = re.sub(r"\s+", " ", first[: first.index("<td>two")])

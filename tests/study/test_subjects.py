@@ -63,10 +63,10 @@ class TestDeadTargets:
     @pytest.mark.parametrize(
         ("change", "note", "left"),
         [
-            (spoilt(np.s_[:, [1, 5, 8]], 1.5), "3 constant targets of 40 left out", 37),
-            (spoilt(np.s_[:, 1:4], np.nan), "3 targets with NaN of 40 left out", 37),
-            (spoilt(np.s_[7, 4], np.nan), "1 targets with NaN of 40 left out", 39),
-            (rounded, "1 constant targets of 40 left out", 39),
+            (spoilt(np.s_[:, [1, 5, 8]], 1.5), "constant targets left out: 3 of 40", 37),
+            (spoilt(np.s_[:, 1:4], np.nan), "targets with NaN left out: 3 of 40", 37),
+            (spoilt(np.s_[7, 4], np.nan), "targets with NaN left out: 1 of 40", 39),
+            (rounded, "constant targets left out: 1 of 40", 39),
         ],
         ids=["constant", "missing", "one response", "rounded"],
     )
@@ -76,8 +76,8 @@ class TestDeadTargets:
         first = with_responses(study.fmri[0], change)
         with pytest.warns(UserWarning, match=f"verdict: simulated 1: {note}"):
             table = verdict(replace(study, fmri=[first, *study.fmri[1:]], meg=()), SETTINGS)
-        lost = "targets of 40 left out, which have no score in another subject"
-        others = [f"simulated {number}: {40 - left} {lost}" for number in (2, 3)]
+        lost = "targets without a score in another subject left out"
+        others = [f"simulated {number}: {lost}: {40 - left} of 40" for number in (2, 3)]
         assert table.attrs["notes"] == [f"simulated 1: {note}", *others]
         assert table["conclusion"].eq(NOT_TESTED).tolist() == whole["conclusion"].eq(NOT_TESTED).tolist()
         assert (table["targets"] == 3 * left).sum() == (whole["targets"] == 120).sum() > 10
@@ -101,9 +101,9 @@ class TestDeadTargets:
         flat = (targets["time"] == times[0]).to_numpy()  # a baseline that was set to zero
 
         for where, value, note, sensors, moments in (
-            (dead, 0.0, f"4 constant targets of {len(targets)} left out, as 1 of {len(names)} sensors", 1, 0),
-            (once, np.nan, f"1 targets with NaN of {len(targets)} left out, as 1 of {len(names)} sensors", 1, 0),
-            (flat, 0.0, f"{len(names)} constant targets of {len(targets)} left out, as 1 of 4 times", 0, 1),
+            (dead, 0.0, f"constant targets left out: 4 of {len(targets)}, as 1 of {len(names)} sensors", 1, 0),
+            (once, np.nan, f"targets with NaN left out: 1 of {len(targets)}, as 1 of {len(names)} sensors", 1, 0),
+            (flat, 0.0, f"constant targets left out: {len(names)} of {len(targets)}, as 1 of 4 times", 0, 1),
         ):
             first = with_responses(study.meg[0], spoilt(np.s_[:, where], value))
             subject = score_study(replace(study, meg=[first]), SETTINGS).subjects["MEG"][0]

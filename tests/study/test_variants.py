@@ -172,9 +172,9 @@ def test_the_table_of_power_holds_the_rates() -> None:
     first = here[here["id"] == test].set_index("organisation").loc[table["organisations"]]
     assert table["brains"] == first["runs"].sum()
     for cell, (_, row) in zip(table["rows"][0]["cells"], first.iterrows(), strict=True):
-        assert cell == {"text": f"{row['rate']:.2f} of {row['runs']}", "odd": row["as expected"] is False}
+        assert cell == {"text": f"{row['found']} of {row['runs']}", "odd": row["as expected"] is False}
     seldom = power_table(rates, ["gradient-later-than-activation"])["rows"][0]["cells"]
-    assert seldom[table["organisations"].index("forward")]["text"] == "0.03 of 70, 50 not tested"
+    assert seldom[table["organisations"].index("forward")]["text"] == "2 of 70, 50 not tested"
     inherited = table["rows"][1]["cells"][table["organisations"].index("forward")]
     assert inherited["text"].startswith("(")
     with pytest.raises(ValueError, match=r"power_table: ids must be in the rates, got \['luck'\]"):

@@ -409,7 +409,7 @@ def test_dead_voxels_are_left_out_and_told() -> None:
     first, second = both.fmri
     values = np.array(first.responses)
     values[:, np.flatnonzero(first.targets["depth"].notna())[[3, 7]]] = 1.5
-    with pytest.warns(UserWarning, match="simulated 1: 2 constant targets of 120 left out"):
+    with pytest.warns(UserWarning, match="simulated 1: constant targets left out: 2 of 120"):
         found = verdict(replace(both, fmri=(replace(first, responses=values), second)), SETTINGS).set_index("id")
     assert (found["conclusion"] != NOT_TESTED).sum() > 5
     row = found.loc["gradient-predicts-fmri"]

@@ -123,6 +123,7 @@ def write_verdict(
         counts=counts_in_words(table),
         groups=[(name, [row for row in rows if row["conclusion"] == name]) for name in CONCLUSIONS],
         notes=notes,
+        warned=table.attrs.get("notes", []),
         survived=None if survived is None else survived.to_dict("records"),
         power=power_table(power, list(table["id"])),
     )
@@ -182,9 +183,10 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
-    text = f"{row['rate']:.2f}" if row["expected"] != INHERITED else f"({row['rate']:.2f})"
+    counts = f"{row['found']} of {row['runs']}"
+    text = f"({counts})" if row["expected"] == INHERITED else counts
     refused = f", {row['refused']} not tested" if row["refused"] else ""
-    return {"text": f"{text} of {row['runs']}{refused}", "odd": row["as expected"] is False}
+    return {"text": f"{text}{refused}", "odd": row["as expected"] is False}
 
 
 def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], **values: Any) -> str:
