@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._correlation import correlation
-from gradkern.stats._spatial_nulls import NullMaps, map_correlation, variogram_maps
+from gradkern.stats._smooth_maps import SmoothMapTest, smooth_map_test
 from gradkern.stats._summary import Summary
 
-LEAST_PLACES = 20  # with fewer no variogram can be matched
+LEAST_PLACES = 20  # with fewer no smoothness can be told
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +34,10 @@ class SubjectMap(Summary):
     hierarchy: Floats
     r: Floats
     noise: Any = None
+
+    def at(self, targets: Any) -> "SubjectMap":
+        """The map at some targets, by their indices or a mask."""
+        return replace(self, points=self.points[targets], hierarchy=self.hierarchy[targets], r=self.r[:, targets])
 
     def same_places(self, other: "SubjectMap") -> bool:
         """Whether the targets of the other map have the same places and the same hierarchy."""
@@ -63,13 +67,12 @@ class Measure:
         """
         values = self.value(subject.r)
         known = np.isfinite(values) & np.isfinite(subject.hierarchy)
-        covariates = self.covariates
+        columns = self.columns(subject.at(known))
 
         def residualize(maps: Floats) -> Floats:
-            if covariates is None:
+            if columns is None:
                 return maps
-            columns = covariates(subject)[:, known]
-            Z = np.hstack([np.vander((column - column.mean()) / (column.std() or 1), 3) for column in columns])
+            Z = np.vstack([np.ones(columns.shape[1]), columns]).T
             residuals: Floats = np.full(maps.shape, np.nan)
             inside = maps[..., known]
             residuals[..., known] = inside - (Z @ np.linalg.lstsq(Z, inside.T, rcond=None)[0]).T
@@ -77,6 +80,15 @@ class Measure:
 
         hierarchy = np.where(known, subject.hierarchy, np.nan)
         return residualize(np.where(known, values, np.nan)), residualize(hierarchy), residualize
+
+    def columns(self, subject: SubjectMap) -> Floats | None:
+        """The covariates of a subject's map and their squares, [2 m, v]; None without covariates."""
+        if self.covariates is None:
+            return None
+        covariates = self.covariates(subject)
+        spread = covariates.std(1, keepdims=True)
+        linear = (covariates - covariates.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
+        return np.vstack([linear, linear**2])
 
     def correlation(self, subject: SubjectMap) -> float:
         """Correlate map and hierarchy by Pearson r; NaN for fewer than 3 targets, or where one is constant."""
@@ -127,35 +139,48 @@ def average_maps(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
 def variogram_null_test(
     maps: Sequence[SubjectMap], measure: Measure, *, max_locations: int, permutations: int = 1000, seed: int = 0
 ) -> list[float]:
-    """Test whether each map rises with its hierarchy, beside random maps of the same variogram: one-sided p.
+    """Test whether each map rises with its hierarchy, beside random maps of the same smoothness: one-sided p.
 
-    Random maps have the variogram of the map with its covariates in it. These are regressed out of map, hierarchy and
-    random maps alike, once.
+    The covariates are regressed out of map, hierarchy and random maps alike (see `stats.smooth_map_test`, whose
+    correlations, intervals and numbers of independent places these p belong to).
 
     Parameters
     ----------
     maps : of subjects
     measure : how scores become a map
-    max_locations : number of targets, drawn at random, that a null map has at most
-    permutations, seed : number of null maps (see `stats.variogram_maps`), and the seed of the generator
+    max_locations : number of targets, drawn at random, that a map has at most
+    permutations, seed : number of random maps, and the seed of the generator
 
     Raises
     ------
     Refused : fewer than 20 targets with a place, a hierarchy and a value; a map that does not vary
     """
-    p = []
+    tests = smooth_order_tests(maps, measure, max_locations=max_locations, permutations=permutations, seed=seed)
+    return [test.p for test in tests]
+
+
+def smooth_order_tests(
+    maps: Sequence[SubjectMap], measure: Measure, *, max_locations: int, permutations: int, seed: int
+) -> list[SmoothMapTest]:
+    """The tests of `variogram_null_test` as a whole, one per map."""
+    tests = []
     for subject in maps:
-        chosen = _chosen(subject, measure.value(subject.r), max_locations, seed)
-        fewer = replace(
-            subject, points=subject.points[chosen], hierarchy=subject.hierarchy[chosen], r=subject.r[:, chosen]
-        )
-        values, hierarchy, residualize = measure.along(fewer)
+        values = measure.value(subject.r)
+        chosen = _chosen(subject, values, max_locations, seed)
+        fewer = subject.at(chosen)
         distances = np.linalg.norm(fewer.points[:, None] - fewer.points, axis=2)
-        # the map that is left without covariates is rougher than the one that they are regressed out of
-        null = variogram_maps(measure.value(fewer.r), distances, permutations=permutations, seed=seed)
-        test = map_correlation(values, hierarchy, NullMaps(residualize(null.values), null.what))
-        p.append(test.p / 2 if test.r > 0 else 1 - test.p / 2)
-    return p
+        tests.append(
+            smooth_map_test(
+                values[chosen],
+                fewer.hierarchy,
+                distances,
+                covariates=measure.columns(fewer),
+                alternative="greater",
+                permutations=permutations,
+                seed=seed,
+            )
+        )
+    return tests
 
 
 def _chosen(subject: SubjectMap, values: Floats, most: int, seed: int) -> NDArray[np.int64]:

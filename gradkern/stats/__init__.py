@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from gradkern.stats._permutation import permutation_test_held_out as permutation_test_held_out
     from gradkern.stats._prevalence import Prevalence as Prevalence
     from gradkern.stats._prevalence import prevalence as prevalence
+    from gradkern.stats._smooth_maps import SmoothMapTest as SmoothMapTest
+    from gradkern.stats._smooth_maps import smooth_map_test as smooth_map_test
     from gradkern.stats._spatial_nulls import MapCorrelation as MapCorrelation
     from gradkern.stats._spatial_nulls import NullMaps as NullMaps
     from gradkern.stats._spatial_nulls import VariogramPairs as VariogramPairs
