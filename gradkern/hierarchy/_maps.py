@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._hemispheres import hemisphere_sides
 from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._correlation import correlation
@@ -110,6 +111,7 @@ def predictability(subject: SubjectMap) -> Floats:
     return np.stack([subject.r.max(0), length])
 
 
+@naming("mirror_hemispheres")
 def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     """Mirror places [v, 3] of the right hemisphere into the left one.
 
@@ -119,10 +121,14 @@ def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     Parameters
     ----------
     points : [v, 3], whose first coordinate is 0 between the hemispheres
-    hemispheres : [v], "left" or "right"
+    hemispheres : [v], "left" or "right", also as "lh" and "rh"; "", None or NaN where it is unknown
+
+    Raises
+    ------
+    ValueError : other hemispheres
     """
     places = np.array(points, dtype=np.float64)
-    places[np.asarray(hemispheres) == "right", 0] *= -1
+    places[hemisphere_sides(hemispheres) == "right", 0] *= -1
     return places
 
 

@@ -6,7 +6,7 @@ the one variogram that fits it best are too rough on average. Here the smoothnes
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,8 @@ def smooth_map_test(
 
     Notes
     -----
-    Restricted likelihood of spatial covariances: Stein (1999), Interpolation of Spatial Data; why correlations of smooth
-    maps need it: Clifford, Richardson and Hémon (1989), Biometrics 45:123. The number of independent places is
+    Restricted likelihood of spatial covariances: Stein (1999), Interpolation of Spatial Data; why correlations of
+    smooth maps need it: Clifford, Richardson and Hémon (1989), Biometrics 45:123. The number of independent places is
     theirs, 1 + 1 / variance of r.
 
     Examples
@@ -115,12 +115,12 @@ def smooth_map_test(
         raise Refused("values must vary beside the covariates, got a map that these describe")
     coordinates /= size
     model = _Model(lengths, contrasts)
-    weights, evidence = model.slope(coordinates)
-    random = model.draw(weights[:, 0], permutations, np.random.default_rng(seed))
-    _, null_evidence = model.slope(random)
-    reached = in_direction(null_evidence, alternative) >= in_direction(evidence, alternative) - 1e-9
+    fitted = model.fit(coordinates)
+    random = model.draw(fitted.weights[:, 0], permutations, np.random.default_rng(seed))
+    null_fit = model.fit(random)
+    reached = in_direction(null_fit.z, alternative) >= in_direction(fitted.z, alternative) - 1e-9
     ratio, null_ratio = _ratio(coordinates)[0], _ratio(random)
-    width = float(np.quantile(np.abs(null_ratio), confidence))
+    width = float(np.quantile(np.abs(null_ratio) / null_fit.spread, confidence) * fitted.spread[0])
     low, r, high = (float(_correlation_of(ratio + off)) for off in (-width, 0.0, width))
     null = _correlation_of(null_ratio)
     return SmoothMapTest(
@@ -136,25 +136,35 @@ def smooth_map_test(
     )
 
 
+class _Fit(NamedTuple):
+    """Of maps: weights [covariances, maps] by restricted likelihood; averaged over them z [maps] of the slope, and the
+    standard deviation [maps] of what is along the other map, in units of what is not."""
+
+    weights: Floats
+    z: Floats
+    spread: Floats
+
+
 class _Model:
     """Maps in coordinates [v - m, maps]: the first is along the other map, the rest do not know the slope on it."""
 
     def __init__(self, distances: Floats, contrasts: Floats) -> None:
         self.parts = [_Part(contrasts.T @ covariance @ contrasts) for covariance in _covariances(distances)]
 
-    def slope(self, maps: Floats) -> tuple[Floats, Floats]:
-        """Weights [covariances, maps] by restricted likelihood, and z [maps] of the slope averaged over them."""
+    def fit(self, maps: Floats) -> _Fit:
         from scipy import stats
 
         freedom = len(maps) - 1
-        each = [part.slope(maps[0], maps[1:]) for part in self.parts]
-        likelihood, t = (np.concatenate(values) for values in zip(*each, strict=True))
+        each = [part.fit(maps[0], maps[1:]) for part in self.parts]
+        likelihood, t, variance = (np.concatenate(values) for values in zip(*each, strict=True))
         weights = np.exp(likelihood - likelihood.max(0))
         weights /= weights.sum(0)
         # of the nearer tail, where p has all its digits
         below, above = ((weights * stats.t.sf(sign * t, freedom)).sum(0) for sign in (-1, 1))
         z = np.where(above < below, stats.norm.isf(above), stats.norm.ppf(below))
-        return weights, np.clip(z, -_LARGEST_Z, _LARGEST_Z)
+        rest = np.maximum((maps[1:] ** 2).sum(0), np.finfo(float).tiny)
+        spread = np.sqrt((weights * variance).sum(0) / rest)
+        return _Fit(weights, np.clip(z, -_LARGEST_Z, _LARGEST_Z), spread)
 
     def draw(self, weights: Floats, maps: int, generator: np.random.Generator) -> Floats:
         """Random maps [v - m, maps] without a slope, of covariances with these weights."""
@@ -176,17 +186,18 @@ class _Part:
         self.variances = np.maximum(eigenvalues, 0) * (1 - _NOISE[:, None]) + _NOISE[:, None]  # [shares, v - m - 1]
         shared = (1 - _NOISE[:, None]) * (self.vectors.T @ covariance[1:, 0])
         self.regression = shared / self.variances
-        alone = covariance[0, 0] * (1 - _NOISE) + _NOISE
-        self.left = np.maximum(alone - (self.regression * shared).sum(1), _NOISE)
+        self.alone = covariance[0, 0] * (1 - _NOISE) + _NOISE
+        self.left = np.maximum(self.alone - (self.regression * shared).sum(1), _NOISE)
 
-    def slope(self, first: Floats, rest: Floats) -> tuple[Floats, Floats]:
-        """Log likelihood of the other coordinates, and t of the first one given these, both [shares, maps]."""
+    def fit(self, first: Floats, rest: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log likelihood of the other coordinates, t of the first one given these, and its variance, [shares, maps]."""
         turned = self.vectors.T @ rest
         # a map that is the other one alone has nothing left
         scale = (1 / self.variances) @ turned**2 + np.finfo(float).eps * first**2
         likelihood = -0.5 * (len(rest) * np.log(scale) + np.log(self.variances).sum(1)[:, None])
         error = np.sqrt(self.left[:, None] * scale / len(rest))
-        return likelihood, (first - self.regression @ turned) / error
+        variance = self.alone[:, None] * scale / len(rest)
+        return likelihood, (first - self.regression @ turned) / error, variance
 
     def draw(self, share: int, maps: int, generator: np.random.Generator) -> Floats:
         turned = np.sqrt(self.variances[share])[:, None] * generator.standard_normal((len(self.vectors), maps))

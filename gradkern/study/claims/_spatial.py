@@ -57,9 +57,10 @@ def spatial_order(scored: ScoredStudy, kind: str) -> Row:
 
 
 def spatial_order_of_layers(scored: ScoredStudy) -> Row:
-    """The gradients' spatial score, against the same score with the layers permuted."""
-    score, permuted = spatial_score(scored, "gradient"), spatial_layer_permutation(scored)
-    return replace(score, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against)
+    """The gradients' spatial score, against other orders of the layers; supported only if the order itself is."""
+    row, permuted = spatial_order(scored, "gradient"), spatial_layer_permutation(scored)
+    supported = row.is_supported()  # which asks for this control too
+    return replace(row, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against, supported=supported)
 
 
 def spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
@@ -132,7 +133,8 @@ def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
     chosen = [np.isfinite(preferred(values.r)) for values in average_maps(maps)]
     counts = [int(targets.sum()) for targets in chosen]
     if min(counts) < LEAST_PLACES:
-        raise Refused(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {counts}")
+        beyond = " beyond the confounds" if kind == "gradient" else ""
+        raise Refused(f"targets that a layer predicts{beyond} must be at least {LEAST_PLACES}, got {counts}")
     depths = Measure(partial(settings.preference.depth_of, depth=scored.study.depth), predictability)
     resampled = _ResampledScore(scores, maps, chosen, depths)
     value = resampled.of(range(len(subjects)), 0)
@@ -190,9 +192,10 @@ def _first_where_predicted(r: Floats, images: int) -> Floats:
 
 
 def _beside_smooth_maps(scored: ScoredStudy, maps: Sequence[SubjectMap], measure: Measure, against: str) -> Row:
-    """Test each subject's map beside random ones; p is twice the mean over subjects, whose cortex is alike.
+    """Test each subject's map beside random ones, and the mean over subjects as if they were one: cortices are alike.
 
-    The interval is the mean of the maps' intervals over random maps, and so as wide as if all were one map.
+    p is that of the mean z, and the interval the mean of the intervals over random maps. More subjects make neither
+    smaller.
     """
     settings = scored.settings
     tests = smooth_order_tests(
@@ -204,7 +207,7 @@ def _beside_smooth_maps(scored: ScoredStudy, maps: Sequence[SubjectMap], measure
     )
     p, smallest = tests[0].p, tests[0].smallest_p
     if len(tests) > 1:
-        combined = combine([test.p for test in tests], method="mean", smallest_p=smallest)
+        combined = combine([test.p for test in tests], method="mean-z", smallest_p=smallest)
         p, smallest = float(combined.p[0]), float(combined.smallest_p or np.nan)
     estimate, low, high = (float(np.mean([getattr(test, name) for test in tests])) for name in ("r", "low", "high"))
     independent = " and ".join(f"{test.independent:.2g}" for test in tests)
