@@ -14,6 +14,7 @@ from gradkern.stats._correlation import correlation
 from gradkern.stats._smooth_maps import SmoothMapTest, smooth_map_test
 from gradkern.stats._summary import Summary
 
+_LEAST_SHARED = 0.75  # of every subject's targets, for the others to be left out
 LEAST_PLACES = 20  # with fewer no smoothness can be told
 
 
@@ -139,6 +140,23 @@ def average_maps(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
     r = np.mean([subject.r for subject in maps], axis=0)
     noise = None if maps[0].noise is None else np.mean([subject.noise for subject in maps], axis=0)
     return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r, noise=noise)]
+
+
+def shared_places(places: Sequence[Floats]) -> list[NDArray[np.int64]] | None:
+    """Find the targets of every subject at places [v, k] that all of them have, in one order.
+
+    Returns
+    -------
+    Indices [shared] per subject; None where these are less than three quarters of some subject's targets, or where a
+    subject has a place twice
+    """
+    keys = [[row.tobytes() for row in np.asarray(rows, dtype=np.float64) + 0.0] for rows in places]  # no -0
+    common = set(keys[0]).intersection(*keys[1:])
+    if any(len(set(own)) < len(own) or len(common) < _LEAST_SHARED * len(own) for own in keys):
+        return None
+    first = [key for key in keys[0] if key in common]
+    numbers = [{key: number for number, key in enumerate(own)} for own in keys]
+    return [np.array([own[key] for key in first], dtype=np.int64) for own in numbers]
 
 
 @naming("variogram_null_test")

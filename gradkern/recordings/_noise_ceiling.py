@@ -116,9 +116,9 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
 
     With h the correlation over images between the means of both halves, averaged over splits,
     r^2 = h / (h + k (1 - h)). k is the share of the halves' noise that the mean over all repeats has,
-    mean(1 / repeats) / mean(1 / half): 1/2 for even repeats, for which this is Spearman and Brown's 2 h / (1 + h). Images shown once are left out, and so is one
-    random presentation per split of an image shown an odd number of times: of three repeats k is 1/3. The result is NaN
-    where h is not positive or a target does not vary.
+    mean(1 / repeats) / mean(1 / half): 1/2 for even repeats, for which this is Spearman and Brown's 2 h / (1 + h).
+    Images shown once are left out, and so is one random presentation per split of an image shown an odd number of
+    times: of three repeats k is 1/3. The result is NaN where h is not positive or a target does not vary.
 
     Raises
     ------

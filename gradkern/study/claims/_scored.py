@@ -167,7 +167,7 @@ def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
 
 
 def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Subject:
-    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that do not vary."""
+    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without dead ones."""
     check_first("verdict", recording)
     if hierarchy in recording.targets:
         valued = recording.targets[hierarchy].notna().to_numpy()
@@ -178,10 +178,12 @@ def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSetting
         drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
         recording = recording.select_targets(np.sort(drawn), "drawn at random")
     Y = np.asarray(recording.responses, dtype=np.float64)
-    constant = np.ptp(Y, axis=0) == 0
-    if constant.any() and not constant.all():
-        recording, Y = recording.select_targets(~constant, "that vary"), Y[:, ~constant]
-        warnings.warn(f"verdict: {constant.sum()} targets of {recording.subject} do not vary, left out", stacklevel=5)
+    dead = ~(np.isfinite(Y).all(0) & (np.ptp(Y, axis=0) > 0))
+    if dead.any() and not dead.all():
+        recording, Y = recording.select_targets(~dead, "that vary and are known"), Y[:, ~dead]
+        warnings.warn(
+            f"verdict: {dead.sum()} targets of {recording.subject} do not vary or have NaN, left out", stacklevel=5
+        )
     return _sorted(FMRI, recording, Y)
 
 

@@ -17,6 +17,7 @@ from gradkern.hierarchy._maps import (
     average_maps,
     mirror_hemispheres,
     predictability,
+    shared_places,
     smooth_order_tests,
 )
 from gradkern.stats._bootstrap import Floats, Scores, layer_scores
@@ -87,10 +88,11 @@ def higher_areas(scored: ScoredStudy) -> Row:
     """
     images, layer = scored.images(FMRI), scored.layer
     maps = _maps(scored, "activation")
-    ceilings = [_certain_ceiling(subject, images) for subject in scored.subjects[FMRI]]
+    subjects = list(zip(scored.subjects[FMRI], _kept_targets(scored), strict=True))
+    ceilings = [_certain_ceiling(subject, images)[kept] for subject, kept in subjects]
     gradients = [
-        _scores(scored, subject, "gradient").r[layer] * _share_left(scored, subject)
-        for subject in scored.subjects[FMRI]
+        (_scores(scored, subject, "gradient").r[layer] * _share_left(scored, subject))[kept]
+        for subject, kept in subjects
     ]
     predicted = [predicted_targets(values.r, images) for values in maps]
     covariates: Callable[[SubjectMap], Floats] | None = _predictability_of_rest
@@ -134,9 +136,11 @@ def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
     counts = [int(targets.sum()) for targets in chosen]
     if min(counts) < LEAST_PLACES:
         beyond = " beyond the confounds" if kind == "gradient" else ""
-        raise Refused(f"targets that a layer predicts{beyond} must be at least {LEAST_PLACES}, got {counts}")
+        names = [values.subject for values in average_maps(maps)]
+        got = ", ".join(f"{count} of {name}" for count, name in zip(counts, names, strict=True))
+        raise Refused(f"targets that a layer predicts{beyond} must be at least {LEAST_PLACES} per map, got {got}")
     depths = Measure(partial(settings.preference.depth_of, depth=scored.study.depth), predictability)
-    resampled = _ResampledScore(scores, maps, chosen, depths)
+    resampled = _ResampledScore(scores, maps, _kept_targets(scored), chosen, depths)
     value = resampled.of(range(len(subjects)), 0)
     drawn = cross(resampled.of, len(subjects), settings.bootstraps, settings.seed)
     images = f"{scores[0].images} images"
@@ -156,6 +160,7 @@ class _ResampledScore:
 
     scores: Sequence[Scores]
     maps: Sequence[SubjectMap]
+    kept: Sequence[NDArray[np.int64]]
     predicted_targets: Sequence[NDArray[np.bool_]]
     depths: Measure
 
@@ -167,7 +172,7 @@ class _ResampledScore:
             scores = self.scores[subject]
             r = scores.resampled[resampling - 1] if resampling else scores.r
             chosen = self.predicted_targets[0 if averaged else subject]
-            drawn.append(replace(self.maps[subject], r=r).at(chosen))
+            drawn.append(replace(self.maps[subject], r=r[:, self.kept[subject]]).at(chosen))
         return float(
             np.mean([self.depths.correlation(values) for values in (average_maps(drawn) if averaged else drawn)])
         )
@@ -216,7 +221,22 @@ def _beside_smooth_maps(scored: ScoredStudy, maps: Sequence[SubjectMap], measure
 
 
 def _maps(scored: ScoredStudy, kind: str) -> list[SubjectMap]:
-    return [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+    """Maps of all subjects, at the places that they share if these are most of everybody's."""
+    maps = [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+    return [values.at(kept) for values, kept in zip(maps, _kept_targets(scored), strict=True)]
+
+
+def _kept_targets(scored: ScoredStudy) -> list[NDArray[np.int64]]:
+    """Indices of each subject's targets in its map.
+
+    Subjects on one surface, of whom one has a few dead vertices, are averaged at the others.
+    """
+
+    def kept() -> list[NDArray[np.int64]]:
+        places = [np.column_stack([_points(subject), _hierarchy(scored, subject)]) for subject in scored.subjects[FMRI]]
+        return shared_places(places) or [np.arange(len(rows)) for rows in places]
+
+    return scored.once(("kept targets",), kept)
 
 
 def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
