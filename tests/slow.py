@@ -16,6 +16,7 @@ SLOW = (
     "tests/study/test_demo.py::TestDemo",
     "tests/test_machine_code.py",
     "tests/test_bare_device.py",
+    "tests/stats/test_smooth_maps.py::test_level_and_interval_without_an_order",
     "tests/hierarchy/test_maps.py::test_smooth_maps_without_an_order_have_none_beside_predictability",
     "tests/kernels/test_weight_sketch.py::test_memory_is_that_of_a_block_whatever_the_batch",
     "tests/study/test_simulated_verdict.py",

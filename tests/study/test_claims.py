@@ -162,7 +162,7 @@ def test_everything_can_be_pickled(study: Study) -> None:
     assert same_arrays(loaded.features, study.features)
     scored = score_study(study, SETTINGS)
     claims = {claim.id: claim for claim in claims_of(study, SETTINGS)}
-    spatial, temporal = (claims[f"gradient-has-{where}-order"] for where in ("spatial", "temporal"))
+    spatial, temporal = claims["activation-maps-hierarchy"], claims["gradient-has-temporal-order"]
     first = spatial.tested(scored)
     with suppress(Refused):
         temporal.tested(scored)
@@ -197,7 +197,7 @@ STATISTICS = {  # that the test of a claim calls
     "gradient-predicts-fmri": "permutation_test",
     "gradient-predicts-meg-beyond:everything": "partial_permutation_test",
     "gradient-predicts-meg-more-than:view": "paired_test",
-    "activation-maps-hierarchy": "variogram_null_test",
+    "activation-maps-hierarchy": "smooth_order_tests",
     "gradient-has-spatial-order-more-than:layer-permutation": "layer_permutation_test",
     "gradient-predicts-higher-areas-more": "predicted_targets",
     "gradient-later-than-activation": "lag_test",

@@ -24,6 +24,7 @@ from gradkern.recordings._readers.nsd_experiment import (
     read_values,
     session_files,
 )
+from gradkern.recordings._readers.nsd_places import add_places
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Beside, Responses, Scaled, Stacked
 from gradkern.recordings._responses.out_of_core import FileRows
@@ -95,7 +96,10 @@ def load_nsd(
 
     Returns
     -------
-    Recording : responses in percent signal change, image ids 0-based among the 73,000, `ncsnr` if its files are there
+    Recording : responses in percent signal change, image ids 0-based among the 73,000, `ncsnr` if its files are there.
+        Vertices have "x", "y", "z" if surf/lh.white and rh.white of fsaverage or of the subject are in
+        nsddata/freesurfer. Voxels have a "hemisphere" by masks such as roi/lh.HCP_MMP1.nii.gz and rh., "" outside
+        their cortex; without masks, by the side of the middle that they lie on. The history says which.
 
     Raises
     ------
@@ -110,15 +114,16 @@ def load_nsd(
     presentations = read_design(data, subject, chosen)
     request = _Request(data, parts, subject, space, chosen.tolist(), atlas)
     content = _volume(request, scratch) if _FILES[space] is _VOLUMES else _surface(request)
+    targets, places = add_places(data, subject, space, content.targets, content.measured)
     images = read_images(data)
     return Recording(
-        **measured_targets(content.responses, content.targets, content.measured, content.ncsnr),
+        **measured_targets(content.responses, targets, content.measured, content.ncsnr),
         presentations=presentations,
         subject=f"subj{subject:02d}",
         units="percent signal change",
         space=space,
         images=images,
-        history=(f"{NSD_BETAS[betas]} of sessions {ranges(chosen)}, stored as {content.stored_as}",),
+        history=(f"{NSD_BETAS[betas]} of sessions {ranges(chosen)}, stored as {content.stored_as}", *places),
         provenance=NSD.provenance(data, sessions=request.sessions),
     )
 

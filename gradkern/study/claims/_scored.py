@@ -14,6 +14,7 @@ from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
 from gradkern.features._engine.memory import free_bytes
 from gradkern.recordings._recording import Recording
+from gradkern.ridge._cross_val import cross_val_predict
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
@@ -86,6 +87,23 @@ class ScoredStudy:
     def score(self, subject: Subject, layers: Sequence[Any]) -> Scores:
         rows = [X[subject.rows] for X in layers]
         return layer_scores(rows, subject.Y, self.resampled(subject), self.settings.cv)
+
+    def complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
+        """Responses [n, v] and gradients [n, d] of every layer, less what the confounds predict of them out of fold.
+
+        Confounds are the activations of all layers and the nuisances.
+        """
+        return self.once(("complement", subject.modality, subject.name), lambda: self._complement(subject))
+
+    def _complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
+        nuisances = [] if self.study.nuisances is None else [unit_scale(self.study.nuisances)]
+        confounds = np.hstack([*self.features["activation"], *nuisances])[subject.rows]
+
+        def residuals(values: Floats) -> Floats:
+            predicted: Floats = np.asarray(cross_val_predict(confounds, values, cv=self.settings.cv), dtype=np.float64)
+            return values - predicted
+
+        return residuals(subject.Y), [residuals(layer[subject.rows]) for layer in self.features["gradient"]]
 
     def resampled(self, subject: Subject) -> Resampling:
         """Resampled images, drawn for all subjects together, so that an image counts alike in all who saw it."""
