@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._confounds import KERNELS, Confounds
-from gradkern.encoding._kernels import centered, kernels_of, linear
+from gradkern.encoding._image_blocks import COMMON_NOISE, ImageBlock, image_blocks
+from gradkern.encoding._kernels import linear
 from gradkern.encoding._variance_components import SHARES, Components, noise_scales, variance_components
 from gradkern.errors import Refused, naming
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-_LEAST_IMAGES = 20
 _NOTHING_LEFT = 1e-6  # of the features, in what a linear confound with fewer columns than images leaves
 _ALL = "all"
 
@@ -272,22 +272,21 @@ def response_model(
     images = np.arange(len(excluded)) if rows is None else np.asarray(rows)
     if images.ndim != 1 or len(np.unique(images)) < len(images) or images.min() < 0 or images.max() >= len(excluded):
         raise ValueError(f"rows must be different images in 0..{len(excluded) - 1}, got {images.shape} of them")
+    blocks = image_blocks(excluded, images, dependent, images_at_once, seed)
+    return fitted_model(excluded, Y, images, blocks, seed)
+
+
+def fitted_model(
+    confounds: Confounds, Y: Any, images: Rows, blocks: Sequence[ImageBlock], seed: int = 0
+) -> ResponseModel:
+    """`response_model` of images [n] in blocks, which may hold more parts of confounds than it is to exclude."""
     Y = np.asarray(Y)
     responses = check_matrix("Y", Y[:, None] if Y.ndim == 1 else Y, len(images)).astype(np.float64)
-    if len(images) < _LEAST_IMAGES:
-        raise Refused(f"images must be at least {_LEAST_IMAGES}, got {len(images)}")
-    if images_at_once < 2 * _LEAST_IMAGES:
-        raise ValueError(f"images_at_once must be at least {2 * _LEAST_IMAGES}, got {images_at_once}")
-    labels = np.arange(len(excluded)) if dependent is None else np.unique(dependent, return_inverse=True)[1]
-    if labels.shape != (len(excluded),):
-        raise ValueError(f"dependent must be [{len(excluded)}], a label of each image, got {list(labels.shape)}")
-    blocks = [
-        _block(excluded, images[block], responses[block], labels, seed)
-        for block in _blocks(labels[images], images_at_once, seed)
-    ]
-    first = blocks[0].components
+    fits = [_fitted(block, responses[np.searchsorted(images, block.rows, sorter=np.argsort(images))], confounds, seed)
+            for block in blocks]  # fmt: skip
+    first = fits[0].components
     readouts = [(int((first.shape == number).sum()), shape.weights) for number, shape in enumerate(first.shapes)]
-    return ResponseModel(len(images), responses.shape[1], readouts, excluded, blocks, labels)
+    return ResponseModel(len(images), responses.shape[1], readouts, confounds, fits, blocks[0].dependent)
 
 
 @naming("conditional_test")
@@ -383,34 +382,22 @@ def _confounds(given: Any) -> Confounds:
     return Confounds(checked, {part: KERNELS.get(part, KERNELS["user"]) for part in checked})
 
 
-def _blocks(labels: Rows, most: int, seed: int) -> list[Rows]:
-    """Divide images at random into blocks of about equal size; images of one label stay together where they fit."""
-    count = -(-len(labels) // most)
-    if count == 1:
-        return [np.arange(len(labels))]
-    order = np.random.default_rng(seed).permutation(int(labels.max()) + 1)
-    return [np.sort(block) for block in np.array_split(np.argsort(order[labels], kind="stable"), count)]
-
-
-def _block(confounds: Confounds, rows: Rows, Y: Floats, labels: Rows, seed: int) -> _Block:
+def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _Block:
     if (np.ptp(Y, axis=0) == 0).any():
         raise Refused(f"every target must vary, got {int((np.ptp(Y, axis=0) == 0).sum())} that do not")
+    parts = (*(f"{part}: " for part in confounds.parts), COMMON_NOISE)
+    kernels = {name: kernel for name, kernel in block.kernels.items() if name.startswith(parts)}
     standardized = (Y - Y.mean(0)) / Y.std(0)
-    kernels = kernels_of(confounds, rows)
-    together = labels[rows][:, None] == labels[rows]
-    if together.sum() > len(rows):
-        common = centered(together.astype(np.float64))
-        kernels |= {} if common is None else {"noise of dependent images": common}
-    components = variance_components(kernels, standardized, seed)
+    components = variance_components(kernels, standardized, seed, block.spectra)
     scales = noise_scales(components, standardized)
     if scales is None:
-        return _Block(rows, standardized, components, ~together, np.ones(len(rows)))
+        return _Block(block.rows, standardized, components, block.apart, np.ones(len(Y)))
     weighted = Y - np.average(Y, axis=0, weights=scales**-2)
     standardized = weighted / scales[:, None]
     standardized /= np.sqrt(np.square(standardized).mean(0))
     scaled = {name: _scaled(kernel, scales) for name, kernel in kernels.items()}
     components = variance_components(scaled, standardized, seed)
-    return _Block(rows, standardized, components, ~together, scales)
+    return _Block(block.rows, standardized, components, block.apart, scales)
 
 
 def _scaled(kernel: Floats, scales: Floats) -> Floats:

@@ -60,7 +60,8 @@ def _of_activations(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Ite
             yield f"{layer}, rectified", _rectified(kernel)
             yield f"{layer}, smooth", _smooth(kernel, _WIDTH)
             norm = np.linalg.norm(X, axis=1)
-            yield f"{layer}, size", linear(_standardized(np.stack([norm, np.square(norm)], 1)))
+            sizes = np.stack([norm, np.square(norm), np.diag(kernel)], 1)  # about 0, and about the mean
+            yield f"{layer}, size", linear(_standardized(sizes))
 
 
 def _of_scaled(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
@@ -93,6 +94,7 @@ _KERNELS_OF: dict[str, Callable[[Mapping[str, Any], NDArray[np.int64]], Iterator
     _SCALED: _of_scaled,
     _OUTPUTS: _of_outputs,
     "labels": _of_labels,
+    "controls": _of_labels,
 }
 
 

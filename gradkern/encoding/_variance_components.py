@@ -17,6 +17,7 @@ from scipy.linalg import cholesky
 from scipy.linalg.lapack import dpotri
 
 Floats = NDArray[np.float64]
+Spectrum = tuple[Floats, Floats]  # eigenvalues [n], eigenvectors [n, n]
 
 SHARES = np.array([0, 0.03, 0.08, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.93, 0.98])
 _MOST_SHAPES = 6
@@ -60,13 +61,24 @@ class Components:
         return np.flatnonzero((self.shape == cell[0]) & (self.share == cell[1]))
 
 
-def variance_components(kernels: Mapping[str, Floats], Y: Floats, seed: int = 0) -> Components:
-    """Fit shapes and shares to standardized responses Y [n, v], given centered kernels [n, n] of mean diagonal 1."""
+def variance_components(
+    kernels: Mapping[str, Floats], Y: Floats, seed: int = 0, spectra: dict[str, Spectrum] | None = None
+) -> Components:
+    """Fit shapes and shares to standardized responses Y [n, v], given centered kernels [n, n] of mean diagonal 1.
+
+    `spectra` keeps the kernels' eigenvalues and eigenvectors for the next responses to the same images.
+    """
+    known = {} if spectra is None else spectra
     drawn = np.arange(Y.shape[1])
     if len(drawn) > _TARGETS_FOR_SHAPES:
         drawn = np.random.default_rng(seed).choice(drawn, _TARGETS_FOR_SHAPES, replace=False)
     seen = Y[:, drawn]
-    alone = np.stack([_log_likelihoods(*_spectrum(kernel), seen).max(0) for kernel in kernels.values()])
+    alone = np.empty((len(kernels), len(drawn)))
+    for number, (name, kernel) in enumerate(kernels.items()):
+        spectrum = known[name] if name in known else _spectrum(kernel)
+        if spectra is not None:
+            spectra[name] = spectrum
+        alone[number] = _log_likelihoods(*spectrum, seen).max(0)
     noise = -0.5 * len(Y) * np.log(np.square(seen).sum(0) / len(Y))
     first = _first_kernels(alone - noise)
     names = list(kernels)
@@ -113,7 +125,7 @@ def noise_scales(components: Components, Y: Floats) -> Floats | None:
     return scales
 
 
-def _spectrum(kernel: Floats) -> tuple[Floats, Floats]:
+def _spectrum(kernel: Floats) -> Spectrum:
     values, vectors = np.linalg.eigh(kernel)
     return np.maximum(values, 0), vectors
 

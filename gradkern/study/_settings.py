@@ -8,6 +8,7 @@ import numpy as np
 
 from gradkern._display import as_html, as_text, listed
 from gradkern.errors import Refused, naming
+from gradkern.features._features import Features
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
 from gradkern.recordings._recording import Recording
@@ -15,13 +16,17 @@ from gradkern.ridge._cross_validation import CrossValidation
 
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
-COVARIATES = {  # sets of covariates of the partial permutation tests, and each set in words
-    "activations": "activations of all layers",
-    "same-layer": "activations of the same layer",
-    "nuisances": "nuisances",
-    "everything": "activations of all layers, nuisances and captured controls",
+COVARIATES = {  # what rows about prediction exclude, in words
+    "linear-activations": "linear readouts of the captured activations",
+    "activations": "linear and nonlinear readouts of the activations",
+    "outputs": "readouts of activations and of the network's outputs",
+    "labels": "readouts of activations and of the images' categories",
+    "image-statistics": "readouts of activations and of low-level image statistics",
+    "difficulty": "readouts of activations and of how difficult the images are",
+    "controls": "readouts of activations and of the captured controls",
+    "everything": "all that is excluded together",
 }
-LEAST = {"permutations": 19, "bootstraps": 20, "max_targets": 1, "max_locations": 20, "n_components": 1, "seed": 0}
+LEAST = {"permutations": 19, "bootstraps": 20, "max_targets": 1, "max_locations": 20, "seed": 0}
 _RESERVED = (IMAGE_PERMUTED, *COVARIATES, *COVARIATES.values())
 _LEAST_LAYERS = 3
 
@@ -44,6 +49,7 @@ class Study:
     image_statistics : [images, s], such as luminance and contrast, as returned by `encoding.image_statistics`
     outputs : [images, c], the model's own outputs, such as logits
     test_images : bool [images], images that a mapping is tested on if it is fitted on the others
+    captured : the capture that the features are of, which tells the objective and outputs that claims exclude
 
     Raises
     ------
@@ -64,6 +70,7 @@ class Study:
     image_statistics: Any = None
     outputs: Any = None
     test_images: Any = None
+    captured: Features | None = None
 
     @naming("Study")
     def __post_init__(self) -> None:
@@ -118,8 +125,6 @@ class VerdictSettings:
     layer : index of the layer that is tested where a claim is about one feature space; None: the middle one
     max_targets : score at most this many fMRI targets of a recording, drawn at random
     max_locations : use at most this many locations of a map in its spatial null
-    n_components : remove only this many principal components of covariates that have more columns; None: all of them
-        (see `encoding.partial_permutation_test`)
     subject_checks : test supported claims again without the subject with the largest estimate, and look for subjects
         whose images are in another order
     latency, preference : how time courses become latencies, and how scores over layers become a preferred depth
@@ -132,7 +137,6 @@ class VerdictSettings:
     layer: int | None = None
     max_targets: int = 2000
     max_locations: int = 400
-    n_components: int | None = None
     latency: Latency = field(default_factory=Latency)
     preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
     seed: int = 0

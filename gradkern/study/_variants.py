@@ -249,7 +249,7 @@ _ABSENT = Estimate(
 
 def _claims(options: Mapping[str, Mapping[str, Change]], study: Study, settings: VerdictSettings) -> dict[str, Claim]:
     """Claims of the study, and those of other features, which may have other controls, by id."""
-    claims = {claim.id: claim for claim in claims_of(study, settings)}
+    claims = {claim.id: claim for claim in claims_of(study)}
     for change in options.get("features", {}).values():
         try:
             other = change(study, settings)

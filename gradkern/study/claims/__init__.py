@@ -6,6 +6,7 @@ from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
     from gradkern.study.claims._claim import LEVEL as LEVEL
+    from gradkern.study.claims._beyond import beyond as beyond
     from gradkern.study.claims._claim import Claim as Claim
     from gradkern.study.claims._claim import Expectation as Expectation
     from gradkern.study.claims._claim import Row as Row
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gradkern.study.claims._decision import NOT_TESTED as NOT_TESTED
     from gradkern.study.claims._decision import SUPPORTED as SUPPORTED
     from gradkern.study.claims._prediction import better_prediction as better_prediction
-    from gradkern.study.claims._prediction import partial_prediction as partial_prediction
+    from gradkern.study.claims._prediction import linear_diagnostic as linear_diagnostic
     from gradkern.study.claims._prediction import prediction as prediction
     from gradkern.study.claims._registry import claims_of as claims_of
     from gradkern.study.claims._registry import claims_of_controls as claims_of_controls

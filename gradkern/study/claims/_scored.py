@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
 from gradkern.features._engine.memory import free_bytes
@@ -18,6 +19,7 @@ from gradkern.ridge._cross_val import cross_val_predict
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
+from gradkern.study._excluded import confounds_of
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
@@ -78,6 +80,10 @@ class ScoredStudy:
     def gradients(self) -> Floats:
         """Gradients of the tested layer [images, d]."""
         return self.features["gradient"][self.layer]
+
+    def excluded(self) -> Confounds:
+        """What claims about gradients exclude, for all images of the features."""
+        return self.once(("confounds",), lambda: confounds_of(self.study))
 
     def scores(self, subject: Subject, kind: str) -> Scores:
         """Scores of every layer of a kind, resampled over images."""

@@ -85,7 +85,7 @@ def verdict(
     rates = simulated_rates() if power is None else power
     scored = score_study(study, settings)
     run = executor.map if executor else map
-    table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims_of(study, settings)))
+    table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims_of(study)))
     notes = [note for subjects in scored.subjects.values() for subject in subjects for note in subject.notes]
     table.attrs["notes"] = notes + (subject_checks(scored) if settings.subject_checks else [])
     return table
