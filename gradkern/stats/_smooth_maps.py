@@ -15,9 +15,10 @@ from gradkern.errors import Refused, naming
 from gradkern.stats._arguments import check_alternative, check_confidence, in_direction
 from gradkern.stats._summary import Summary
 
-_ORDERS = (0.5, 1.5, 2.5)  # of the Matérn covariances, from rough to smooth
+_ORDERS = (0.5, 1.5, 2.5, np.inf)  # of the Matérn covariances, from rough to smooth
 _SHORTEST, _LONGEST, _LENGTHS = 1 / 40, 1.5, 8  # their lengths, in units of the largest distance
 _NOISE = np.array([0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0])  # shares of the variance that no two places have in common
+_MEASURED = 0.03  # share of noise that every map is taken to have; without noise, the finest detail would decide
 _LEAST_PLACES = 20
 _LARGEST_Z = 37.0  # whose p is the smallest number above 0
 
@@ -65,17 +66,19 @@ def smooth_map_test(
     """Test whether a smooth map follows another one: generalized least squares beside random maps.
 
     The null hypothesis is that the map is a Gaussian random map plus a linear function of the covariates. Its
-    covariance is a Matérn function of distance, of order 1/2, 3/2 or 5/2, with a share of independent noise. Order,
-    length and share are not estimated: p of the slope by generalized least squares is averaged over a grid of them,
-    weighted by their restricted likelihood, which the slope does not enter. That p is the statistic, and is compared
-    with those of random maps drawn from the same weights. The interval holds the correlation that the slope alone
+    covariance is a Matérn function of distance, of order 1/2, 3/2, 5/2 or infinity (squared exponential), with a share
+    of independent noise. Order, length and share are not estimated: p of the slope by generalized least squares is
+    averaged over a grid of them, weighted by their restricted likelihood, which the slope does not enter. All of it is
+    computed as if maps had been measured with noise of 3 % of their variance besides, since no covariance fits the
+    finest detail. That p is the statistic, and is compared with those of random maps drawn from the same weights. The
+    interval holds the correlation that the slope alone
     would have beside what else varies in the map, for other random maps.
 
     Parameters
     ----------
     values : [v], the map, for example each vertex' preferred layer
     other : [v], the map to compare it with, for example the distance from V1
-    distances : [v, v], between places, in any unit. Some hundred places; matrices of that size are decomposed 27 times
+    distances : [v, v], between places, in any unit. Some hundred places; matrices of that size are decomposed 32 times
     covariates : [m, v], regressed out of both maps; None: only their means
     alternative : "two-sided", "greater" (the map rises with the other one) or "less"
     permutations, seed : number of random maps, and the seed of the generator
@@ -192,8 +195,10 @@ class _Part:
     def fit(self, first: Floats, rest: Floats) -> tuple[Floats, Floats, Floats]:
         """Log likelihood of the other coordinates, t of the first one given these, and its variance, [shares, maps]."""
         turned = self.vectors.T @ rest
+        squares = turned**2
+        squares += _MEASURED * squares.mean(0)  # as they are expected of a map with noise added
         # a map that is the other one alone has nothing left
-        scale = (1 / self.variances) @ turned**2 + np.finfo(float).eps * first**2
+        scale = (1 / self.variances) @ squares + np.finfo(float).eps * first**2
         likelihood = -0.5 * (len(rest) * np.log(scale) + np.log(self.variances).sum(1)[:, None])
         error = np.sqrt(self.left[:, None] * scale / len(rest))
         variance = self.alone[:, None] * scale / len(rest)
@@ -209,6 +214,9 @@ def _covariances(distances: Floats) -> Iterator[Floats]:
     """Matérn covariances [v, v] of every order and length."""
     for order in _ORDERS:
         for length in np.geomspace(_SHORTEST, _LONGEST, _LENGTHS) * distances.max():
+            if np.isinf(order):
+                yield np.exp(-((distances / length) ** 2) / 2)
+                continue
             apart = np.sqrt(2 * order) * distances / length
             polynomial = {0.5: 1.0, 1.5: 1 + apart, 2.5: 1 + apart + apart**2 / 3}[order]
             yield polynomial * np.exp(-apart)
