@@ -16,11 +16,12 @@ from gradkern.study._toml import Table, read_toml
 _KEYS = ("features", "fmri", "meg", "hierarchy", "layers", "depth", "nuisances", "labels", "images", "splits",
          "settings")  # fmt: skip
 _CAPTURE_KEYS = ("folder", "token", "raw", "untrained", "outputs")
-_SETTINGS = ("permutations", "bootstraps", "max_targets", "max_locations", "n_components", "seed", "folds",
+_SETTINGS = ("permutations", "bootstraps", "max_targets", "max_locations", "seed", "folds",
              "selection", "preference", "latency", "window", "alphas", "layer", "subject_checks")  # fmt: skip
 # names of earlier versions, which are read as well
 _EARLIER = {"axis": "hierarchy", "judging": "settings"}
-_EARLIER_SETTINGS = {"targets": "max_targets", "places": "max_locations", "axes": "n_components"}
+_EARLIER_SETTINGS = {"targets": "max_targets", "places": "max_locations"}
+_WITHOUT_EFFECT = ("axes", "n_components")  # of earlier versions: fewer components of the activations were excluded
 _CAPTURE = "a folder that capture(..., out=) wrote"
 
 
@@ -66,6 +67,7 @@ class StudyDescription:
     labels: TableEntry | None = None
     images: FolderEntry | None = None
     test_images: TableEntry | None = None
+    without_effect: tuple[str, ...] = ()
 
     @property
     def column(self) -> str:
@@ -107,6 +109,7 @@ def parse_study(path: Path) -> StudyDescription:
         labels=_labels(file) if "labels" in file.values else None,
         images=_folder(file) if "images" in file.values else None,
         test_images=_test_images(file) if "splits" in file.values else None,
+        without_effect=tuple(f"{settings_key}.{name}" for name in _WITHOUT_EFFECT if name in settings.values),
     )
 
 
@@ -225,7 +228,7 @@ def _layers(file: Table) -> tuple[tuple[str, ...] | None, tuple[float, ...] | No
 
 def _settings_table(file: Table, key: str) -> Table:
     table = Table(file.path, key, file.typed(key, dict, "a table") if key in file.values else {})
-    table.check_keys(_SETTINGS, tuple(_EARLIER_SETTINGS))
+    table.check_keys(_SETTINGS, (*_EARLIER_SETTINGS, *_WITHOUT_EFFECT))
     return table
 
 

@@ -12,7 +12,8 @@ betas = ["subject-1.h5", "subject-2.h5"]
 [settings]
 permutations = 1000
 
-The names of earlier versions are read as well: `axis`, `[judging]`, and in it `targets`, `places` and `axes`.
+The names of earlier versions are read as well: `axis`, `[judging]`, and in it `targets`
+and `places`; `axes` has no effect.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +156,10 @@ def load_study(description: StudyDescription) -> StudyFile:
     for part in loaded:
         facts |= part.facts
     notes = [*(note for part in loaded for note in part.notes), *known.notes]
+    notes += [
+        f"{key} has no effect: claims exclude all of the activations, linear and nonlinear"
+        for key in description.without_effect
+    ]
     facts |= known.facts
     return StudyFile(path, variants, _settings(description, next(iter(captures.values())).layers), facts, notes)
 
@@ -237,7 +242,9 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
         if outputs is not None:
             raise wrong(path, f"{key}.outputs", "left out: the capture has logits", repr(entry.outputs))
         outputs = _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
-    return _Capture(FeatureSet(values, depth, hard, outputs), layers, facts, notes)
+    of_layers = {place: array for place, array in captured.arrays.items() if place[1] in layers}
+    features = FeatureSet(values, depth, hard, outputs, replace(captured, arrays=of_layers))
+    return _Capture(features, layers, facts, notes)
 
 
 def _outputs(path: Path, key: str, name: str, count: int) -> NDArray[Any]:

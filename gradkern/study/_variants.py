@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from gradkern.errors import Refused, naming
+from gradkern.features._features import Features
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
 from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.recordings._recording import Recording
@@ -29,12 +30,13 @@ Change = Callable[[Study, VerdictSettings], tuple[Study, VerdictSettings]]
 @dataclass(frozen=True, eq=False, repr=False)
 class FeatureSet:
     """Features of one capture: kind -> features [images, d] of every layer, shallow to deep; their depth [l]; and
-    `nuisances` [images, m] and `outputs` [images, c], see `Study`."""
+    `nuisances` [images, m], `outputs` [images, c] and `captured`, see `Study`."""
 
     kinds: Mapping[str, Sequence[Any]]
     depth: Any
     nuisances: Any = None
     outputs: Any = None
+    captured: Features | None = None
 
     def __repr__(self) -> str:
         layers = self.kinds["activation"]
@@ -83,6 +85,7 @@ class StudyVariants:
             image_statistics=self.image_statistics,
             outputs=features.outputs,
             test_images=self.test_images,
+            captured=features.captured,
         )
 
     def __repr__(self) -> str:
@@ -135,8 +138,14 @@ def _features(features: FeatureSet, study: Study, settings: VerdictSettings) -> 
     if settings.layer is not None:  # the layer of the nearest depth
         depth = np.asarray(study.depth)[settings.layer]
         settings = replace(settings, layer=int(np.abs(np.asarray(features.depth) - depth).argmin()))
-    nuisances, outputs = features.nuisances, features.outputs
-    other = replace(study, features=features.kinds, depth=features.depth, nuisances=nuisances, outputs=outputs)
+    other = replace(
+        study,
+        features=features.kinds,
+        depth=features.depth,
+        nuisances=features.nuisances,
+        outputs=features.outputs,
+        captured=features.captured,
+    )
     return other, settings
 
 
@@ -255,7 +264,7 @@ def _claims(options: Mapping[str, Mapping[str, Change]], study: Study, settings:
             other = change(study, settings)
         except Refused:  # `multiverse` meets it again, and keeps its reason
             continue
-        claims |= {claim.id: claim for claim in claims_of(*other) if claim.id not in claims}
+        claims |= {claim.id: claim for claim in claims_of(other[0]) if claim.id not in claims}
     return claims
 
 

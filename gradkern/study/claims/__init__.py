@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.study.claims._claim import LEVEL as LEVEL
     from gradkern.study.claims._beyond import beyond as beyond
+    from gradkern.study.claims._claim import LEVEL as LEVEL
     from gradkern.study.claims._claim import Claim as Claim
     from gradkern.study.claims._claim import Expectation as Expectation
     from gradkern.study.claims._claim import Row as Row

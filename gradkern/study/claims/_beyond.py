@@ -44,7 +44,9 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
         low, high = interval.low, interval.high
     model = models[0].confounds
     against = f"random readouts, linear and nonlinear, of {', '.join(model.parts)}"
-    lost = f"; not tested at {', '.join(f'layer {number} ({why})' for number, why in refused.items())}" if refused else ""
+    lost = (
+        f"; not tested at {', '.join(f'layer {number} ({why})' for number, why in refused.items())}" if refused else ""
+    )
     where = f"layer {best}, the clearest of {len(tests)}" if len(tests) > 1 else f"layer {best}"
     return Row(
         together[best].share,

@@ -90,10 +90,11 @@ class Expectation:
     inherited: tuple[str, ...] = ()
 
     def of(self, organisation: str) -> str:
-        """ "true", "false" or "inherited" in an organisation."""
-        if organisation in self.true:
+        """ "true", "false" or "inherited" in an organisation, whose variants are named after it and a comma."""
+        name = organisation.split(",")[0]
+        if name in self.true:
             return TRUE
-        return INHERITED if organisation in self.inherited else FALSE
+        return INHERITED if name in self.inherited else FALSE
 
 
 @dataclass(frozen=True, repr=False)
