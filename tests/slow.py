@@ -7,6 +7,7 @@ of emulated kernels need not be listed: tests/conftest.py marks them all, becaus
 SLOW = (
     "tests/test_build.py",
     "tests/study/test_verdict.py",
+    "tests/study/test_spatial_claims.py",
     "tests/study/test_claims.py",
     "tests/encoding/test_one_r.py",
     "tests/stats/test_refusals.py",
@@ -33,7 +34,7 @@ SLOW = (
     "tests/stats/test_paired.py::test_of_the_same_information_neither_predicts_more",
     "tests/features/test_capture_full_depth.py::test_no_more_memory_than_a_training_step",
     "tests/hierarchy/test_spatial_score.py::test_the_same_data_give_very_different_numbers",
-    "tests/hierarchy/test_spatial_score.py::test_an_interval_over_maps_holds_the_smoothness_of_the_map",
+    "tests/hierarchy/test_map_intervals.py::test_an_interval_over_maps_holds_the_smoothness_of_the_map",
     "tests/hierarchy/test_spatial_score.py::test_an_interval_over_images_holds_what_other_images_give",
     "tests/kernels/test_weight_sketch.py::test_arrays_beyond_two_billion_elements",
 )

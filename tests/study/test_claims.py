@@ -197,7 +197,7 @@ STATISTICS = {  # that the test of a claim calls
     "gradient-predicts-meg-beyond:linear-activations": "partial_permutation_test",
     "gradient-predicts-meg-more-than:view": "paired_test",
     "activation-maps-hierarchy": "smooth_order_tests",
-    "gradient-has-spatial-order-more-than:layer-permutation": "layer_permutation_test",
+    "gradient-has-spatial-order-more-than:layer-permutation": "spatial_order",
     "gradient-predicts-higher-areas-more": "predicted_targets",
     "gradient-later-than-activation": "lag_test",
     "gradient-has-temporal-order": "temporal_order_test",

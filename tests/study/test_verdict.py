@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradkern import Recording, simulate_brain
-from gradkern.errors import Refused
+from gradkern import Recording
 from gradkern.hierarchy import Latency, Preference
-from gradkern.recordings import Brain
 from gradkern.ridge import CrossValidation
 from gradkern.study import Study, VerdictSettings, verdict
 from gradkern.study.claims import (
@@ -27,33 +24,9 @@ from gradkern.study.claims import (
     temporal_order,
 )
 from gradkern.study.power import SIMULATED_CLAIMS, code_hash, simulated_rates
+from tests.simulated_studies import ACTIVATIONS, DEPTH, FEATURES, GRADIENTS, IMAGES, LAYERS, SETTINGS, WIDTH, study
 
-LAYERS, IMAGES, WIDTH = 4, 200, 8
-SETTINGS = VerdictSettings(permutations=59, bootstraps=60, max_targets=150, max_locations=150)
-DEPTH = np.linspace(0, 1, LAYERS)
-OF_LAYERS = SIMULATED_CLAIMS["gradient-has-spatial-order-more-than:layer-permutation"]
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def layers(seed: int) -> list[np.ndarray]:
-    """Of independent layers: where they go can be told."""
-    random = np.random.default_rng(seed)
-    return [random.standard_normal((IMAGES, WIDTH)) for _ in range(LAYERS)]
-
-
-ACTIVATIONS = layers(0)
-# functions of the activations, half linear
-GRADIENTS = [np.tanh(2 * (A + 0.5 * A[:, ::-1])) for A in ACTIVATIONS]
-FEATURES = {"activation": ACTIVATIONS, "gradient": GRADIENTS}
-
-
-def study(organisation: str, features: Mapping[str, Any] = FEATURES, **brain: Any) -> Study:
-    sizes: dict[str, Any] = {"subjects": 2, "repeats": 2, "vertices": 120, "silent": 20, "ceiling": 0.8}
-    made = Brain(organisation, **(sizes | brain))
-    fmri, meg = simulate_brain(FEATURES, made)
-    occipital = [some.select_targets(some.targets["sensor"].str[2].eq("O").to_numpy(), "occipital") for some in meg]
-    averaged = [[one.average_repeats() for one in some] for some in (fmri, occipital)]
-    return Study(features, DEPTH, *averaged, hierarchy="depth")
 
 
 @pytest.fixture(scope="module")
@@ -375,71 +348,6 @@ def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: p
     monkeypatch.setitem(score_study.__globals__, "check_first", lambda *arguments: pytest.fail("work had begun"))
     with pytest.raises(ValueError, match=r"MEG of 2 subjects, up to 200 x 1,\d+ numbers each, must fit into memory"):
         verdict(study("none"), SETTINGS)
-
-
-@pytest.mark.parametrize("dead", [1.5, np.nan])
-def test_dead_voxels_are_left_out_and_told(dead: float) -> None:
-    both = replace(study("forward"), meg=())
-    first, second = both.fmri
-    values = np.array(first.responses)
-    values[:, np.flatnonzero(first.targets["depth"].notna())[[3, 7]]] = dead
-    fewer = replace(both, fmri=(replace(first, responses=values), second))
-    with pytest.warns(UserWarning, match="simulated 1: .*left out: 2 of 120"):
-        found = verdict(fewer, SETTINGS).set_index("id")
-    assert (found["conclusion"] != NOT_TESTED).sum() > 5
-    assert found.loc["activation-maps-hierarchy", "conclusion"] == SUPPORTED
-    with pytest.warns(UserWarning, match="left out"):  # places that both have are one map
-        assert spatial_order(score_study(fewer, SETTINGS), "activation").as_simulated
-    row = found.loc["gradient-predicts-fmri"]
-    assert row["targets"] == sum(one.targets["depth"].notna().sum() for one in both.fmri) - 4  # in both
-
-
-def test_the_gain_of_a_subject_changes_no_order_in_space() -> None:
-    both = replace(study("forward"), meg=())
-    first, second = both.fmri
-    louder = replace(both, fmri=(replace(first, responses=1000 * np.asarray(first.responses)), second))
-    one, other = (spatial_order(score_study(some, SETTINGS), "activation") for some in (both, louder))
-    assert (other.estimate, other.p) == (pytest.approx(one.estimate, abs=1e-3), pytest.approx(one.p, abs=0.034))
-
-
-def test_a_subject_with_other_images_is_named() -> None:
-    """Subjects with places of their own, of whom one has shuffled images: no layer predicts its targets."""
-    both = replace(study("forward"), meg=())
-    first, second = both.fmri
-    order = np.random.default_rng(0).permutation(IMAGES)
-    moved = second.targets.assign(x=second.targets["x"] + 1)
-    wrong = replace(second, responses=np.asarray(second.responses)[order], targets=moved)
-    scored = score_study(replace(both, fmri=(first, wrong)), SETTINGS)
-    with pytest.raises(Refused, match=r"at least 20 per map, got \d+ of simulated 1, \d of simulated 2"):
-        spatial_order(scored, "activation")
-
-
-def test_orders_of_gradients_are_those_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in leaves activations and all of the responses: the gradients' order is that of the activations."""
-    scored = score_study(replace(study("forward"), meg=()), SETTINGS)
-
-    def complement(self: Any, subject: Any) -> Any:
-        return subject.Y, [layer[subject.rows] for layer in self.features["activation"]]
-
-    monkeypatch.setattr(type(scored), "complement", complement)
-    activations, gradients = (spatial_order(scored, kind) for kind in ("activation", "gradient"))
-    assert (gradients.estimate, gradients.low) == (activations.estimate, activations.low)
-    permuted = spatial_layer_permutation(scored)
-    assert gradients.p == max(activations.p, permuted.p)
-    assert f"(p {activations.p:.2g}), and layers in another order" in gradients.against
-    other = OF_LAYERS.test(scored)
-    assert (other.p, other.is_supported()) == (permuted.p, gradients.is_supported())
-
-
-def test_a_control_by_itself_supports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers in no other order do as well, but smooth maps do: the control's row is not supported either."""
-    scored = score_study(replace(study("forward"), meg=()), SETTINGS)
-    monkeypatch.setattr(type(scored), "complement", lambda self, subject: (subject.Y, self.features["activation"]))
-    row = spatial_order(scored, "gradient")
-    monkeypatch.setitem(OF_LAYERS.test.__globals__, "spatial_order", lambda *_: replace(row, p=0.3))
-    other = OF_LAYERS.test(scored)
-    assert other.p <= 0.05
-    assert not other.is_supported()
 
 
 def test_subjects_whose_images_come_in_another_order_are_one_test() -> None:
