@@ -39,7 +39,7 @@ def readout(X: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return signal / signal.std(0)
 
 
-def responses(made: dict[str, Any], gradients: str, seed: int, noise: float = 1.0) -> np.ndarray:
+def responses(made: dict[str, Any], gradients: str, seed: int, noise: float = 0.6) -> np.ndarray:
     """[n, v], of sensors and times NAMES and AT. `gradients`: "in order", "at once" or "none"."""
     random = np.random.default_rng(seed)
     Y = np.zeros((IMAGES, SENSORS, len(TIMES)))
