@@ -33,6 +33,7 @@ _NOTHING_LEFT = (
     "no layer's gradients predict MEG beyond the confounds (no curve is above 4 standard errors): such data cannot "
     "decide an order"
 )
+_OF_SCORES = "slope and interval are of scores, mostly nearer 0 than the brain's"
 
 
 def lag(scored: ScoredStudy) -> Row:
@@ -49,7 +50,7 @@ def temporal_order(scored: ScoredStudy) -> Row:
     tested = _order_test(scored)
     if "gradient" in tested.refused:
         raise Refused(_refusal(scored, tested.refused["gradient"]))
-    row = _row(scored, tested.slope["gradient"], "no order (slope 0) of gradients beyond confounds")
+    row = _row(scored, tested.slope["gradient"], f"no order (slope 0) of gradients beyond confounds; {_OF_SCORES}")
     permuted = temporal_layer_permutation(scored)
     if permuted.smallest_p > LEVEL:
         return replace(row, against=f"{row.against}; too few layers to be permuted")
