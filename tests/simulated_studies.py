@@ -26,10 +26,16 @@ GRADIENTS = [np.tanh(2 * (A + 0.5 * A[:, ::-1])) for A in ACTIVATIONS]
 FEATURES = {"activation": ACTIVATIONS, "gradient": GRADIENTS}
 
 
-def study(organisation: str, features: Mapping[str, Any] = FEATURES, **brain: Any) -> Study:
+# beyond nonlinear readouts of activations too
+WITH_OWN = FEATURES | {"gradient": [0.5 * G + own for G, own in zip(GRADIENTS, layers(7), strict=True)]}
+
+
+def study(
+    organisation: str, features: Mapping[str, Any] = FEATURES, planted: Mapping[str, Any] = FEATURES, **brain: Any
+) -> Study:
     sizes: dict[str, Any] = {"subjects": 2, "repeats": 2, "vertices": 120, "silent": 20, "ceiling": 0.8}
     made = Brain(organisation, **(sizes | brain))
-    fmri, meg = simulate_brain(FEATURES, made)
+    fmri, meg = simulate_brain(planted, made)
     occipital = [some.select_targets(some.targets["sensor"].str[2].eq("O").to_numpy(), "occipital") for some in meg]
     averaged = [[one.average_repeats() for one in some] for some in (fmri, occipital)]
     return Study(features, DEPTH, *averaged, hierarchy="depth")

@@ -98,6 +98,9 @@ CALLS: dict[str, dict[str, Callable[[], Any]]] = {
         "layer_permutation_test": lambda: hierarchy.layer_permutation_test(
             lambda depth: hierarchy.slope([1, 2, 3, 5], depth), DEPTH
         ),
+        "layer_time_courses": lambda: hierarchy.layer_time_courses(
+            [X], RNG.random((40, 2)), (["a", "a"], [0, 1]), stats.resample_images(np.arange(40), 3), stats_cv()
+        ),
         "mirror_hemispheres": lambda: hierarchy.mirror_hemispheres(POINTS, ["right"] * 30),
         "onset_latency": lambda: hierarchy.onset_latency(curves(0).r, TIMES),
         "peak_latency": lambda: hierarchy.peak_latency(curves(0).r, TIMES),

@@ -10,7 +10,7 @@ from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import over_subjects
 from gradkern.study._excluded import parts_of
-from gradkern.study.claims._claim import FMRI, MEG, Row
+from gradkern.study.claims._claim import Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
 
 
@@ -116,12 +116,7 @@ def _chosen_targets(scored: ScoredStudy, subject: Subject) -> Floats | None:
 
 def _blocks(scored: ScoredStudy, subject: Subject) -> list[ImageBlock]:
     """Kernels of the subject's images, computed once for all subjects who saw the same."""
-    alike = next(
-        other
-        for modality in (FMRI, MEG)
-        for other in scored.subjects[modality]
-        if np.array_equal(other.rows, subject.rows)
-    )
+    alike = scored.first_alike(subject)
     return scored.once(
         ("image blocks", alike.modality, alike.name),
         lambda: image_blocks(scored.excluded(), subject.rows, seed=scored.settings.seed),

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from gradkern.encoding._confounds import Confounds
+from gradkern.encoding._kernels import mean_kernels_of
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
 from gradkern.features._engine.memory import free_bytes
+from gradkern.hierarchy._layer_courses import residual_features
 from gradkern.recordings._recording import Recording
-from gradkern.ridge._cross_val import cross_val_predict
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
@@ -23,6 +24,7 @@ from gradkern.study._excluded import confounds_of
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
+from gradkern.study.claims._complement import KernelSmoother, kernel_smoother
 
 _Value = TypeVar("_Value")
 
@@ -95,21 +97,31 @@ class ScoredStudy:
         return layer_scores(rows, subject.Y, self.resampled(subject), self.settings.cv)
 
     def complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
-        """Responses [n, v] and gradients [n, d] of every layer, less what the confounds predict of them out of fold.
-
-        Confounds are the activations of all layers and the nuisances.
-        """
+        """Responses [n, v] and gradients [n, d] of every layer, less what the confounds predict of them out of fold."""
         return self.once(("complement", subject.modality, subject.name), lambda: self._complement(subject))
 
     def _complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
-        nuisances = [] if self.study.nuisances is None else [unit_scale(self.study.nuisances)]
-        confounds = np.hstack([*self.features["activation"], *nuisances])[subject.rows]
+        smoother = self.smoother(subject)
+        gradients = [residual_features(layer[subject.rows], smoother) for layer in self.features["gradient"]]
+        return smoother.residuals(subject.Y), [layer.astype(np.float64) for layer in gradients]
 
-        def residuals(values: Floats) -> Floats:
-            predicted: Floats = np.asarray(cross_val_predict(confounds, values, cv=self.settings.cv), dtype=np.float64)
-            return values - predicted
+    def smoother(self, subject: Subject) -> KernelSmoother:
+        """Takes confounds out of responses and features; one for all subjects who saw the same images."""
+        alike = self.first_alike(subject)
+        return self.once(("smoother", alike.modality, alike.name), lambda: self._smoother(subject.rows))
 
-        return residuals(subject.Y), [residuals(layer[subject.rows]) for layer in self.features["gradient"]]
+    def _smoother(self, rows: NDArray[np.int64]) -> KernelSmoother:
+        folds = list(self.settings.cv.split(np.zeros((len(rows), 1))))
+        return kernel_smoother(mean_kernels_of(self.excluded(), rows), folds)
+
+    def first_alike(self, subject: Subject) -> Subject:
+        """The first subject of the study who saw the same images."""
+        return next(
+            other
+            for modality in (FMRI, MEG)
+            for other in self.subjects[modality]
+            if np.array_equal(other.rows, subject.rows)
+        )
 
     def resampled(self, subject: Subject) -> Resampling:
         """Resampled images, drawn for all subjects together, so that an image counts alike in all who saw it."""
