@@ -1,5 +1,6 @@
 """Responses of one subject to images, with tables of the presentations and of the targets."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from gradkern._display import Rows, as_html, as_text
 from gradkern._excluded import Excluded
+from gradkern._places import hemispheres
 from gradkern.errors import Refused, naming
+from gradkern.recordings._formats.names import canonical, same_name
 from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
 from gradkern.recordings._responses.out_of_core import as_responses
 
@@ -34,7 +37,7 @@ class Recording:
         this onset to that of the run's next presentation (NaN after the last), which is computed from "run" and "onset"
         if targets have times
     targets : one row per target, with different "label"s. Optional columns: "roi"; "i", "j", "k" (voxel) and "x", "y",
-        "z" in mm; "vertex" and "hemisphere"; "sensor" and "time" in s after onset
+        "z" in mm; "vertex" and "hemisphere" ("left" or "right": lh, rh, L, R and the like become these); "sensor" and "time" in s after onset
     subject, units : words
     space : the space that targets lie in, in words
     images : the image source, indexed by image id; each image is uint8 [h, w] or [h, w, 3]. None if it is elsewhere
@@ -86,16 +89,38 @@ class Recording:
         if "label" not in self.targets or len(self.targets) != v or not self.targets["label"].is_unique:
             different = self.targets["label"].nunique() if "label" in self.targets else "no column 'label'"
             raise ValueError(f"targets must be {v} different labels, got {different}")
-        object.__setattr__(self, "targets", self.targets.reset_index(drop=True))
+        targets = self.targets.reset_index(drop=True)
+        if "hemisphere" in targets:
+            targets = targets.assign(hemisphere=hemispheres(targets["hemisphere"]))
+        object.__setattr__(self, "targets", targets)
         self._check_presentations(n)
         if self.ncsnr is not None:
             self._check_ncsnr(v)
+        if self.image_names is not None:
+            self._check_names()
         for source in (self.images, self.image_names):
             if source is not None:
                 self.check_images(len(source))
         if self.images is not None and self.image_names is not None and len(self.images) != len(self.image_names):
             raise ValueError(
                 f"images must be those of image_names, in their order: {len(self.image_names)}, got {len(self.images)}"
+            )
+
+    def _check_names(self) -> None:
+        """One name for one image, in one spelling, and that of its file where the image source has names."""
+        names = tuple(canonical(str(name)) for name in self.image_names or ())
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"image_names must be different, got {twice!r} for {names.count(twice)} images")
+        object.__setattr__(self, "image_names", names)
+        sources = getattr(self.images, "names", None)
+        if sources is None or len(sources) != len(names):
+            return
+        wrong = [i for i, pair in enumerate(zip(names, sources, strict=True)) if not same_name(*pair)]
+        if wrong:
+            raise ValueError(
+                f"images must be those of image_names, in their order, got {sources[wrong[0]]!r} for "
+                f"{names[wrong[0]]!r}, and {len(wrong)} of {len(names)} in all"
             )
 
     def _check_ncsnr(self, v: int) -> None:

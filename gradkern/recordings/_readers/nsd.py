@@ -9,9 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import Folder, map_mgh, read_volume
+from gradkern.recordings._formats.agreement import Agreements
+from gradkern.recordings._formats.files import Folder, map_mgh
 from gradkern.recordings._formats.hdf5 import Trials
 from gradkern.recordings._formats.nifti import open_volumes, volume_shape
+from gradkern.recordings._formats.volumes import agree_on_grid, grid_of, read_volume
 from gradkern.recordings._readers.dataset import check_choice, measured_targets
 from gradkern.recordings._readers.nsd_experiment import (
     NSD,
@@ -23,6 +25,7 @@ from gradkern.recordings._readers.nsd_experiment import (
     read_regions,
     read_values,
     session_files,
+    values_on,
 )
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Beside, Responses, Scaled, Stacked
@@ -51,6 +54,8 @@ class _Request(NamedTuple):
     space: str
     sessions: list[int]
     atlas: str | None
+    agreements: Agreements
+    affine: str | None
 
 
 class _Betas(NamedTuple):
@@ -73,6 +78,7 @@ def load_nsd(
     sessions: Sequence[int] | None = None,
     atlas: str | None = None,
     scratch: Any = None,
+    affine: str | None = None,
 ) -> Recording:
     """Betas of every trial, read when they are needed.
 
@@ -92,6 +98,8 @@ def load_nsd(
         a target is in no region
     scratch : folder where the voxels of .nii.gz files are kept unpacked (1 GB and some seconds per session at 1.8 mm),
         so that they can be read in parts; without it all voxels are held in memory, 2 bytes each
+    affine : in volumes, whose affine holds if those of ncsnr, betas and atlas differ: "mask" (that of ncsnr, which is
+        compared first) or "data"; by default that is an error
 
     Returns
     -------
@@ -108,7 +116,7 @@ def load_nsd(
     parts = f"nsddata_betas/ppdata/subj{subject:02d}/{space}/{NSD_BETAS[betas]}"
     chosen = choose_sessions(data, parts, subject, sessions, _FILES[space])
     presentations = read_design(data, subject, chosen)
-    request = _Request(data, parts, subject, space, chosen.tolist(), atlas)
+    request = _Request(data, parts, subject, space, chosen.tolist(), atlas, Agreements(), affine)
     content = _volume(request, scratch) if _FILES[space] is _VOLUMES else _surface(request)
     images = read_images(data)
     return Recording(
@@ -119,7 +127,7 @@ def load_nsd(
         space=space,
         images=images,
         history=(f"{NSD_BETAS[betas]} of sessions {ranges(chosen)}, stored as {content.stored_as}",),
-        provenance=NSD.provenance(data, sessions=request.sessions),
+        provenance=NSD.provenance(data, sessions=request.sessions, agreed=request.agreements.provenance()),
     )
 
 
@@ -138,7 +146,7 @@ def _surface(request: _Request) -> _Betas:
         if request.atlas is not None:
             label = f"nsddata/freesurfer/{brain}/label/"
             names = f"{label}{request.atlas}.mgz.ctab"
-            table["roi"] = read_regions(data, f"{label}{side}.{request.atlas}.mgz", names, (count,))
+            table["roi"], _ = read_regions(data, f"{label}{side}.{request.atlas}.mgz", names, (count,))
         tables.append(table)
         if data.has(noise := f"{request.parts}/{side}.ncsnr.mgh"):
             ncsnr.append(read_values(data.file(noise), (count,)))
@@ -236,17 +244,28 @@ def _volume(request: _Request, scratch: Any) -> _Betas:
     grids = {grid for _, _, grid in sessions}
     if len(grids) > 1:
         raise ValueError(f"sessions must have the same voxels, got grids {sorted(grids)}")
-    z, y, x = next(iter(grids))
+    grid = next(iter(grids))
+    z, y, x = grid
+    places = {
+        f"data of {path}": grid_of(data.root / path)
+        for number in request.sessions
+        for path in session_files(parts, _VOLUMES[1:], number)
+        if not data.has(session_files(parts, _VOLUMES, number)[0])
+    }
     k, j, i = (axis.ravel() for axis in np.indices((z, y, x)))
     table = voxel_targets(i, j, k)
     if request.atlas is not None:
         names = f"nsddata/freesurfer/subj{request.subject:02d}/label/{request.atlas}.mgz.ctab"
         labels = f"nsddata/ppdata/subj{request.subject:02d}/{request.space}/roi/{request.atlas}.nii.gz"
-        table["roi"] = read_regions(data, labels, names, (x, y, z))
+        table["roi"], places[f"atlas of {labels}"] = read_regions(data, labels, names, (x, y, z))
     ncsnr = None
     if data.has(noise := f"{parts}/ncsnr.nii.gz"):
         path = data.file(noise)
-        ncsnr = read_values(path, (x, y, z))
-        table = with_positions(table, read_volume(path)[1])
+        volume = read_volume(path)
+        ncsnr = values_on(path, volume, (x, y, z))
+        table = with_positions(table, volume.affine)
+        places = {f"noise of {path}": volume.grid, **places}
+    if places:
+        agree_on_grid(request.agreements, places, request.affine)
     responses, stored = _in_percent([session for session, _, _ in sessions])
     return _Betas(responses, table, ncsnr, np.all([measured for _, measured, _ in sessions], axis=0), stored)

@@ -124,7 +124,8 @@ def as_responses(values: Any) -> Responses:
     if is_whole_map(values):
         return FileRows([values])
     if type(values).__module__.startswith("h5py") and values.ndim == 2 and values.file.mode == "r":
-        contiguous = values.id.get_offset() is not None
+        on_disk = values.file.driver == "sec2"  # else its name is no path: HDF5 in memory, or in a Python file
+        contiguous = on_disk and values.id.get_offset() is not None
         return FileRows([map_dataset(values)]) if contiguous else Whole(values)
     return Whole(values)
 
