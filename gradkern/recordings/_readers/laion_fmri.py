@@ -7,7 +7,6 @@ the documentation at laion-fmri.hebartlab.com describe it (autumn 2026).
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._pixels import read_pixels
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder
@@ -61,16 +61,10 @@ class EncodedImages:
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
         import h5py
-        from PIL import Image
 
         with h5py.File(self.path) as file:
             packed = bytes(file[self.name][range(len(self))[number]])
-        with Image.open(BytesIO(packed)) as image:
-            if "A" not in image.getbands():
-                return np.asarray(image.convert("RGB"))
-            layer = image.convert("RGBA")
-            screen = Image.new("RGBA", layer.size, (*_GRAY, 255))
-            return np.asarray(Image.alpha_composite(screen, layer).convert("RGB"))
+        return read_pixels(packed, f"image {number} of {self.path}", background=_GRAY)
 
 
 @naming("load_laion_fmri")
