@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern.errors import naming
-
 _SIDES = {"left": ("l", "lh", "left"), "right": ("r", "rh", "right")}
 _AROUND = ("cifti structure ", "hemisphere ", "hemi ", "cortex ")  # words before or behind the side
 _GIFTI = {"cortexleft": "left", "cortexright": "right"}
@@ -21,7 +19,6 @@ def side_of(name: Any) -> str | None:
     return _KNOWN.get(words)
 
 
-@naming("hemispheres")
 def hemispheres(names: Any) -> NDArray[Any]:
     """ "left" or "right" for each name [v], in whatever spelling; empty and missing names stay as they are.
 
@@ -39,10 +36,10 @@ def hemispheres(names: Any) -> NDArray[Any]:
     distinct = {name: side_of(name) for name in given.ravel() if isinstance(name, str) and name}
     for name, side in distinct.items():
         if side is None:
-            raise ValueError(f"hemispheres must be left or right (lh, rh, L, R), got {name!r}")
+            raise ValueError(f"hemispheres must be 'left' or 'right', got {name!r}")
     missing = [name for name in given.ravel() if not isinstance(name, str) and name is not None and name == name]
     if missing:
-        raise ValueError(f"hemispheres must be words such as left and right, got {missing[0]!r}")
+        raise ValueError(f"hemispheres must be 'left' or 'right', got {missing[0]!r}")
     sides = np.empty(given.shape, dtype=object)
     sides.ravel()[:] = [distinct.get(name, name) for name in given.ravel()]
     return sides

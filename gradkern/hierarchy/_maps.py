@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._places import hemispheres as one_spelling
 from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._correlation import correlation
@@ -107,10 +108,10 @@ def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     Parameters
     ----------
     points : [v, 3], whose first coordinate is 0 between the hemispheres
-    hemispheres : [v], "left" or "right"
+    hemispheres : [v], "left" or "right", in any spelling (lh, rh, L, R)
     """
     places = np.array(points, dtype=np.float64)
-    places[np.asarray(hemispheres) == "right", 0] *= -1
+    places[one_spelling(hemispheres) == "right", 0] *= -1
     return places
 
 

@@ -108,11 +108,11 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
 
 @naming("split_half")
 def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceiling:
-    """Noise ceiling of the mean over all repeats, from random halves of each image's presentations.
+    """Noise ceiling of the mean over repeats, from random halves of each image's presentations.
 
     With h the correlation over images between the means of both halves, averaged over splits, r = sqrt(2 h / (1 + h))
     (Spearman-Brown). Images shown once are left out, and so is one random presentation per split of an image shown an
-    odd number of times. The result is NaN where h is not positive or a target does not vary.
+    odd number of times, so that the ceiling is for the even number that `repeats` states. The result is NaN where h is not positive or a target does not vary.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     with np.errstate(invalid="ignore"):
         r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
     repeated = counts[counts > 1]
-    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated), len(repeated))
+    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(2 * (repeated // 2)), len(repeated))
 
 
 def _repeated_images(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

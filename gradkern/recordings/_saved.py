@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern._files import written_whole
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import existing_file, fingerprint
+from gradkern.recordings._formats.files import allocate, existing_file, fingerprint
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset
 
@@ -34,6 +35,7 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
     ------
     FileExistsError : the file exists, and `overwrite` is False
     FileNotFoundError : its folder is missing
+    OSError : the disk is full; the message has the bytes that are needed
     ValueError : a cell of a table is neither a number, nor a word, nor missing
     """
     import h5py
@@ -53,11 +55,14 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
         for name, table in (("presentations", recording.presentations), ("targets", recording.targets)):
             _write_table(file.create_group(name), table)
         if recording.image_names is not None:
-            file["image_names"] = np.char.encode(np.array(recording.image_names), "utf-8")
+            file["image_names"] = _encoded(recording.image_names)
         if recording.ncsnr is not None:
             file["ncsnr"] = recording.ncsnr
         n, v = recording.responses.shape
-        stored = file.create_dataset("responses", (v, n), recording.responses.dtype, fill_time="never")
+        stored = file.create_dataset("responses", (v, n), recording.responses.dtype, dcpl=_allocated_at_once())
+        file.flush()
+        with aside.open("r+b") as raw:
+            allocate(raw.fileno(), stored.id.get_offset(), n * v * stored.dtype.itemsize, target.parent)
         for columns, block in recording.blocks():
             stored[columns] = np.ascontiguousarray(block.T)
 
@@ -94,12 +99,23 @@ def load_recording(path: Any, images: Any = None) -> Recording:
             targets=_read_table(file["targets"]),
             **{word: str(file.attrs[word]) for word in _WORDS},
             images=images,
-            image_names=None if names is None else tuple(np.char.decode(names[:], "utf-8").tolist()),
+            image_names=None if names is None else tuple(_decoded(names[:]).tolist()),
             ncsnr=file["ncsnr"][:] if "ncsnr" in file else None,
             excluded=tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
             history=tuple(json.loads(file.attrs["history"])),
             provenance=json.loads(file["provenance"].asstr()[()]) | {"saved": {target.name: fingerprint(target)}},
         )
+
+
+def _allocated_at_once() -> Any:
+    """How HDF5 stores a contiguous dataset whose place in the file is known before anything is written."""
+    import h5py
+
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_layout(h5py.h5d.CONTIGUOUS)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return creation
 
 
 def _write_table(group: Any, table: pd.DataFrame) -> None:
@@ -111,7 +127,7 @@ def _write_table(group: Any, table: pd.DataFrame) -> None:
         if values.dtype.kind not in "biuf":
             if not all(isinstance(value, str) for value in values):
                 values, form = [_cell(str(name), value) for value in values], _AS_JSON
-            values = np.char.encode(np.array(values, dtype=str), "utf-8")
+            values = _encoded(values)
         group.create_dataset(str(number), data=values).attrs["form"] = form
 
 
@@ -121,11 +137,23 @@ def _read_table(group: Any) -> pd.DataFrame:
         stored = group[str(number)]
         values = stored[:]
         if values.dtype.kind == "S":
-            values = np.char.decode(values, "utf-8").astype(object)
+            values = _decoded(values)
         if stored.attrs["form"] == _AS_JSON:
             values = pd.Series(list(map(json.loads, values)), dtype=object)
         columns[name] = values
     return pd.DataFrame(columns)
+
+
+def _encoded(words: Any) -> NDArray[Any]:
+    """Words as UTF-8; bytes of file names that are in no Unicode, as `os.fsdecode` has them, as they are."""
+    try:
+        return np.array([str(word).encode("utf-8", "surrogateescape") for word in words])
+    except UnicodeEncodeError as error:
+        raise ValueError(f"words must be Unicode, got {error.object!r}") from error
+
+
+def _decoded(stored: NDArray[Any]) -> NDArray[Any]:
+    return np.array([word.decode("utf-8", "surrogateescape") for word in stored.tolist()], dtype=object)
 
 
 def _cell(column: str, value: Any) -> str:
