@@ -5,6 +5,9 @@ saved as it is: z-scored, averaged, without other regions.
 """
 
 import json
+import os
+import struct
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from gradkern._files import written_whole
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import allocate, existing_file, fingerprint
 from gradkern.recordings._recording import Recording
-from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset
+from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset, row_checksums
 
 _FORMAT, _VERSION = "gradkern recording", 1
 _WORDS = ("subject", "units", "space")
+_CHECKSUMS = "responses_crc32"
+_MAGIC, _SEAL = b"gradkern seal 1\0", struct.Struct("<16s2Q32s")  # after the end of HDF5: where responses are, and a hash
 _AS_JSON = "json"
 
 
@@ -63,8 +68,17 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
         file.flush()
         with aside.open("r+b") as raw:
             allocate(raw.fileno(), stored.id.get_offset(), n * v * stored.dtype.itemsize, target.parent)
+        checksums = file.create_dataset(_CHECKSUMS, (v,), np.uint32)
         for columns, block in recording.blocks():
-            stored[columns] = np.ascontiguousarray(block.T)
+            rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
+            stored[columns] = rows
+            checksums[columns] = row_checksums(rows)
+        place = stored.id.get_offset(), n * v * stored.dtype.itemsize
+        file.close()
+        with aside.open("r+b") as raw:
+            seal = _SEAL.pack(_MAGIC, *place, _digest(raw, *place))
+            raw.seek(0, os.SEEK_END)
+            raw.write(seal)
 
 
 @naming("load_recording")
@@ -79,32 +93,66 @@ def load_recording(path: Any, images: Any = None) -> Recording:
     Raises
     ------
     FileNotFoundError : there is no such file
-    ValueError : the file is of another kind or version, or is cut short
+    ValueError : the file is of another kind or version, is damaged or cut short, or names other images than `images`
+    OSError : when responses are read: they are not those that were saved
     """
     import h5py
 
     target = existing_file(path)
+    _check_seal(target)
     try:
-        file = h5py.File(target)
-    except OSError as error:
+        with h5py.File(target) as file:
+            content = _read(target, file)
+    except ValueError as error:
+        if str(error).startswith(str(target)):
+            raise
+        raise ValueError(f"{target} cannot be read: {error} (is it damaged?)") from error
+    except Exception as error:  # h5py raises whatever HDF5 finds in a damaged file
         raise ValueError(f"{target} cannot be read as HDF5: {error} (is it cut short?)") from error
-    with file:
-        kind, version = file.attrs.get("format"), file.attrs.get("version")
-        if (kind, version) != (_FORMAT, _VERSION):
-            raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
-        names = file.get("image_names")
-        return Recording(
-            responses=FileColumns(map_dataset(file["responses"])),
-            presentations=_read_table(file["presentations"]),
-            targets=_read_table(file["targets"]),
-            **{word: str(file.attrs[word]) for word in _WORDS},
-            images=images,
-            image_names=None if names is None else tuple(_decoded(names[:]).tolist()),
-            ncsnr=file["ncsnr"][:] if "ncsnr" in file else None,
-            excluded=tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
-            history=tuple(json.loads(file.attrs["history"])),
-            provenance=json.loads(file["provenance"].asstr()[()]) | {"saved": {target.name: fingerprint(target)}},
-        )
+    content["provenance"] |= {"saved": {target.name: fingerprint(target)}}
+    return Recording(images=images, **content)
+
+
+def _read(target: Path, file: Any) -> dict[str, Any]:
+    """The arguments of `Recording`, but for its images."""
+    kind, version = file.attrs.get("format"), file.attrs.get("version")
+    if (kind, version) != (_FORMAT, _VERSION):
+        raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
+    names = file.get("image_names")
+    checksums = file[_CHECKSUMS][:] if _CHECKSUMS in file else None  # files of earlier versions have none
+    return {
+        "responses": FileColumns(map_dataset(file["responses"]), checksums),
+        "presentations": _read_table(file["presentations"]),
+        "targets": _read_table(file["targets"]),
+        **{word: str(file.attrs[word]) for word in _WORDS},
+        "image_names": None if names is None else tuple(_decoded(names[:]).tolist()),
+        "ncsnr": file["ncsnr"][:] if "ncsnr" in file else None,
+        "excluded": tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
+        "history": tuple(json.loads(file.attrs["history"])),
+        "provenance": dict(json.loads(file["provenance"].asstr()[()])),
+    }
+
+
+def _check_seal(path: Path) -> None:
+    """Raise a ValueError if the file has a seal and is not what was sealed; files of earlier versions have none."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _SEAL.size))
+        last = file.read()
+        if len(last) < _SEAL.size or not last.startswith(_MAGIC):
+            return
+        _, start, count, digest = _SEAL.unpack(last)
+        if start + count > size or _digest(file, start, count, size - _SEAL.size) != digest:
+            raise ValueError(f"{path} is damaged: its tables and words are not those that were saved")
+
+
+def _digest(file: Any, start: int, count: int, end: int | None = None) -> bytes:
+    """A hash of a file but for its responses, which have checksums of their own: `count` bytes from `start` on."""
+    digest = sha256(struct.pack("<2Q", start, count))
+    for first, stop in ((0, start), (start + count, file.seek(0, os.SEEK_END) if end is None else end)):
+        file.seek(first)
+        digest.update(file.read(max(0, stop - first)))
+    return digest.digest()
 
 
 def _allocated_at_once() -> Any:
