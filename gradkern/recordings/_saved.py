@@ -194,10 +194,14 @@ def _read_table(group: Any) -> pd.DataFrame:
 
 def _encoded(words: Any) -> NDArray[Any]:
     """Words as UTF-8; bytes of file names that are in no Unicode, as `os.fsdecode` has them, as they are."""
+    refused = "words must be Unicode without NUL, got"
     try:
-        return np.array([str(word).encode("utf-8", "surrogateescape") for word in words])
+        stored = [str(word).encode("utf-8", "surrogateescape") for word in words]
     except UnicodeEncodeError as error:
-        raise ValueError(f"words must be Unicode, got {error.object!r}") from error
+        raise ValueError(f"{refused} {error.object!r}") from error
+    if wrong := next((word for word in stored if b"\0" in word), None):
+        raise ValueError(f"{refused} {wrong!r}")
+    return np.array(stored)
 
 
 def _decoded(stored: NDArray[Any]) -> NDArray[Any]:
