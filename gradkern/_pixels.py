@@ -11,7 +11,22 @@ from numpy.typing import NDArray
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 OTHER_ENDINGS = (  # of images that are not read, so that nobody takes them for something else
-    *(".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".jxr", ".svg", ".psd", ".exr", ".hdr", ".ppm", ".pgm", ".pnm"),
+    *(
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".jxr",
+        ".svg",
+        ".psd",
+        ".exr",
+        ".hdr",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+    ),
     *(".tga", ".ico", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw", ".apng", ".eps", ".pcx", ".dds"),
 )
 _MODES = ("1", "L", "P", "RGB", "CMYK", "LA", "PA", "RGBA")  # 8 bits or fewer a channel, whose colors are known

@@ -24,7 +24,19 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-BASE = {"_extras", "_float32", "errors", "_files", "_lazy", "_excluded", "_geodesic", "_display", "_columns", "_places", "_pixels"}
+BASE = {
+    "_extras",
+    "_float32",
+    "errors",
+    "_files",
+    "_lazy",
+    "_excluded",
+    "_geodesic",
+    "_display",
+    "_columns",
+    "_places",
+    "_pixels",
+}
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}
 BELOW = {  # what each package may import

@@ -21,7 +21,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "units": {"help": "for epochs: units of the samples, in words"},
     "derivatives": {"help": "for bids: folder of the preprocessed files (default: derivatives/fmriprep)"},
     "mask": {"help": "NIfTI file whose voxels that are neither 0 nor NaN are read"},
-    "affine": {"help": "whose affine holds where mask and data differ (default: an error)", "choices": ("mask", "data")},
+    "affine": {
+        "help": "whose affine holds where mask and data differ (default: an error)",
+        "choices": ("mask", "data"),
+    },
     "delay": {"help": "for time series: seconds after onset (default: 5.5)", "type": float},
     "repetition_time": {"help": "for time series: in s, where headers and sidecars differ", "type": float},
     "start_time": {"help": "for bids: time in s that the first volume stands for", "type": float},

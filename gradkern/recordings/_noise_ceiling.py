@@ -136,7 +136,9 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     with np.errstate(invalid="ignore"):
         r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
     repeated = counts[counts > 1]
-    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(2 * (repeated // 2)), len(repeated))
+    return Ceiling(
+        r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(2 * (repeated // 2)), len(repeated)
+    )
 
 
 def _repeated_images(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

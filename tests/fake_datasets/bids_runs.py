@@ -63,7 +63,10 @@ class FakeRun:
         nibabel.save(nibabel.Nifti1Image(mask, affine), done / f"{start}brain_mask.nii.gz")
         (done / f"{start}preproc_bold.json").write_text(json.dumps(self.sidecar))
         if self.confounds is not None:
-            lines = ["\t".join(self.confounds), *("\t".join(map(str, row)) for row in zip(*self.confounds.values(), strict=True))]
+            lines = [
+                "\t".join(self.confounds),
+                *("\t".join(map(str, row)) for row in zip(*self.confounds.values(), strict=True)),
+            ]
             (done / f"{self.stem}_desc-confounds_timeseries.tsv").write_text("\n".join(lines) + "\n")
         return self
 
@@ -73,7 +76,9 @@ def write_events(path: Path, events: Sequence[tuple[float, float, str]]) -> None
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_hemispheres(folder: Path, name: str, values: NDArray[Any], step: str | None = "2000.0", flat: bool = False) -> None:
+def write_hemispheres(
+    folder: Path, name: str, values: NDArray[Any], step: str | None = "2000.0", flat: bool = False
+) -> None:
     """GIFTI files of both hemispheres; `name` has {} for the side, `values` are [times, vertices]."""
     for side in "LR":
         meta = GiftiMetaData({} if step is None else {"TimeStep": step})

@@ -46,7 +46,9 @@ class TestRepetitionTime:
         if abs(header - sidecar) < 5e-4:
             load(tmp_path)
         elif abs(header - sidecar) > 2e-3:
-            with pytest.raises(ValueError, match=f"{sidecar:g} s in the sidecar.*{header:g} s in the header.*repetition_time"):
+            with pytest.raises(
+                ValueError, match=f"{sidecar:g} s in the sidecar.*{header:g} s in the header.*repetition_time"
+            ):
                 load(tmp_path)
         decided = load(tmp_path, repetition_time=STEP)
         np.testing.assert_allclose(np.asarray(decided.responses), sampled(run.values, ONSETS), atol=1e-4)
@@ -127,7 +129,9 @@ class TestAffines:
         mask = put(tmp_path / "m.nii", np.ones(GRID, np.uint8), a)
         call = lambda **more: load_betas(betas, [list("abcd")], mask=mask, subject="s", **more)  # noqa: E731
         if apart > 0.05:
-            with pytest.raises(ValueError, match=r"affine must be the same everywhere, got .*m\.nii and .*b\.nii; affine="):
+            with pytest.raises(
+                ValueError, match=r"affine must be the same everywhere, got .*m\.nii and .*b\.nii; affine="
+            ):
                 call()
         else:
             assert "affine" in call().provenance["agreed"]
@@ -209,7 +213,9 @@ class TestOtherFacts:
         call: Callable[..., Recording] = lambda **more: load_betas(  # noqa: E731
             [tmp_path / "z.nii"], [list("abc")], mask=mask, subject="s", **more
         )
-        with pytest.raises(ValueError, match="units must be the same .* percent signal change .* z score .*; units decides"):
+        with pytest.raises(
+            ValueError, match="units must be the same .* percent signal change .* z score .*; units decides"
+        ):
             call()
         assert call(units="z").units == "z"
 

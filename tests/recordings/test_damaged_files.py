@@ -70,7 +70,9 @@ def mask_of_betas(folder: Path) -> Case:
 
 
 def bold(folder: Path, name: str) -> Case:
-    image = nibabel.Nifti1Image((1000 + np.random.default_rng(0).standard_normal((*GRID, 30))).astype(np.float32), np.eye(4))
+    image = nibabel.Nifti1Image(
+        (1000 + np.random.default_rng(0).standard_normal((*GRID, 30))).astype(np.float32), np.eye(4)
+    )
     image.header.set_zooms((1, 1, 1, 2.0))
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, folder / name)

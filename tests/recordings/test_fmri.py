@@ -220,7 +220,11 @@ class TestBold:
         put(runs[1][0], values)
         found = load_bold(runs, "stim_file", mask=mask, subject="s")
         assert found.labels == ("1-0-0", "0-3-1")
-        assert [(each.what, each.count) for each in found.excluded] == [("targets", 1), ("presentations", 2), ("events", 2)]
+        assert [(each.what, each.count) for each in found.excluded] == [
+            ("targets", 1),
+            ("presentations", 2),
+            ("events", 2),
+        ]
         assert np.isfinite(np.asarray(found.responses)).all()
 
     def test_milliseconds_are_milliseconds(self, tmp_path: Path, mask: Path) -> None:

@@ -32,7 +32,9 @@ def test_any_spelling_in_any_place(sides: list[tuple[int, str]]) -> None:
     points = np.random.default_rng(0).standard_normal((len(sides), 3))
     np.testing.assert_array_equal(mirror_hemispheres(points, names), mirror_hemispheres(points, right))
     origin = np.ones(len(sides), bool)
-    np.testing.assert_array_equal(euclidean_hierarchy(points, origin, names), euclidean_hierarchy(points, origin, right))
+    np.testing.assert_array_equal(
+        euclidean_hierarchy(points, origin, names), euclidean_hierarchy(points, origin, right)
+    )
 
 
 def test_spins_of_any_spelling() -> None:
@@ -60,7 +62,9 @@ def test_every_reader(tmp_path: Path) -> None:
 def test_the_space_asked_for_is_kept(tmp_path: Path) -> None:
     FakeRun(tmp_path).write()
     write_hemispheres(
-        tmp_path / FOLDER, "sub-01_task-img_run-1_hemi-{}_space-fsaverage5_bold.func.gii", series().reshape(-1, 60).T[:, :7]
+        tmp_path / FOLDER,
+        "sub-01_task-img_run-1_hemi-{}_space-fsaverage5_bold.func.gii",
+        series().reshape(-1, 60).T[:, :7],
     )
     assert load(tmp_path, "fsaverage5").space == "fsaverage5"
     assert load(tmp_path).space == "MNI152NLin2009cAsym"

@@ -16,7 +16,25 @@ from tests.fake_datasets.bids_runs import FakeRun, load, rows, series, write_eve
 
 SLOW_FOLDER = [HealthCheck.function_scoped_fixture]
 WORDS = st.sampled_from(
-    ["null", "NA", "None", "nan", "NaN", "N/A", "", "n/a", "0003", "3", "03", "cat", "a b", "é.png", "./x.png", "-", "1e5"]
+    [
+        "null",
+        "NA",
+        "None",
+        "nan",
+        "NaN",
+        "N/A",
+        "",
+        "n/a",
+        "0003",
+        "3",
+        "03",
+        "cat",
+        "a b",
+        "é.png",
+        "./x.png",
+        "-",
+        "1e5",
+    ]
 )
 
 
@@ -43,7 +61,11 @@ def test_every_name_is_kept_and_what_is_missing_is_counted(tmp_path: Path, names
 
 
 @given(
-    runs=st.lists(st.lists(st.sampled_from(["0003", "0000", "0012", "3", "12", "7"]), min_size=8, max_size=8), min_size=2, max_size=3),
+    runs=st.lists(
+        st.lists(st.sampled_from(["0003", "0000", "0012", "3", "12", "7"]), min_size=8, max_size=8),
+        min_size=2,
+        max_size=3,
+    ),
     word=st.booleans(),
 )
 @settings(max_examples=20, deadline=None, suppress_health_check=SLOW_FOLDER)
@@ -52,7 +74,10 @@ def test_one_picture_has_one_id_in_all_runs(tmp_path: Path, runs: list[list[str]
     for number, names in enumerate(runs, 1):
         FakeRun(tmp_path, f"run-{number}", events=rows(names)).write()
     for number in range(len(runs) + 1, 4):
-        for path in (*(tmp_path / "sub-01").rglob(f"*run-{number}_*"), *(tmp_path / "derivatives").rglob(f"*run-{number}_*")):
+        for path in (
+            *(tmp_path / "sub-01").rglob(f"*run-{number}_*"),
+            *(tmp_path / "derivatives").rglob(f"*run-{number}_*"),
+        ):
             path.unlink()
     recording = load(tmp_path)
     every = [name for names in runs for name in names]
@@ -173,6 +198,8 @@ def test_any_names_are_saved_or_refused(tmp_path: Path, names: list[str]) -> Non
 
 def test_bytes_of_file_names_in_no_unicode_are_saved(tmp_path: Path) -> None:
     table = pd.DataFrame({"image": [0]})
-    recording = Recording(np.ones((1, 1)), table, pd.DataFrame({"label": ["a"]}), "s", "u", image_names=("K\udcf6ln.png",))
+    recording = Recording(
+        np.ones((1, 1)), table, pd.DataFrame({"label": ["a"]}), "s", "u", image_names=("K\udcf6ln.png",)
+    )
     save_recording(recording, tmp_path / "r.h5")
     assert load_recording(tmp_path / "r.h5").image_names == ("K\udcf6ln.png",)

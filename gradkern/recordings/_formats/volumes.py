@@ -70,9 +70,9 @@ def read_volume(path: Path) -> Volume:
             values = np.asanyarray(image.dataobj)
             check_surplus(path, image, path.stat().st_size - int(image.dataobj.offset) - _stored_bytes(image))
     except Exception as error:
-        reason = str(error).removeprefix(f"{path} ")
         if isinstance(error, ValueError) and str(error).startswith(str(path)):
             raise
+        reason = " ".join(str(error).split())  # nibabel's go over several lines
         raise ValueError(f"{path} cannot be read: {reason} (is it damaged or cut short?)") from error
     return Volume(values, *_affine(path, image))
 

@@ -106,7 +106,7 @@ def load_bids(
             mask = [_mask(run.source) for run in runs]
     if start_time is None:
         start_time = _start_time(runs)
-    settings = Sampling(delay, repetition_time, start_time, dummy_scans, tuple(confounds), affine)
+    settings = Sampling(delay, repetition_time, start_time, dummy_scans, confounds, affine)
     sampled = sample_runs(numbered(runs), mask, settings)
     sampled = sampled._replace(excluded=(*left_out, *sampled.excluded))
     return sampled_recording(sampled, subject=f"sub-{subject}", space=space)
@@ -193,7 +193,9 @@ def _in_space(name: str, space: str) -> bool:
     """Whether a file lies in the space, and has the further entities of "name:res-2"."""
     label, *further = space.split(":")
     pairs = entities(name)
-    return pairs.get("space") == label and all(pairs.get(word.partition("-")[0]) == word.partition("-")[2] for word in further)
+    return pairs.get("space") == label and all(
+        pairs.get(word.partition("-")[0]) == word.partition("-")[2] for word in further
+    )
 
 
 def _one(stem: str, kinds: dict[str, list[Path]], request: _Request) -> Any:
@@ -203,7 +205,9 @@ def _one(stem: str, kinds: dict[str, list[Path]], request: _Request) -> Any:
     joint = {kind: paths for kind, paths in joint.items() if paths}
     names = [path.name for path in every]
     if not joint:
-        raise ValueError(f"{stem} must have one series of all echoes, got only single ones, {names}; combine them first")
+        raise ValueError(
+            f"{stem} must have one series of all echoes, got only single ones, {names}; combine them first"
+        )
     if any(len(paths) > 1 for paths in joint.values()) or len(set(joint) - {"right"}) > 1:
         raise ValueError(
             f"{stem} must have one preprocessed file in space {request.space!r}, got {names}; an entity after the "
@@ -262,7 +266,9 @@ def _start_time(runs: Iterable[Run]) -> float:
 def _content(root: Path) -> str:
     """Subjects and tasks of a data set, in words."""
     pairs = [entities(path.name) for path in root.glob("sub-*/**/func/*_events.tsv")]
-    subjects, tasks = (", ".join(sorted({pair[key] for pair in pairs if key in pair})) or "none" for key in ("sub", "task"))
+    subjects, tasks = (
+        ", ".join(sorted({pair[key] for pair in pairs if key in pair})) or "none" for key in ("sub", "task")
+    )
     return f"events of the subjects {subjects} and the tasks {tasks}"
 
 

@@ -101,7 +101,10 @@ def load_bold5000(
         subject=name,
         space="T1w",
         images=_stimuli(data, recording.image_names or ()),
-        history=(f"{BETAS[betas][0]}, {len(used)} sessions; the mask leaves out {outside} voxels with data", *brain.notes),
+        history=(
+            f"{BETAS[betas][0]}, {len(used)} sessions; the mask leaves out {outside} voxels with data",
+            *brain.notes,
+        ),
         provenance=_BOLD5000.provenance(data, sessions=chosen, agreed=agreements.provenance()),
     )
 

@@ -212,7 +212,7 @@ def load_bold(
         session = 1 if sessions is None else sessions[number]
         table, path, left_out = read_events(existing_file(events), image)
         opened.append(Run(source, table, path, session, number + 1, left_out))
-    settings = Sampling(delay, repetition_time, start_time, dummy_scans, tuple(confounds), affine)
+    settings = Sampling(delay, repetition_time, start_time, dummy_scans, confounds, affine)
     return sampled_recording(sample_runs(numbered(opened), mask, settings), subject=subject)
 
 
@@ -294,6 +294,9 @@ def read_events(path: Path, image: str) -> tuple[pd.DataFrame, Path, tuple[Exclu
             f"{path} must show one image at a time, got {a!r} and {b!r} at {twice['onset'].iloc[0]:g} s; leave all rows "
             f"but one without a name in {image!r} (n/a)"
         )
-    counts = {f"no image in {image!r}": len(table) - len(shown), "the same image again at its onset": len(every) - len(once)}
+    counts = {
+        f"no image in {image!r}": len(table) - len(shown),
+        "the same image again at its onset": len(every) - len(once),
+    }
     left_out = tuple(Excluded("events", count, reason) for reason, count in counts.items() if count)
     return once, path, left_out

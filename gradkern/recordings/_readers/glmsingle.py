@@ -211,7 +211,9 @@ def _design(folder: Path, allow_pickle: bool, needed: bool) -> _Design | None:
             f"{path} must hold conditions from {base} on and as many trials as the runs have, got conditions "
             f"from {order.min(initial=base)} on, {len(order)} trials and {runs.sum()} in runs"
         )
-    return _Design(order - base, np.repeat(np.arange(1, len(runs) + 1), runs), _told_sessions(path, content, runs), path)
+    return _Design(
+        order - base, np.repeat(np.arange(1, len(runs) + 1), runs), _told_sessions(path, content, runs), path
+    )
 
 
 def _told_sessions(path: Path, content: Mapping[str, Any], runs: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -25,7 +25,10 @@ from gradkern.recordings._targets import sensor_targets
 _EPOCHS, _MATRIX = 302, 1 << 30
 _FLOATS: dict[int, np.dtype[Any]] = {4: np.dtype(">f4"), 5: np.dtype(">f8")}
 _OPENS = '{"gradkern epochs": '
-_SPLIT, _PART = re.compile(r"_split-(\d+)_"), re.compile(r"-epo-(\d+)\.fif(\.gz)?$")  # files that mne splits, both namings
+_SPLIT, _PART = (
+    re.compile(r"_split-(\d+)_"),
+    re.compile(r"-epo-(\d+)\.fif(\.gz)?$"),
+)  # files that mne splits, both namings
 _STORED_IN = {"T": 112, "V": 107, "T/m": 201}  # FIFF's units, in which mne keeps samples
 _PREFIXED = {"fT": "T", "pT": "T", "nT": "T", "uV": "V", "µV": "V", "mV": "V", "fT/cm": "T/m", "pT/m": "T/m"}
 

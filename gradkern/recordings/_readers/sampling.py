@@ -179,9 +179,7 @@ class _Sampler:
         if self.settings.start_time is not None:
             return self.settings.start_time
         numbers = [number_in(stated, "StartTime") for stated in facts]
-        stated = {
-            f"sidecar of {path}": number[0] for path, number in zip(series.paths, numbers, strict=True) if number
-        }
+        stated = {f"sidecar of {path}": number[0] for path, number in zip(series.paths, numbers, strict=True) if number}
         start = self.agreements.same(
             "start time of a run", stated, equal=within(TIME_TOLERANCE), show=seconds, option="start_time"
         )
@@ -229,7 +227,7 @@ def _filled(table: pd.DataFrame, steady: NDArray[np.bool_], file: Path | None) -
     wrong = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     if wrong:
         raise ValueError(f"confounds in {file} must be numbers, got words in {wrong[0]!r}")
-    values = table.to_numpy(dtype=np.float64)
+    values = np.array(table, dtype=np.float64)
     unknown = ~np.isfinite(values)
     if (unknown[1:] & steady[1:, None]).any():
         name = table.columns[(unknown[1:] & steady[1:, None]).any(0)][0]
