@@ -47,7 +47,7 @@ def read_pixels(source: Any, name: str = "", background: tuple[int, int, int] | 
     Raises
     ------
     FileNotFoundError : there is no such file
-    ValueError : it is no image, is damaged, has more than 8 bits a channel or colors in another space (YCbCr, LAB, HSV),
+    ValueError : it is no image, is damaged, has more than 8 bits a channel or colors in another space (YCbCr, LAB),
         is animated or has several pages, or has transparent pixels and no background
 
     Examples

@@ -112,7 +112,8 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
 
     With h the correlation over images between the means of both halves, averaged over splits, r = sqrt(2 h / (1 + h))
     (Spearman-Brown). Images shown once are left out, and so is one random presentation per split of an image shown an
-    odd number of times, so that the ceiling is for the even number that `repeats` states. The result is NaN where h is not positive or a target does not vary.
+    odd number of times, so that the ceiling is for the even number that `repeats` states. The result is NaN where h is
+    not positive or a target does not vary.
 
     Raises
     ------

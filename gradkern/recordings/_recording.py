@@ -37,7 +37,8 @@ class Recording:
         this onset to that of the run's next presentation (NaN after the last), which is computed from "run" and "onset"
         if targets have times
     targets : one row per target, with different "label"s. Optional columns: "roi"; "i", "j", "k" (voxel) and "x", "y",
-        "z" in mm; "vertex" and "hemisphere" ("left" or "right": lh, rh, L, R and the like become these); "sensor" and "time" in s after onset
+        "z" in mm; "vertex"; "hemisphere", "left" or "right", which lh, rh, L, R and the like become; "sensor" and
+        "time" in s after onset
     subject, units : words
     space : the space that targets lie in, in words
     images : the image source, indexed by image id; each image is uint8 [h, w] or [h, w, 3]. None if it is elsewhere

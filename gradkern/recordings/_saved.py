@@ -49,11 +49,12 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
     import h5py
 
     target = Path(path).expanduser()
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"path must be a new file, got {target}, which exists (say overwrite=True?)")
+    _check_new(target, overwrite)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
-    with written_whole(target) as aside, h5py.File(aside, "w") as file:
+    n, v = recording.responses.shape
+    size = n * v * recording.responses.dtype.itemsize
+    with written_whole(target) as aside, h5py.File(_with_room(aside, size, target.parent), "w") as file:
         file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
         for word in _WORDS:
             file.attrs[word] = getattr(recording, word)
@@ -66,22 +67,22 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
             file["image_names"] = _encoded(recording.image_names)
         if recording.ncsnr is not None:
             file["ncsnr"] = recording.ncsnr
-        n, v = recording.responses.shape
         stored = file.create_dataset("responses", (v, n), recording.responses.dtype, dcpl=_allocated_at_once())
         file.flush()
         with aside.open("r+b") as raw:
-            allocate(raw.fileno(), stored.id.get_offset(), n * v * stored.dtype.itemsize, target.parent)
+            allocate(raw.fileno(), stored.id.get_offset(), size, target.parent)
         checksums = file.create_dataset(_CHECKSUMS, (v,), np.uint32)
         for columns, block in recording.blocks():
             rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
             stored[columns] = rows
             checksums[columns] = row_checksums(rows)
-        place = stored.id.get_offset(), n * v * stored.dtype.itemsize
+        place = stored.id.get_offset(), size
         file.close()
         with aside.open("r+b") as raw:
             seal = _SEAL.pack(_MAGIC, *place, _digest(raw, *place))
             raw.seek(0, os.SEEK_END)
             raw.write(seal)
+        _check_new(target, overwrite)  # another job may have been faster
 
 
 @naming("load_recording")
@@ -134,6 +135,18 @@ def _read(target: Path, file: Any) -> dict[str, Any]:
         "history": tuple(json.loads(file.attrs["history"])),
         "provenance": dict(json.loads(file["provenance"].asstr()[()])),
     }
+
+
+def _with_room(path: Path, size: int, folder: Path) -> Path:
+    """The path of a new file, once the disk has had room for it: HDF5 cannot go on after a full disk."""
+    with path.open("wb") as file:
+        allocate(file.fileno(), 0, size, folder)
+    return path
+
+
+def _check_new(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"path must be a new file, got {path}, which exists (say overwrite=True?)")
 
 
 def _check_seal(path: Path) -> None:

@@ -110,8 +110,8 @@ def folder_images(folder: Any) -> tuple[FileImages, tuple[str, ...]]:
     dangling = sorted(name for name, path in images.items() if not path.is_file())
     if dangling:
         raise FileNotFoundError(
-            f"{len(dangling)} of {len(images)} images in {root} are links to files that are missing (datalad get or git "
-            f"annex get fetches those of git-annex), first {dangling[0]}"
+            f"{len(dangling)} of {len(images)} images in {root} are links to files that are missing (datalad get or "
+            f"git annex get fetches those of git-annex), first {dangling[0]}"
         )
     besides = len(files) - len(images)
     excluded = (Excluded("files", besides, "not images by their names"),) if besides else ()

@@ -1,4 +1,4 @@
-"""Single runs of a BIDS data set, raw and as fMRIPrep leaves them, each with what is needed to know the right answer."""
+"""Single runs of a BIDS data set, raw and as fMRIPrep leaves them, with what is needed to know the right answer."""
 
 import json
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def load(folder: Path, space: str = SPACE, **options: Any) -> Recording:
 
 
 def sampled(values: NDArray[Any], onsets: Sequence[float], step: float = STEP, first: int = 0) -> NDArray[np.float64]:
-    """The right responses [onsets, voxels] in float64, x fastest: percent of the mean about the trend from `first` on."""
+    """The right responses [onsets, voxels] in float64, x fastest: percent of the mean about the trend."""
     flat = values.T.reshape(values.shape[-1], -1).astype(np.float64)
     time = np.arange(len(flat))
     line = np.polynomial.polynomial.polyfit(time[first:], flat[first:], 1)

@@ -1,4 +1,4 @@
-"""What two sources say of one thing is compared: agreement is recorded, disagreement quotes both, or an option decides."""
+"""What two sources say of one thing is compared: recorded if they agree, quoted if not, unless an option decides."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ class TestRepetitionTime:
         series_path = next((tmp_path / FOLDER).glob("*preproc_bold.nii.gz"))
         mask = next((tmp_path / FOLDER).glob("*mask.nii.gz"))
         events = tmp_path / "sub-01/func" / f"{run.stem}_events.tsv"
-        with pytest.raises(ValueError, match="1 s in the sidecar.*2 s in the header"):
+        with pytest.raises(ValueError, match=r"1 s in the sidecar.*2 s in the header"):
             load_bold([(series_path, events)], "stim_file", subject="s", mask=mask)
 
     @pytest.mark.parametrize("unit", ["hz", "ppm", "rads"])
@@ -81,7 +81,7 @@ class TestRepetitionTime:
         (tmp_path / "other").mkdir()
         write_hemispheres(tmp_path / "other", name, values, "1000.0")
         (tmp_path / "other" / name.format("R")).replace(tmp_path / FOLDER / name.format("R"))
-        with pytest.raises(ValueError, match="repetition time must be the same everywhere, got 2 s .* 1 s"):
+        with pytest.raises(ValueError, match=r"repetition time must be the same everywhere, got 2 s .* 1 s"):
             load(tmp_path, "fsaverage5")
 
 
@@ -190,7 +190,7 @@ class TestOtherFacts:
         events = tmp_path / "events.tsv"
         events.write_text("onset\tstim_file\n4\ta\n12\tb\n")
         pair = [tmp_path / "hemi-R_bold.func.gii", tmp_path / "hemi-L_bold.func.gii"]
-        with pytest.raises(ValueError, match="hemisphere must be the same everywhere, got left .* right in the name"):
+        with pytest.raises(ValueError, match=r"hemisphere must be the same everywhere, got left .* right in the name"):
             load_bold([(pair, events)], "stim_file", subject="s")
 
     def test_vertices_of_each_hemisphere_in_every_run(self, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ class TestOtherFacts:
                 (tmp_path / f"x-{side}.func.gii").replace(home / f"hemi-{side}.func.gii")
             (home / "events.tsv").write_text("onset\tstim_file\n4\ta\n12\tb\n")
             runs.append(([home / "hemi-L.func.gii", home / "hemi-R.func.gii"], home / "events.tsv"))
-        with pytest.raises(ValueError, match="must have the targets of run 1, got 'left.3' in the place of 'right.0'"):
+        with pytest.raises(ValueError, match=r"must have the targets of run 1, got 'left.3' in the place of 'right.0'"):
             load_bold(runs, "stim_file", subject="s")
 
     def test_the_intent_and_the_units(self, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ class TestOtherFacts:
             [tmp_path / "z.nii"], [list("abc")], mask=mask, subject="s", **more
         )
         with pytest.raises(
-            ValueError, match="units must be the same .* percent signal change .* z score .*; units decides"
+            ValueError, match=r"units must be the same .* percent signal change .* z score .*; units decides"
         ):
             call()
         assert call(units="z").units == "z"
@@ -233,7 +233,7 @@ class TestOtherFacts:
 
     def test_confounds_and_volumes(self, tmp_path: Path) -> None:
         FakeRun(tmp_path, confounds={"trans_x": [0.0] * 59}).write()
-        with pytest.raises(ValueError, match="must have a row for each of 60 times of .*, got 59"):
+        with pytest.raises(ValueError, match=r"must have a row for each of 60 times of .*, got 59"):
             load(tmp_path)
 
     def test_a_file_that_goes_on_after_its_header_says(self, tmp_path: Path) -> None:

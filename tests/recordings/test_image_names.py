@@ -136,7 +136,7 @@ class TestOneOnset:
     def test_epochs_twice_are_an_error(self) -> None:
         table = pd.DataFrame({"image": ["a", "b", "a"], "run": 1, "sample": [10, 20, 10]})
         epochs = mne.EpochsArray(np.ones((3, 2, 4)), mne.create_info(2, 100.0), metadata=table, verbose="error")
-        with pytest.raises(ValueError, match="one epoch at an onset, got 1 twice, first at {'run': 1, 'sample': 10}"):
+        with pytest.raises(ValueError, match=r"one epoch at an onset, got 1 twice, first at {'run': 1, 'sample': 10}"):
             from_epochs(epochs, "image", subject="s", units="u")
 
 
@@ -182,16 +182,20 @@ def test_any_names_are_saved_or_refused(tmp_path: Path, names: list[str]) -> Non
     make = lambda: Recording(  # noqa: E731
         np.ones((len(names), 1)), table, pd.DataFrame({"label": ["a"]}), "s", "u", image_names=tuple(names)
     )
+    forms = {unicodedata.normalize("NFC", name) for name in names}
+    if len(forms) < len(names):
+        with pytest.raises(ValueError, match="image_names must be different"):
+            make()
+        return
     try:
         recording = make()
-    except ValueError as error:
-        assert "image_names must be different" in str(error)
+    except ValueError:  # paths such as "./a" and "a"
         return
-    try:
-        save_recording(recording, tmp_path / "r.h5", overwrite=True)
-    except ValueError as error:
-        assert "words must be Unicode without NUL" in str(error)
+    if any("\0" in name for name in names):
+        with pytest.raises(ValueError, match="words must be Unicode without NUL"):
+            save_recording(recording, tmp_path / "r.h5", overwrite=True)
         return
+    save_recording(recording, tmp_path / "r.h5", overwrite=True)
     kept = load_recording(tmp_path / "r.h5").image_names
     assert kept == recording.image_names
 

@@ -138,7 +138,7 @@ class TestConfounds:
         with pytest.raises(ValueError, match="confounds must be a list of names or patterns, got 'trans_x'"):
             load(tmp_path, confounds="trans_x")
         (tmp_path / FOLDER / f"{run.stem}_desc-confounds_timeseries.tsv").unlink()
-        with pytest.raises(FileNotFoundError, match="confounds of .* are missing"):
+        with pytest.raises(FileNotFoundError, match=r"confounds of .* are missing"):
             load(tmp_path, confounds=["trans_x"])
 
 
@@ -288,7 +288,7 @@ class TestFolders:
         path = next(tmp_path.rglob(pattern))
         path.unlink()
         path.symlink_to(target)
-        with pytest.raises(FileNotFoundError, match="a link to .*, which is missing .*datalad get"):
+        with pytest.raises(FileNotFoundError, match=r"a link to .*, which is missing .*datalad get"):
             load(tmp_path)
 
 

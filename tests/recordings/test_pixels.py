@@ -124,5 +124,5 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     whole = buffer.getvalue()
     for content in (b"", b"x", whole[:-1], whole[:40], whole[:-12]):
         (tmp_path / "x.png").write_bytes(content)
-        with pytest.raises(ValueError, match="FileImages: .* cannot be read as an image"):
+        with pytest.raises(ValueError, match=r"FileImages: .* cannot be read as an image"):
             read(tmp_path / "x.png")

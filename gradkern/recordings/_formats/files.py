@@ -82,13 +82,14 @@ def _dangling(path: Path) -> str:
     """What to do about a link whose file is missing, in words."""
     if not path.is_symlink():
         return ""
-    fetch = " (datalad get or git annex get fetches it)" if "annex" in os.readlink(path) else ""
-    return f", a link to {os.readlink(path)}, which is missing{fetch}"
+    target = path.readlink()
+    fetch = " (datalad get or git annex get fetches it)" if "annex" in str(target) else ""
+    return f", a link to {target}, which is missing{fetch}"
 
 
 def _whole_annexed(path: Path) -> Path:
     """The path, if a git-annex link names the number of bytes that are there."""
-    match = _ANNEX_SIZE.search(os.readlink(path)) if path.is_symlink() else None
+    match = _ANNEX_SIZE.search(str(path.readlink())) if path.is_symlink() else None
     if match is not None and int(match.group(1)) != path.stat().st_size:
         raise ValueError(
             f"{path} is a link to {match.group(1)} bytes by its name, got {path.stat().st_size} (was it edited or cut "
@@ -109,7 +110,7 @@ def allocate(file: int, start: int, count: int, folder: Path) -> None:
     try:
         os.posix_fallocate(file, start, count)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             return  # this file system cannot
         free = shutil.disk_usage(folder).free
         raise OSError(error.errno, f"{count} bytes are needed in {folder}, got {free} free") from error

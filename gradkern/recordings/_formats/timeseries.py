@@ -124,7 +124,8 @@ def _surfaces(paths: list[Path], agreements: Agreements) -> Series:
     """GIFTI files of the left and the right hemisphere, with one array per time, or one array for all."""
     if len(paths) != len(_SIDES):
         raise ValueError(f"surfaces must be a pair of files, left and right, got {len(paths)}")
-    parts, tables, steps = [], [], {}
+    parts, tables = [], []
+    steps: dict[str, float | None] = {}
     for side, path in zip(_SIDES, paths, strict=True):
         values, image = _gifti(path)
         named = {
@@ -151,7 +152,7 @@ def _gifti(path: Path) -> tuple[NDArray[np.float32], Any]:
     try:
         image: Any = nibabel.load(path)
         arrays = [np.asarray(array.data, dtype=np.float32) for array in image.darrays]
-        intents = [nibabel.nifti1.intent_codes.niistring[array.intent] for array in image.darrays]
+        intents = [str(nibabel.nifti1.intent_codes.niistring[array.intent]) for array in image.darrays]
         values = arrays[0].T if len(arrays) == 1 and arrays[0].ndim == 2 else np.stack(arrays)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a GIFTI time series: {error}") from error

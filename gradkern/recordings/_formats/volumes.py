@@ -83,7 +83,7 @@ def _read_packed(path: Path, kind: Any) -> NDArray[Any]:
 
     with unpacked(path) as stream:
         image = kind.from_file_map({"image": FileHolder(fileobj=stream)})
-        values = np.asanyarray(image.dataobj)
+        values: NDArray[Any] = np.asanyarray(image.dataobj)
         surplus = remaining(stream)
     check_surplus(path, image, surplus)
     return values

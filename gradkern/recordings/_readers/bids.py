@@ -101,9 +101,8 @@ def load_bids(
         table, path, rows = read_events(events[key], image)
         stated = _raw_repetition_time(data.root, key)
         runs.append(Run(series[key], table, path, sessions[key], numbers[key], rows, stated, request.home))
-    if mask is None and all(isinstance(run.source, Path) and run.source.name.endswith(_VOLUMES) for run in runs):
-        if not any(run.source.name.endswith(_GRAYORDINATES) for run in runs):
-            mask = [_mask(run.source) for run in runs]
+    if mask is None and all(isinstance(run.source, Path) and _kind(run.source.name) == "volume" for run in runs):
+        mask = [_mask(run.source) for run in runs]
     if start_time is None:
         start_time = _start_time(runs)
     settings = Sampling(delay, repetition_time, start_time, dummy_scans, confounds, affine)

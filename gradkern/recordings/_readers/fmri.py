@@ -291,8 +291,8 @@ def read_events(path: Path, image: str) -> tuple[pd.DataFrame, Path, tuple[Exclu
     if len(twice):
         a, b = twice["name"].iloc[0], twice[twice["onset"] == twice["onset"].iloc[0]]["name"].iloc[1]
         raise ValueError(
-            f"{path} must show one image at a time, got {a!r} and {b!r} at {twice['onset'].iloc[0]:g} s; leave all rows "
-            f"but one without a name in {image!r} (n/a)"
+            f"{path} must show one image at a time, got {a!r} and {b!r} at {twice['onset'].iloc[0]:g} s; leave all "
+            f"rows but one without a name in {image!r} (n/a)"
         )
     counts = {
         f"no image in {image!r}": len(table) - len(shown),

@@ -214,7 +214,7 @@ def _metadata(epochs: Any, image: str, source: str) -> NDArray[Any]:
 
 
 def continued(first: Path) -> list[Path]:
-    """The files that mne split x-epo.fif into: x-epo-1.fif, ..., or x_split-02_epo.fif, ... after x_split-01_epo.fif."""
+    """The files that mne split x-epo.fif into: x-epo-1.fif, ..., or x_split-02_epo.fif, ... of x_split-01_epo.fif."""
     files: list[Path] = []
     ending = ".fif.gz" if first.name.endswith(".gz") else ".fif"
     split = _SPLIT.search(first.name)
