@@ -14,6 +14,7 @@ from gradkern.recordings._formats.packed import is_packed, remaining, unpacked
 _ENDINGS = (".nii", ".nii.gz", ".nii.bz2", ".mgh", ".mgz", ".mgh.gz", ".hdr", ".img")
 _MILLIMETERS = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 _APART = 0.01  # of a voxel's shortest edge: rounding of affines between programs stays below it
+_MENDED = 30  # nibabel's level of problems from which a header does not say what it should
 AFFINE_OPTION = 'affine="mask" or "data"'
 
 
@@ -41,14 +42,16 @@ def open_image(path: Path) -> Any:
 
     Raises
     ------
-    ValueError : another format, or a header that cannot be read
+    ValueError : another format, or a header that cannot be read, or that nibabel would have to mend
     """
     import nibabel
+    from nibabel.imageglobals import ErrorLevel, LoggingOutputSuppressor
 
     if not path.name.lower().endswith(_ENDINGS):
         raise ValueError(f"{path} must be a volume that ends in {', '.join(_ENDINGS)}")
     try:
-        return nibabel.load(path)
+        with ErrorLevel(_MENDED), LoggingOutputSuppressor():
+            return nibabel.load(path)
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -81,7 +84,9 @@ def _read_packed(path: Path, kind: Any) -> NDArray[Any]:
     """Values of a packed file, in one pass to the checksum at its end."""
     from nibabel.fileholders import FileHolder
 
-    with unpacked(path) as stream:
+    from nibabel.imageglobals import LoggingOutputSuppressor
+
+    with unpacked(path) as stream, LoggingOutputSuppressor():
         image = kind.from_file_map({"image": FileHolder(fileobj=stream)})
         values: NDArray[Any] = np.asanyarray(image.dataobj)
         surplus = remaining(stream)

@@ -98,7 +98,7 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
     channels, times = len(epochs.ch_names), len(epochs.times)
     files = [first, *continued(first)]
     if is_packed(first):
-        held = from_epochs(epochs.load_data(), image, subject=subject, units=units, images=images)
+        held = from_epochs(_loaded(epochs), image, subject=subject, units=units, images=images)
         return replace(held, provenance={**held.provenance, "files": {file.name: fingerprint(file) for file in files}})
     responses: Responses = FileRows([_map(file, channels * times) for file in files])
     if responses.shape[0] != len(epochs):
@@ -199,6 +199,14 @@ def _open(path: Path) -> Any:
             f"{path} cannot be read as epochs: {reason} (is it cut short, or is one of the files it was split into? "
             f"There: {parts})"
         ) from error
+
+
+def _loaded(epochs: Any) -> Any:
+    """The epochs in memory; mne would say so on the terminal."""
+    import mne
+
+    with mne.use_log_level("error"):
+        return epochs.load_data()
 
 
 def _metadata(epochs: Any, image: str, source: str) -> NDArray[Any]:
