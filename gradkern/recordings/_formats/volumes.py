@@ -50,7 +50,8 @@ def open_image(path: Path) -> Any:
     if not path.name.lower().endswith(_ENDINGS):
         raise ValueError(f"{path} must be a volume that ends in {', '.join(_ENDINGS)}")
     try:
-        with ErrorLevel(_MENDED), LoggingOutputSuppressor():
+        level: Any = ErrorLevel
+        with level(_MENDED), LoggingOutputSuppressor():
             return nibabel.load(path)
     except FileNotFoundError:
         raise
@@ -83,7 +84,6 @@ def read_volume(path: Path) -> Volume:
 def _read_packed(path: Path, kind: Any) -> NDArray[Any]:
     """Values of a packed file, in one pass to the checksum at its end."""
     from nibabel.fileholders import FileHolder
-
     from nibabel.imageglobals import LoggingOutputSuppressor
 
     with unpacked(path) as stream, LoggingOutputSuppressor():

@@ -27,7 +27,7 @@ _FLOATS: dict[int, np.dtype[Any]] = {4: np.dtype(">f4"), 5: np.dtype(">f8")}
 _OPENS = '{"gradkern epochs": '
 _SPLIT, _PART = (
     re.compile(r"_split-(\d+)_"),
-    re.compile(r"-epo-(\d+)\.fif(\.gz)?$"),
+    re.compile(r"([-_]epo)-(\d+)\.fif(\.gz)?$"),
 )  # files that mne splits, both namings
 _STORED_IN = {"T": 112, "V": 107, "T/m": 201}  # FIFF's units, in which mne keeps samples
 _PREFIXED = {"fT": "T", "pT": "T", "nT": "T", "uV": "V", "µV": "V", "mV": "V", "fT/cm": "T/m", "pT/m": "T/m"}
@@ -154,7 +154,7 @@ def _first(path: Path) -> Path:
     if split is not None and int(split.group(1)) > 1:
         first = path.name.replace(split.group(0), f"_split-{1:0{len(split.group(1))}d}_")
     elif part is not None:
-        first = path.name.replace(part.group(0), f"-epo.fif{part.group(2) or ''}")
+        first = path.name.replace(part.group(0), f"{part.group(1)}.fif{part.group(3) or ''}")
     else:
         return path
     raise ValueError(f"path must be the first of several files, {first}, got {path.name}")
