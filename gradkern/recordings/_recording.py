@@ -356,7 +356,15 @@ class Recording:
             oddities.append(
                 f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?"
             )
-        return (*oddities, *self._overlap())
+        return (*oddities, *self._at_one_onset(), *self._overlap())
+
+    def _at_one_onset(self) -> tuple[str, ...]:
+        table = self.presentations
+        if not {"onset", "run"} <= set(table) or table["onset"].dtype.kind not in "iuf":
+            return ()
+        timed = table["onset"].notna()
+        twice = pd.DataFrame({"run": number_runs(table), "onset": table["onset"]})[timed].duplicated().sum()
+        return (f"{twice} presentations share run and onset with another: were they listed twice?",) if twice else ()
 
     def _overlap(self) -> tuple[str, ...]:
         if "until_next" not in self.presentations or "time" not in self.targets or not self.overlaps().any():

@@ -67,6 +67,11 @@ class TestRepetitionTime:
         with pytest.raises(ValueError, match=r"1 s in the sidecar.*2 s in the header"):
             load_bold([(series_path, events)], "stim_file", subject="s", mask=mask)
 
+    def test_volumes_at_uneven_times_are_refused(self, tmp_path: Path) -> None:
+        FakeRun(tmp_path, sidecar={"VolumeTiming": [0.0, 3.0, 4.0]}).write()
+        with pytest.raises(ValueError, match=r"a volume at every repetition time, got VolumeTiming in .*\.json"):
+            load(tmp_path)
+
     @pytest.mark.parametrize("unit", ["hz", "ppm", "rads"])
     def test_what_is_no_time_is_refused(self, tmp_path: Path, unit: str) -> None:
         FakeRun(tmp_path, unit=unit).write()

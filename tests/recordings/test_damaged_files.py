@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
@@ -82,6 +83,18 @@ def bold(folder: Path, name: str) -> Case:
     return folder / name, lambda: np.asarray(load_bold(runs, "name", subject="s", mask=mask).responses)
 
 
+def surfaces(folder: Path) -> Case:
+    for side in "LR":
+        values = (1000 + np.random.default_rng(0).standard_normal((20, 6))).astype(np.float32)
+        meta = GiftiMetaData({"TimeStep": "2000.0"})
+        arrays = [GiftiDataArray(row, datatype="float32", encoding="GIFTI_ENCODING_B64GZ", meta=meta) for row in values]
+        nibabel.save(GiftiImage(darrays=arrays), folder / f"hemi-{side}_bold.func.gii")
+    (folder / "hemi-L_bold.json").write_text('{"RepetitionTime": 2.0}')  # XML has no checksum for what it says in words
+    (folder / "e.tsv").write_text("onset\tname\n4\ta\n20\tb\n")
+    pair = [folder / f"hemi-{side}_bold.func.gii" for side in "LR"]
+    return pair[0], lambda: np.asarray(load_bold([(pair, folder / "e.tsv")], "name", subject="s").responses)
+
+
 def epochs(folder: Path) -> Case:
     table = pd.DataFrame({"image": ["a", "b", "c"]})
     values = np.random.default_rng(0).standard_normal((3, 2, 40)) * 1e-12
@@ -136,6 +149,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "mask .nii.gz": mask_of_betas,
     "series .nii.gz": partial(bold, name="s.nii.gz"),
     "series .nii.bz2": partial(bold, name="s.nii.bz2"),
+    "surfaces .func.gii": surfaces,
     "epochs .fif.gz": epochs,
     "MATLAB 5": glmsingle,
     "saved recording": saved,

@@ -140,6 +140,12 @@ class TestOneOnset:
             from_epochs(epochs, "image", subject="s", units="u")
 
 
+def test_a_recording_says_that_presentations_share_an_onset() -> None:
+    table = pd.DataFrame({"image": [0, 0, 1], "run": 1, "onset": [4.0, 4.0, 8.0]})
+    recording = Recording(np.arange(6.0).reshape(3, 2), table, pd.DataFrame({"label": ["a", "b"]}), "s", "u")
+    assert recording.check()[0].startswith("1 presentations share run and onset")
+
+
 class TestRuns:
     def test_labels_and_order(self, tmp_path: Path) -> None:
         for number in (1, 2, 10):

@@ -158,6 +158,9 @@ class _Sampler:
     def _step(self, run: Run, series: Series, facts: list[Any]) -> float:
         """The repetition time in s, which header and sidecars must agree on, or which the caller decides."""
         path, step = series.paths[0], self.settings.repetition_time
+        uneven = next((stated["VolumeTiming"] for stated in facts if "VolumeTiming" in stated), None)
+        if uneven is not None:
+            raise ValueError(f"{path} must have a volume at every repetition time, got VolumeTiming in {uneven[1]}")
         if step is None:
             sidecars = [number_in(stated, "RepetitionTime") for stated in facts]
             stated = {f"sidecar of {path} ({number[1]})": number[0] for number in sidecars if number is not None}
