@@ -9,11 +9,11 @@ from gradkern.recordings import readers
 _OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {"help": "number of the subject (default: 1); for bids its label"},
     "space": {
-        "help": "for nsd (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed files, with "
-        "further entities as in MNI152NLin2009cAsym:res-2"
+        "help": "for nsd and nsd-synthetic (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
+        "files, with further entities as in MNI152NLin2009cAsym:res-2"
     },
     "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
-    "betas": {"help": "for nsd (default: b3) and bold5000 (default: D)"},
+    "betas": {"help": "for nsd and nsd-synthetic (default: b3) and bold5000 (default: D)"},
     "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
     "atlas": {"help": "for nsd: a parcellation that names the regions"},
     "task": {"help": "for bids: label of the task"},
