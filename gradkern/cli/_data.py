@@ -1,7 +1,6 @@
 """`gradkern data check`: its arguments, and the recording that they name."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from gradkern.recordings import readers
@@ -80,12 +79,10 @@ def _load(arguments: argparse.Namespace) -> Any:
 def _images(reader: str, path: str) -> Any:
     """The images as the reader takes them: a folder, an image source, or the name of every trial's image."""
     from gradkern.recordings import folder_images
+    from gradkern.recordings._formats.files import existing_file, read_lines
 
     if reader == "glmsingle":
-        try:
-            return Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"--images must be a text file in UTF-8, got {path}: {error}") from error
+        return read_lines(existing_file(path))
     return folder_images(path)[0] if reader in ("epochs", "saved") else path
 
 

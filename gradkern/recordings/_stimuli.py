@@ -14,6 +14,7 @@ from gradkern._excluded import Excluded
 from gradkern._pixels import ENDINGS, OTHER_ENDINGS, read_pixels
 from gradkern.errors import Refused, naming
 from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.hdf5 import reading_hdf5
 from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._recording import Recording
 
@@ -30,15 +31,10 @@ class HDF5Images:
 
     @naming("HDF5Images")
     def __init__(self, path: Any, name: str) -> None:
-        import h5py
-
-        try:
-            with h5py.File(path) as file:
-                if name not in file:
-                    raise ValueError(f"{path} must hold {name!r}, got {sorted(file)}")
-                self.shape, dtype = tuple(file[name].shape), file[name].dtype
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            if name not in file:
+                raise ValueError(f"{path} must hold {name!r}, got {sorted(map(str, file))}")
+            self.shape, dtype = tuple(file[name].shape), file[name].dtype
         if len(self.shape) != 4 or self.shape[3] != 3 or dtype != np.uint8:
             raise ValueError(f"{name!r} of {path} must be uint8 [images, h, w, 3], got {dtype} {list(self.shape)}")
         self.path, self.name = path, name
@@ -47,9 +43,7 @@ class HDF5Images:
         return int(self.shape[0])
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             image: NDArray[np.uint8] = file[self.name][range(len(self))[number]]
         return image
 

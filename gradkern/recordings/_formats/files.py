@@ -116,6 +116,20 @@ def allocate(file: int, start: int, count: int, folder: Path) -> None:
         raise OSError(error.errno, f"{count} bytes are needed in {folder}, got {free} free") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file in UTF-8, without empty ones and without space around them.
+
+    Raises
+    ------
+    ValueError : it is no such file
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's size, first MiB and last MiB, which takes no time for a file of many GB either."""
     size = path.stat().st_size
@@ -136,8 +150,9 @@ def read_mat(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> 
     ------
     ValueError : not a MATLAB file, damaged, or one of `names` is not in it
     """
-    import h5py
     from scipy.io import loadmat
+
+    from gradkern.recordings._formats.hdf5 import reading_hdf5
 
     names, optional = list(names), list(optional)
     content: dict[str, Any]
@@ -146,11 +161,8 @@ def read_mat(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> 
         _check_mat(path)
         content |= {name: value for name in optional if (value := _field(content, name)) is not None}
     except NotImplementedError:  # version 7.3
-        try:
-            with h5py.File(path) as file:
-                content = {name: np.asarray(file[name]).T for name in (*names, *optional) if name in file}
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            content = {name: np.asarray(file[name]).T for name in (*names, *optional) if name in file}
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a MATLAB file: {error} (is it damaged or cut short?)") from error
     for name in names:
@@ -220,8 +232,11 @@ def map_mgh(path: Path) -> NDArray[Any]:
     """
     import nibabel
 
+    from gradkern.recordings._formats.volumes import strict_nibabel
+
     try:
-        header: Any = nibabel.load(path).header
+        with strict_nibabel():
+            header: Any = nibabel.load(path).header
         shape, dtype, start = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     except Exception as error:
         raise ValueError(f"{path} cannot be read as an MGH file: {error}") from error
@@ -241,7 +256,7 @@ def read_ctab(path: Path) -> dict[int, str]:
     ValueError : a line that does not begin with a number and a name
     """
     names = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue

@@ -13,7 +13,7 @@ from gradkern.recordings._formats.agreement import Agreements, within
 from gradkern.recordings._formats.bids_names import entities
 from gradkern.recordings._formats.files import existing_file
 from gradkern.recordings._formats.packed import check_packed
-from gradkern.recordings._formats.volumes import Grid, agree_on_grid, open_image, read_volume
+from gradkern.recordings._formats.volumes import Grid, agree_on_grid, open_image, read_volume, strict_nibabel
 from gradkern.recordings._targets import mask_targets, vertex_targets
 
 TIME_TOLERANCE = 1e-3  # s: headers hold float32, and sidecars rounded numbers
@@ -150,7 +150,8 @@ def _gifti(path: Path) -> tuple[NDArray[np.float32], Any]:
 
     check_packed(path)
     try:
-        image: Any = nibabel.load(path)
+        with strict_nibabel():
+            image: Any = nibabel.load(path)
         arrays = [np.asarray(array.data, dtype=np.float32) for array in image.darrays]
         intents = [str(nibabel.nifti1.intent_codes.niistring[array.intent]) for array in image.darrays]
         values = arrays[0].T if len(arrays) == 1 and arrays[0].ndim == 2 else np.stack(arrays)
@@ -182,7 +183,8 @@ def _grayordinates(path: Path) -> Series:
     import nibabel
 
     try:
-        image: Any = nibabel.load(path)
+        with strict_nibabel():
+            image: Any = nibabel.load(path)
         times, models = image.header.get_axis(0), image.header.get_axis(1)
         values = np.asarray(image.dataobj, dtype=np.float32)
         step = float(times.step) * {"SECOND": 1.0}.get(times.unit, np.nan)

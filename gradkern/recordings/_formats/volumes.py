@@ -1,6 +1,7 @@
 """NIfTI and MGH files, packed ones included, read to their end; and the grids that they say they lie on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,19 @@ class Volume(NamedTuple):
         return Grid(self.values.shape[:3], self.affine if self.stated else None)
 
 
+@contextmanager
+def strict_nibabel() -> Iterator[None]:
+    """Have nibabel raise errors for headers that it would mend, and print nothing."""
+    from nibabel import imageglobals
+
+    logger, level = imageglobals.logger, imageglobals.error_level
+    disabled, logger.disabled, imageglobals.error_level = logger.disabled, True, _MENDED
+    try:
+        yield
+    finally:
+        logger.disabled, imageglobals.error_level = disabled, level
+
+
 def open_image(path: Path) -> Any:
     """nibabel's image of a file, whose values are not read.
 
@@ -45,13 +59,11 @@ def open_image(path: Path) -> Any:
     ValueError : another format, or a header that cannot be read, or that nibabel would have to mend
     """
     import nibabel
-    from nibabel.imageglobals import ErrorLevel, LoggingOutputSuppressor
 
     if not path.name.lower().endswith(_ENDINGS):
         raise ValueError(f"{path} must be a volume that ends in {', '.join(_ENDINGS)}")
     try:
-        level: Any = ErrorLevel
-        with level(_MENDED), LoggingOutputSuppressor():
+        with strict_nibabel():
             return nibabel.load(path)
     except FileNotFoundError:
         raise
@@ -84,9 +96,8 @@ def read_volume(path: Path) -> Volume:
 def _read_packed(path: Path, kind: Any) -> NDArray[Any]:
     """Values of a packed file, in one pass to the checksum at its end."""
     from nibabel.fileholders import FileHolder
-    from nibabel.imageglobals import LoggingOutputSuppressor
 
-    with unpacked(path) as stream, LoggingOutputSuppressor():
+    with unpacked(path) as stream, strict_nibabel():
         image = kind.from_file_map({"image": FileHolder(fileobj=stream)})
         values: NDArray[Any] = np.asanyarray(image.dataobj)
         surplus = remaining(stream)

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
-from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.files import Folder, read_lines
 from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes, volume_shape
 from gradkern.recordings._formats.timeseries import voxels
@@ -112,7 +112,7 @@ def load_bold5000(
 def _images(data: Folder, name: str, files: Sequence[Path], complete: bool) -> list[list[str]]:
     """Names of each session's images: the list goes on from session to session, with one name per volume."""
     path = data.file(f"{name}_imgnames.txt")
-    names = [canonical(line.strip()) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    names = [canonical(line) for line in read_lines(path)]
     counts = [volume_shape(file)[1] for file in files]
     if len(names) < sum(counts) or (complete and len(names) != sum(counts)):
         raise ValueError(

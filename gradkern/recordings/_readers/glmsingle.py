@@ -150,21 +150,16 @@ def _estimates(path: Path, allow_pickle: bool) -> _Estimates:
 
 def _lazy(path: Path) -> _Estimates:
     """Responses in HDF5, where MATLAB's axes are reversed."""
-    import h5py
-
-    from gradkern.recordings._formats.hdf5 import Trials
+    from gradkern.recordings._formats.hdf5 import Trials, reading_hdf5
 
     reverse = path.suffix == ".mat"
-    try:
-        with h5py.File(path) as file:
-            name = _betas(path, file)
-            rsquare = np.asarray(file["R2"]) if "R2" in file else None
-        trials = Trials(path, name, last=not reverse)
-        _check(path, name, trials.stored, trials.dtype)
-        first = trials.first(_FIRST)
-        responses = trials.mapped()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error} (is it cut short?)") from error
+    with reading_hdf5(path) as file:
+        name = _betas(path, file)
+        rsquare = np.asarray(file["R2"]) if "R2" in file else None
+    trials = Trials(path, name, last=not reverse)
+    _check(path, name, trials.stored, trials.dtype)
+    first = trials.first(_FIRST)
+    responses = trials.mapped()
     if reverse:
         return _Estimates(responses, first, trials.grid[::-1], "F", None if rsquare is None else rsquare.T)
     return _Estimates(responses, first, trials.grid, "C", rsquare)
@@ -183,13 +178,15 @@ def _betas(path: Path, content: Any) -> str:
     for name in _BETAS:
         if name in content:
             return name
-    raise ValueError(f"{path} must hold 'betasmd' or 'modelmd', got {sorted(k for k in content if k[0] != '_')}")
+    raise ValueError(
+        f"{path} must hold 'betasmd' or 'modelmd', got {sorted(str(k) for k in content if str(k)[0] != '_')}"
+    )
 
 
 def _check(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if len(shape) not in (2, 4) or dtype.kind != "f":
         raise ValueError(
-            f"{name!r} of {path} must be float [x, y, z, trials] or [units, trials] (reversed in "
+            f"{path} must hold {name!r} as float [x, y, z, trials] or [units, trials] (reversed in "
             f"MATLAB's HDF5), got {dtype} {list(shape)}"
         )
 

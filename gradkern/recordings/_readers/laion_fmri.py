@@ -18,6 +18,7 @@ from gradkern._pixels import read_pixels
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.hdf5 import reading_hdf5
 from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes
 from gradkern.recordings._formats.tables import read_table
@@ -45,24 +46,17 @@ class EncodedImages:
     """Images, uint8 [h, w, 3] as they were shown, that an HDF5 file keeps as the bytes of .jpg or .png files."""
 
     def __init__(self, path: Path, name: str = "images") -> None:
-        import h5py
-
-        try:
-            with h5py.File(path) as file:
-                if name not in file or file[name].ndim != 1:
-                    raise ValueError(f"{path} must hold {name!r}, one file's bytes an image, got {sorted(file)}")
-                self.count = len(file[name])
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            if name not in file or file[name].ndim != 1:
+                raise ValueError(f"{path} must hold {name!r}, one file's bytes an image, got {sorted(map(str, file))}")
+            self.count = len(file[name])
         self.path, self.name = path, name
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             packed = bytes(file[self.name][range(len(self))[number]])
         return read_pixels(packed, f"image {number} of {self.path}", background=_GRAY)
 

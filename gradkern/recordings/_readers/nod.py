@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.bids_names import entities
-from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.files import Folder, read_lines
 from gradkern.recordings._formats.names import canonical, is_missing, natural
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import grayordinate_targets, same_targets
+from gradkern.recordings._formats.volumes import strict_nibabel
 from gradkern.recordings._readers.dataset import PUBLIC_DATA, DataSet, check_choice, measured_targets, sorted_sessions
 from gradkern.recordings._readers.mne_epochs import load_epochs
 from gradkern.recordings._recording import Recording
@@ -177,7 +178,8 @@ def _run(data: Folder, subject: int, path: Path) -> _Run:
     import nibabel
 
     try:
-        image: Any = nibabel.load(path)
+        with strict_nibabel():
+            image: Any = nibabel.load(path)
         maps, models = image.header.get_axis(0), image.header.get_axis(1)
         named, targets, stored = [str(name) for name in maps.name], grayordinate_targets(models), image.dataobj
         shape, start, dtype = (len(targets), len(named)), int(stored.offset), stored.dtype
@@ -188,7 +190,7 @@ def _run(data: Folder, subject: int, path: Path) -> _Run:
     if size != expected or dtype.kind != "f":
         raise ValueError(f"{path} must be {expected} bytes of floats {list(shape)}, got {size} of {dtype}")
     labels = data.file(path.relative_to(data.root).as_posix().replace("_beta.dscalar.nii", "_label.txt"))
-    names = [_stem(line) for line in labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [_stem(line) for line in read_lines(labels)]
     if len(names) != len(named):
         raise ValueError(f"{labels} must name the images of {len(named)} maps in {path.name}, got {len(names)}")
     _compare(names, [_stem(name) for name in named], labels, path)
@@ -284,7 +286,7 @@ def _names_of(data: Folder, subject: int, modality: str) -> set[str]:
     """Names of the images that a modality shows, without its responses."""
     if modality == "fmri":
         files = (data.root / _place("fmri", subject)).glob("ses-imagenet*/ses-imagenet*_label.txt")
-        return {_stem(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()}
+        return {_stem(line) for file in files for line in read_lines(file)}
     shown = load_epochs(data.root / _place(modality, subject), "image_id", subject="", units=_UNITS[modality])
     return {_stem(name) for name in shown.image_names or ()}
 

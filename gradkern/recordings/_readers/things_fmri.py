@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
+from gradkern.recordings._formats.hdf5 import reading_hdf5
 from gradkern.recordings._formats.names import numbered_images
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._readers.dataset import (
@@ -38,11 +39,9 @@ class Table(Responses):
     """The block of floats, [trials, voxels], in a table that pandas wrote to HDF5 in its fixed format."""
 
     def __init__(self, path: Path) -> None:
-        import h5py
-
         self.path = path
         try:
-            with h5py.File(path) as file:
+            with reading_hdf5(path) as file:
                 self.group = _only(list(file))
                 group = file[self.group]
                 names = [f"block{number}" for number in range(int(group.attrs["nblocks"]))]
@@ -54,9 +53,7 @@ class Table(Responses):
             raise ValueError(f"{path} must be a table of betas as pandas writes it (fixed format): {error}") from error
 
     def columns(self, which: slice) -> NDArray[Any]:
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             block: NDArray[Any] = file[self.group][self.block][which].T
         return block
 
