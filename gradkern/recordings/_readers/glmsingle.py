@@ -186,7 +186,7 @@ def _betas(path: Path, content: Any) -> str:
 def _check(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if len(shape) not in (2, 4) or dtype.kind != "f":
         raise ValueError(
-            f"{path} must hold {name!r} as float [x, y, z, trials] or [units, trials] (reversed in "
+            f"{name!r} of {path} must be float [x, y, z, trials] or [units, trials] (reversed in "
             f"MATLAB's HDF5), got {dtype} {list(shape)}"
         )
 
@@ -202,7 +202,10 @@ def _design(folder: Path, allow_pickle: bool, needed: bool) -> _Design | None:
         raise FileNotFoundError(f"DESIGNINFO.npy or DESIGNINFO.mat is missing in {folder}; give images=")
     else:
         return None
-    order, runs = (np.asarray(content[name]).ravel().astype(np.int64) for name in _DESIGN)
+    stored = [np.asarray(content[name]).ravel() for name in _DESIGN]
+    if any(values.dtype.kind not in "iuf" for values in stored):
+        raise ValueError(f"{path} must hold numbers in {' and '.join(_DESIGN)}, got {[str(v.dtype) for v in stored]}")
+    order, runs = (values.astype(np.int64) for values in stored)
     if order.min(initial=base) < base or runs.sum() != len(order):
         raise ValueError(
             f"{path} must hold conditions from {base} on and as many trials as the runs have, got conditions "
