@@ -1,6 +1,5 @@
 """Responses of one subject to images, with tables of the presentations and of the targets."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -13,7 +12,7 @@ from gradkern._display import Rows, as_html, as_text
 from gradkern._excluded import Excluded
 from gradkern._places import hemispheres
 from gradkern.errors import Refused, naming
-from gradkern.recordings._formats.names import canonical, same_name
+from gradkern.recordings._formats.names import different_names, other_names
 from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
 from gradkern.recordings._responses.out_of_core import as_responses
 
@@ -109,15 +108,12 @@ class Recording:
 
     def _check_names(self) -> None:
         """One name for one image, in one spelling, and that of its file where the image source has names."""
-        names = tuple(canonical(str(name)) for name in self.image_names or ())
-        twice = next((name for name, count in Counter(names).items() if count > 1), None)
-        if twice is not None:
-            raise ValueError(f"image_names must be different, got {twice!r} for {names.count(twice)} images")
+        names = different_names(tuple(map(str, self.image_names or ())))
         object.__setattr__(self, "image_names", names)
         sources = getattr(self.images, "names", None)
         if sources is None or len(sources) != len(names):
             return
-        wrong = [i for i, pair in enumerate(zip(names, sources, strict=True)) if not same_name(*pair)]
+        wrong = other_names(names, tuple(sources))
         if wrong:
             raise ValueError(
                 f"images must be those of image_names, in their order, got {sources[wrong[0]]!r} for "

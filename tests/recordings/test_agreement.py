@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from gradkern.recordings import (
     from_epochs,
     load_betas,
     load_bold,
+    load_laion_fmri,
+    load_nsd,
+    load_nsd_timeseries,
     load_recording,
     readers,
     save_recording,
 )
 from tests.fake_datasets.bids_runs import FOLDER, GRID, STEP, FakeRun, load, sampled, series, write_hemispheres
+from tests.fake_datasets.laion_fmri import FakeLAION
+from tests.fake_datasets.nsd import FakeNSD, FakeNSDTimeSeries
 
 ONSETS = [4 + 8 * i for i in range(12)]
 
@@ -121,6 +127,11 @@ def put(path: Path, values: Any, affine: Any) -> Path:
     return path
 
 
+def put_at(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True)
+    put(path, values, np.diag([1.8, 1.8, 1.8, 1]))
+
+
 class TestAffines:
     @given(a=affines, b=affines, share=st.sampled_from([0.0, 1e-4, 1.0]))
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -160,6 +171,31 @@ class TestAffines:
         with pytest.raises(ValueError, match="affine must be the same everywhere"):
             load(tmp_path / "bids")
         assert load(tmp_path / "bids", affine="mask").responses.shape == (24, 12)
+
+    def test_atlases_noise_ceilings_and_regions_are_compared(self, tmp_path: Path) -> None:
+        FakeNSDTimeSeries(FakeNSD(tmp_path / "nsd"))
+        laion = FakeLAION(tmp_path / "laion").folder
+        region = "derivatives/rois/sub-03/x/sub-03_space-T1w_res-1pt8_label-V1_mask.nii.gz"
+        put_at(laion / region, np.asarray(nibabel.load(next(laion.rglob("*R2mean*"))).get_fdata() > 0, np.uint8))
+        labels = tmp_path / "nsd/nsddata/ppdata/subj02/func1pt8mm/roi/streams.nii.gz"
+        volume = partial(load_nsd, tmp_path / "nsd", 2, space="func1pt8mm", atlas="streams")
+        series_of_nsd = partial(load_nsd_timeseries, tmp_path / "nsd", 2, sessions=[1], atlas="streams")
+        betas = partial(load_laion_fmri, laion, 3)
+        cases: list[tuple[Path, Callable[..., Any]]] = [
+            (labels, volume),
+            (labels, series_of_nsd),
+            (laion / region, betas),
+            (next(laion.rglob("*Noiseceiling*")), betas),
+            (next(laion.rglob("*SingletrialBetas*.nii.gz")), betas),
+        ]
+        for path, read in cases:
+            content, image = path.read_bytes(), nibabel.load(path)
+            assert "affine" in read().provenance["agreed"]
+            nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine @ np.diag([-1, 1, 1, 1])), path)
+            with pytest.raises(ValueError, match=rf"affine must be the same everywhere, got .*{path.name[-12:]}"):
+                read()
+            read(affine="mask")
+            path.write_bytes(content)
 
     def test_meters_are_not_millimeters(self, tmp_path: Path) -> None:
         image = nibabel.Nifti1Image(np.ones((*GRID, 3), np.float32), np.diag([0.002, 0.002, 0.002, 1]))

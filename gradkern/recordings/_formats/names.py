@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,6 +29,28 @@ def same_name(a: str, b: str) -> bool:
     files = {path.name for path in pairs}
     bare = not all(path.suffix for path in pairs)
     return len(files) == 1 or (bare and len({path.stem for path in pairs}) == 1)
+
+
+@lru_cache(maxsize=16)  # since every step of a recording checks the same names again
+def different_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in one spelling.
+
+    Raises
+    ------
+    ValueError : two are the same
+    """
+    canonical_names = tuple(map(canonical, names))
+    twice = next((name for name, count in Counter(canonical_names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"image_names must be different, got {twice!r} for {canonical_names.count(twice)} images")
+    return canonical_names
+
+
+@lru_cache(maxsize=16)
+def other_names(names: tuple[str, ...], sources: tuple[str, ...]) -> tuple[int, ...]:
+    """Places where two lists name different files: see `same_name`."""
+    pairs = enumerate(zip(names, sources, strict=True))
+    return tuple(place for place, pair in pairs if pair[0] != pair[1] and not same_name(*pair))
 
 
 def natural(word: str) -> list[tuple[int, int, str]]:

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
+from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder, existing_file
 from gradkern.recordings._formats.nifti import volume_shape
-from gradkern.recordings._formats.volumes import open_image
+from gradkern.recordings._formats.volumes import agree_on_grid, grid_of
 from gradkern.recordings._readers.dataset import check_choice
 from gradkern.recordings._readers.fmri import sampled_recording
 from gradkern.recordings._readers.nsd_experiment import (
@@ -84,6 +85,7 @@ def load_nsd_timeseries(
     inside = data.file(f"nsddata/ppdata/{name}/{space}/brainmask.nii.gz") if mask is None else mask
     sampled = sample_runs(runs, inside, Sampling(delay, repetition_time, 0.0, 0, affine=affine))
     recording = sampled_recording(sampled, subject=name, space=space)
+    place = existing_file(inside[0] if isinstance(inside, list | tuple) else inside), sampled.agreements, affine
     tested = design["image"][design["split"] == "test"]
     targets = recording.targets
     return replace(
@@ -91,7 +93,7 @@ def load_nsd_timeseries(
         presentations=recording.presentations.assign(
             split=np.where(np.isin(recording.image_ids, tested), "test", "train"),
         ),
-        targets=targets if atlas is None else _with_regions(data, targets, inside, (name, space, atlas)),
+        targets=targets if atlas is None else _with_regions(data, targets, (name, space, atlas), place),
         images=read_images(data),
         history=(f"{len(runs)} runs of sessions {ranges(chosen)}, {delay:g} s after onset", *recording.history[1:]),
         provenance=NSD.provenance(data, sessions=chosen.tolist(), agreed=sampled.agreements.provenance()),
@@ -154,11 +156,19 @@ def _check_design(runs: Sequence[Run], design: pd.DataFrame) -> None:
             )
 
 
-def _with_regions(data: Folder, targets: pd.DataFrame, mask: Any, parcellation: tuple[str, str, str]) -> pd.DataFrame:
+def _with_regions(
+    data: Folder,
+    targets: pd.DataFrame,
+    parcellation: tuple[str, str, str],
+    place: tuple[Path, Agreements, str | None],
+) -> pd.DataFrame:
+    """Targets with the "roi" of an atlas, whose grid must be that of the mask."""
     name, space, atlas = parcellation
+    mask, agreements, affine = place
     labels = f"nsddata/ppdata/{name}/{space}/roi/{atlas}.nii.gz"
-    grid = open_image(existing_file(mask[0] if isinstance(mask, list | tuple) else mask)).shape[:3]
+    grid = grid_of(mask)
     i, j, k = targets[["i", "j", "k"]].to_numpy().T
-    regions, _ = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", grid)
-    places: NDArray[np.int64] = np.ravel_multi_index((i, j, k), grid, order="F")
+    regions, of_labels = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", grid.shape)
+    agree_on_grid(agreements, {f"mask of {mask}": grid, f"atlas of {labels}": of_labels}, affine)
+    places: NDArray[np.int64] = np.ravel_multi_index((i, j, k), grid.shape, order="F")
     return targets.assign(roi=[regions[place] for place in places.tolist()])
