@@ -25,10 +25,8 @@ from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset,
 _FORMAT, _VERSION = "gradkern recording", 1
 _WORDS = ("subject", "units", "space")
 _CHECKSUMS = "responses_crc32"
-_MAGIC, _SEAL = (
-    b"gradkern seal 1\0",
-    struct.Struct("<16s2Q32s"),
-)  # after the end of HDF5: where responses are, and a hash
+_MAGIC = b"gradkern seal 1\0"
+_SEAL = struct.Struct("<16s2Q32s")  # after the end of HDF5: magic, place and size of the responses, hash of the rest
 _AS_JSON = "json"
 
 

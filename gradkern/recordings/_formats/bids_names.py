@@ -34,14 +34,14 @@ def inherited(name: str, folders: Iterable[Path], endings: tuple[str, ...]) -> l
     A file applies if all its entities are those of the name. Of one folder, those with the most entities come first.
     """
     wanted = entities(name).items()
-    found = []
+    files = []
     for folder in folders:
         if not folder.is_dir():
             continue
         names = [path for path in folder.iterdir() if path.name.endswith(endings) and path.name[:1] != "."]
         apply = [path for path in names if entities(path.name).items() <= wanted]
-        found += sorted(apply, key=lambda path: (-len(entities(path.name)), path.name))
-    return found
+        files += sorted(apply, key=lambda path: (-len(entities(path.name)), path.name))
+    return files
 
 
 def levels(folder: Path, root: Path) -> list[Path]:
@@ -92,8 +92,8 @@ def confounds_of(path: Path) -> Path | None:
     if "sub" not in entities(path.name):
         return None
     wanted = run_of(path.name)
-    found = sorted(
+    files = sorted(
         file for file in path.parent.iterdir() if file.name.endswith(_CONFOUNDS) and run_of(file.name) == wanted
     )
-    single = [file for file in found if "echo" not in entities(file.name)] or found
+    single = [file for file in files if "echo" not in entities(file.name)] or files
     return existing_file(single[0]) if single else None

@@ -83,10 +83,10 @@ def _in_scratch(
             _unpack(path, image, inside, values)
             values.flush()
     try:
-        unpacked_: NDArray[Any] = np.load(target, mmap_mode="r", allow_pickle=False)
+        stored_voxels: NDArray[Any] = np.load(target, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"{target}, unpacked from {path}, cannot be read: {error}; delete it") from error
-    return unpacked_
+    return stored_voxels
 
 
 def _unpack(path: Path, image: Any, inside: NDArray[np.bool_], values: NDArray[Any]) -> None:

@@ -78,12 +78,12 @@ def voxels(mask: Any, agreements: Agreements | None = None, affine: str | None =
         if values.dtype.kind == "f" and np.isinf(values).any():
             raise ValueError(f"{path} must hold finite numbers or NaN, got inf")
         outside = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
-        within_ = (values != 0) & (values == values)  # not NaN
-        if within_.ndim != 3 or not within_.any():
-            raise ValueError(f"{path} must be a volume with voxels that are not 0, got shape {list(within_.shape)}")
+        chosen = (values != 0) & (values == values)  # not NaN
+        if chosen.ndim != 3 or not chosen.any():
+            raise ValueError(f"{path} must be a volume with voxels that are not 0, got shape {list(chosen.shape)}")
         if outside:
             notes.append(f"{outside} voxels of the mask {path.name} are NaN, which is outside")
-        inside.append(within_)
+        inside.append(chosen)
         grids[f"mask of {path}"] = volume.grid
     grid = agree_on_grid(agreements or Agreements(), grids, affine)
     common = np.logical_and.reduce(inside)

@@ -115,17 +115,19 @@ def _matched(request: _Request) -> tuple[dict[_Key, Any], dict[_Key, Path], tupl
     """The preprocessed file, or pair, and the events of every run that has events, and the runs that have none."""
     series = _preprocessed(request)
     raw = request.data.root / f"sub-{request.subject}"
-    own = sorted(path for path in raw.glob(f"**/func/*_task-{request.task}_*events.tsv") if _is_run(path, request))
-    keys = list(dict.fromkeys([*map(_key, own), *series]))
+    raw_events = sorted(
+        path for path in raw.glob(f"**/func/*_task-{request.task}_*events.tsv") if _is_run(path, request)
+    )
+    keys = list(dict.fromkeys([*map(_key, raw_events), *series]))
     events, without = {}, []
     for key in keys:
         home = _raw_folder(request.data.root, key)
         stem = _stem(key)
-        found = inherited(f"{stem}_events.tsv", levels(home, request.data.root), ("events.tsv",))
-        if not found:  # events of single echoes
-            found = [path for path in own if _key(path) == key]
-        if found:
-            events[key] = _nearest(found)
+        tables = inherited(f"{stem}_events.tsv", levels(home, request.data.root), ("events.tsv",))
+        if not tables:  # events of single echoes
+            tables = [path for path in raw_events if _key(path) == key]
+        if tables:
+            events[key] = _nearest(tables)
         else:
             without.append(stem)
     missing = [key for key in events if key not in series]
@@ -154,9 +156,9 @@ def _raw_folder(root: Path, key: _Key) -> Path:
     return (home if key[1] is None else home / f"ses-{key[1]}") / "func"
 
 
-def _nearest(found: Sequence[Path]) -> Path:
+def _nearest(tables: Sequence[Path]) -> Path:
     """The events nearest to a run; several in one folder must be the same, as those of single echoes are."""
-    near = [path for path in found if path.parent == found[0].parent]
+    near = [path for path in tables if path.parent == tables[0].parent]
     best = [path for path in near if len(entities(path.name)) == len(entities(near[0].name))]
     for path in best[1:]:
         if existing_file(path).read_bytes() != existing_file(best[0]).read_bytes():
@@ -171,7 +173,7 @@ def _preprocessed(request: _Request) -> dict[_Key, Any]:
         kind = _kind(path.name)
         if kind and _is_run(path, request) and _in_space(path.name, request.space):
             files.setdefault(_key(path), {}).setdefault(kind, []).append(path)
-    return {key: _one(_stem(key), kinds, request) for key, kinds in files.items()}
+    return {key: _series_of_run(_stem(key), kinds, request) for key, kinds in files.items()}
 
 
 def _kind(name: str) -> str:
@@ -197,7 +199,7 @@ def _in_space(name: str, space: str) -> bool:
     )
 
 
-def _one(stem: str, kinds: dict[str, list[Path]], request: _Request) -> Any:
+def _series_of_run(stem: str, kinds: dict[str, list[Path]], request: _Request) -> Any:
     """The one file, or pair, of a run; echoes that stand beside their combination are passed over."""
     every = [path for paths in kinds.values() for path in paths]
     joint = {kind: [p for p in paths if "echo" not in entities(p.name)] for kind, paths in kinds.items()}

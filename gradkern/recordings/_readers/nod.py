@@ -222,7 +222,7 @@ def _compare_with_events(data: Folder, subject: int, pairs: Mapping[str, str], n
     """Raise a ValueError if the run's raw events are there, and show other images than the labels name."""
     home = f"sub-{subject:02d}/ses-{pairs['ses']}/func"
     stem = f"{home}/sub-{subject:02d}_ses-{pairs['ses']}_task-imagenet_run-"
-    found = next(
+    events = next(
         (
             f"{stem}{run}_events.tsv"
             for run in (pairs["run"].zfill(2), pairs["run"])
@@ -230,14 +230,14 @@ def _compare_with_events(data: Folder, subject: int, pairs: Mapping[str, str], n
         ),
         None,
     )
-    if found is None:
+    if events is None:
         return
-    table = read_table(data.file(found), ("stim_file",), "\t", names=("stim_file",))
+    table = read_table(data.file(events), ("stim_file",), "\t", names=("stim_file",))
     shown = {_stem(name) for name in table["stim_file"] if not is_missing(name)}
     if shown != set(names):
         other = sorted(shown ^ set(names))
         raise ValueError(
-            f"{labels} and {found} must name the same images, got {len(other)} in one alone, first {other[0]!r}"
+            f"{labels} and {events} must name the same images, got {len(other)} in one alone, first {other[0]!r}"
         )
 
 
@@ -294,8 +294,8 @@ def _names_of(data: Folder, subject: int, modality: str) -> set[str]:
 def _numbered(recording: Recording, names: tuple[str, ...]) -> Recording:
     """The recording with ids among all these names, and the concept of every image."""
     place = {name: number for number, name in enumerate(names)}
-    own = np.array([place[name] for name in recording.image_names or ()])
-    ids: NDArray[np.int64] = own[recording.image_ids]
+    places = np.array([place[name] for name in recording.image_names or ()])
+    ids: NDArray[np.int64] = places[recording.image_ids]
     matches = {name: _SYNSET.match(name) for name in names}
     unknown = next((name for name, match in matches.items() if match is None), None)
     if unknown is not None:
