@@ -49,8 +49,9 @@ class Recording:
 
     Raises
     ------
-    ValueError : shapes do not fit together or are empty, labels are not unique, image ids lie outside the images,
-        there are names for other images, or onsets are not numbers
+    ValueError : shapes do not fit together or are empty, labels or names of images are not unique, image ids lie
+        outside the images, there are names for other images, a hemisphere is neither left nor right, or onsets are not
+        numbers
 
     Examples
     --------

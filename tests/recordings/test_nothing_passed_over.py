@@ -22,6 +22,7 @@ from gradkern.recordings import (
     folder_images,
     load_betas,
     load_bids,
+    load_bold,
     load_epochs,
     load_glmsingle,
     noise_ceiling,
@@ -66,6 +67,48 @@ def test_nan_is_outside_of_any_mask_and_said(tmp_path: Path, inside: list[float]
     noted = [line for line in recording.history if "NaN" in line]
     assert bool(noted) == bool(np.isnan(mask).any())
     assert all(line.startswith(f"{np.isnan(mask).sum()} voxels") for line in noted)
+
+
+class TestEveryForm:
+    """Of the same numbers, plain or packed, scaled or with an offset, with time as the fourth or the fifth axis."""
+
+    @given(
+        form=st.sampled_from(["nii", "nii.gz", "nii.bz2", "mgh", "mgz"]),
+        kind=st.sampled_from(["i2", "f4", "scaled", "offset"]),
+        fifth=st.booleans(),
+        seed=st.integers(0, 99),
+    )
+    @settings(max_examples=25, deadline=None, suppress_health_check=IN_FOLDER)
+    def test_gives_the_numbers_that_nibabel_gives(
+        self, tmp_path: Path, form: str, kind: str, fifth: bool, seed: int
+    ) -> None:
+        random = np.random.default_rng(seed)
+        values = random.normal(900, 30, (*GRID, 1, 30) if fifth and form[0] == "n" else (*GRID, 30))
+        path = tmp_path / f"b.{form}"
+        if form[0] == "m":
+            nibabel.save(nibabel.MGHImage(values.astype(np.int16 if kind == "i2" else np.float32), np.eye(4)), path)
+        else:
+            image = nibabel.Nifti1Image(values.astype(np.float32 if kind == "f4" else np.int16), np.eye(4))
+            if kind in ("scaled", "offset"):
+                image.header.set_slope_inter(0.25, 7.5 if kind == "offset" else 0)
+            nibabel.save(image, path)
+        right = nibabel.load(path).get_fdata().reshape(*GRID, 30)
+        mask = put(
+            tmp_path / "m.nii", (random.random(GRID) < 0.7).astype(np.uint8) | np.eye(3, 2, dtype=np.uint8)[..., None]
+        )
+        inside = np.asarray(nibabel.load(mask).dataobj) != 0
+        betas = load_betas([path], [range(30)], mask=mask, subject="s")
+        np.testing.assert_allclose(np.asarray(betas.responses), right.T[:, inside.T], rtol=1e-6)
+        (tmp_path / "e.tsv").write_text("onset\tname\n4\ta\n13\tb\n31.5\tc\n")
+        bold = load_bold([(path, tmp_path / "e.tsv")], "name", subject="s", mask=mask, repetition_time=2.0)
+        expected = sampled(right, [4, 13, 31.5])[:, inside.T.ravel()]
+        np.testing.assert_allclose(np.asarray(bold.responses), expected, atol=2e-4)
+
+    @pytest.mark.parametrize("name", ["b.nii.xz", "b.nii.zst", "b.csv", "b"])
+    def test_other_endings_are_named(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(put(tmp_path / "b.nii", np.ones((*GRID, 2), np.float32)).read_bytes())
+        with pytest.raises(ValueError, match=r"must be a volume that ends in \.nii, \.nii\.gz, "):
+            load_betas([tmp_path / name], [list("ab")], mask=put(tmp_path / "m.nii", np.ones(GRID)), subject="s")
 
 
 def flagged(first: int, times: int = TIMES) -> dict[str, Sequence[Any]]:
