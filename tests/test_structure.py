@@ -34,7 +34,8 @@ BASE = {
     "_geodesic",
     "_display",
     "_columns",
-    "_hemispheres",
+    "_places",
+    "_pixels",
 }
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern._hemispheres import hemisphere_sides
+from gradkern._places import hemispheres as one_spelling
 from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._correlation import correlation
@@ -122,14 +122,14 @@ def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     Parameters
     ----------
     points : [v, 3], whose first coordinate is 0 between the hemispheres
-    hemispheres : [v], "left" or "right", also as "lh" and "rh"; "", None or NaN where it is unknown
+    hemispheres : [v], "left" or "right", in any spelling (lh, rh, L, R); "", None or NaN where it is unknown
 
     Raises
     ------
     ValueError : other hemispheres
     """
     places = np.array(points, dtype=np.float64)
-    places[hemisphere_sides(hemispheres) == "right", 0] *= -1
+    places[one_spelling(hemispheres) == "right", 0] *= -1
     return places
 
 

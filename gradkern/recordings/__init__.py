@@ -7,6 +7,8 @@ from gradkern._lazy import lazy
 if TYPE_CHECKING:
     from gradkern._excluded import Excluded as Excluded
     from gradkern.recordings._describe import describe as describe
+    from gradkern.recordings._named_splits import assign_split as assign_split
+    from gradkern.recordings._named_splits import named as named
     from gradkern.recordings._noise_ceiling import Ceiling as Ceiling
     from gradkern.recordings._noise_ceiling import estimate_ncsnr as estimate_ncsnr
     from gradkern.recordings._noise_ceiling import noise_ceiling as noise_ceiling
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.mne_raw import Epoching as Epoching
     from gradkern.recordings._readers.mne_raw import epoch_raw as epoch_raw
     from gradkern.recordings._readers.mne_raw import save_epochs as save_epochs
+    from gradkern.recordings._readers.nod import load_nod as load_nod
     from gradkern.recordings._readers.nsd import load_nsd as load_nsd
+    from gradkern.recordings._readers.nsd_synthetic import load_nsd_synthetic as load_nsd_synthetic
     from gradkern.recordings._readers.nsd_timeseries import load_nsd_timeseries as load_nsd_timeseries
     from gradkern.recordings._readers.registry import Reader as Reader
     from gradkern.recordings._readers.registry import load as load

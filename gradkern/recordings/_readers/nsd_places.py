@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings._formats.files import Folder, read_volume
+from gradkern._places import side_of
+from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.volumes import read_volume
 from gradkern.recordings._readers.nsd_experiment import read_values
 from gradkern.recordings._targets import with_positions
 
@@ -37,7 +39,7 @@ def _vertices(data: Folder, folder: str, targets: pd.DataFrame) -> tuple[pd.Data
     if missing:
         return targets, (f"no x, y, z of vertices: {missing[0]} is missing",)
     points = [_surface(data.file(name)) for name in files]
-    counts = [int((targets["hemisphere"] == side).sum()) for side in _SIDES]
+    counts = [int(targets["hemisphere"].map(side_of).eq(side_of(side)).sum()) for side in _SIDES]
     for name, found, count in zip(files, points, counts, strict=True):
         if len(found) != count:
             raise ValueError(f"{name} must have {count} vertices as the responses have, got {len(found)}")
@@ -64,7 +66,7 @@ def _voxels(
     if masks:
         files = {side: data.file(f"{folder}/{side}.{masks[0]}.nii.gz") for side in _SIDES}
         if "x" not in targets:
-            targets = with_positions(targets, read_volume(files["lh"])[1])
+            targets = with_positions(targets, read_volume(files["lh"]).affine)
         inside = {side: _cortex(read_values(path, _grid(targets))) for side, path in files.items()}
         hemisphere = np.where(inside["lh"], "left", np.where(inside["rh"], "right", ""))
         hemisphere[inside["lh"] & inside["rh"]] = ""
