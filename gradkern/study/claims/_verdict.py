@@ -5,15 +5,13 @@ the numbers of subjects, images and targets, the noise ceiling, what the estimat
 same test finds the same thing in simulated brains. A claim that the data cannot carry has a row that says why, and no
 number.
 
-Gradients residualised on activations have no row. A ridge leaves some of the activations in what it leaves of the
-gradients, and its errors in held-out images are activations again: at a level of 5 % what was left predicted responses
-made of activations alone in 21 of 100 simulations. "Beyond activations" is the same question with a test that holds:
-all principal components of the activations are removed from gradients and responses alike
-(`encoding.partial_permutation_test`).
+Gradients are functions of activations, outputs and labels. "Beyond a linear readout of the activations" is therefore a
+diagnostic: brains that read activations nonlinearly, or categories, pass it. Claims about prediction exclude random
+readouts, linear and nonlinear, of everything that the study knows of its images (`encoding.conditional_test`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -47,11 +45,13 @@ def verdict(
     settings: VerdictSettings | None = None,
     power: pd.DataFrame | None = None,
     executor: Executor | None = None,
+    only: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Test every claim that the study's recordings allow.
 
     Parameters
     ----------
+    only : ids of the claims to test; None: all
     executor : runs the claims' tests, which are functions of modules with arguments that can be pickled; anything with
         the `map` of `concurrent.futures.Executor`. None: one after another, in this process
     power : of `power.rates`: how often the same tests find what is there in simulated studies; None: the rates that
@@ -63,7 +63,7 @@ def verdict(
         ("supported": p is at most .05 in the direction of the claim, or for claims in seconds .025, by their interval;
         "not found"; "cannot decide": not found by a test with a power below .5, or found by one that finds the same in
         simulated studies where it is false more often than its level; "not tested"), "estimate", "low", "high", "p",
-        "units" (of the estimate: "r" or "s"), "smallest p", "subjects", "by subject" (JSON: the estimate in each
+        "units" (of the estimate: "r", "s", or "share" of the responses' variance), "smallest p", "subjects", "by subject" (JSON: the estimate in each
         subject; "" if the test has none), "low without one", "high without one" (range of their mean without each
         subject in turn), "flag" (the subject that carries a supported claim alone), "layer" (which layers the
         estimate is of), "by layer" (JSON: the estimate at each layer; ""), "images", "rows" (fewer than the images
@@ -75,7 +75,7 @@ def verdict(
 
     Raises
     ------
-    ValueError : `settings.layer` is no layer of the study, MEG does not fit into memory. A claim that the data cannot
+    ValueError : `settings.layer` is no layer of the study, `only` names other claims, MEG does not fit into memory. A claim that the data cannot
         carry (`Refused`) is a row "not tested"; any other exception of a test is raised
     """
     settings = settings or VerdictSettings()
@@ -83,9 +83,15 @@ def verdict(
     if settings.layer is not None and not 0 <= settings.layer < layers:
         raise ValueError(f"layer must be one of {layers}, got {settings.layer}")
     rates = simulated_rates() if power is None else power
+    claims = claims_of(study)
+    if only is not None:
+        unknown = sorted(set(only) - {claim.id for claim in claims})
+        if unknown or not only:
+            raise ValueError(f"only must name claims of the study, got {unknown or 'none'}")
+        claims = tuple(claim for claim in claims if claim.id in only)
     scored = score_study(study, settings)
     run = executor.map if executor else map
-    table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims_of(study)))
+    table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims))
     notes = [note for subjects in scored.subjects.values() for subject in subjects for note in subject.notes]
     table.attrs["notes"] = notes + (subject_checks(scored) if settings.subject_checks else [])
     return table

@@ -1,5 +1,6 @@
 """The verdict of a simulated study: many of them tell how often each claim is supported, true or not."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ def simulated_verdict(
     regions: str = "OT",
     every: int = 3,
     image_statistics: Any = None,
+    only: Collection[str] | None = None,
 ) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and compute its verdict.
 
@@ -36,6 +38,7 @@ def simulated_verdict(
     regions : use MEG sensors whose name has one of these letters in third place (O occipital, P parietal, T temporal)
     every : use one in `every` of these sensors, because neighbours are alike
     image_statistics : [images, s], which some brains read, and which claims exclude
+    only : ids of the claims to test; None: all
 
     Returns
     -------
@@ -50,7 +53,7 @@ def simulated_verdict(
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     study = simulated_study(brain, features, seed, regions, every, image_statistics)
-    table = verdict(study, replace(settings or VERDICT_SETTINGS, seed=seed), pd.DataFrame()).set_index("id")
+    table = verdict(study, replace(settings or VERDICT_SETTINGS, seed=seed), pd.DataFrame(), only=only).set_index("id")
     tested = table[table["conclusion"] != NOT_TESTED]
     return Outcome(
         variant_of(brain), len(study.features["activation"][0]), brain.subjects, brain.ceiling, seed,
