@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from PIL import Image
 
 import gradkern
@@ -91,20 +92,20 @@ def captured(objective: str, folder: str, work: str, images: int) -> Any:
         model, prepared, OBJECTIVES[objective](), layers=layers, kinds=("activation", "gradient"),
         sketch=gradkern.Sketch(SKETCH), batch_size=25, out=out, progress=False,
     )  # fmt: skip
-    statistics = Path(work) / f"statistics-{images}.npy"
+    statistics = Path(work) / f"statistics-{images}.nc"
     if not statistics.exists():
-        np.save(statistics, image_statistics(pictures).to_numpy())
+        image_statistics(pictures).to_netcdf(statistics)
     return out
 
 
 @lru_cache
-def loaded(objective: str, work: str, images: int) -> tuple[Any, np.ndarray]:
+def loaded(objective: str, work: str, images: int) -> tuple[Any, xr.DataArray]:
     features = gradkern.load_features(Path(work) / f"{objective.replace(' ', '-')}-{images}")
     arrays = {
         (kind, layer): values if kind == "activation" else torch.from_numpy(unit_length(values.numpy()))
         for (kind, layer), values in features.arrays.items()
     }
-    return replace(features, arrays=arrays), np.load(Path(work) / f"statistics-{images}.npy")
+    return replace(features, arrays=arrays), xr.load_dataarray(Path(work) / f"statistics-{images}.nc")
 
 
 def one(case: Case, work: str) -> tuple[str, Outcome]:

@@ -1,9 +1,11 @@
 """What the claims of a study exclude: everything that it knows of its images beside the gradients."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 
 from gradkern.encoding._confounds import Confounds, confounds
 from gradkern.features._features import Features
@@ -28,7 +30,7 @@ def confounds_of(study: Study) -> Confounds:
     captured = study.captured if study.captured is not None else _as_capture(study)
     excluded = confounds(
         captured,
-        images=study.image_statistics,
+        images=_table(study.image_statistics),
         labels=study.labels,
         nuisances=None if study.nuisances is None else np.asarray(study.nuisances, dtype=np.float64),
         outputs=study.outputs,
@@ -77,6 +79,13 @@ def rows_of(study: Study) -> tuple[str, ...]:
         "controls": bool(study.controls),
     }
     return ("activations", *(row for row, there in present.items() if there), "everything")
+
+
+def _table(statistics: Any) -> xr.DataArray | None:
+    """Image statistics as `confounds` tells them from images."""
+    if statistics is None or isinstance(statistics, xr.DataArray):
+        return statistics
+    return xr.DataArray(np.asarray(statistics), dims=("image", "statistic"))
 
 
 def _as_capture(study: Study) -> Features:

@@ -63,8 +63,8 @@ def verdict(
         ("supported": p is at most .05 in the direction of the claim, or for claims in seconds .025, by their interval;
         "not found"; "cannot decide": not found by a test with a power below .5, or found by one that finds the same in
         simulated studies where it is false more often than its level; "not tested"), "estimate", "low", "high", "p",
-        "units" (of the estimate: "r", "s", or "share" of the responses' variance), "smallest p", "subjects", "by subject" (JSON: the estimate in each
-        subject; "" if the test has none), "low without one", "high without one" (range of their mean without each
+        "units" (of the estimate: "r", "s", or "share" of the responses' variance), "smallest p", "subjects",
+        "by subject" (JSON: the estimate in each subject; "" if the test has none), "low without one", "high without one" (range of their mean without each
         subject in turn), "flag" (the subject that carries a supported claim alone), "layer" (which layers the
         estimate is of), "by layer" (JSON: the estimate at each layer; ""), "images", "rows" (fewer than the images
         where covariates are removed), "targets", "ceiling", "against", "power", "power counts" ("7 of 7") and
@@ -75,8 +75,8 @@ def verdict(
 
     Raises
     ------
-    ValueError : `settings.layer` is no layer of the study, `only` names other claims, MEG does not fit into memory. A claim that the data cannot
-        carry (`Refused`) is a row "not tested"; any other exception of a test is raised
+    ValueError : `settings.layer` is no layer of the study, `only` names other claims, MEG does not fit into memory. A
+        claim that the data cannot carry (`Refused`) is a row "not tested"; any other exception of a test is raised
     """
     settings = settings or VerdictSettings()
     layers = len(study.features["activation"])
