@@ -80,7 +80,7 @@ class TestDeadTargets:
         others = [f"simulated {number}: {lost}: {40 - left} of 40" for number in (2, 3)]
         assert table.attrs["notes"] == [f"simulated 1: {note}", *others]
         assert table["conclusion"].eq(NOT_TESTED).tolist() == whole["conclusion"].eq(NOT_TESTED).tolist()
-        assert (table["targets"] == 3 * left).sum() == (whole["targets"] == 120).sum() > 10
+        assert (table["targets"] == 3 * left).sum() == (whole["targets"] == 120).sum() > 8
 
     @pytest.mark.filterwarnings("ignore:verdict:UserWarning")
     def test_subjects_with_voxels_of_their_own_lose_their_own(self, study: Study) -> None:

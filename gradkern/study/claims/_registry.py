@@ -117,7 +117,8 @@ def _prediction_claims(modality: str, controls: Sequence[str], rows: Sequence[st
             )  # fmt: skip
         elif excluded in rows:
             id_, arguments = f"{stem}-beyond:{excluded}", (modality, excluded)
-            yield Claim(id_, f"{text} beyond {words}", modality, "share", beyond, arguments, hangs_on, _BEYOND)
+            own = tuple(choice for choice in hangs_on if choice != "penalty")  # it has none
+            yield Claim(id_, f"{text} beyond {words}", modality, "share", beyond, arguments, own, _BEYOND)
     for control in controls:
         id_, arguments = f"{stem}-more-than:{_slug(control)}", (modality, control)
         more = f"{text} more than {control}"

@@ -5,11 +5,9 @@ activations and would begin with the forward sweep; activations at the responses
 of latencies, at a one-sided level of .025, and for an order by other orders of the layers as well.
 """
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradkern.errors import Refused
 from gradkern.hierarchy._lag import lag_test
@@ -115,32 +113,18 @@ def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
     for column in ("sensor", "time"):
         if column not in subject.targets:
             raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")
-    chosen = _varying_sensors(subject)
-    sensors, times = (subject.targets[column].to_numpy()[chosen] for column in ("sensor", "time"))
-    Y = subject.Y if chosen.all() else subject.Y[:, chosen]
+    sensors, times = (subject.targets[column].to_numpy() for column in ("sensor", "time"))
     resampling, cv = scored.resampled(subject), scored.settings.cv
     activations, gradients = (
         layer_time_courses(
-            [X[subject.rows] for X in scored.features[kind]], Y, (sensors, times), resampling, cv, smoother=smoother
+            [X[subject.rows] for X in scored.features[kind]],
+            subject.Y,
+            (sensors, times),
+            resampling,
+            cv,
+            smoother=smoother,
         )
         for kind, smoother in (("activation", None), ("gradient", scored.smoother(subject)))
     )
     layers = tuple(f"layer {number}" for number in range(len(scored.features["activation"])))
     return TimeCourses(activations[0], gradients[0], activations[1], layers, scored.study.depth, subject.name)
-
-
-def _varying_sensors(subject: Subject) -> NDArray[np.bool_]:
-    """Targets [v] of sensors that vary over images at every time; the others are counted in a warning."""
-    names = subject.targets["sensor"].to_numpy()
-    dead = np.unique(names[np.ptp(subject.Y, axis=0) == 0])
-    varying: NDArray[np.bool_] = ~np.isin(names, dead)
-    if not varying.any():
-        raise Refused(f"no sensor of {subject.name} varies at every time")
-    if len(dead):
-        some = ", ".join(map(str, dead[:3]))
-        warnings.warn(
-            f"verdict: {len(dead)} of {len(np.unique(names))} sensors of {subject.name} do not vary at every time, "
-            f"left out of time courses: {some}",
-            stacklevel=2,
-        )
-    return varying
