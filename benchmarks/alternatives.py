@@ -32,11 +32,11 @@ from gradkern import objectives
 from gradkern.encoding import image_statistics, unit_length
 from gradkern.recordings import Brain
 from gradkern.study import VerdictSettings
-from gradkern.study.power import Outcome, rates, simulated_verdict
+from gradkern.study.power import Outcome, rates, simulated_verdict, variant_of
 
 NAME = "alternatives"
 SETTINGS = VerdictSettings(permutations=99, bootstraps=60, max_targets=150, max_locations=120, subject_checks=False)
-BASE = Brain(subjects=3, repeats=1, vertices=120, silent=10, spread=0.1, times=tuple(0.04 * step for step in range(12)))
+BASE = Brain(subjects=2, repeats=1, vertices=100, silent=10, spread=0.1, times=tuple(0.04 * step for step in range(12)))
 OBJECTIVES = {"cross-entropy": objectives.CrossEntropy, "feature norm": objectives.FeatureNorm}
 LAYERS = (0, 3, 6, 9, 12, 15)
 SKETCH = 512
@@ -52,7 +52,7 @@ PLANTED = [
     *(Brain("gradient-misplaced", strength=strength) for strength in (1.0, 0.5, 0.25)),
     Brain("forward-then-backward"),
 ]
-BEYOND = tuple(f"gradient-predicts-fmri-beyond:{excluded}" for excluded in ("activations", "everything"))
+BEYOND = ("gradient-predicts-fmri-beyond:everything",)
 CLAIMS = (
     "activation-maps-hierarchy",
     *BEYOND,
@@ -140,8 +140,6 @@ def key(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def case_key(case: Case) -> tuple[Any, ...]:
-    from gradkern.study.power._simulated_study import variant_of
-
     objective, brain, images, seed = case
     return (f"{variant_of(brain)}{silent(brain)}, {objective}", images, brain.ceiling, seed)
 
@@ -150,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--work", type=Path, default=Path("alternatives"), help="folder for captures")
-    parser.add_argument("--count", type=int, default=300, help="images of a study")
+    parser.add_argument("--count", type=int, default=200, help="images of a study")
     parser.add_argument("--orders", action="store_true", help="test claims about MEG, areas and orders too")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")

@@ -25,8 +25,7 @@ _MOST_SHAPES = 6
 _GAIN = 4.0  # in log-likelihood, which a target must have to say what it reads
 _WORTH = 0.02  # of the gain of all targets, which a further shape must add
 _LEAST_TARGETS = 4
-_STEPS = 6  # of the weights' fit
-_STEPS_OF_ALL = (0, 2)  # in which a kernel may come in; in the others those that are in are weighed
+_STEPS = 5  # of the weights' fit: in the first any kernel may come in, in the others those that are in are weighed
 _LEAST_NOISE = 0.01
 _TARGETS_FOR_SHAPES = 2000
 _SAME_NOISE = 4.0  # standard errors of a variance that sampling alone reaches
@@ -174,7 +173,7 @@ def _fitted_weights(stack: NDArray[np.float32], Y: Floats, first: int) -> Floats
     weights, noise = np.zeros(k), 0.5
     weights[first] = 0.5
     for step in range(_STEPS):
-        live = np.arange(k) if step in _STEPS_OF_ALL else np.flatnonzero(weights)
+        live = np.flatnonzero(weights) if step else np.arange(k)
         present = np.flatnonzero(weights)
         covariance = np.tensordot(weights[present], stack[present], 1).astype(np.float64)
         covariance[np.diag_indices(n)] += noise

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradkern.study.power._rates import rates as rates
     from gradkern.study.power._rates import simulated_rates as simulated_rates
     from gradkern.study.power._simulated_study import VERDICT_SETTINGS as VERDICT_SETTINGS
+    from gradkern.study.power._simulated_study import variant_of as variant_of
     from gradkern.study.power._simulated_verdict import simulated_verdict as simulated_verdict
     from gradkern.study.power._single_tests import PowerSettings as PowerSettings
     from gradkern.study.power._single_tests import simulated_tests as simulated_tests
