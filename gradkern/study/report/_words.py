@@ -19,20 +19,21 @@ _OTHERWISE = (
 _WRONG_IF = {
     "activation-maps-hierarchy": "areas prefer deeper layers because of something that is as smooth over the cortex as "
     "the hierarchy, such as receptive-field size or eccentricity, and not because of their place in it",
-    "-beyond:linear-activations": "responses are nonlinear functions of the activations, or follow the image's category "
-    "or low-level statistics: only linear readouts of the activations are excluded, which is why this is a diagnostic",
-    "-beyond:activations": "responses follow the network's outputs, the image's category, its low-level statistics or its "
-    f"difficulty: only linear and nonlinear readouts of the activations are excluded; {_OTHERWISE}",
-    "-beyond:outputs": "responses follow labels that the outputs do not tell, low-level statistics or difficulty: only "
-    f"readouts of the activations and of the network's outputs are excluded; {_OTHERWISE}",
-    "-beyond:labels": "responses follow the network's outputs within a category, low-level statistics or difficulty: only "
-    f"readouts of the activations and of the labels are excluded; {_OTHERWISE}",
+    "-beyond:linear-activations": "responses are nonlinear functions of the activations, or follow the image's "
+    "category or low-level statistics: only linear readouts of the activations are excluded, which is why this is a "
+    "diagnostic",
+    "-beyond:activations": "responses follow the network's outputs, the image's category, its low-level statistics or "
+    f"its difficulty: only linear and nonlinear readouts of the activations are excluded; {_OTHERWISE}",
+    "-beyond:outputs": "responses follow labels that the outputs do not tell, low-level statistics or difficulty: "
+    f"only readouts of the activations and of the network's outputs are excluded; {_OTHERWISE}",
+    "-beyond:labels": "responses follow the network's outputs within a category, low-level statistics or difficulty: "
+    f"only readouts of the activations and of the labels are excluded; {_OTHERWISE}",
     "-beyond:image-statistics": "responses follow the network's outputs, the image's category or its difficulty: only "
     f"readouts of the activations and of these statistics are excluded; {_OTHERWISE}",
-    "-beyond:difficulty": "responses follow the network's outputs, the image's category or its low-level statistics: only "
-    f"readouts of the activations and of the difficulty are excluded; {_OTHERWISE}",
-    "-beyond:controls": "responses follow the network's outputs, the image's category or its low-level statistics: only "
-    f"readouts of the activations and linear ones of the captured controls are excluded; {_OTHERWISE}",
+    "-beyond:difficulty": "responses follow the network's outputs, the image's category or its low-level statistics: "
+    f"only readouts of the activations and of the difficulty are excluded; {_OTHERWISE}",
+    "-beyond:controls": "responses follow the network's outputs, the image's category or its low-level statistics: "
+    f"only readouts of the activations and linear ones of the captured controls are excluded; {_OTHERWISE}",
     "-beyond:everything": "responses follow something about the images that the study was not given, such as another "
     f"network's features; {_OTHERWISE}",
     "-spatial-order-more-than:layer-permutation": "neighbouring layers are alike, so that few permutations differ",
