@@ -20,6 +20,7 @@ product of the two is far from 0 (docs/statistics.md has the comparison).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,17 @@ class _Block:
     components: Components
     apart: NDArray[np.bool_]
     scales: Floats
+
+    @cached_property
+    def whitened(self) -> list[tuple[Rows, Floats, Floats]]:
+        """Targets of each covariance, its whitening [m, m], and their whitened responses, of mean square 1."""
+        components, cells = self.components, []
+        for shape, share in components.cells():
+            targets = components.members((shape, share))
+            whitening = components.shapes[shape].whitening(SHARES[share])
+            responses = whitening @ self.Y[:, targets]
+            cells.append((targets, whitening, responses / np.sqrt(np.square(responses).mean(0))))
+        return cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,15 +431,10 @@ def _mean_direction(scales: Floats) -> Floats:
 def _cells(block: _Block, X: Floats) -> Iterator[_Cell]:
     similarity = _scaled(linear(X[block.rows]), block.scales)
     mean = _mean_direction(block.scales)
-    components = block.components
-    for shape, share in components.cells():
-        targets = components.members((shape, share))
-        whitening = components.shapes[shape].whitening(SHARES[share])
+    for targets, whitening, whitened in block.whitened:
         kernel = np.where(block.apart, whitening @ similarity @ whitening, 0)
         size = float(np.linalg.norm(kernel))
-        whitened = whitening @ block.Y[:, targets]
-        spread = np.sqrt(np.square(whitened).mean(0))
-        yield _Cell(targets, whitened / spread, kernel / (size or 1.0), size, mean)
+        yield _Cell(targets, whitened, kernel / (size or 1.0), size, mean)
 
 
 def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.bool_]]:

@@ -74,9 +74,8 @@ def _of_activations(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Ite
             yield f"{layer}, squared", np.square(kernel)
             yield f"{layer}, rectified", _rectified(kernel)
             yield f"{layer}, smooth", _smooth(kernel, _WIDTH)
-            norm = np.linalg.norm(X, axis=1)
-            sizes = np.stack([norm, np.square(norm), np.diag(kernel)], 1)  # about 0, and about the mean
-            yield f"{layer}, size", linear(_standardized(sizes))
+            yield f"{layer}, size", linear(np.diag(kernel)[:, None])  # that energies of all readouts share
+            yield f"{layer}, norm", linear(np.linalg.norm(X, axis=1)[:, None])
 
 
 def _of_scaled(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
@@ -124,12 +123,6 @@ def _spread(names: list[str], most: int) -> list[str]:
     if len(names) <= most:
         return names
     return [names[number] for number in np.unique(np.linspace(0, len(names) - 1, most).round().astype(int))]
-
-
-def _standardized(X: Floats) -> Floats:
-    size = X.std(0)
-    standardized: Floats = (X - X.mean(0)) / np.where(size > 0, size, 1)
-    return standardized
 
 
 def _squared_distances(kernel: Floats) -> Floats:

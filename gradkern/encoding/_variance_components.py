@@ -13,20 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky
-from scipy.linalg.lapack import dpotri
+from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.lapack import dtrtri
+from scipy.optimize import nnls
 
 Floats = NDArray[np.float64]
 Spectrum = tuple[Floats, Floats]  # eigenvalues [n], eigenvectors [n, n]
 
-SHARES = np.array([0, 0.03, 0.08, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.93, 0.98])
+SHARES = np.array([0, 0.03, 0.08, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.93, 0.98])
 _MOST_SHAPES = 6
 _GAIN = 4.0  # in log-likelihood, which a target must have to say what it reads
 _WORTH = 0.02  # of the gain of all targets, which a further shape must add
 _LEAST_TARGETS = 4
-_STEPS = 25  # of the weights' fit
-_OTHERS = 0.05  # initial weight of all kernels that did not open the shape
-_FEWEST = 0.002  # a smaller weight is set to 0
+_STEPS = 6  # of the weights' fit
+_STEPS_OF_ALL = (0, 2)  # in which a kernel may come in; in the others those that are in are weighed
+_LEAST_NOISE = 0.01
 _TARGETS_FOR_SHAPES = 2000
 _SAME_NOISE = 4.0  # standard errors of a variance that sampling alone reaches
 
@@ -39,10 +40,10 @@ class Shape:
     values: Floats
     vectors: Floats
 
-    def whitening(self, share: float) -> Floats:
-        """V^(-1/2) [n, n] of a target with this share."""
-        scale = 1 / np.sqrt(share * self.values + 1 - share)
-        return (self.vectors * scale) @ self.vectors.T
+    def whitening(self, share: float, power: float = 0.5) -> Floats:
+        """V^(-power) [n, n] of a target with this share."""
+        whitening: Floats = (self.vectors * (share * self.values + 1 - share) ** -power) @ self.vectors.T
+        return whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +83,11 @@ def variance_components(
     noise = -0.5 * len(Y) * np.log(np.square(seen).sum(0) / len(Y))
     first = _first_kernels(alone - noise)
     names = list(kernels)
-    stack = np.stack(list(kernels.values()))
+    stack = np.stack([kernel.astype(np.float32) for kernel in kernels.values()])
     shapes = []
     for kernel in np.unique(first[first >= 0]):
         weights = _fitted_weights(stack, seen[:, first == kernel], int(kernel))
-        mixture = np.tensordot(weights, stack, 1)
+        mixture = np.tensordot(weights, stack, 1).astype(np.float64)
         values, vectors = _spectrum(mixture / max(np.trace(mixture) / len(Y), 1e-9))
         present = {names[number]: float(weights[number]) for number in np.flatnonzero(weights)}
         shapes.append(Shape(present, values, vectors))
@@ -108,7 +109,7 @@ def noise_scales(components: Components, Y: Floats) -> Floats | None:
     errors = np.empty_like(Y)
     for shape, share in components.cells():
         members = components.members((shape, share))
-        precision = np.linalg.matrix_power(components.shapes[shape].whitening(SHARES[share]), 2)
+        precision = components.shapes[shape].whitening(SHARES[share], power=1.0)
         errors[:, members] = (precision @ Y[:, members]) / np.sqrt(np.diag(precision))[:, None]
     errors /= np.sqrt(np.square(errors).mean(0))
     correlation = errors.T @ errors / len(Y)
@@ -163,29 +164,30 @@ def _first_kernels(gains: Floats) -> NDArray[np.int64]:
     return labels
 
 
-def _fitted_weights(stack: Floats, Y: Floats, first: int) -> Floats:
-    """Weights [k] of kernels [k, n, n] that maximize the likelihood of pooled targets, up to small ones, which are 0.
+def _fitted_weights(stack: NDArray[np.float32], Y: Floats, first: int) -> Floats:
+    """Weights [k] of kernels [k, n, n] that maximize the likelihood of pooled targets, none negative.
 
-    Every step multiplies a weight by the ratio of what the data have in its direction to what the model has there; the
-    likelihood is stationary where all ratios are 1 (Zhou et al. 2019, J. Comput. Graph. Stat. 28:350).
+    Every step regresses the products of responses on the kernels, in the metric of the covariance that the step before
+    found: iterated weighted least squares, whose fixed point has the largest restricted likelihood (Fisher scoring).
     """
     k, n = len(stack), len(Y)
-    weights = np.full(k + 1, _OTHERS / k)
-    weights[first] += 0.5 - _OTHERS / 2
-    weights[-1] = 0.5 - _OTHERS / 2  # of the noise
-    flat = stack.reshape(k, -1)
+    weights, noise = np.zeros(k), 0.5
+    weights[first] = 0.5
     for step in range(_STEPS):
-        if step == _STEPS - 5:
-            weights = np.where(weights > _FEWEST * weights.sum(), weights, 0)
-            weights[-1] = max(weights[-1], 1e-6)
-        covariance = (weights[:-1] @ flat).reshape(n, n)
-        covariance[np.diag_indices(n)] += weights[-1]
-        lower = dpotri(cholesky(covariance, lower=True, check_finite=False), lower=1)[0]
-        precision = np.tril(lower) + np.tril(lower, -1).T
-        residual = precision @ Y
-        product = residual @ residual.T / Y.shape[1]
-        seen = np.append(flat @ product.ravel(), np.trace(product))
-        expected = np.append(flat @ precision.ravel(), np.trace(precision))
-        weights = weights * seen / expected
-    fitted: Floats = weights[:-1]
-    return fitted
+        live = np.arange(k) if step in _STEPS_OF_ALL else np.flatnonzero(weights)
+        present = np.flatnonzero(weights)
+        covariance = np.tensordot(weights[present], stack[present], 1).astype(np.float64)
+        covariance[np.diag_indices(n)] += noise
+        whitening = np.asarray(dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)[0])
+        half = whitening.astype(np.float32)
+        kernels = np.stack([half @ stack[number] @ half.T for number in live] + [half @ half.T])
+        responses = (whitening @ Y).astype(np.float32)
+        seen = np.array([np.vdot(responses, kernel @ responses) for kernel in kernels], dtype=np.float64) / Y.shape[1]
+        flat = kernels.reshape(len(kernels), -1)
+        products = (flat @ flat.T).astype(np.float64)
+        size = np.sqrt(np.diag(products))
+        root = cholesky(products / np.outer(size, size) + 1e-9 * np.eye(len(size)), check_finite=False)
+        found = nnls(root, solve_triangular(root, seen / size, trans=1, check_finite=False))[0] / size
+        weights = np.zeros(k)
+        weights[live], noise = found[:-1], max(float(found[-1]), _LEAST_NOISE)
+    return weights

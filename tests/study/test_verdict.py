@@ -40,16 +40,14 @@ def forward(one_thread: None) -> pd.DataFrame:
 class TestForward:
     def test_raw_scores_of_gradients_are_there_and_nothing_beyond_activations(self, forward: pd.DataFrame) -> None:
         assert forward.loc["gradient-predicts-fmri", "conclusion"] == SUPPORTED
-        for excluded in ("linear-activations", "activations", "difficulty", "controls", "everything"):
+        for excluded in ("linear-activations", "activations", "controls", "everything"):
             row = forward.loc[f"gradient-predicts-fmri-beyond:{excluded}"]
             assert row["conclusion"] != SUPPORTED
             assert row["why"].startswith("such data cannot decide") or not row["why"]
 
     def test_what_is_excluded_is_said_and_every_layer_shown(self, forward: pd.DataFrame) -> None:
         row = forward.loc["gradient-predicts-fmri-beyond:everything"]
-        assert row["against"] == (
-            "random readouts, linear and nonlinear, of activations, scaled activations, difficulty, controls"
-        )
+        assert row["against"] == ("random readouts, linear and nonlinear, of activations, scaled activations, controls")
         assert re.fullmatch(r"layer \d, the clearest of 4", row["layer"])
         assert list(json.loads(row["by layer"])) == [f"layer {number}" for number in range(LAYERS)]
         assert len(json.loads(row["by subject"])) == 2

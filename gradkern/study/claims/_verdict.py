@@ -64,10 +64,11 @@ def verdict(
         "not found"; "cannot decide": not found by a test with a power below .5, or found by one that finds the same in
         simulated studies where it is false more often than its level; "not tested"), "estimate", "low", "high", "p",
         "units" (of the estimate: "r", "s", or "share" of the responses' variance), "smallest p", "subjects",
-        "by subject" (JSON: the estimate in each subject; "" if the test has none), "low without one", "high without one" (range of their mean without each
-        subject in turn), "flag" (the subject that carries a supported claim alone), "layer" (which layers the
-        estimate is of), "by layer" (JSON: the estimate at each layer; ""), "images", "rows" (fewer than the images
-        where covariates are removed), "targets", "ceiling", "against", "power", "power counts" ("7 of 7") and
+        "by subject" (JSON: the estimate in each subject; "" if the test has none), "low without one" and "high without
+        one" (range of their mean without each subject in turn), "flag" (the subject that carries a supported claim
+        alone), "layer" (which layers the estimate is of), "by layer" (JSON: the estimate at each layer; ""), "images",
+        "rows" (fewer than the images where covariates are removed), "targets", "ceiling", "against", "power",
+        "power counts" ("7 of 7") and
         "simulated" (how often the test found what was there in simulated studies, and in which), "wrong if" (in which
         case the claim is wrong although supported), "why" (the reason if it was not tested or cannot be decided).
         `attrs["notes"]` has what was left out of the targets, and which subjects look as if their images were in
