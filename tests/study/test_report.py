@@ -157,7 +157,11 @@ class TestPage:
 def test_every_claim_has_a_case_in_which_it_is_wrong() -> None:
     said = {id: wrong_if({"id": id, "wrong if": claim.wrong_if}) for id, claim in SIMULATED_CLAIMS.items()}
     assert [id for id, words in said.items() if not words] == []
-    assert "linear readouts of the activations" in said["gradient-predicts-fmri-beyond:activations"]
+    beyond = {id.split(":")[1]: words for id, words in said.items() if id.startswith("gradient-predicts-fmri-beyond:")}
+    assert len(set(beyond.values())) == len(beyond) > 1
+    assert "only linear readouts of the activations" in beyond["linear-activations"]
+    assert "linear and nonlinear readouts of the activations" in beyond["activations"]
+    assert "only" not in beyond["everything"]
     assert said["gradient-has-temporal-order"] != said["gradient-has-spatial-order"]
 
 

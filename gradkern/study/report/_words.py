@@ -11,19 +11,31 @@ from gradkern.study.power._rates import ENOUGH
 
 CONCLUSIONS = (SUPPORTED, NOT_FOUND, CANNOT_DECIDE, NOT_TESTED)  # in the order of the summary
 _ORDER = "gradients have it as functions of the activations, whose order they inherit, or"
+_OTHERWISE = (
+    "or they read what is excluded in a way that its kernels do not span and that gradients resemble, or images share "
+    "noise"
+)
 # by the end of a claim's id, the most particular first
 _WRONG_IF = {
     "activation-maps-hierarchy": "areas prefer deeper layers because of something that is as smooth over the cortex as "
     "the hierarchy, such as receptive-field size or eccentricity, and not because of their place in it",
-    "-beyond:activations": "responses are nonlinear functions of the activations, or follow the image's category or "
-    "low-level statistics: only linear readouts of the activations are excluded",
-    "-beyond:same-layer": "responses follow activations of other layers, or nonlinear functions of these: only linear "
-    "readouts of the same layer are excluded",
-    "-beyond:nuisances": "responses follow the activations, of which gradients are functions: only the nuisances are "
-    "excluded",
-    "-beyond:everything": "responses depend nonlinearly on what is removed, or on something about the images that is "
-    "neither among the activations, nor the nuisances, nor the controls",
-    "-beyond:": "responses follow something that gradients share with the activations and this does not hold",
+    "-beyond:linear-activations": "responses are nonlinear functions of the activations, or follow the image's "
+    "category or low-level statistics: only linear readouts of the activations are excluded, which is why this is a "
+    "diagnostic",
+    "-beyond:activations": "responses follow the network's outputs, the image's category, its low-level statistics or "
+    f"its difficulty: only linear and nonlinear readouts of the activations are excluded; {_OTHERWISE}",
+    "-beyond:outputs": "responses follow labels that the outputs do not tell, low-level statistics or difficulty: "
+    f"only readouts of the activations and of the network's outputs are excluded; {_OTHERWISE}",
+    "-beyond:labels": "responses follow the network's outputs within a category, low-level statistics or difficulty: "
+    f"only readouts of the activations and of the labels are excluded; {_OTHERWISE}",
+    "-beyond:image-statistics": "responses follow the network's outputs, the image's category or its difficulty: only "
+    f"readouts of the activations and of these statistics are excluded; {_OTHERWISE}",
+    "-beyond:difficulty": "responses follow the network's outputs, the image's category or its low-level statistics: "
+    f"only readouts of the activations and of the difficulty are excluded; {_OTHERWISE}",
+    "-beyond:controls": "responses follow the network's outputs, the image's category or its low-level statistics: "
+    f"only readouts of the activations and linear ones of the captured controls are excluded; {_OTHERWISE}",
+    "-beyond:everything": "responses follow something about the images that the study was not given, such as another "
+    f"network's features; {_OTHERWISE}",
     "-spatial-order-more-than:layer-permutation": "neighbouring layers are alike, so that few permutations differ",
     "-temporal-order-more-than:layer-permutation": "neighbouring layers are alike, so that few permutations differ",
     "-more-than:": "the control has fewer dimensions or more noise than the gradients, which lowers its r whatever it "
