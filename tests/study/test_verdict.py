@@ -49,7 +49,7 @@ class TestForward:
         row = forward.loc["gradient-predicts-fmri-beyond:everything"]
         assert row["against"] == ("random readouts, linear and nonlinear, of activations, scaled activations, controls")
         assert re.fullmatch(r"layer \d, the clearest of 4", row["layer"])
-        assert list(json.loads(row["by layer"])) == [f"layer {number}" for number in range(LAYERS)]
+        assert list(json.loads(row["by layer"])) == [f"layer {number + 1}" for number in range(LAYERS)]
         assert len(json.loads(row["by subject"])) == 2
         assert row["units"] == "share"
 
@@ -221,7 +221,7 @@ def test_nuisances_are_taken_out_whatever_their_units() -> None:
         assert "X must not be a linear function of the confounds" in why
     one = replace(both, nuisances=GRADIENTS[0])
     row = verdict(one, SETTINGS).set_index("id").loc["gradient-predicts-fmri-beyond:everything"]
-    assert "not tested at layer 0 (" in row["against"]
+    assert "not tested at layer 1 (" in row["against"]
     assert "the clearest of 3" in row["layer"]
 
 
@@ -398,3 +398,29 @@ def test_meg_without_a_latency_in_common_leaves_the_other_claims(change: Any, wh
         assert rows.loc[claim, "conclusion"] == NOT_TESTED
         assert why in rows.loc[claim, "why"]
     assert rows.loc["gradient-predicts-meg", "conclusion"] != NOT_TESTED
+
+
+def test_a_mapping_that_holds_in_images_of_its_own_set_alone_is_said_to() -> None:
+    """Responses are of gradients in half of the images, and noise in the others."""
+    both = replace(study("gradient-misplaced"), meg=())
+    held_out = np.arange(IMAGES) % 2 == 0
+    claim = "gradient-predicts-fmri-in-other-images"
+    assert claim not in set(verdict(both, SETTINGS, only=["gradient-predicts-fmri"])["id"])
+    held = verdict(replace(both, test_images=held_out), SETTINGS, only=[claim]).iloc[0]
+    assert held["conclusion"] == SUPPORTED
+    assert held["rows"] == IMAGES // 2
+    noise = np.random.default_rng(0)
+    broken = []
+    for one in both.fmri:
+        values = np.array(one.responses)
+        outside = held_out[one.image_ids]
+        values[outside] = noise.standard_normal(values[outside].shape)
+        broken.append(replace(one, responses=values))
+    lost = verdict(replace(both, fmri=broken, test_images=held_out), SETTINGS, only=[claim]).iloc[0]
+    assert lost["p"] > 0.05
+    few = np.arange(IMAGES) < 19
+    row = verdict(replace(both, test_images=few), SETTINGS, only=[claim]).iloc[0]
+    assert row["conclusion"] == NOT_TESTED
+    assert "at least 20 test images and as many others, got 19 of 200" in row["why"]
+    with pytest.raises(ValueError, match=r"only must name claims of the study, got \['nothing'\]"):
+        verdict(both, SETTINGS, only=["nothing"])

@@ -44,10 +44,9 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
         low, high = interval.low, interval.high
     model = models[0].confounds
     against = f"random readouts, linear and nonlinear, of {', '.join(model.parts)}"
-    lost = (
-        f"; not tested at {', '.join(f'layer {number} ({why})' for number, why in refused.items())}" if refused else ""
-    )
-    where = f"layer {best}, the clearest of {len(tests)}" if len(tests) > 1 else f"layer {best}"
+    reasons = ", ".join(f"layer {number + 1} ({why})" for number, why in refused.items())
+    lost = f"; not tested at {reasons}" if refused else ""
+    where = f"layer {best + 1}, the clearest of {len(tests)}" if len(tests) > 1 else f"layer {best + 1}"
     return Row(
         together[best].share,
         _largest_p(list(together.values())),
@@ -58,7 +57,7 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
         against + lost,
         by_subject=dict(zip(names, shares.tolist(), strict=True)),
         p_without=_without_each(names, tests) if len(names) > 1 else {},
-        by_layer={f"layer {number}": test.share for number, test in together.items()},
+        by_layer={f"layer {number + 1}": test.share for number, test in together.items()},
         layer=where,
     )
 

@@ -106,7 +106,7 @@ class Claim:
     id : stable name, by which tables, rates and the multiverse refer to the claim
     text : the claim as a sentence, for people; nothing depends on it
     modality : "fMRI" or "MEG"
-    units : of the estimate: "r" or "s"
+    units : of the estimate: "r", "s", or "share" (of the variance of responses)
     test : function of a module, called with a `ScoredStudy` and `arguments`; returns a `Row`
     arguments : of `test`
     hangs_on : choices of the multiverse that can change the result

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from gradkern.encoding._dimension import effective_rank
 from gradkern.encoding._transforms import image_permuted
 from gradkern.encoding._unique import partial_permutation_test
+from gradkern.errors import Refused
+from gradkern.ridge._ridge_cv import RidgeCV
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._paired import paired_test
-from gradkern.stats._permutation import PermutationTest, permutation_test
+from gradkern.stats._permutation import PermutationTest, permutation_test, permutation_test_held_out
 from gradkern.study._settings import COVARIATES, IMAGE_PERMUTED
 from gradkern.study.claims._claim import Row
 from gradkern.study.claims._scored import ScoredStudy
 
+_LEAST_IMAGES = 20
 _Test = Callable[[NDArray[np.int64], NDArray[np.float32], Any], PermutationTest]
 
 
@@ -40,6 +43,31 @@ def linear_diagnostic(scored: ScoredStudy, modality: str) -> Row:
         return partial_permutation_test(X[rows], removed, Y, target_groups=target_groups, **_sizes(scored))
 
     return _permuted(scored, modality, test, COVARIATES["linear-activations"])
+
+
+def prediction_of_other_images(scored: ScoredStudy, modality: str) -> Row:
+    """r of the tested layer's gradients in the study's test images, fitted on its other images.
+
+    A mapping that holds in images like those it was fitted on need not hold in others.
+    """
+    held_out = np.asarray(scored.study.test_images)
+    for subject in scored.subjects[modality]:
+        count = int(held_out[subject.rows].sum())
+        if min(count, len(subject.rows) - count) < _LEAST_IMAGES:
+            raise Refused(
+                f"{subject.name} must have at least {_LEAST_IMAGES} test images and as many others, got {count} of "
+                f"{len(subject.rows)}"
+            )
+    X = scored.gradients.astype(np.float32)
+
+    def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
+        outside = held_out[rows]
+        ridge = RidgeCV(scored.settings.cv.alphas, selection="gcv").fit(X[rows[~outside]], Y[~outside])
+        sizes = {name: value for name, value in _sizes(scored).items() if name != "cv"}
+        predicted = ridge.predict(X[rows[outside]])
+        return permutation_test_held_out(Y[outside], predicted, target_groups=target_groups, **sizes)
+
+    return _permuted(scored, modality, test, "test images in random order, by a fit to the other images")
 
 
 def better_prediction(scored: ScoredStudy, modality: str, control: str) -> Row:

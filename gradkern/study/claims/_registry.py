@@ -44,11 +44,10 @@ def claims_of(study: Study) -> tuple[Claim, ...]:
     Claim('gradient-predicts-fmri': gradients predict fMRI; fMRI, r)
     """
     present = {FMRI: bool(study.fmri), MEG: bool(study.meg)}
-    return tuple(
-        claim
-        for claim in claims_of_controls(study.controls, rows_of(study))
-        if present[claim.modality] or claim.id in _ALWAYS
-    )
+    claims = claims_of_controls(study.controls, rows_of(study))
+    if study.test_images is not None:
+        claims += tuple(map(_other_images, (FMRI, MEG)))
+    return tuple(claim for claim in claims if present[claim.modality] or claim.id in _ALWAYS)
 
 
 def claims_of_controls(controls: Sequence[str], rows: Sequence[str] = tuple(COVARIATES)) -> tuple[Claim, ...]:
@@ -123,6 +122,15 @@ def _prediction_claims(modality: str, controls: Sequence[str], rows: Sequence[st
         id_, arguments = f"{stem}-more-than:{_slug(control)}", (modality, control)
         more = f"{text} more than {control}"
         yield Claim(id_, more, modality, "r", prediction.better_prediction, arguments, hangs_on, _RAW)
+
+
+def _other_images(modality: str) -> Claim:
+    """The claim of studies with test images, which simulated studies do not have."""
+    return Claim(
+        f"gradient-predicts-{modality.lower()}-in-other-images",
+        f"gradients predict {modality} in the test images, by a fit to the others",
+        modality, "r", prediction.prediction_of_other_images, (modality,), CHOICES[modality], _RAW,
+    )  # fmt: skip
 
 
 def _order_claims() -> Iterator[Claim]:
