@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_b
 from gradkern.features._engine.gradient_controls import FEEDBACK, make_controls
 from gradkern.features._engine.hooks import KINDS
 from gradkern.features._engine.images import check_images, image_batch
-from gradkern.features._engine.model_state import compiled, contiguous_gradients, frozen
+from gradkern.features._engine.kept import KeptTensors, function_caches, without_tables
+from gradkern.features._engine.model_state import compiled, frozen
+from gradkern.features._engine.passes import warm_up
 from gradkern.features._engine.plan import CapturePlan
 from gradkern.features._engine.tokens import check_reduction
 from gradkern.features._features import Features, Key, features_from
@@ -139,12 +141,12 @@ def capture(
         with (
             torch.inference_mode(False),
             frozen(model),
-            contiguous_gradients(model),
             precision.autocast(),
             convolving_in_tf32(allow_tf32),
             multiplying_at("high" if allow_tf32 else "highest"),
             compiled(plan.layers if compile else {}),
         ):
+            plan = _with_tables(plan)
             run = _Capture(plan, precision, batch_size, uncovered, progress, allow_tf32)
             arrays, facts = run.in_memory() if out is None else run.into(Path(out))
         return features_from(
@@ -155,6 +157,13 @@ def capture(
             tokens=plan.reduction.tokens,
             facts=facts,
         )
+
+
+def _with_tables(plan: CapturePlan) -> CapturePlan:
+    """The plan, with what the model keeps beside its parameters; tables that it computes when it runs are emptied."""
+    tables = without_tables(plan.model, lambda: warm_up(plan))
+    functions = function_caches(plan.model) if plan.watches_calls else []
+    return replace(plan, kept=KeptTensors(plan.model, functions) if plan.watches_calls else None, tables=tables)
 
 
 @dataclass(frozen=True)

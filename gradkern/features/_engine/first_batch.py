@@ -82,13 +82,15 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
         **plan.controls.facts(),
     }
     if size == 1:
-        return FirstBatch(1, settings, first.trace, first, {**facts, "loss_scale": settings.loss_scale})
+        check = _check_coverage(plan, _Check(settings, {0: first}, first, facts), size, uncovered)
+        facts = {**check.facts, "loss_scale": check.settings.loss_scale}
+        return FirstBatch(1, check.settings, first.trace, check.together, facts, check.warnings)
     together = run_images(plan, settings, 0, size, first.trace)
     check = _Check(_scaled(settings, together), {0: first}, together, facts)
     check = _check_ends(plan, _check_coverage(plan, check, size, uncovered), size)
-    last = check.single[size - 1]
+    check.settings.row_order.is_known = True
     facts = {**check.facts, "loss_scale": check.settings.loss_scale}
-    return FirstBatch(size, check.settings, last.trace, check.together, facts, check.warnings)
+    return FirstBatch(size, check.settings, check.single[0].trace, check.together, facts, check.warnings)
 
 
 def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) -> Iterator[tuple[int, int, Pass]]:
@@ -134,22 +136,46 @@ def _scaled(settings: PassSettings, result: Pass) -> PassSettings:
 
 def _check_coverage(plan: CapturePlan, check: _Check, size: int, uncovered: str) -> _Check:
     """Every parameter that has a gradient for one image must have one in the batch; or is left out from now on."""
-    first, together = check.single[0], check.together
-    missing = sorted((first.reached - together.reached) | (first.reached & together.uncovered.keys()))
+    lost = _lost(plan, check)
+    never = {**_behind_tables(plan), **check.single[0].uncovered}
+    missing = sorted({**lost, **never})
     if not missing:
         return check
-    listed = ", ".join(f"{name} (used by {together.uncovered.get(name, 'no call seen')})" for name in missing)
-    message = f"no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
+    listed = ", ".join(f"{name} ({never.get(name) or lost[name]})" for name in missing)
+    hint = "" if never else "; batch_size=1 is exact for any model"
+    message = f"no rule gives each image's gradient of {listed}{hint}"
     if uncovered == "error":
         raise CoverageError(message)
     settings = replace(check.settings, left_out=frozenset(missing))
     first = run_images(plan, settings, 0, 1)
     settings = _scaled(settings, first)
-    together = run_images(plan, settings, 0, size, first.trace)
+    together = first if size == 1 else run_images(plan, settings, 0, size, first.trace)
     return _Check(
         _scaled(settings, together), {0: first}, together, {**check.facts, "uncovered": missing},
         (f"capture: {message}; their part is missing from weight_gradient",),
     )  # fmt: skip
+
+
+def _lost(plan: CapturePlan, check: _Check) -> dict[str, str]:
+    """Parameters that have a gradient for one image alone, but not in the batch -> why."""
+    first, together = check.single[0], check.together
+    if together is first:
+        return {}
+    names = (first.reached - together.reached) | (first.reached & together.uncovered.keys())
+    return {name: together.uncovered.get(name, "used for one image alone, but not in the batch") for name in names}
+
+
+def _behind_tables(plan: CapturePlan) -> dict[str, str]:
+    """Parameters of the layers that reach the output through a table that was computed before -> why."""
+    if "weight_gradient" not in plan.kinds:
+        return {}
+    names = set(plan.parameters.names.values())
+    return {
+        name: f"{table} was computed from it before the capture and is kept"
+        for table, sources in plan.tables.items()
+        for name in sources
+        if name in names
+    }
 
 
 def _check_ends(plan: CapturePlan, check: _Check, size: int) -> _Check:
@@ -182,7 +208,7 @@ def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check
     images = list(check.single)
     passes = list(run_in_turn(plan, settings, [(i, i + 1) for i in images]))
     settings = _scaled(settings, passes[-1])
-    together = run_images(plan, settings, 0, size, passes[-1].trace)
+    together = run_images(plan, settings, 0, size, passes[0].trace)
     plain = replace(
         check, settings=_scaled(settings, together), single=dict(zip(images, passes, strict=True)), together=together
     )

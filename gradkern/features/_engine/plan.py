@@ -19,6 +19,7 @@ from gradkern.features._engine.gradient_controls import (
     entropy_of,
 )
 from gradkern.features._engine.images import image_batch, images_at
+from gradkern.features._engine.kept import KeptTensors
 from gradkern.features._engine.tokens import Reduction
 from gradkern.features._engine.weight_gradients import ParameterLayout, parameter_layout
 from gradkern.objectives._interface import Batch, ObjectiveFunction, Prepared
@@ -38,6 +39,8 @@ class CapturePlan:
     device, dtype : of the images that the model is given
     parameters : the layers' parameters
     feedback : kind -> the mode that sends its gradient back through feedback weights
+    kept : what the model keeps beside its parameters before every pass; None: it is not put back between passes
+    tables : attributes that the model computed from parameters before the capture, and keeps -> their names
     """
 
     model: nn.Module
@@ -49,6 +52,8 @@ class CapturePlan:
     controls: Controls
     device: torch.device
     dtype: torch.dtype
+    kept: KeptTensors | None = None
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: ParameterLayout = field(init=False)
     feedback: Mapping[str, FeedbackAlignment] = field(init=False)
 
@@ -69,6 +74,11 @@ class CapturePlan:
     def shared_kinds(self) -> tuple[str, ...]:
         """Kinds that one forward pass serves; the others have feedback weights, and a forward pass of their own."""
         return tuple(kind for kind in self.kinds if kind not in FEEDBACK)
+
+    @property
+    def watches_calls(self) -> bool:
+        """Whether calls inside the layers are watched: what the model keeps must not hide one."""
+        return "weight_gradient" in self.kinds or bool(self.feedback)
 
     @property
     def channels_last(self) -> bool:

@@ -91,6 +91,11 @@ class LayerGradients:
         reached = {owner.layer for key in self._reached | self._left_out for owner in self.layout.owners[key]}
         return [layer for layer in self.layout.layers if layer not in reached]
 
+    def without_sketch(self) -> dict[str, str]:
+        """Names of parameters that have had a gradient of which there is no sketch -> why."""
+        why = "complex, and a sketch is of real numbers; let the parameter be the view_as_real of it"
+        return {self.layout.names[key]: why for key in self._reached if self.layout.parameters[key].is_complex()}
+
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
         """A gradient that exists already, [n, *shape of the parameter]."""
         matrix = gradient.reshape(len(gradient), *parameter_matrix(parameter)).contiguous()
@@ -135,6 +140,8 @@ class LayerGradients:
         if id(parameter) in self._left_out:
             return ()
         self._reached.add(id(parameter))
+        if parameter.is_complex():
+            return ()
         return self.layout.owners[id(parameter)]
 
     def owns(self, tensor: Any) -> bool:
