@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkern._float32 import convolving_in_tf32, multiplying_at
+from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_batches, run_first_batch
@@ -121,7 +122,7 @@ def capture(
     torch.Size([5, 1024])
     """
     with naming("capture"):
-        _check_options(batch_size, uncovered)
+        batch_size = _check_options(batch_size, uncovered)
         wanted = _check_kinds(kinds, objective, is_compiled=compile)
         names = _check_layers(model, layers)
         precision = _check_precision(model, dtype, _check_device(model, device))
@@ -230,11 +231,16 @@ class _Capture:
         }  # fmt: skip
 
 
-def _check_options(batch_size: int | None, uncovered: str) -> None:
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+def _check_options(batch_size: int | None, uncovered: str) -> int | None:
+    try:
+        size = None if batch_size is None else as_integer("batch_size", batch_size)
+    except TypeError:
+        size = 0
+    if size is not None and size < 1:
         raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
     if uncovered not in ("error", "warn"):
         raise ValueError(f'uncovered must be "error" or "warn", got {uncovered!r}')
+    return size
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class FeatureMemory:
     """Features in memory."""
 
     def __init__(self, count: int, shapes: Mapping[Key, tuple[int, ...]], facts: Mapping[str, Any]):
-        self._arrays = {key: torch.empty(count, *shape) for key, shape in shapes.items()}
+        self._arrays = {key: torch.empty(count, *shape, dtype=torch.float32, device="cpu") for key, shape in shapes.items()}
         self._facts = dict(facts)
 
     def write(self, start: int, values: Mapping[Key, Tensor], loss_scale: float) -> None:

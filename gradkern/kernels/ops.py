@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
+from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import reference
 from gradkern.kernels.reference import Window
@@ -32,6 +34,22 @@ _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int g
 def check_sketch(k: int, seed: int, nnz: int, first_segment: int) -> None:
     """Raise ValueError unless these numbers define a sketch."""
     _native.check_sketch((k, seed, nnz, first_segment))
+
+
+def spec_of(k: Any, seed: Any, nnz: Any, first_segment: Any) -> Spec:
+    """The numbers that define a sketch, of whatever type of integer a user gave.
+
+    Raises
+    ------
+    TypeError : one of them is no integer
+    ValueError : one of them does not fit into 64 bits
+    """
+    named = {"k": k, "seed": seed, "nnz": nnz, "first_segment": first_segment}
+    numbers = {name: as_integer(name, value) for name, value in named.items()}
+    for name, number in numbers.items():
+        if number >= 1 << 63:
+            raise ValueError(f"{name} must be in [0, 2^63), got {number}")
+    return numbers["k"], numbers["seed"], numbers["nnz"], numbers["first_segment"]
 
 
 def _define(
@@ -193,6 +211,8 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
     The gradient is not registered with the op: the wrapper that torch would then put around every call costs 50 us
     where the caches are cold, a tenth of what a large sketch takes.
     """
+    if _has_tangents(x):
+        return _linear_dual(lambda x: sketch(x, k, seed, nnz, first_segment), x)
     run: Any = _Sketch.apply if x.requires_grad else _SKETCH
     result: Tensor = run(x, k, seed, nnz, first_segment)
     return result
@@ -200,9 +220,38 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
 
 def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     """Run the op `gradkern::sketch_adjoint` on y [n, k], differentiable where y requires a gradient."""
+    if _has_tangents(y):
+        return _linear_dual(lambda y: sketch_adjoint(y, rows, cols, seed, nnz, first_segment), y)
     run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
     result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
     return result
+
+
+def _has_tangents(*tensors: Tensor) -> bool:
+    """Whether forward-mode automatic differentiation runs and any of these tensors has a tangent."""
+    if forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+def _linear_dual(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A linear map of x and of its tangent."""
+    primal, tangent = forward_ad.unpack_dual(x)
+    return forward_ad.make_dual(run(primal), run(tangent.contiguous()).to(primal.dtype))
+
+
+def _bilinear_dual(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, g: Tensor, *, is_affine: bool) -> Tensor:
+    """A map that is linear in g, and in x linear or affine (with a column of ones), of both and of their tangents."""
+    (x, dx), (g, dg) = forward_ad.unpack_dual(x), forward_ad.unpack_dual(g)
+    out = run(x, g)
+    tangent = torch.zeros_like(out)
+    if dx is not None:
+        tangent = tangent + run(dx.contiguous(), g)
+        if is_affine:
+            tangent = tangent - run(torch.zeros_like(x), g)
+    if dg is not None:
+        tangent = tangent + run(x, dg.contiguous())
+    return forward_ad.make_dual(out, tangent)
 
 
 class _Sketch(torch.autograd.Function):
@@ -235,6 +284,8 @@ class _Adjoint(torch.autograd.Function):
 
 def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_outer` on a [n, t, p] and g [n, t, o], differentiable where they require it."""
+    if _has_tangents(a, g):
+        return _bilinear_dual(lambda a, g: sketch_outer(a, g, spec, bias), a, g, is_affine=bias)
     run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
     result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
     return result
@@ -242,6 +293,8 @@ def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
 
 def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_conv` on x [n, c, h, w] and g [n, o, h', w'], differentiable as `sketch_outer`."""
+    if _has_tangents(x, g):
+        return _bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
     geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
     result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))

@@ -45,7 +45,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     >>> gradkern.untrained(torch.nn.Linear(3, 2), seed=1).weight.shape
     torch.Size([2, 3])
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     fresh = copy.deepcopy(model).eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)

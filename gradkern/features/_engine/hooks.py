@@ -60,6 +60,7 @@ class LayerHooks:
         self._settings, self._backward, self._paused = settings, backward, paused
         self._sketches: dict[Key, Tensor] = {}
         self._ran: set[str] = set()
+        self._copies: list[tuple[str, Tensor, int]] = []
 
     @contextmanager
     def registered(self) -> Iterator[None]:
@@ -77,6 +78,10 @@ class LayerHooks:
         for name in self._settings.layers:
             if name not in self._ran and set(self._settings.kinds) != {"weight_gradient"}:
                 raise RuntimeError(f"layer {name!r} did not run in the forward pass")
+
+    def overwritten(self) -> list[str]:
+        """Layers that pass their input on, and whose output, a copy of the input, was then overwritten."""
+        return [name for name, tensor, version in self._copies if tensor._version != version]
 
     def check_reached(self) -> None:
         for kind in set(OUTPUT_GRADIENTS) & set(self._settings.kinds):
@@ -111,7 +116,10 @@ class LayerHooks:
             tensor = self._backward.entry(tensor)  # the shallowest layer
             replaced = _with_first(output, tensor)
         elif any(tensor is argument for argument in args):
-            tensor = tensor.view_as(tensor)  # the layer passes its input on: take the gradient of this path alone
+            # the layer passes its input on: take the gradient of this path alone. Not of a view, which an activation
+            # in place would put another tensor in the place of
+            tensor = tensor.clone()
+            self._copies.append((name, tensor, tensor._version))
             replaced = _with_first(output, tensor)
         tensor.register_hook(lambda gradient: self._put_gradient(name, gradient))  # type: ignore[no-untyped-call]
         return replaced

@@ -66,7 +66,7 @@ class KeptTensors:
                 if not is_same and (_holds_tensor(container) or _holds_tensor(before)):
                     container[:] = before
                 continue
-            for key in [*container.keys() - before.keys()]:
+            for key in [key for key in container if key not in before]:
                 if _holds_tensor(container[key]):
                     del container[key]
             for key, value in before.items():
@@ -112,7 +112,7 @@ def _slots(model: nn.Module) -> list[Slot]:
     """Attributes, and buffers that no state holds, with floating-point tensors."""
     slots = []
     for path, module in model.named_modules():
-        passing = {name: module._buffers[name] for name in module._non_persistent_buffers_set & module._buffers.keys()}
+        passing = {name: module._buffers[name] for name in module._non_persistent_buffers_set if name in module._buffers}
         for name, value in {**_attributes(module), **passing}.items():
             if any(isinstance(t, Tensor) and t.is_floating_point() for t in flat(value)):
                 slots.append(Slot(module, path, name))
@@ -243,7 +243,7 @@ def _containers(model: nn.Module) -> Iterator[Any]:
 
     for module in model.modules():
         yield vars(module)
-        yield module._buffers
+        yield vars(module).get("_buffers", {})
         for value in _attributes(module).values():
             yield from inside(value, 1)
 

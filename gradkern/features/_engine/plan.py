@@ -126,7 +126,7 @@ class BatchEvaluation:
 def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
     """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
     images = _to_model(plan, image_batch(plan.images, start, stop))
-    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop)))
+    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu")))
     return BatchEvaluation(
         plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
     )

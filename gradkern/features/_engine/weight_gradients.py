@@ -74,7 +74,7 @@ class LayerGradients:
 
     def __init__(self, layout: ParameterLayout, sketch: Sketch, n: int, device: torch.device, left_out: frozenset[str]):
         self.layout, self.sketch, self.n = layout, sketch, n
-        self._totals = {layer: torch.zeros(n, sketch.k, device=device) for layer in layout.layers}
+        self._totals = {layer: torch.zeros(n, sketch.k, device=device, dtype=torch.float32) for layer in layout.layers}
         self._reached: set[int] = set()
         self._left_out = {key for key, name in layout.names.items() if name in left_out}
 
