@@ -12,6 +12,22 @@ from gradkern.kernels._sketch import Sketch
 Key = tuple[str, str]  # (kind, layer)
 
 
+@dataclass(frozen=True)
+class CapturedImages:
+    """Which images the rows of features are of.
+
+    Attributes
+    ----------
+    names : of the images, in the order of the rows; None where they have none
+    hashes : 32 hexadecimal digits of each; None in folders of older versions
+    hashes_are_of : "pixels", which recordings have too, or "prepared" images as the model was given them
+    """
+
+    names: tuple[str, ...] | None = None
+    hashes: tuple[str, ...] | None = None
+    hashes_are_of: str = ""
+
+
 @dataclass(frozen=True, repr=False)
 class Features(Mapping[Key, Tensor]):
     """Features of n images: a mapping (kind, layer) -> float32 [n, k] on the CPU.
@@ -30,6 +46,7 @@ class Features(Mapping[Key, Tensor]):
         which attention kernel ran, the scale of the losses, parameters that were left out
     exact : True for the objective's formula itself, False for a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
+    images : names and hashes of the images, by which rows are matched with recordings
     """
 
     arrays: Mapping[Key, Tensor]
@@ -41,6 +58,7 @@ class Features(Mapping[Key, Tensor]):
     facts: Mapping[str, Any] = field(default_factory=dict)
     exact: bool | str = "user function"
     entropy: Tensor | None = None
+    images: CapturedImages = field(default_factory=CapturedImages)
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:
@@ -78,6 +96,7 @@ class Features(Mapping[Key, Tensor]):
         tokens = self.tokens if isinstance(self.tokens, str) else ", ".join(self.tokens)
         exact = self.exact if isinstance(self.exact, str) else "exact" if self.exact else "surrogate"
         rows = {
+            **({"images": listed(self.images.names)} if self.images.names else {}),
             "kinds": ", ".join(dict.fromkeys(kind for kind, _ in self.arrays)),
             "layers": f"{len(layers)}: {listed(layers)}",
             "shape": listed(shapes),
@@ -99,6 +118,7 @@ def features_from(
     dtype: str,
     tokens: str | tuple[str, ...],
     facts: Mapping[str, Any],
+    images: CapturedImages,
 ) -> Features:
     """Features from a store's arrays, losses and entropy among them, and the name and exactness of the objective."""
     special = {("losses", ""), ("entropy", "")}
@@ -112,6 +132,7 @@ def features_from(
         facts=facts,
         exact=objective["exact"],
         entropy=arrays.get(("entropy", "")),
+        images=images,
     )
 
 

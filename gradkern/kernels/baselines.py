@@ -61,7 +61,9 @@ def gaussian(x: Tensor, k: int, *, seed: int = 0) -> Tensor:
     rows = max(1, _BLOCK // k)
     for first in range(0, flat.shape[1], rows):
         columns = flat[:, first : first + rows].float()
-        out += columns @ torch.randn(columns.shape[1], k, generator=generator, dtype=torch.float32, device="cpu").to(x.device)
+        out += columns @ torch.randn(columns.shape[1], k, generator=generator, dtype=torch.float32, device="cpu").to(
+            x.device
+        )
     result: Tensor = out / k**0.5
     return result
 

@@ -81,7 +81,9 @@ class ModelSpec:
             images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
         ):
             raise ValueError(f"images must be a sequence of images, got one, {list(images.shape)}")
-        mean, std = (torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (self.mean, self.std)
+        )
         crop = self.shorter_side if not whole else None
         pixels = [self._resize(_planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
         return torch.stack([(image - mean) / std for image in pixels])

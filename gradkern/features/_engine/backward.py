@@ -14,7 +14,9 @@ class AutogradEntry:
     """
 
     def __init__(self) -> None:
-        self._start = torch.zeros((), requires_grad=True, dtype=torch.float32, device="cpu")  # what `backward` runs to; its own gradient is None
+        self._start = torch.zeros(
+            (), requires_grad=True, dtype=torch.float32, device="cpu"
+        )  # what `backward` runs to; its own gradient is None
         self._is_used = False
 
     def __call__(self, tensor: Tensor) -> Tensor:

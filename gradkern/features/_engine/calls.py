@@ -84,8 +84,10 @@ def sample_of(tensor: Tensor) -> Tensor:
 def is_in_place(function: Any) -> bool:
     """Whether a function overwrites its first argument."""
     name = name_of_call(function)
-    return name == "__setitem__" or (name.startswith("__i") and name.endswith("__") and name not in _NOT_IN_PLACE) or (
-        name.endswith("_") and not name.endswith("__")
+    return (
+        name == "__setitem__"
+        or (name.startswith("__i") and name.endswith("__") and name not in _NOT_IN_PLACE)
+        or (name.endswith("_") and not name.endswith("__"))
     )
 
 

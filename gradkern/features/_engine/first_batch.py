@@ -114,7 +114,11 @@ def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
         bad = (~values.isfinite()).flatten(1).any(1).nonzero()
         if len(bad) > 0:
             raise RuntimeError(f"{kind} of layer {layer!r} is not finite for image {start + int(bad[0])}")
-    losses = result.losses if result.losses is not None else torch.full((stop - start,), float("nan"), dtype=torch.float32, device="cpu")
+    losses = (
+        result.losses
+        if result.losses is not None
+        else torch.full((stop - start,), float("nan"), dtype=torch.float32, device="cpu")
+    )
     entropy: dict[Key, Tensor] = {} if result.entropy is None else {("entropy", ""): result.entropy}
     return {**result.sketches, ("losses", ""): losses, **entropy}
 

@@ -70,9 +70,9 @@ class KeptTensors:
                 if _holds_tensor(container[key]):
                     del container[key]
             for key, value in before.items():
-                if key not in container or container[key] is not value:
-                    if _holds_tensor(value) or _holds_tensor(container.get(key)):
-                        container[key] = value
+                now = container.get(key)
+                if now is not value and (_holds_tensor(value) or _holds_tensor(now)):
+                    container[key] = value
 
 
 def without_tables(model: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[str, ...]]:
@@ -112,7 +112,9 @@ def _slots(model: nn.Module) -> list[Slot]:
     """Attributes, and buffers that no state holds, with floating-point tensors."""
     slots = []
     for path, module in model.named_modules():
-        passing = {name: module._buffers[name] for name in module._non_persistent_buffers_set if name in module._buffers}
+        passing = {
+            name: module._buffers[name] for name in module._non_persistent_buffers_set if name in module._buffers
+        }
         for name, value in {**_attributes(module), **passing}.items():
             if any(isinstance(t, Tensor) and t.is_floating_point() for t in flat(value)):
                 slots.append(Slot(module, path, name))
@@ -243,7 +245,9 @@ def _containers(model: nn.Module) -> Iterator[Any]:
 
     for module in model.modules():
         yield vars(module)
-        yield vars(module).get("_buffers", {})
+        buffers = vars(module).get("_buffers")
+        if isinstance(buffers, dict):  # of a scripted module, they are no dict
+            yield buffers
         for value in _attributes(module).values():
             yield from inside(value, 1)
 

@@ -13,8 +13,8 @@ from gradkern.features._engine.backward import BackwardPasses
 from gradkern.features._engine.calls import Trace
 from gradkern.features._engine.function_mode import CallRecorder, ModelCalls, WeightGradientMode
 from gradkern.features._engine.gradient_controls import COTANGENTS, FEEDBACK, ObjectiveOutput
-from gradkern.features._engine.image_by_image import RowOrder
 from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHooks
+from gradkern.features._engine.image_by_image import RowOrder
 from gradkern.features._engine.model_state import ContiguousGradients
 from gradkern.features._engine.plan import BatchEvaluation, CapturePlan, prepare_batch
 from gradkern.features._engine.weight_gradients import LayerGradients, ParameterLayout

@@ -1,6 +1,6 @@
 """What a capture takes of which model, and each of its batches, ready to run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from gradkern.features._engine.gradient_controls import (
     ObjectiveOutput,
     entropy_of,
 )
-from gradkern.features._engine.images import image_batch, images_at
+from gradkern.features._engine.images import ImageSource
 from gradkern.features._engine.kept import KeptTensors
 from gradkern.features._engine.tokens import Reduction
 from gradkern.features._engine.weight_gradients import ParameterLayout, parameter_layout
@@ -31,7 +31,8 @@ class CapturePlan:
 
     Attributes
     ----------
-    model, images, objective : as given to `capture`
+    model, objective : as given to `capture`
+    images : loaded when they are needed
     layers : name -> module
     kinds : what is taken at each layer
     reduction : which tokens are taken, and the sketch
@@ -44,7 +45,7 @@ class CapturePlan:
     """
 
     model: nn.Module
-    images: Tensor | Sequence[Any]
+    images: ImageSource
     objective: ObjectiveFunction | None
     layers: Mapping[str, nn.Module]
     kinds: tuple[str, ...]
@@ -125,7 +126,7 @@ class BatchEvaluation:
 @torch.no_grad()
 def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
     """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
-    images = _to_model(plan, image_batch(plan.images, start, stop))
+    images = _to_model(plan, plan.images.batch(start, stop))
     batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu")))
     return BatchEvaluation(
         plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
@@ -154,7 +155,7 @@ def _control_losses(plan: CapturePlan, batch: Batch) -> dict[str, Loss]:
         losses[RANDOM_COTANGENT] = lambda output: objective(output, batch)
     if plan.controls.others is not None:
         index = plan.controls.others[batch.index]
-        others, prepared = _prepare(plan, Batch(_to_model(plan, images_at(plan.images, index.tolist())), index))
+        others, prepared = _prepare(plan, Batch(_to_model(plan, plan.images.at(index.tolist())), index))
         reads_output = getattr(objective, "reads_output", True)
         output = plan.model(others.images.clone(), **prepared.inputs) if reads_output else None
         targets = objective.targets(output, others)
