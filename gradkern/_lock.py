@@ -63,7 +63,7 @@ def allocate(path: Path, size: int, needed: int) -> None:
             raise
         free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
         raise OSError(
-            error.errno, f"{path.parent} must have room for {needed} bytes, got {free} free bytes there", str(path)
+            error.errno, f"the disk must have room for {needed} bytes, got {free} free", str(path.parent)
         ) from error
     finally:
         os.close(number)

@@ -6,7 +6,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradkern.encoding._matching import MatchedRows, same_images
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import naming
 from gradkern.features._features import Features
@@ -65,14 +67,15 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
         raise ValueError("captures must be at least one, got none")
     names = _named(captures, models)
     _check_one_model_a_name(captures, names)
-    _check_images(captures, names)
+    orders = _orders(captures, names)
     spaces: dict[FeatureSpace, Any] = {}
     origin: dict[FeatureSpace, Features] = {}
-    for name, captured in zip(names, captures, strict=True):
+    for number, (name, captured) in enumerate(zip(names, captures, strict=True)):
         depth = captured.facts.get("depth", {})
         for (kind, layer), values in captured.items():
             objective = NO_OBJECTIVE if kind == "activation" else captured.objective
             space = FeatureSpace(name, objective, kind, layer, float(depth.get(layer, np.nan)))
+            values = values if orders[number] is None else MatchedRows(values, orders[number])
             if space not in spaces:
                 spaces[space], origin[space] = values, captured
             elif kind == "activation":
@@ -156,17 +159,24 @@ def _named(captures: Sequence[Features], models: Sequence[str] | None) -> list[s
     ]
 
 
-def _check_images(captures: Sequence[Features], names: Sequence[str]) -> None:
-    """Captures are of equally many images, those of one model of the same ones.
+def _orders(captures: Sequence[Features], names: Sequence[str]) -> list[NDArray[np.int64] | None]:
+    """Rows of every capture in the order of the first one's images; None where they are in that order.
 
-    Another model prepares images in another way, so that hashes cannot tell whether they are the same.
+    Images are known by their names, or by their pixels. Without either, captures must be of equally many images, those
+    of one model of the same ones; another model prepares images in another way, so that hashes of what it was given
+    cannot tell whether they are the same.
     """
     counts = [len(captured.losses) for captured in captures]
     if len(set(counts)) > 1:
         raise ValueError(f"captures must be of as many images, got {counts}")
+    first = captures[0].images
+    known = [same_images(first, captured.images, counts[0]) for captured in captures]
     for name, one, other in _pairs_of_a_model(captures, names):
-        if _differ("images_sha256", one, other):
+        is_known = all(same_images(first, captured.images, counts[0]) is not None for captured in (one, other))
+        if not is_known and _differ("images_sha256", one, other):
             raise ValueError(f"captures of {name!r} must be of the same images, got others")
+    straight = np.arange(counts[0])
+    return [None if rows is None or np.array_equal(rows, straight) else rows for rows in known]
 
 
 def _check_one_model_a_name(captures: Sequence[Features], names: Sequence[str]) -> None:

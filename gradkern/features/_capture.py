@@ -130,6 +130,7 @@ def capture(
     with naming("capture"):
         batch_size = _check_options(batch_size, uncovered)
         wanted = _check_kinds(kinds, objective, is_compiled=compile)
+        _check_not_compiled(model)
         chosen = _check_layers(model, layers)
         precision = _check_precision(model, dtype, _check_device(model, device))
         source = ImageSource(images)
@@ -283,6 +284,19 @@ def _check_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | N
     return found
 
 
+def _check_not_compiled(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if type(module).__name__ == "OptimizedModule":
+            raise ValueError(
+                f"model must not be compiled, got {f'{name!r} compiled' if name else 'a compiled one'}: its calls and "
+                "hooks are hidden; give the module that it was made of (._orig_mod), and compile=True if need be"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"model must not be compiled, got {name or 'a model'!r} on which .compile() was called; build it anew"
+            )
+
+
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
     if layers is None:
         spec = getattr(model, "spec", None)
@@ -317,9 +331,18 @@ def _check_kinds(kinds: Sequence[str], objective: ObjectiveFunction | None, *, i
 def _check_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     tensors = [*model.parameters(), *model.buffers()]
     devices = {t.device for t in tensors} or {torch.device("cpu")}
+    if len(devices) > 1 and any(device.type == "meta" for device in devices):
+        raise ValueError(
+            "the model must be on one device, got parts on the meta device: it is offloaded (by accelerate); "
+            "load it whole"
+        )
     if len(devices) > 1:
         raise ValueError(f"the model must be on one device, got {sorted(map(str, devices))}")
     own = devices.pop()
+    if own.type == "meta":
+        raise ValueError(
+            "the model must hold its weights, got parameters on the meta device (is it offloaded, or not loaded yet?)"
+        )
     if device is not None and torch.device(device) not in (own, torch.device(own.type)):
         raise ValueError(f"device must be where the model is, {own}, got {device}; call model.to({device!r})")
     return own

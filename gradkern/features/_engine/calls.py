@@ -71,6 +71,13 @@ def tensors_in(output: Any) -> list[Tensor]:
     return [value for value in flat(output) if isinstance(value, Tensor)]
 
 
+def as_parts(output: Any) -> Any:
+    """What a model returned as tensors in containers, where it is an object that holds them."""
+    if isinstance(output, Tensor | dict | tuple | list):
+        return output
+    return vars(output) if hasattr(output, "__dict__") else ()
+
+
 def shapes_of(output: Any) -> Shapes:
     return tuple(tuple(tensor.shape) for tensor in tensors_in(output))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradkern.errors import CoverageError
 from gradkern.features._engine.calls import Trace
+from gradkern.features._engine.diagnosis import NudgedImages, moved_by_rounding
 from gradkern.features._engine.memory import Meter, choose_batch_size
 from gradkern.features._engine.passes import Pass, PassSettings, run_images, run_in_turn, warm_up
 from gradkern.features._engine.plan import CapturePlan
@@ -185,22 +186,49 @@ def _behind_tables(plan: CapturePlan) -> dict[str, str]:
 def _check_ends(plan: CapturePlan, check: _Check, size: int) -> _Check:
     """Compare the first and the last image of the batch, alone and in it; change attention if that brings them nearer.
 
-    Features in float32 are promised to agree to `SAME`; a difference above `_MIXED` is an error.
+    Features in float32 are promised to agree to `SAME`; a difference above `_MIXED` is an error, unless rounding alone
+    moves them as far.
     """
     last = run_images(plan, check.settings, size - 1, size)
     check = replace(check, settings=_scaled(check.settings, last), single={**check.single, size - 1: last})
     deviation = _deviation(check)
     if plan.dtype == torch.float32 and not torch.is_autocast_enabled(plan.device.type) and deviation > SAME:
-        check = _with_plain_attention(plan, check, size)
-        deviation = _deviation(check)
-        if SAME < deviation <= _MIXED:
+        noise = _noise(plan, check)
+        if noise > SAME:
+            message = f"the model draws random numbers: two runs of image 0 alone differ by {noise:.1e}"
+            if noise > _MIXED:
+                raise RuntimeError(f"{message}, so an image has no features of its own")
+            check = replace(check, warnings=(*check.warnings, f"capture: {message}"))
+        else:
+            check = _with_plain_attention(plan, check, size)
+            deviation = _deviation(check)
+        if noise <= SAME < deviation <= _MIXED:
             message = (
                 f"capture: an image's features differ by {deviation:.1e} between batches: the model's own rounding "
                 "depends on the batch"
             )
             check = replace(check, warnings=(*check.warnings, message))
-    _check_same(check)
+    check = replace(check, warnings=(*check.warnings, *_check_same(plan, check), *_zero_gradients(check)))
     return replace(check, facts={**check.facts, "alone_against_batch": deviation})
+
+
+def _noise(plan: CapturePlan, check: _Check) -> float:
+    """How far two runs of image 0 alone differ."""
+    again = run_images(plan, check.settings, 0, 1)
+    apart = [_relative(a[0], again.sketches[key][0]) for key, a in check.single[0].sketches.items()]
+    return max(apart, default=0.0)
+
+
+def _zero_gradients(check: _Check) -> list[str]:
+    """Layers at which no image of the batch has a gradient."""
+    layers = [
+        layer
+        for (kind, layer), values in check.together.sketches.items()
+        if kind == "gradient" and not bool(values.any())
+    ]
+    if not layers:
+        return []
+    return [f"capture: the gradient is zero for all images of the first batch at {', '.join(map(repr, layers))}"]
 
 
 def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check:
@@ -217,7 +245,7 @@ def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check
         check, settings=_scaled(settings, together), single=dict(zip(images, passes, strict=True)), together=together
     )
     before, after = _deviation(check), _deviation(plain)
-    if not after < before:
+    if not after < before / 2:
         return check
     message = (
         f"capture: with fused attention an image's features differ by {before:.1e} between batches; attention is "
@@ -237,23 +265,62 @@ def _pairs(check: _Check) -> Iterator[tuple[Key, Tensor, Tensor]]:
 
 def _deviation(check: _Check) -> float:
     """The greatest relative difference between an image alone and in its batch."""
-    errors = [float((a - b).norm() / a.norm().clamp_min(1e-30)) for key, a, b in _pairs(check) if key[1]]
+    errors = [_relative(a, b) for key, a, b in _pairs(check) if key[1] and not _is_nothing(check, key, a, b)]
     return max(errors, default=0.0)
 
 
-def _check_same(check: _Check) -> None:
+def _relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / a.norm().clamp_min(1e-30))
+
+
+def _is_nothing(check: _Check, key: Key, a: Tensor, b: Tensor) -> bool:
+    """Whether two features are zero but for the rounding of what they are sums of: far below others of their kind."""
+    others = [values.flatten(1).norm(dim=1).max() for (kind, _), values in check.together.sketches.items()
+              if kind == key[0]]  # fmt: skip
+    largest = float(torch.stack(others).max()) if others else 0.0
+    return float((a - b).norm()) <= SAME * largest and float(a.norm()) <= SAME * largest
+
+
+def _check_same(plan: CapturePlan, check: _Check) -> list[str]:
+    """Raise an error where an image alone is another than in its batch; returns what rounding explains."""
     tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
-    for (kind, layer), alone, together in _pairs(check):
-        if not alone.isfinite().all():
-            continue  # `arrays_of` names the image
-        if (alone - together).norm() <= tolerance * alone.norm() + torch.finfo(torch.float32).tiny:
-            continue
-        if kind == "losses":
-            raise RuntimeError(
-                f"the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} in its "
-                "batch (does it mix images, or take rows of a table without batch.index?)"
+    said = []
+    for row, passed in check.single.items():
+        for key, alone, together in _pairs(replace(check, single={row: passed})):
+            apart = float((alone - together).norm())
+            if not alone.isfinite().all() or _is_nothing(check, key, alone, together):
+                continue  # `arrays_of` names the image
+            if apart <= tolerance * float(alone.norm()) + torch.finfo(torch.float32).tiny:
+                continue
+            moved = _moved_by_rounding(plan, check, row, key, apart)
+            if moved is None:
+                raise RuntimeError(_mixed(key, alone, together))
+            said.append(
+                f"capture: {key[0]} of layer {key[1]!r} differs by {apart / float(alone.norm()):.1e} between batches "
+                f"for image {row}: rounding alone moves it by {moved / float(alone.norm()):.1e}"
             )
-        raise RuntimeError(
-            f"layer {layer!r}: run on one image alone, the model gives another {kind} than in the batch, so an image "
-            "has none of its own (does the model mix images, or draw random numbers?)"
+    return said[:1]  # a kink moves all layers before it
+
+
+def _moved_by_rounding(plan: CapturePlan, check: _Check, row: int, key: Key, apart: float) -> float | None:
+    if not key[1]:
+        return None
+
+    def run(size: float, seed: int) -> Tensor:
+        nudged = replace(plan, images=NudgedImages(plan.images, size, seed))
+        return run_images(nudged, check.settings, row, row + 1).sketches[key][0]
+
+    return moved_by_rounding(run, check.single[row].sketches[key][0], apart)
+
+
+def _mixed(key: Key, alone: Tensor, together: Tensor) -> str:
+    kind, layer = key
+    if kind == "losses":
+        return (
+            f"the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} in its "
+            "batch (does it mix images, or take rows of a table without batch.index?)"
         )
+    return (
+        f"layer {layer!r}: run on one image alone, the model gives another {kind} than in the batch, so an image "
+        "has none of its own (does the model mix images?)"
+    )

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gradkern.features._engine.backward import BackwardPasses
@@ -99,6 +100,11 @@ class LayerHooks:
     def _take(self, name: str, args: tuple[Any, ...], output: Any) -> Any:
         """Sketch the output; returns what the model is to go on with, or None for the output itself."""
         kinds = set(self._settings.kinds) - {"weight_gradient"}
+        if self._backward.kind is not None:
+            raise RuntimeError(
+                f"layer {name!r} ran again in the backward pass: the model computes it anew there (checkpointing); "
+                "switch that off, in transformers by model.gradient_checkpointing_disable()"
+            )
         if name in self._ran and kinds:
             raise RuntimeError(f"layer {name!r} ran twice in one forward pass; name a layer that runs once")
         self._ran.add(name)
@@ -111,6 +117,11 @@ class LayerHooks:
             raise AllLayersRan
         if not set(OUTPUT_GRADIENTS) & kinds:
             return None
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                f"layer {name!r} ran without gradient: the model switches it off there (torch.no_grad, inference_mode, "
+                "or a checkpoint with use_reentrant=True)"
+            )
         replaced = None
         if not tensor.requires_grad:
             tensor = self._backward.entry(tensor)  # the shallowest layer

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradkern.features._engine.backward import BackwardPasses
-from gradkern.features._engine.calls import Trace
+from gradkern.features._engine.calls import Trace, as_parts, tensors_in
 from gradkern.features._engine.function_mode import CallRecorder, ModelCalls, WeightGradientMode
 from gradkern.features._engine.gradient_controls import COTANGENTS, FEEDBACK, ObjectiveOutput
 from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHooks
@@ -194,9 +194,7 @@ class _Run:
                 if not objective.losses.requires_grad or not (backward.entry.is_used or parameters):
                     if isinstance(calls, WeightGradientMode) and calls.uncovered():
                         return Pass(hooks.sketches())  # no call that was seen has a rule
-                    raise RuntimeError(
-                        "the objective does not depend on any of the layers (or its losses are detached)"
-                    )
+                    raise RuntimeError(_no_gradient(objective))
                 is_first = isinstance(calls, WeightGradientMode) and not self.settings.row_order.is_known
                 self._backward(objective, kinds, backward, calls.leaves() if is_first else parameters)
                 if is_first:
@@ -232,6 +230,14 @@ class _Run:
         for kind in controls:
             tensors, cotangents = objective.cotangents(kind, self.settings.loss_scale)
             backward.run(kind, tensors, cotangents, parameters, is_last=kind == controls[-1])
+
+
+def _no_gradient(objective: ObjectiveOutput) -> str:
+    """Why nothing leads back from the losses."""
+    message = "the objective does not depend on any of the layers"
+    if any(tensor.requires_grad for tensor in tensors_in(as_parts(objective.output))):
+        return f"{message}: the model's output does, but the losses are constant or detached from it"
+    return f"{message}: the model's output does not, so the model detaches it, or goes on without gradient, behind them"
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradkern.features._engine.backward import BackwardPasses
-from gradkern.features._engine.calls import tensors_in
+from gradkern.features._engine.calls import as_parts, tensors_in
 from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHooks
 from gradkern.features._engine.layout import as_matrices
 from gradkern.features._engine.plan import CapturePlan, prepare_batch
@@ -32,7 +31,7 @@ def probe(plan: CapturePlan) -> dict[str, list[float]]:
         outputs: list[Tensor] = []
         try:
             with hooks.registered():
-                outputs = tensors_in(_as_parts(evaluation.run_model(evaluation.batch.images.clone())))
+                outputs = tensors_in(as_parts(evaluation.run_model(evaluation.batch.images.clone())))
         except AllLayersRan:
             pass
         kept = {f"{i}/{layer}": sketch[0] for (_, layer), sketch in hooks.sketches().items()}
@@ -61,12 +60,3 @@ def _of_output(x: Tensor, channels_last: bool = False) -> Tensor:
 
 def _is_of_image(tensor: Tensor) -> bool:
     return tensor.dim() > 1 and len(tensor) == 1 and tensor.is_floating_point()
-
-
-def _as_parts(output: Any) -> Any:
-    """What a model returned, as tensors in containers."""
-    return output if isinstance(output, Tensor | dict | tuple | list) else vars(output) if _has_parts(output) else ()
-
-
-def _has_parts(output: Any) -> bool:
-    return hasattr(output, "__dict__")
