@@ -72,10 +72,11 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
     origin: dict[FeatureSpace, Features] = {}
     for number, (name, captured) in enumerate(zip(names, captures, strict=True)):
         depth = captured.facts.get("depth", {})
-        for (kind, layer), values in captured.items():
+        order = orders[number]
+        for (kind, layer), captured_values in captured.items():
+            values: Any = captured_values if order is None else MatchedRows(captured_values, order)
             objective = NO_OBJECTIVE if kind == "activation" else captured.objective
             space = FeatureSpace(name, objective, kind, layer, float(depth.get(layer, np.nan)))
-            values = values if orders[number] is None else MatchedRows(values, orders[number])
             if space not in spaces:
                 spaces[space], origin[space] = values, captured
             elif kind == "activation":

@@ -107,7 +107,7 @@ def capture_state(folder: Path, request: Mapping[str, Any], images: ImageSource)
     FileExistsError : the folder holds something else, or another capture (the message says what differs)
     """
     request, count = as_json(dict(request)), len(images)
-    request["images"] = {"count": count}
+    request = {**request, "images": {"count": count}}
     if (folder / _STATE_FILE).is_file():
         state = _read_state(folder)
         before = {**state.request, "images": {"count": state.count}}

@@ -195,10 +195,11 @@ class _Run:
                     if isinstance(calls, WeightGradientMode) and calls.uncovered():
                         return Pass(hooks.sketches())  # no call that was seen has a rule
                     raise RuntimeError(_no_gradient(objective))
-                is_first = isinstance(calls, WeightGradientMode) and not self.settings.row_order.is_known
-                self._backward(objective, kinds, backward, calls.leaves() if is_first else parameters)
-                if is_first:
-                    calls.note_leaks()
+                first = calls if not self.settings.row_order.is_known else None
+                leaves = first.leaves() if isinstance(first, WeightGradientMode) else parameters
+                self._backward(objective, kinds, backward, leaves)
+                if isinstance(first, WeightGradientMode):
+                    first.note_leaks()
         hooks.check_reached()
         return Pass(hooks.sketches(), objective.losses.detach().float().cpu(), objective.entropy)
 

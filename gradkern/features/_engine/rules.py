@@ -46,7 +46,7 @@ class Samples:
         """x with the rows of each image together."""
         if not self.inner or x.shape[self.axis] == self.n:
             return x
-        return x.unflatten(0, (-1, self.n)).transpose(0, 1).flatten(0, 1)
+        return x.reshape(-1, self.n, *x.shape[1:]).transpose(0, 1).flatten(0, 1)
 
     def part(self, x: Tensor, i: int) -> Tensor:
         """The part of x that image i has, as for one image alone."""
