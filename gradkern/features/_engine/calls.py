@@ -1,6 +1,6 @@
 """What is common to everything that watches calls of torch: their names, arguments and results."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, cast
@@ -8,6 +8,8 @@ from typing import Any, cast
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from gradkern.models._kept_slots import flat
 
 Shapes = tuple[tuple[int, ...], ...]  # of tensors, in the order of `tensors_in`
 
@@ -54,17 +56,6 @@ def call_inside(mode: TorchFunctionMode, function: Callable[..., Any], args: Any
 
 def name_of_call(function: Any) -> str:
     return str(getattr(function, "__name__", function))
-
-
-def flat(*values: Any) -> Iterator[Any]:
-    """The values inside tuples, lists and dicts, one after another."""
-    for value in values:
-        if isinstance(value, dict):
-            yield from flat(*value.values())
-        elif isinstance(value, tuple | list):
-            yield from flat(*value)
-        else:
-            yield value
 
 
 def tensors_in(output: Any) -> list[Tensor]:

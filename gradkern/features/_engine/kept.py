@@ -10,37 +10,14 @@ import copy
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradkern.features._engine.calls import flat
+from gradkern.models._kept_slots import Slot, detach, flat, kept_slots, own_attributes
 
-_OWN = frozenset(vars(nn.Module()))  # attributes of every module: parameters, buffers, modules, hooks
 _DEEPEST = 4  # containers within containers
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An attribute of a module that holds tensors: itself a tensor, or a dict or a list of them."""
-
-    module: nn.Module
-    path: str  # of the module
-    name: str
-
-    @property
-    def value(self) -> Any:
-        return getattr(self.module, self.name)
-
-    @property
-    def group(self) -> tuple[type, str]:
-        """What modules of one class keep under one name is emptied together."""
-        return type(self.module), self.name
-
-    def __str__(self) -> str:
-        return f"{self.path}.{self.name}" if self.path else self.name
 
 
 class KeptTensors:
@@ -86,13 +63,13 @@ def without_tables(model: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[
     model : in eval mode
     run : a forward pass of one image without gradient
     """
-    slots = _slots(model)
+    slots = kept_slots(model)
     stays = {group for group in {slot.group for slot in slots} if not _is_filled_again(_of(slots, group), run)}
     left = [slot for slot in slots if slot.group in stays]
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     made_of = {str(slot): tuple(sources) for slot in left if (sources := _sources(slot, names))}
     for slot in left:
-        _detach(slot)
+        detach(slot)
     return made_of
 
 
@@ -106,19 +83,6 @@ def function_caches(model: nn.Module) -> list[Any]:
             values += [member for kind in values if isinstance(kind, type) for member in vars(kind).values()]
             found += [v for v in values if isinstance(v, functools._lru_cache_wrapper) and v.__module__ == name]
     return found
-
-
-def _slots(model: nn.Module) -> list[Slot]:
-    """Attributes, and buffers that no state holds, with floating-point tensors."""
-    slots = []
-    for path, module in model.named_modules():
-        passing = {
-            name: module._buffers[name] for name in module._non_persistent_buffers_set if name in module._buffers
-        }
-        for name, value in {**_attributes(module), **passing}.items():
-            if any(isinstance(t, Tensor) and t.is_floating_point() for t in flat(value)):
-                slots.append(Slot(module, path, name))
-    return slots
 
 
 def _of(slots: list[Slot], group: tuple[type, str]) -> list[Slot]:
@@ -155,21 +119,6 @@ def _set_none(slot: Slot) -> None:
 
 def _remove(slot: Slot) -> None:
     delattr(slot.module, slot.name)
-
-
-def _detach(slot: Slot) -> None:
-    """Leave out the graph that a tensor was computed with, which is not the graph of the passes to come."""
-    value = slot.value
-    if isinstance(value, dict):
-        value.update({key: _detached(item) for key, item in value.items()})
-    elif isinstance(value, list):
-        value[:] = [_detached(item) for item in value]
-    elif isinstance(value, Tensor) and value.requires_grad:
-        setattr(slot.module, slot.name, value.detach())
-
-
-def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
 def _sources(slot: Slot, names: Mapping[int, str]) -> list[str]:
@@ -221,10 +170,6 @@ def _depends(slot: Slot, names: Sequence[str]) -> bool:
     )
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name not in _OWN}
-
-
 def _containers(model: nn.Module) -> Iterator[Any]:
     """Dicts and lists that a model's modules keep things in."""
     seen: set[int] = set()
@@ -248,7 +193,7 @@ def _containers(model: nn.Module) -> Iterator[Any]:
         buffers = vars(module).get("_buffers")
         if isinstance(buffers, dict):  # of a scripted module, they are no dict
             yield buffers
-        for value in _attributes(module).values():
+        for value in own_attributes(module).values():
             yield from inside(value, 1)
 
 
