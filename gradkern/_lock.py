@@ -45,12 +45,12 @@ def is_lock(path: Path) -> bool:
     return path.name == _LOCK_FILE
 
 
-def allocate(path: Path, size: int, needed: int) -> None:
+def allocate(path: Path, size: int, folder: Path, needed: int) -> None:
     """Give a file, which is made if need be, its bytes on the disk; what it holds stays.
 
     Raises
     ------
-    OSError : there is no room; the message has `needed`, the bytes of all files, and what is free
+    OSError : there is no room; the message has the folder, `needed`, the bytes of all its files, and what is free
     """
     number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -61,9 +61,10 @@ def allocate(path: Path, size: int, needed: int) -> None:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
+        disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize
         raise OSError(
-            error.errno, f"the disk must have room for {needed} bytes, got {free} free", str(path.parent)
+            error.errno, f"{folder} must have room for {needed} bytes, got {free} free on its disk"
         ) from error
     finally:
         os.close(number)

@@ -171,8 +171,10 @@ def capture(
 
 def _with_tables(plan: CapturePlan) -> CapturePlan:
     """The plan, with what the model keeps beside its parameters; tables that it computes when it runs are emptied."""
+    functions = function_caches(plan.model)
+    for function in functions:
+        function.cache_clear()
     tables = without_tables(plan.model, lambda: warm_up(plan))
-    functions = function_caches(plan.model) if plan.watches_calls else []
     return replace(plan, kept=KeptTensors(plan.model, functions) if plan.watches_calls else None, tables=tables)
 
 

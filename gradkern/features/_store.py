@@ -221,7 +221,7 @@ class FeatureFiles:
             self._make_files(arrays, needed, names)
         for key, array in arrays.items():
             path = _path(folder, key)
-            allocate(path, _bytes_of(*array), needed)  # a folder of an older version may have holes
+            allocate(path, _bytes_of(*array), folder, needed)  # a folder of an older version may have holes
             self._arrays[key] = np.lib.format.open_memmap(path, mode="r+")
         self._hashes = np.lib.format.open_memmap(folder / _HASHES_FILE, mode="r+") if state.hashes_are_of else None
 
@@ -238,7 +238,7 @@ class FeatureFiles:
                 with aside.open("wb") as file:
                     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
-                allocate(aside, aside.stat().st_size + _bytes_of(dtype, shape) - _HEADER, needed)
+                allocate(aside, aside.stat().st_size + _bytes_of(dtype, shape) - _HEADER, folder, needed)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts that are known in the end."""

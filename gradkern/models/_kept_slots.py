@@ -11,20 +11,25 @@ _OWN = frozenset(vars(nn.Module()))  # attributes of every module: parameters, b
 
 @dataclass(frozen=True)
 class Slot:
-    """An attribute of a module that holds tensors: itself a tensor, or a dict or a list of them."""
+    """An attribute, of a module or of an object that it has, with tensors: a tensor, or a dict or a list of them."""
 
     module: nn.Module
     path: str  # of the module
     name: str
+    held: Any = None  # the object that has the attribute; None: the module itself
+
+    @property
+    def holder(self) -> Any:
+        return self.module if self.held is None else self.held
 
     @property
     def value(self) -> Any:
-        return getattr(self.module, self.name)
+        return getattr(self.holder, self.name)
 
     @property
     def group(self) -> tuple[type, str]:
         """What modules of one class keep under one name is emptied together."""
-        return type(self.module), self.name
+        return type(self.holder), self.name
 
     def __str__(self) -> str:
         return f"{self.path}.{self.name}" if self.path else self.name
@@ -38,9 +43,20 @@ def kept_slots(model: nn.Module) -> list[Slot]:
             name: module._buffers[name] for name in module._non_persistent_buffers_set if name in module._buffers
         }
         for name, value in {**own_attributes(module), **passing}.items():
-            if any(isinstance(t, Tensor) and t.is_floating_point() for t in flat(value)):
+            if _has_reals(value):
                 slots.append(Slot(module, path, name))
+            elif _is_plain_object(value):
+                inner = vars(value).items()
+                slots += [Slot(module, path, key, value) for key, item in inner if _has_reals(item)]
     return slots
+
+
+def _has_reals(value: Any) -> bool:
+    return any(isinstance(tensor, Tensor) and tensor.is_floating_point() for tensor in flat(value))
+
+
+def _is_plain_object(value: Any) -> bool:
+    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor)
 
 
 def detach(slot: Slot) -> None:
@@ -51,7 +67,7 @@ def detach(slot: Slot) -> None:
     elif isinstance(value, list):
         value[:] = [_detached(item) for item in value]
     elif isinstance(value, Tensor) and value.requires_grad:
-        setattr(slot.module, slot.name, value.detach())
+        setattr(slot.holder, slot.name, value.detach())
 
 
 def _detached(value: Any) -> Any:

@@ -102,7 +102,7 @@ def _put_back(slot: Slot, value: Any) -> None:
     elif isinstance(slot.value, list):
         slot.value[:] = value
     elif slot.value is not value:
-        setattr(slot.module, slot.name, value)
+        setattr(slot.holder, slot.name, value)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

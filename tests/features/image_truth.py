@@ -18,7 +18,7 @@ def squares(output: Any, batch: object) -> Tensor:
     """A loss that is not linear, of any output."""
     tensor = output if isinstance(output, Tensor) else next(iter(output.values()))
     flat = tensor.flatten(1)
-    return flat.square().sum(1) + flat @ torch.linspace(-1, 1, flat.shape[1], dtype=flat.dtype)
+    return flat.square().sum(1) + flat @ torch.linspace(-1, 1, flat.shape[1], dtype=flat.dtype, device=flat.device)
 
 
 def weight_gradients(

@@ -295,22 +295,33 @@ def _check_same(plan: CapturePlan, check: _Check) -> list[str]:
             moved = _moved_by_rounding(plan, check, row, key, apart)
             if moved is None:
                 raise RuntimeError(_mixed(key, alone, together))
-            said.append(
-                f"capture: {key[0]} of layer {key[1]!r} differs by {apart / float(alone.norm()):.1e} between batches "
-                f"for image {row}: rounding alone moves it by {moved / float(alone.norm()):.1e}"
-            )
+            said.append(_rounded(key, row, (apart, moved, float(alone.norm()))))
     return said[:1]  # a kink moves all layers before it
 
 
 def _moved_by_rounding(plan: CapturePlan, check: _Check, row: int, key: Key, apart: float) -> float | None:
-    if not key[1]:
-        return None
+    def of(result: Pass) -> Tensor:
+        values = result.sketches[key] if key[1] else result.losses
+        return torch.full((1,), float("nan")) if values is None else values[0]
 
     def run(size: float, seed: int) -> Tensor:
         nudged = replace(plan, images=NudgedImages(plan.images, size, seed))
-        return run_images(nudged, check.settings, row, row + 1).sketches[key][0]
+        return of(run_images(nudged, check.settings, row, row + 1))
 
-    return moved_by_rounding(run, check.single[row].sketches[key][0], apart)
+    return moved_by_rounding(run, of(check.single[row]), apart)
+
+
+def _rounded(key: Key, row: int, norms: tuple[float, float, float]) -> str:
+    """A difference that rounding explains: norms of the difference, of what rounding moves, and of the feature."""
+    kind, layer = key
+    apart, moved, whole = norms
+    what = f"{kind} of layer {layer!r}" if layer else kind
+    if moved >= whole:
+        return f"capture: {what} is nothing but rounding for image {row}: its norm is {whole:.1e}"
+    return (
+        f"capture: {what} differs by {apart / whole:.1e} between batches for image {row}: rounding alone moves it by "
+        f"{moved / whole:.1e}"
+    )
 
 
 def _mixed(key: Key, alone: Tensor, together: Tensor) -> str:

@@ -99,7 +99,7 @@ def _is_filled_again(slots: list[Slot], run: Callable[[], Any]) -> bool:
         emptied = KeptTensors(modules)
         try:
             run()
-            is_filled = all(any(isinstance(t, Tensor) for t in flat(getattr(s.module, s.name, None))) for s in slots)
+            is_filled = all(any(isinstance(t, Tensor) for t in flat(getattr(s.holder, s.name, None))) for s in slots)
         except Exception:  # whatever a model raises that misses what it needs
             is_filled = False
         if is_filled:
@@ -114,11 +114,11 @@ def _set_none(slot: Slot) -> None:
     if isinstance(value, dict | list):
         value.clear()
     else:
-        setattr(slot.module, slot.name, None)
+        setattr(slot.holder, slot.name, None)
 
 
 def _remove(slot: Slot) -> None:
-    delattr(slot.module, slot.name)
+    delattr(slot.holder, slot.name)
 
 
 def _sources(slot: Slot, names: Mapping[int, str]) -> list[str]:

@@ -43,7 +43,7 @@ def probe(plan: CapturePlan) -> dict[str, list[float]]:
 def probe_difference(stored: Mapping[str, Sequence[float]], now: Mapping[str, Sequence[float]], dtype: str) -> str:
     """Where two probes are of different models, and by how much; "" where they are of the same."""
     limit = _APART if dtype in ("float32", "float64") else _APART_IN_HALF
-    for name in stored.keys() & now.keys():
+    for name in [name for name in stored if name in now]:
         a, b = (torch.tensor(list(values), dtype=torch.float64) for values in (stored[name], now[name]))
         apart = float((a - b).norm() / a.norm().clamp_min(1e-6))
         if not apart <= limit and not (a.isnan().any() and b.isnan().any()):
