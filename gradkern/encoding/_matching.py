@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern._pixels import pixel_hash, rgb_pixels
+from gradkern.encoding._residualize import Residualized
 from gradkern.errors import naming
 from gradkern.features._features import CapturedImages
 from gradkern.recordings._recording import Recording
@@ -79,11 +80,11 @@ def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> t
     spaces : name -> [images, ...], with the rows of `features`
     features, recording : as in `matched_rows`
     """
-    if _identity(features) is None:
+    if _identity(features) is None or not spaces:
         return spaces, recording
     rows = matched_rows(features, recording)
     if np.array_equal(rows, np.arange(_count(features))):
-        return spaces, recording
+        return dict(spaces), recording  # which are not matched again
     if (rows < 0).any():
         shown, ids = np.unique(recording.image_ids, return_inverse=True)
         names = recording.image_names
@@ -95,7 +96,7 @@ def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> t
             history=(*recording.history, f"kept the {len(shown)} images that were shown and captured"),
         )
         rows = rows[shown]
-    return {name: MatchedRows(values, rows) for name, values in spaces.items()}, recording
+    return {name: _in_order(values, rows) for name, values in spaces.items()}, recording
 
 
 def same_images(first: CapturedImages, other: CapturedImages, count: int) -> NDArray[np.int64] | None:
@@ -152,6 +153,15 @@ class MatchedRows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self.values)[self.rows].astype(dtype or np.float32, copy=False)
+
+
+def _in_order(values: Any, rows: NDArray[np.int64]) -> Any:
+    if not isinstance(values, Residualized):
+        return MatchedRows(values, rows)
+    covariates = values.covariates
+    several = isinstance(covariates, list)
+    ordered = [MatchedRows(matrix, rows) for matrix in (covariates if several else [covariates])]
+    return replace(values, values=MatchedRows(values.values, rows), covariates=ordered if several else ordered[0])
 
 
 def _identity(features: Any) -> CapturedImages | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradkern.encoding._matching import MatchedRows, same_images
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import naming
-from gradkern.features._features import Features
+from gradkern.features._features import CapturedImages, Features
 
 NO_OBJECTIVE = "none"  # of activations, which no objective changes
 COORDINATES = ("model", "objective", "kind", "layer", "depth")
@@ -40,8 +40,22 @@ class FeatureSpace:
         return "/".join((self.model, self.objective, self.kind, self.layer))
 
 
+class CapturedSpaces(dict[FeatureSpace, Any]):
+    """Feature spaces whose rows are of known images, by which they are matched with recordings.
+
+    What is added by `|` must have the same rows.
+    """
+
+    def __init__(self, spaces: Mapping[FeatureSpace, Any], images: CapturedImages):
+        super().__init__(spaces)
+        self.images = images
+
+    def __or__(self, other: Any) -> "CapturedSpaces":  # type: ignore[override]  # of one type of key
+        return CapturedSpaces({**self, **other}, self.images)
+
+
 @naming("join_captures")
-def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> dict[FeatureSpace, Any]:
+def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> CapturedSpaces:
     """Join the feature spaces of captures of the same images; nothing is copied, and memory maps stay memory maps.
 
     Activations do not depend on the objective. Those that several captures of a model hold are read and compared; they
@@ -55,13 +69,14 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
 
     Returns
     -------
-    FeatureSpace -> [images, d]; [images, tokens, d] where several tokens were captured
+    FeatureSpace -> [images, d]; [images, tokens, d] where several tokens were captured. Rows are in the order of the
+    first capture's images, whose names and hashes are `images` of the mapping
 
     Raises
     ------
-    ValueError : no captures; captures of different images (for one model their hash is compared where it is known, for
-        different models their number alone, because each model prepares images in its own way); one name for two
-        models; a gradient captured twice; activations of one model that differ
+    ValueError : no captures; captures of different images, by names, by pixels, or for one model by the hash of what it
+        was given (of different models that have neither, by their number alone); one name for two models; a gradient
+        captured twice; activations of one model that differ
     """
     if not captures:
         raise ValueError("captures must be at least one, got none")
@@ -85,15 +100,16 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
                 raise ValueError(
                     f"a gradient must come once, got {space} from two captures; give them different names of models"
                 )
-    return spaces
+    return CapturedSpaces(spaces, captures[0].images)
 
 
 def unit_gradients(spaces: Mapping[FeatureSpace, Any]) -> dict[FeatureSpace, Any]:
     """Bring each image's gradient to unit length (see `unit_length`) whenever it is read; activations stay."""
-    return {
+    unit = {
         space: values if space.kind == "activation" else Derived(values, tuple(values.shape), unit_length)
         for space, values in spaces.items()
     }
+    return CapturedSpaces(unit, spaces.images) if isinstance(spaces, CapturedSpaces) else unit
 
 
 @dataclass(frozen=True, eq=False)

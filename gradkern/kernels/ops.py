@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
@@ -19,6 +18,7 @@ from gradkern._float32 import products_use_tf32
 from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import reference
+from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
 from gradkern.kernels.reference import Window
 
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
@@ -211,8 +211,8 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
     The gradient is not registered with the op: the wrapper that torch would then put around every call costs 50 us
     where the caches are cold, a tenth of what a large sketch takes.
     """
-    if _has_tangents(x):
-        return _linear_dual(lambda x: sketch(x, k, seed, nnz, first_segment), x)
+    if has_tangents(x):
+        return linear_dual(lambda x: sketch(x, k, seed, nnz, first_segment), x)
     run: Any = _Sketch.apply if x.requires_grad else _SKETCH
     result: Tensor = run(x, k, seed, nnz, first_segment)
     return result
@@ -220,49 +220,11 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
 
 def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     """Run the op `gradkern::sketch_adjoint` on y [n, k], differentiable where y requires a gradient."""
-    if _has_tangents(y):
-        return _linear_dual(lambda y: sketch_adjoint(y, rows, cols, seed, nnz, first_segment), y)
+    if has_tangents(y):
+        return linear_dual(lambda y: sketch_adjoint(y, rows, cols, seed, nnz, first_segment), y)
     run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
     result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
     return result
-
-
-def _has_tangents(*tensors: Tensor) -> bool:
-    """Whether forward-mode automatic differentiation runs and any of these tensors has a tangent."""
-    if forward_ad._current_level < 0:
-        return False
-    return any(_unpacked(tensor)[1] is not None for tensor in tensors)
-
-
-def _unpacked(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
-    primal, tangent = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
-    return primal, tangent
-
-
-def _dual(primal: Tensor, tangent: Tensor) -> Tensor:
-    result: Tensor = forward_ad.make_dual(primal, tangent)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _linear_dual(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A linear map of x and of its tangent."""
-    primal, tangent = _unpacked(x)
-    out = run(primal)
-    return _dual(out, torch.zeros_like(out) if tangent is None else run(tangent.contiguous()).to(out.dtype))
-
-
-def _bilinear_dual(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, g: Tensor, *, is_affine: bool) -> Tensor:
-    """A map that is linear in g, and in x linear or affine (with a column of ones), of both and of their tangents."""
-    (x, dx), (g, dg) = _unpacked(x), _unpacked(g)
-    out = run(x, g)
-    tangent = torch.zeros_like(out)
-    if dx is not None:
-        tangent = tangent + run(dx.contiguous(), g)
-        if is_affine:
-            tangent = tangent - run(torch.zeros_like(x), g)
-    if dg is not None:
-        tangent = tangent + run(x, dg.contiguous())
-    return _dual(out, tangent)
 
 
 class _Sketch(torch.autograd.Function):
@@ -295,8 +257,8 @@ class _Adjoint(torch.autograd.Function):
 
 def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_outer` on a [n, t, p] and g [n, t, o], differentiable where they require it."""
-    if _has_tangents(a, g):
-        return _bilinear_dual(lambda a, g: sketch_outer(a, g, spec, bias), a, g, is_affine=bias)
+    if has_tangents(a, g):
+        return bilinear_dual(lambda a, g: sketch_outer(a, g, spec, bias), a, g, is_affine=bias)
     run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
     result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
     return result
@@ -304,8 +266,8 @@ def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
 
 def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_conv` on x [n, c, h, w] and g [n, o, h', w'], differentiable as `sketch_outer`."""
-    if _has_tangents(x, g):
-        return _bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
+    if has_tangents(x, g):
+        return bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
     geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
     result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))

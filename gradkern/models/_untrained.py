@@ -119,8 +119,14 @@ def _leave_constants(model: nn.Module, fresh: nn.Module) -> None:
     """Buffers that nobody draws and that hold a few values only, as masks and pixels' means do, stay."""
     before = _state_buffers(model)
     for name, buffer in _state_buffers(fresh).items():
-        if buffer.isnan().any() and len(before[name].unique()) <= _FEW:
+        if buffer.isnan().any() and _count(before[name]) <= _FEW:
             buffer.copy_(before[name])
+
+
+def _count(tensor: Tensor) -> int:
+    """How many different values a tensor has."""
+    different: Tensor = torch.unique(tensor)
+    return len(different)
 
 
 def _may_be_trained(slot: Slot, model: nn.Module) -> bool:
@@ -129,11 +135,11 @@ def _may_be_trained(slot: Slot, model: nn.Module) -> bool:
     A few values hold no training either.
     """
     tensors = [t for t in flat(slot.value) if isinstance(t, Tensor) and t.is_floating_point()]
-    if all(len(tensor.unique()) <= _FEW for tensor in tensors):
+    if all(_count(tensor) <= _FEW for tensor in tensors):
         return False
     if slot.name not in slot.module._buffers:
         return True
-    values = torch.cat([tensor.flatten() for tensor in tensors]).unique()
+    values = torch.cat([tensor.flatten() for tensor in tensors])
     owner = model.get_submodule(slot.path) if slot.path else model
     return any(bool(torch.isin(values, parameter).all()) for parameter in owner.parameters())
 

@@ -209,7 +209,8 @@ class BandedRidgeCV(LinearModel):
             plan.to_caller(result[0] if one_target else result) for result in results
         )
         if one_target and isinstance(self.alpha_, np.ndarray):  # as scikit-learn has them
-            self.alpha_, self.best_score_ = float(self.alpha_), float(self.best_score_)
+            numbers: Any = self
+            numbers.alpha_, numbers.best_score_ = float(self.alpha_), float(self.best_score_)
         self._report(counts, alpha, score)
 
 

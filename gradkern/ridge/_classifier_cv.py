@@ -144,7 +144,7 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
 
     @naming_class
     def predict(self, X: Any) -> NDArray[Any]:
-        """The class [n] with the largest code, of features X [n, d]; of several labels those with codes above 0 [n, c]."""
+        """The class [n] with the largest code, of features X [n, d]; of several labels 1 where a code is positive."""
         codes = as_numpy(self.decision_function(X))
         if self._has_several:
             return (codes > 0).astype(int)

@@ -100,7 +100,9 @@ def cross_val_score(
     >>> cross_val_score(X, Y, cv=4).shape
     (4, 3)
     """
-    scorings = (scoring,) if isinstance(scoring, str) or callable(scoring) else tuple(scoring)
+    if callable(scoring):
+        check_scoring(scoring)
+    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
     for name in scorings or (scoring,):
         check_scoring(name)
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}

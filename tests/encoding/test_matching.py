@@ -1,5 +1,6 @@
 """Rows of features are matched with a recording's images by names and pixels, never by position alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 import gradkern
 from gradkern import Recording, Sketch
-from gradkern.encoding import join_captures, matched_rows, score
+from gradkern.encoding import Residualized, join_captures, matched_rows, score, unit_gradients
 from gradkern.features import Features
 from gradkern.models import ModelSpec
 
@@ -144,6 +145,19 @@ def test_an_image_is_loaded_once(tmp_path: Path) -> None:
         lazy = Lazy()
         gradkern.capture(model(), lazy, lambda o, b: o.square().sum(1), layers=["1"], out=out)
         assert sorted(lazy.loads) == list(range(200))
+
+
+def test_joined_captures_and_their_controls_are_matched_too() -> None:
+    mixed, shown = np.random.default_rng(1).permutation(N), np.random.default_rng(2).permutation(N)[:30]
+    seen, results = recording(shown), []
+    for ids in (range(N), mixed):
+        captured = capture(ids, objective=lambda o, b: o.square().sum(1), kinds=["activation", "gradient"])
+        spaces = unit_gradients(join_captures([captured]))
+        activation, gradient = spaces
+        left = Residualized(spaces[gradient], [spaces[activation]])
+        results.append(score(spaces | {replace(gradient, kind="gradient/residual"): left}, seen).r.values)
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+    assert results[0][0].mean() > 0.7
 
 
 def test_captures_of_permuted_images_are_joined_by_name() -> None:

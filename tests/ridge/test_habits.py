@@ -1,4 +1,4 @@
-"""What users of scikit-learn expect: floats for one target, penalties of classifiers, several labels, refusals that say why."""
+"""What users of scikit-learn expect: floats for one target, penalties of classifiers, several labels, or a reason."""
 
 from typing import Any
 

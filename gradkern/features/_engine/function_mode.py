@@ -22,7 +22,6 @@ from gradkern.features._engine.calls import (
     Shapes,
     Trace,
     call_inside,
-    flat,
     is_in_place,
     name_of_call,
     sample_of,
@@ -34,6 +33,7 @@ from gradkern.features._engine.image_by_image import ImageByImage, RowOrder, ima
 from gradkern.features._engine.rules import BROADCASTS, EXPANSIONS, REPEATS, RULES, Samples, Use
 from gradkern.features._engine.weight_gradients import LayerGradients
 from gradkern.features._engine.weights import Weights
+from gradkern.models._kept_slots import flat
 
 _ATTENTION = ("query", "key", "value")
 
