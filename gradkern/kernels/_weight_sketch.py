@@ -14,6 +14,7 @@ from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import baselines, ops
 from gradkern.kernels._arrays import to_torch
+from gradkern.kernels._sketch import spec_of
 from gradkern.kernels.reference import Window
 
 
@@ -68,7 +69,7 @@ def sketch_outer(
         _check_factor(factor, k, nnz, first_segment)
         a = torch.nn.functional.pad(a, (0, 1), value=1.0) if bias else a
         return to_caller(baselines.factored(a, g, factor, seed=seed))
-    return to_caller(ops.sketch_outer(a, g, ops.spec_of(k, seed, nnz, first_segment), bias))
+    return to_caller(ops.sketch_outer(a, g, spec_of(k, seed, nnz, first_segment), bias))
 
 
 @naming("sketch_conv")
@@ -133,7 +134,7 @@ def sketch_conv(
     )
     if axes == 1:
         x, g = x[:, :, None], g[:, :, None]
-    return to_caller(ops.sketch_conv(x, g, ops.spec_of(k, seed, nnz, first_segment), window, bias))
+    return to_caller(ops.sketch_conv(x, g, spec_of(k, seed, nnz, first_segment), window, bias))
 
 
 def _check_dims(argument: str, tensor: Tensor, expected: str, dims: int) -> None:

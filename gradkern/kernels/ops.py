@@ -15,7 +15,6 @@ from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __a
 
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
-from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import reference
 from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
@@ -34,22 +33,6 @@ _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int g
 def check_sketch(k: int, seed: int, nnz: int, first_segment: int) -> None:
     """Raise ValueError unless these numbers define a sketch."""
     _native.check_sketch((k, seed, nnz, first_segment))
-
-
-def spec_of(k: Any, seed: Any, nnz: Any, first_segment: Any) -> Spec:
-    """The numbers that define a sketch, of whatever type of integer a user gave.
-
-    Raises
-    ------
-    TypeError : one of them is no integer
-    ValueError : one of them does not fit into 64 bits
-    """
-    named = {"k": k, "seed": seed, "nnz": nnz, "first_segment": first_segment}
-    numbers = {name: as_integer(name, value) for name, value in named.items()}
-    for name, number in numbers.items():
-        if number >= 1 << 63:
-            raise ValueError(f"{name} must be in [0, 2^63), got {number}")
-    return numbers["k"], numbers["seed"], numbers["nnz"], numbers["first_segment"]
 
 
 def _define(
