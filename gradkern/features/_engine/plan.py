@@ -59,6 +59,8 @@ class CapturePlan:
     feedback: Mapping[str, FeedbackAlignment] = field(init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, ImageSource):
+            object.__setattr__(self, "images", ImageSource(self.images))
         if "weight_gradient" in self.kinds:
             for name, module in self.layers.items():
                 if next(module.parameters(), None) is None:
