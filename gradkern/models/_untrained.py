@@ -50,6 +50,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     seed = check_seed(seed)
     fresh = _copy(model)
+    old = [tensor for slot in kept_slots(fresh) for tensor in flat(slot.value)]
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         drawn = [*fresh.parameters(), *_state_buffers(fresh).values()]
@@ -71,7 +72,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
             f"model must have an initialiser (reset_parameters, init_weights) of all its {what}, got "
             f"none for {', '.join(missing[:10])}; build the model anew"
         )
-    kept = [str(slot) for slot in kept_slots(fresh) if _may_be_trained(slot, model)]
+    kept = [str(slot) for slot in kept_slots(fresh) if _may_be_trained(slot, model, old)]
     if kept:
         raise ValueError(
             f"model must keep no tensors beside its parameters and buffers, which may come from training, got "
@@ -85,7 +86,8 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def _copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode, without the graphs of what the model has computed with gradient and keeps."""
-    held = [(slot, copy.copy(slot.value)) for slot in kept_slots(model)]
+    slots = kept_slots(model)
+    held = [(slot, slot.value if isinstance(slot.value, Tensor) else copy.copy(slot.value)) for slot in slots]
     try:
         for slot, _ in held:
             detach(slot)
@@ -129,12 +131,13 @@ def _count(tensor: Tensor) -> int:
     return len(different)
 
 
-def _may_be_trained(slot: Slot, model: nn.Module) -> bool:
-    """Whether a kept tensor may come from training; one that is not saved, but whose values no parameter has, does not.
+def _may_be_trained(slot: Slot, model: nn.Module, old: list[Any]) -> bool:
+    """Whether a kept tensor may come from training: not one that was computed anew, or that holds a few values only.
 
-    A few values hold no training either.
+    Nor does a buffer that is not saved, unless parameters have its values.
     """
     tensors = [t for t in flat(slot.value) if isinstance(t, Tensor) and t.is_floating_point()]
+    tensors = [tensor for tensor in tensors if any(tensor is other for other in old)]
     if all(_count(tensor) <= _FEW for tensor in tensors):
         return False
     if slot.name not in slot.module._buffers:

@@ -225,7 +225,7 @@ class Scaled(nn.Module):
         table = self.mlp(self.positions.clone().mul_(2))
         for step in self.steps:
             if step == "sigmoid":
-                table = table.sigmoid().clone().mul_(16)
+                table = table.sigmoid().clone().mul_(2)
             elif step == "scale":
                 table = table.clone().mul_(self.scale)
             elif step == "add":
@@ -285,6 +285,23 @@ def test_what_passes_its_input_on_before_an_activation_in_place(between: nn.Modu
     features = gradkern.capture(in_place, images(), squares, layers=layers)
     for key, values in expected.items():
         torch.testing.assert_close(features[key], values, rtol=1e-5, atol=1e-6)
+
+
+def test_an_input_that_is_overwritten_behind_a_layer_and_read_again_is_refused() -> None:
+    class ReadAgain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.same(x).relu_() + x
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(288, 16), ReadAgain())
+    with pytest.raises(RuntimeError, match=r"layer '2.same' returns its input, which the model overwrites behind it"):
+        gradkern.capture(model, images(), squares, layers=["1", "2.same"])
+    features = gradkern.capture(model, images(), squares, layers=["1"])
+    assert features["gradient", "1"].isfinite().all()
 
 
 def test_swin_v2_of_transformers_is_covered() -> None:

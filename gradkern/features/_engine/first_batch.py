@@ -73,6 +73,8 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
         if "weight_gradient" in plan.kinds:
             warm_up(plan)
         first = run_images(plan, settings, 0, 1)
+    if first.overwritten:
+        _check_copies(plan, first)
     settings = replace(settings, loss_scale=first.loss_scale, copies_images=first.writes_input)
     size = min(choose_batch_size(batch_size, meter.needed, plan.device), count)
     facts = {
@@ -92,6 +94,16 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
     check.settings.row_order.is_known = True
     facts = {**check.facts, "loss_scale": check.settings.loss_scale}
     return FirstBatch(size, check.settings, check.single[0].trace, check.together, facts, check.warnings)
+
+
+def _check_copies(plan: CapturePlan, first: Pass) -> None:
+    """Layers that return their input are given a copy; what overwrites it must not be read in the input as well."""
+    losses = warm_up(plan)
+    if first.losses is not None and not torch.allclose(losses, first.losses, rtol=_MIXED, atol=1e-6):
+        raise RuntimeError(
+            f"layer {first.overwritten[0]!r} returns its input, which the model overwrites behind it and reads again, "
+            "so the layer has no gradient of its own; name another layer"
+        )
 
 
 def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) -> Iterator[tuple[int, int, Pass]]:

@@ -57,6 +57,7 @@ class Pass:
     trace : the model's calls; empty for a batch, and where no weight gradients are wanted
     loss_scale : the loss scale at which no gradient overflowed
     writes_input : whether the model wrote into its input
+    overwritten : layers that return their input, which the model then overwrote
     """
 
     sketches: Mapping[Key, Tensor] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Pass:
     trace: Trace = ()
     loss_scale: float = 1.0
     writes_input: bool = False
+    overwritten: tuple[str, ...] = ()
 
 
 def run_in_turn(
@@ -97,12 +99,16 @@ def run_images(plan: CapturePlan, settings: PassSettings, start: int, stop: int,
 
 
 @torch.no_grad()
-def warm_up(plan: CapturePlan) -> None:
-    """Run one image: what a model computes once and keeps (rotary positions) is then no call of a recorded pass."""
+def warm_up(plan: CapturePlan) -> Tensor:
+    """Run one image: what a model computes once and keeps (rotary positions) is then no call of a recorded pass.
+
+    Returns its loss, [1].
+    """
     evaluation = prepare_batch(plan, 0, 1)
-    evaluation.evaluate(evaluation.run_model(evaluation.batch.images.clone()))
+    losses = evaluation.evaluate(evaluation.run_model(evaluation.batch.images.clone())).losses
     if plan.kept is not None:
         plan.kept.put_back()
+    return losses.float().cpu()
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,8 @@ class _Run:
                 if isinstance(first, WeightGradientMode):
                     first.note_leaks()
         hooks.check_reached()
-        return Pass(hooks.sketches(), objective.losses.detach().float().cpu(), objective.entropy)
+        losses = objective.losses.detach().float().cpu()
+        return Pass(hooks.sketches(), losses, objective.entropy, overwritten=tuple(hooks.overwritten()))
 
     def _hook_settings(self, kinds: Sequence[str]) -> HookSettings:
         plan = self.plan
