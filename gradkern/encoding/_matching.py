@@ -99,6 +99,32 @@ def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> t
     return {name: _in_order(values, rows) for name, values in spaces.items()}, recording
 
 
+@naming("in_rows_of")
+def in_rows_of(features: Any, recording: Recording) -> Recording:
+    """The recording with rows of the features as image ids, for analyses that bring several recordings together.
+
+    Parameters
+    ----------
+    features, recording : as in `matched_rows`, which also says what is raised
+
+    Returns
+    -------
+    Recording whose image ids are rows of the features, and whose image names are theirs; without pixels where rows and
+    ids differ
+    """
+    rows, count = matched_rows(features, recording), _count(features)
+    captured = _identity(features)
+    if captured is None or np.array_equal(rows, np.arange(count)):
+        return recording
+    return replace(
+        recording,
+        presentations=recording.presentations.assign(image=rows[recording.image_ids]),
+        images=None,
+        image_names=captured.names,
+        history=(*recording.history, "image ids are rows of the captured features"),
+    )
+
+
 def same_images(first: CapturedImages, other: CapturedImages, count: int) -> NDArray[np.int64] | None:
     """Rows of another capture in the order of the first; None where nothing tells which images they are of.
 

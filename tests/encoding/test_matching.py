@@ -13,7 +13,7 @@ from torch import nn
 
 import gradkern
 from gradkern import Recording, Sketch
-from gradkern.encoding import Residualized, join_captures, matched_rows, score, unit_gradients
+from gradkern.encoding import Residualized, in_rows_of, join_captures, matched_rows, score, unit_gradients
 from gradkern.features import Features
 from gradkern.models import ModelSpec
 
@@ -78,6 +78,26 @@ def test_images_of_the_source_that_were_neither_shown_nor_captured() -> None:
     assert rows[:25].tolist() == list(range(24, -1, -1))
     assert (rows[25:] == -1).all()
     assert float(score(features, part).r.mean()) > 0.7
+
+
+def test_recordings_of_several_subjects_share_the_rows_of_the_features() -> None:
+    rng = np.random.default_rng(3)
+    features = capture(rng.permutation(N))
+    truth = dict(zip(features.images.names, features["activation", "1"].numpy(), strict=True))
+    common: list[set[str]] = []
+    for seed in (1, 2):
+        shown = np.random.default_rng(seed).permutation(N)[:30]
+        moved = in_rows_of(features, recording(shown))
+        assert moved.image_names == features.images.names
+        for row, i in zip(moved.image_ids, np.tile(shown, 2), strict=True):
+            np.testing.assert_allclose(features["activation", "1"].numpy()[row], truth[names([i])[0]])
+        common.append({features.images.names[row] for row in moved.image_ids})
+    assert common[0] & common[1] == {
+        *names(np.intersect1d(*(np.random.default_rng(seed).permutation(N)[:30] for seed in (1, 2))))
+    }
+    straight = capture(range(N))
+    same = recording(np.arange(N))
+    assert in_rows_of(straight, same) is same
 
 
 def test_images_of_another_data_set_are_refused() -> None:
