@@ -13,7 +13,8 @@ from torch import nn
 
 import gradkern
 from gradkern import Recording, Sketch
-from gradkern.encoding import Residualized, in_rows_of, join_captures, matched_rows, score, unit_gradients
+from gradkern.cli import main
+from gradkern.encoding import Residualized, in_rows_of, join_captures, load_scores, matched_rows, score, unit_gradients
 from gradkern.features import Features
 from gradkern.models import ModelSpec
 
@@ -192,3 +193,28 @@ def test_captures_of_permuted_images_are_joined_by_name() -> None:
         np.testing.assert_array_equal(np.asarray(by_pixels[space]), np.asarray(values))
     with pytest.raises(ValueError, match="captures must be of the same images, got"):
         join_captures([capture(range(N)), capture(range(1, N + 1), seed=1)], ["one", "two"])
+
+
+@pytest.mark.parametrize("command", ["encode", "similarity"])
+def test_the_command_line_finds_the_rows_of_a_subject(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = np.random.default_rng(4).permutation(N)[:30]
+    capture(range(N), out=tmp_path / "features")
+    gradkern.save_recording(recording(shown), tmp_path / "s1.h5")
+    gradkern.save_recording(
+        replace(recording(shown), image_names=tuple("abcdefghijklmnopqrstuvwxyz0123")), tmp_path / "s2.h5"
+    )
+    output = tmp_path / ("scores" if command == "encode" else "similarity.nc")
+    call = [command, "--features", str(tmp_path / "features"), "--output", str(output), "--recordings"]
+    assert main([*call, str(tmp_path / "s1.h5")]) == 0
+    if command == "encode":
+        found = load_scores(output)["s1"].to_dataset().r
+        expected = score({"X": capture(shown)["activation", "1"]}, recording(shown)).r
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-5)
+        assert float(found.mean()) > 0.7
+    capsys.readouterr()
+    assert main([*call, str(tmp_path / "s2.h5"), "--overwrite"]) == 2
+    said = capsys.readouterr().err
+    assert "features must be of all 30 images that subject 's' was shown, got none of" in " ".join(said.split())
+    assert "Traceback" not in said

@@ -165,3 +165,18 @@ def test_a_layer_with_a_slash_in_its_name_has_a_file(tmp_path: Path) -> None:
     ask = ASK | {"layers": (name for name in ["d.a/b"])}
     features = gradkern.capture(Slash(), images(), squares, out=tmp_path / "run", **ask)
     assert gradkern.load_features(tmp_path / "run")["gradient", "d.a/b"].shape == features["gradient", "d.a/b"].shape
+
+
+def test_a_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """It has neither names nor hashes of its images, and no probe."""
+    features = gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
+    state = json.loads((tmp_path / "run" / "capture.json").read_text())
+    old = {name: value for name, value in state.items() if name not in ("hashes_are_of", "probe")}
+    (tmp_path / "run" / "capture.json").write_text(json.dumps(old))
+    (tmp_path / "run" / "image-hashes.npy").unlink()
+    stored = gradkern.load_features(tmp_path / "run")
+    assert stored.images.names is None
+    assert stored.images.hashes is None
+    assert torch.equal(stored["gradient", "1"], features["gradient", "1"])
+    again = gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
+    assert torch.equal(again["gradient", "1"], features["gradient", "1"])
