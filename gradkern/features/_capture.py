@@ -134,7 +134,8 @@ def capture(
         chosen = _check_layers(model, layers)
         precision = _check_precision(model, dtype, _check_device(model, device))
         source = ImageSource(images)
-        named = _check_names(getattr(images, "names", None) if names is None else names, len(source))
+        own = None if isinstance(images, Tensor) else getattr(images, "names", None)
+        named = _check_names(own if names is None else names, len(source))
         plan = CapturePlan(
             model=model,
             images=source,
@@ -225,23 +226,21 @@ class _Capture:
         for message in first.warnings:
             warnings.warn(message, stacklevel=4)
         store = make_store(array_shapes(plan, first), {**first.facts, "allow_tf32": self.allow_tf32})
-        not_finite: list[int] = []
         with _progress(self._count, start, self.progress) as advance:
             for begin, end, result in run_batches(plan, first, start, self._count):
                 hashes = [plan.images.hashes[i] for i in range(begin, end)]
                 store.write(begin, arrays_of(result, begin, end), result.loss_scale, hashes)
-                if plan.objective is not None and result.losses is not None:
-                    not_finite += [begin + int(i) for i in (~result.losses.isfinite()).nonzero()[:, 0]]
                 advance(end - begin)
-        if not_finite:
-            warnings.warn(
-                f"capture: the objective is not finite for {len(not_finite)} of {self._count} images, the first of "
-                f"them image {not_finite[0]}",
-                stacklevel=4,
-            )
-            store.note({"losses_not_finite": len(not_finite)})
         if isinstance(store, FeatureFiles):
             store.note({"images": {"sha256": plan.images.sha256()}})
+        not_finite = (~store.result()[0]["losses", ""].isfinite()).nonzero()[:, 0]
+        if plan.objective is not None and len(not_finite) > 0:
+            store.note({"losses_not_finite": len(not_finite)})
+            warnings.warn(
+                f"capture: the objective is not finite for {len(not_finite)} of {self._count} images, the first of "
+                f"them image {int(not_finite[0])}",
+                stacklevel=4,
+            )
         return store.result()
 
     @property

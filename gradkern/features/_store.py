@@ -65,7 +65,7 @@ def load_features(folder: Any) -> Features:
             **state.facts,
             "objective_facts": objective,
             "model_sha256": request["model"],
-            "images_sha256": request["images"]["sha256"],
+            "images_sha256": request["images"].get("sha256"),  # None if the last call was stopped at its very end
         },
         images=_saved_images(path, state),
     )

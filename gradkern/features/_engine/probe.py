@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gradkern.features._engine.backward import BackwardPasses
 from gradkern.features._engine.calls import as_parts, tensors_in
+from gradkern.features._engine.gradient_controls import Controls
 from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHooks
 from gradkern.features._engine.layout import as_matrices
 from gradkern.features._engine.plan import CapturePlan, prepare_batch
@@ -24,6 +26,7 @@ _APART_IN_HALF = 0.1
 def probe(plan: CapturePlan) -> dict[str, list[float]]:
     """Some values of the layers' outputs, and of the model's where it is reached, for the first images."""
     values: dict[str, list[float]] = {}
+    plan = replace(plan, controls=Controls())
     for i in range(min(_IMAGES, len(plan.images))):
         settings = HookSettings(plan.layers, ["activation"], 1, _of_output, stop_early=plan.objective is None)
         hooks = LayerHooks(settings, BackwardPasses(), nullcontext)
