@@ -1,7 +1,9 @@
 """Where modules keep tensors that are neither parameters nor buffers of their state."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,6 +51,33 @@ def kept_slots(model: nn.Module) -> list[Slot]:
                 inner = vars(value).items()
                 slots += [Slot(module, path, key, value) for key, item in inner if _has_reals(item)]
     return slots
+
+
+def global_slots(model: nn.Module) -> list[Slot]:
+    """Dicts and lists with floating-point tensors beside the model's classes, which their methods name."""
+    owners = {type(module): (path, module) for path, module in model.named_modules()}
+    found: dict[tuple[int, str], Slot] = {}
+    for kind, (path, module) in owners.items():
+        for namespace, name in global_containers(kind):
+            if _has_reals(getattr(namespace, name)):
+                found.setdefault((id(namespace), name), Slot(module, path, name, namespace))
+    return list(found.values())
+
+
+def global_containers(kind: type) -> tuple[tuple[Any, str], ...]:
+    """Module and name of the dicts and lists that a class's methods name, of classes outside torch."""
+    found = []
+    for base in kind.__mro__:
+        namespace = sys.modules.get(base.__module__)
+        if namespace is None or base.__module__.partition(".")[0] in ("torch", "builtins", "gradkern"):
+            continue
+        named: set[str] = set()
+        for member in vars(base).values():
+            if isinstance(member, FunctionType):
+                named.update(member.__code__.co_names)
+        values = vars(namespace)
+        found += [(namespace, name) for name in sorted(named & values.keys()) if type(values[name]) in (dict, list)]
+    return tuple(found)
 
 
 def _has_reals(value: Any) -> bool:

@@ -113,6 +113,14 @@ class InFunction(Biases):
         return remembered(self)
 
 
+TABLES: dict[int, Tensor] = {}
+
+
+class InGlobal(Biases):
+    def table(self) -> Tensor:
+        return TABLES.setdefault(T, self.computed())
+
+
 class AtEval(Biases):
     """As in the first LeViT and TinyViT: computed when the mode changes."""
 
@@ -128,7 +136,7 @@ class AtEval(Biases):
         return self.computed() if self.training else self.kept
 
 
-KEEPING = [InDict, InAttribute, InNewAttribute, InList, InObject, InBuffer, InFunction]
+KEEPING = [InDict, InAttribute, InNewAttribute, InList, InObject, InBuffer, InFunction, InGlobal]
 
 
 class Net(nn.Module):
@@ -149,10 +157,17 @@ def net(kind: Callable[[], nn.Module]) -> Net:
     return Net(kind())
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    remembered.cache_clear()
+    TABLES.clear()
+
+
 def fresh_copy(kind: Callable[[], nn.Module]) -> Callable[[nn.Module], nn.Module]:
     def fresh(model: nn.Module) -> nn.Module:
         made = net(kind)
         made.load_state_dict(model.state_dict())
+        TABLES.clear()
         return made
 
     return fresh
@@ -169,10 +184,10 @@ def run_before(model: nn.Module, how: str) -> None:
 @pytest.mark.parametrize("before", ["nothing", "without gradient", "with gradient"])
 @pytest.mark.parametrize("kind", KEEPING)
 def test_a_kept_table_has_its_gradient(kind: type[Biases], before: str) -> None:
-    remembered.cache_clear()
     expected = weight_gradients(net(kind), "layer", images(), fresh_copy(kind))
     for batch_size in (N, 1):
         model = net(kind)
+        TABLES.clear()
         run_before(model, before)
         found = captured(model, "layer", images(), batch_size=batch_size)
         assert error(found, expected) < PRECISION, batch_size
@@ -184,6 +199,7 @@ def test_other_kinds_are_captured_whatever_ran_before(kind: type[Biases], before
     model, plain = net(kind), net(kind)
     run_before(model, before)
     features = gradkern.capture(model, images(), squares, layers=["layer"])
+    TABLES.clear()
     expected = gradkern.capture(plain, images(), squares, layers=["layer"])
     for key, values in expected.items():
         torch.testing.assert_close(features[key], values, rtol=1e-5, atol=1e-6)

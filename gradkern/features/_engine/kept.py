@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradkern.models._kept_slots import Slot, detach, flat, kept_slots, own_attributes
+from gradkern.models._kept_slots import (
+    Slot,
+    detach,
+    flat,
+    global_containers,
+    global_slots,
+    kept_slots,
+    own_attributes,
+)
 
 _DEEPEST = 4  # containers within containers
 
@@ -63,7 +71,7 @@ def without_tables(model: nn.Module, run: Callable[[], Any]) -> dict[str, tuple[
     model : in eval mode
     run : a forward pass of one image without gradient
     """
-    slots = kept_slots(model)
+    slots = [*kept_slots(model), *global_slots(model)]
     stays = {group for group in {slot.group for slot in slots} if not _is_filled_again(_of(slots, group), run)}
     left = [slot for slot in slots if slot.group in stays]
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -188,6 +196,9 @@ def _containers(model: nn.Module) -> Iterator[Any]:
             for item in vars(value).values():
                 yield from inside(item, depth + 1)
 
+    for kind in {type(module) for module in model.modules()}:
+        for namespace, name in global_containers(kind):
+            yield from inside(getattr(namespace, name), 1)
     for module in model.modules():
         yield vars(module)
         buffers = vars(module).get("_buffers")
