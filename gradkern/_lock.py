@@ -13,6 +13,7 @@ from typing import Any
 _LOCK_FILE = ".writer.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _CHUNK = 1 << 20
 
 
@@ -30,7 +31,13 @@ def only_writer(folder: Path) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK_FILE
-    number = _acquired(path, folder)
+    try:
+        number = _acquired(path, folder)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        yield  # nobody writes here, so that what is whole can be read
+        return
     try:
         yield
     finally:

@@ -208,6 +208,8 @@ class _Capture:
 
     def into(self, folder: Path) -> _Stored:
         """Write the features into a folder, going on where an earlier call stopped."""
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"out must be a new folder or an earlier capture, got the file {folder}")
         with only_writer(folder):
             self.plan.images.hash_stream()
             state = capture_state(folder, self._request(), self.plan.images)

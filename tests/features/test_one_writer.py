@@ -180,3 +180,24 @@ def test_a_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert torch.equal(stored["gradient", "1"], features["gradient", "1"])
     again = gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
     assert torch.equal(again["gradient", "1"], features["gradient", "1"])
+
+
+def test_a_folder_that_nobody_may_write_to_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
+    opened = os.open
+
+    def denied(path: object, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", denied)
+    again = gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
+    assert torch.equal(again["gradient", "1"], features["gradient", "1"])
+
+
+def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(FileExistsError, match="out must be a new folder or an earlier capture, got the file"):
+        gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
+    assert (tmp_path / "run").read_text() == "mine"
