@@ -18,6 +18,7 @@ SLOW = (
     "tests/test_bare_device.py",
     "tests/hierarchy/test_maps.py::test_smooth_maps_without_an_order_have_none_beside_predictability",
     "tests/kernels/test_weight_sketch.py::test_memory_is_that_of_a_block_whatever_the_batch",
+    "tests/features/test_timm_models.py",
     "tests/features/test_one_writer.py::test_many_writers_at_once_make_one_whole_capture",
     "tests/features/test_one_writer.py::test_a_writer_that_died_is_in_nobodys_way",
     "tests/features/test_one_writer.py::test_a_second_writer_is_told_who_writes",
