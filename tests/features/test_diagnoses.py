@@ -163,3 +163,16 @@ def test_what_hides_a_gradient_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         gradkern.capture(make(), images(), squares, **ASK | {"layers": layers})
+
+
+@pytest.mark.parametrize("batch_size", [6, 2, 1])
+def test_a_model_that_is_checkpointed_without_reentering_is_captured(batch_size: int) -> None:
+    torch.manual_seed(0)
+    checkpointed = nn.Sequential(net(), Checkpointed(reentrant=False)).eval()
+    plain = nn.Sequential(net(), checkpointed[1].inner)
+    plain[0].load_state_dict(checkpointed[0].state_dict())
+    kinds = ["activation", "gradient", "weight_gradient"]
+    expected = gradkern.capture(plain, images(), squares, layers=["0", "1"], kinds=kinds)
+    ask = {"layers": ["0", "1"], "kinds": kinds, "batch_size": batch_size}
+    for key, values in gradkern.capture(checkpointed, images(), squares, **ask).items():
+        torch.testing.assert_close(values, expected[key], rtol=1e-4, atol=1e-5)
