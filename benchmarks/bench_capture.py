@@ -19,8 +19,8 @@ from benchmarks.rivals import RIVALS, factors
 from gradkern import Sketch
 from gradkern.features._engine.first_batch import run_first_batch
 from gradkern.features._engine.gradient_controls import Controls
-from gradkern.features._engine.model_state import frozen
 from gradkern.features._engine.images import ImageSource
+from gradkern.features._engine.model_state import frozen
 from gradkern.features._engine.passes import run_images
 from gradkern.features._engine.plan import CapturePlan
 from gradkern.features._engine.tokens import check_reduction
