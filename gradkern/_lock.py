@@ -1,4 +1,4 @@
-"""One writer of a folder at a time, and room on the disk before the work begins."""
+"""One writer of a folder at a time."""
 
 import errno
 import json
@@ -12,9 +12,7 @@ from typing import Any
 
 _LOCK_FILE = ".writer.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -50,37 +48,6 @@ def only_writer(folder: Path) -> Iterator[None]:
 def is_lock(path: Path) -> bool:
     """Whether a file in a folder is that of `only_writer`."""
     return path.name == _LOCK_FILE
-
-
-def allocate(path: Path, size: int, folder: Path, needed: int) -> None:
-    """Give a file, which is made if need be, its bytes on the disk; what it holds stays.
-
-    Raises
-    ------
-    OSError : there is no room; the message has the folder, `needed`, the bytes of all its files, and what is free
-    """
-    number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(number, 0, size)
-        else:
-            _fill(number, size)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        disk = os.statvfs(folder)
-        free = disk.f_bavail * disk.f_frsize
-        raise OSError(
-            error.errno, f"{folder} must have room for {needed} bytes, got {free} free on its disk"
-        ) from error
-    finally:
-        os.close(number)
-
-
-def _fill(number: int, size: int) -> None:
-    end = os.lseek(number, 0, os.SEEK_END)
-    while end < size:
-        end += os.write(number, bytes(min(_CHUNK, size - end)))
 
 
 def _acquired(path: Path, folder: Path) -> int:

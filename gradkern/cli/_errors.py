@@ -23,7 +23,8 @@ def report(error: Exception, command: str, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if is_about_input(error):
-        print(f"gradkern {command}: {error}", file=sys.stderr)
+        line = " ".join(f"gradkern {command}: {error}".split())  # other packages' messages go over several
+        print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return BAD_INPUT
     what = f"gradkern {command}: unexpected {type(error).__name__}: {error}"
     where = "" if debug else f" (traceback: {_log(error)}; --debug prints it)"

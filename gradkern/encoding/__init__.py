@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.encoding._conditional import ConditionalGroup as ConditionalGroup
+    from gradkern.encoding._conditional import ConditionalTest as ConditionalTest
+    from gradkern.encoding._conditional import ResponseModel as ResponseModel
+    from gradkern.encoding._conditional import conditional_test as conditional_test
+    from gradkern.encoding._conditional import pooled as pooled
+    from gradkern.encoding._conditional import response_model as response_model
+    from gradkern.encoding._confounds import Confounds as Confounds
+    from gradkern.encoding._confounds import confounds as confounds
     from gradkern.encoding._control_spaces import CONTROLS as CONTROLS
     from gradkern.encoding._control_spaces import control_spaces as control_spaces
     from gradkern.encoding._dimension import DimensionMatching as DimensionMatching
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from gradkern.encoding._dimension import match_spaces as match_spaces
     from gradkern.encoding._folds import inner_groups as inner_groups
     from gradkern.encoding._folds import outer_folds as outer_folds
+    from gradkern.encoding._image_statistics import image_statistics as image_statistics
     from gradkern.encoding._matching import aligned as aligned
     from gradkern.encoding._matching import in_rows_of as in_rows_of
     from gradkern.encoding._matching import matched_rows as matched_rows

@@ -1,6 +1,5 @@
 """Which row of features belongs to which image of a recording, by the names and the pixels of both."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from gradkern._pixels import pixel_hash, rgb_pixels
 from gradkern.encoding._residualize import Residualized
 from gradkern.errors import naming
 from gradkern.features._features import CapturedImages
+from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._recording import Recording
 
 _COMPARED = 8  # images whose pixels are compared where names agree
@@ -203,17 +203,14 @@ def _count(features: Any) -> int:
 def _by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
     place: dict[str, int] = {}
     for row, name in enumerate(captured):
-        if place.setdefault(normal(name), row) != row:
-            raise ValueError(f"names must be different, got {captured[place[normal(name)]]!r} and {name!r} for one")
-    return np.array([place.get(normal(name), -1) for name in wanted], np.int64)
+        if place.setdefault(_normal(name), row) != row:
+            raise ValueError(f"names must be different, got {captured[place[_normal(name)]]!r} and {name!r} for one")
+    return np.array([place.get(_normal(name), -1) for name in wanted], np.int64)
 
 
-def normal(name: str) -> str:
+def _normal(name: str) -> str:
     """A name in the one form in which names are compared: Unicode composed, "/" between folders, no "./" before."""
-    word = unicodedata.normalize("NFC", str(name)).replace("\\", "/")
-    while word.startswith("./"):
-        word = word[2:]
-    return word
+    return canonical(name.replace("\\", "/"))
 
 
 def _check_found(rows: NDArray[np.int64], shown: Any, captured: Sequence[str], recording: Recording) -> None:

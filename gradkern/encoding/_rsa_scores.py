@@ -266,7 +266,7 @@ def _responses(
     subjects: Sequence[Recording], channels: _Channels, images: NDArray[np.int64], settings: RSASettings
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]], Floats]:
     """Subject and label of every column [c, 2], columns [pairs, c] by measure, and the ceiling of RDMs [2, labels]."""
-    means = [one.average_repeats() if _has_repeats(one) else one for one in subjects]
+    means = [one.average_repeats(estimate=False) if _has_repeats(one) else one for one in subjects]
     shown = [
         one.select_presentations(np.flatnonzero(np.isin(one.image_ids, images)), "of images compared") for one in means
     ]

@@ -106,7 +106,7 @@ def unique_scores(
     for values in gradients.values():
         recording.check_images(len(values))
     has_repeats = len(np.unique(recording.image_ids)) < len(recording.image_ids)
-    means = recording.average_repeats() if has_repeats else recording
+    means = recording.average_repeats(estimate=False) if has_repeats else recording
     repeats = means.repeats
     responses = _Responses.of(means)
     if repeats.min() < repeats.max():

@@ -10,6 +10,7 @@ from gradkern._display import as_html, as_text, listed
 from gradkern.kernels._sketch import Sketch
 
 Key = tuple[str, str]  # (kind, layer)
+OUTPUTS = "outputs"  # stands for a kind in a store; the layer is then the field of the model's output
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Features(Mapping[Key, Tensor]):
     exact : True for the objective's formula itself, False for a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
     images : names and hashes of the images, by which rows are matched with recordings
+    outputs : name -> [n, c], what the model returned: "logits", and the "features", "projection" or "embedding" that
+        the objective reads, or "features" where it reads nothing of at most 4,096 columns; "output" of a model that
+        returns a tensor which an objective of one's own reads. Empty without an objective, and for folders of earlier
+        versions
+    labels : int64 [n] or soft [n, c], that the objective was given or took from the prediction; None where it has none
     """
 
     arrays: Mapping[Key, Tensor]
@@ -59,6 +65,8 @@ class Features(Mapping[Key, Tensor]):
     exact: bool | str = "user function"
     entropy: Tensor | None = None
     images: CapturedImages = field(default_factory=CapturedImages)
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
 
     def __getitem__(self, key: Key) -> Tensor:
         if key not in self.arrays:
@@ -120,10 +128,11 @@ def features_from(
     facts: Mapping[str, Any],
     images: CapturedImages,
 ) -> Features:
-    """Features from a store's arrays, losses and entropy among them, and the name and exactness of the objective."""
-    special = {("losses", ""), ("entropy", "")}
+    """Features from a store's arrays, losses and all else of the objective among them, and its name and exactness."""
+    special = {"losses", "entropy", "labels", OUTPUTS}
+    labels = arrays.get(("labels", ""))
     return Features(
-        arrays={key: values for key, values in arrays.items() if key not in special},
+        arrays={key: values for key, values in arrays.items() if key[0] not in special},
         losses=arrays["losses", ""],
         objective=str(objective["name"]),
         sketch=sketch,
@@ -133,6 +142,8 @@ def features_from(
         exact=objective["exact"],
         entropy=arrays.get(("entropy", "")),
         images=images,
+        outputs={name: values for (kind, name), values in arrays.items() if kind == OUTPUTS},
+        labels=labels.round().long() if labels is not None and labels.dim() == 1 else labels,
     )
 
 

@@ -4,6 +4,7 @@ A folder holds one .npy for each array, `losses.npy`, and `capture.json`: the re
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradkern._files import as_json, differences, written_whole
-from gradkern._lock import allocate, is_lock
+from gradkern._files import allocate, as_json, differences, written_whole
+from gradkern._lock import is_lock
 from gradkern.errors import naming
 from gradkern.features._engine.images import ImageSource
 from gradkern.features._engine.probe import probe_difference
@@ -25,7 +26,9 @@ _STATE_FILE = "capture.json"
 _NAMES_FILE = "image-names.json"
 _HASHES_FILE = "image-hashes.npy"  # S32 [images], hexadecimal; empty for images that are not done
 _HASH = np.dtype("S32")
-_VERSION = 1  # of the folder; one without a version is of version 1 too
+# Of the folder. 1, which a folder without a version is of too, has no outputs and labels; 1 and 2 have no names and
+# hashes of the images, and no probe of the model.
+_VERSION = 3
 
 
 @naming("load_features")
@@ -212,6 +215,11 @@ class FeatureFiles:
         facts: Mapping[str, Any],
         names: Sequence[str] | None = None,
     ):
+        if state.done and (lacking := [_path(folder, key).stem for key in shapes if key not in state.keys]):
+            warnings.warn(
+                f"capture: {folder} was begun by an earlier version and goes on without {', '.join(lacking)}",
+                stacklevel=6,
+            )
         state = replace(state, facts=state.facts or dict(facts), keys=state.keys if state.done else tuple(shapes))
         self._folder, self._state = folder, state
         self._arrays: dict[Key, np.ndarray] = {}
@@ -221,7 +229,8 @@ class FeatureFiles:
             self._make_files(arrays, needed, names)
         for key, array in arrays.items():
             path = _path(folder, key)
-            allocate(path, _bytes_of(*array), folder, needed)  # a folder of an older version may have holes
+            with path.open("r+b") as file:  # of a folder of an older version, which may have holes
+                allocate(file.fileno(), _bytes_of(*array), folder, needed=needed)
             self._arrays[key] = np.lib.format.open_memmap(path, mode="r+")
         self._hashes = np.lib.format.open_memmap(folder / _HASHES_FILE, mode="r+") if state.hashes_are_of else None
 
@@ -234,11 +243,12 @@ class FeatureFiles:
             with written_whole(folder / _NAMES_FILE) as aside:
                 aside.write_text(json.dumps(list(names)))
         for path, (dtype, shape) in {**files, folder / _HASHES_FILE: (_HASH, (self._state.count,))}.items():
-            with written_whole(path) as aside:
-                with aside.open("wb") as file:
-                    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(file, header)
-                allocate(aside, aside.stat().st_size + _bytes_of(dtype, shape) - _HEADER, folder, needed)
+            with written_whole(path) as aside, aside.open("wb") as file:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                size = file.tell() + _bytes_of(dtype, shape) - _HEADER
+                file.flush()
+                allocate(file.fileno(), size, folder, needed=needed)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts that are known in the end."""
@@ -250,7 +260,7 @@ class FeatureFiles:
 
     def write(self, start: int, values: Mapping[Key, Tensor], loss_scale: float, hashes: Sequence[str]) -> None:
         """A batch from image `start` on, and the hashes of its images; it counts only when all is on the disk."""
-        for key, array in self._arrays.items():  # a folder of an older version has no entropy
+        for key, array in self._arrays.items():  # a folder of an older version has no outputs
             rows = values[key]
             array[start : start + len(rows)] = rows.numpy()
             array.flush()  # type: ignore[attr-defined]  # a memmap
@@ -281,7 +291,7 @@ def _path(folder: Path, key: Key) -> Path:
 
 def _read_state(folder: Path) -> CaptureState:
     stored = json.loads((folder / _STATE_FILE).read_text())
-    version = stored.get("version", _VERSION)
+    version = stored.get("version", 1)
     if version > _VERSION:
         raise ValueError(f"{folder} must be of version {_VERSION} at most, got {version}; it needs a later gradkern")
     keys = tuple((kind, layer) for kind, layer in stored["arrays"])

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._places import hemispheres as one_spelling
 from gradkern.errors import Refused, naming
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._correlation import correlation
-from gradkern.stats._spatial_nulls import NullMaps, map_correlation, variogram_maps
+from gradkern.stats._smooth_maps import SmoothMapTest, smooth_map_test
 from gradkern.stats._summary import Summary
 
-LEAST_PLACES = 20  # with fewer no variogram can be matched
+_LEAST_SHARED = 0.75  # of every subject's targets, for the others to be left out
+LEAST_PLACES = 20  # with fewer no smoothness can be told
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +36,10 @@ class SubjectMap(Summary):
     hierarchy: Floats
     r: Floats
     noise: Any = None
+
+    def at(self, targets: Any) -> "SubjectMap":
+        """The map at some targets, by their indices or a mask."""
+        return replace(self, points=self.points[targets], hierarchy=self.hierarchy[targets], r=self.r[:, targets])
 
     def same_places(self, other: "SubjectMap") -> bool:
         """Whether the targets of the other map have the same places and the same hierarchy."""
@@ -63,13 +69,12 @@ class Measure:
         """
         values = self.value(subject.r)
         known = np.isfinite(values) & np.isfinite(subject.hierarchy)
-        covariates = self.covariates
+        columns = self.columns(subject.at(known))
 
         def residualize(maps: Floats) -> Floats:
-            if covariates is None:
+            if columns is None:
                 return maps
-            columns = covariates(subject)[:, known]
-            Z = np.hstack([np.vander((column - column.mean()) / (column.std() or 1), 3) for column in columns])
+            Z = np.vstack([np.ones(columns.shape[1]), columns]).T
             residuals: Floats = np.full(maps.shape, np.nan)
             inside = maps[..., known]
             residuals[..., known] = inside - (Z @ np.linalg.lstsq(Z, inside.T, rcond=None)[0]).T
@@ -77,6 +82,15 @@ class Measure:
 
         hierarchy = np.where(known, subject.hierarchy, np.nan)
         return residualize(np.where(known, values, np.nan)), residualize(hierarchy), residualize
+
+    def columns(self, subject: SubjectMap) -> Floats | None:
+        """The covariates of a subject's map and their squares, [2 m, v]; None without covariates."""
+        if self.covariates is None:
+            return None
+        covariates = self.covariates(subject)
+        spread = covariates.std(1, keepdims=True)
+        linear = (covariates - covariates.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1)
+        return np.vstack([linear, linear**2])
 
     def correlation(self, subject: SubjectMap) -> float:
         """Correlate map and hierarchy by Pearson r; NaN for fewer than 3 targets, or where one is constant."""
@@ -98,6 +112,7 @@ def predictability(subject: SubjectMap) -> Floats:
     return np.stack([subject.r.max(0), length])
 
 
+@naming("mirror_hemispheres")
 def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     """Mirror places [v, 3] of the right hemisphere into the left one.
 
@@ -107,10 +122,14 @@ def mirror_hemispheres(points: Any, hemispheres: Any) -> Floats:
     Parameters
     ----------
     points : [v, 3], whose first coordinate is 0 between the hemispheres
-    hemispheres : [v], "left" or "right"
+    hemispheres : [v], "left" or "right", in any spelling (lh, rh, L, R); "", None or NaN where it is unknown
+
+    Raises
+    ------
+    ValueError : other hemispheres
     """
     places = np.array(points, dtype=np.float64)
-    places[np.asarray(hemispheres) == "right", 0] *= -1
+    places[one_spelling(hemispheres) == "right", 0] *= -1
     return places
 
 
@@ -123,39 +142,69 @@ def average_maps(maps: Sequence[SubjectMap]) -> list[SubjectMap]:
     return [replace(maps[0], subject=f"the mean of {len(maps)} subjects", r=r, noise=noise)]
 
 
+def shared_places(places: Sequence[Floats]) -> list[NDArray[np.int64]] | None:
+    """Find the targets of every subject at places [v, k] that all of them have, in one order.
+
+    Returns
+    -------
+    Indices [shared] per subject; None where these are less than three quarters of some subject's targets, or where a
+    subject has a place twice
+    """
+    keys = [[row.tobytes() for row in np.asarray(rows, dtype=np.float64) + 0.0] for rows in places]  # no -0
+    common = set(keys[0]).intersection(*keys[1:])
+    if any(len(set(own)) < len(own) or len(common) < _LEAST_SHARED * len(own) for own in keys):
+        return None
+    first = [key for key in keys[0] if key in common]
+    numbers = [{key: number for number, key in enumerate(own)} for own in keys]
+    return [np.array([own[key] for key in first], dtype=np.int64) for own in numbers]
+
+
 @naming("variogram_null_test")
 def variogram_null_test(
     maps: Sequence[SubjectMap], measure: Measure, *, max_locations: int, permutations: int = 1000, seed: int = 0
 ) -> list[float]:
-    """Test whether each map rises with its hierarchy, beside random maps of the same variogram: one-sided p.
+    """Test whether each map rises with its hierarchy, beside random maps of the same smoothness: one-sided p.
 
-    Random maps have the variogram of the map with its covariates in it. These are regressed out of map, hierarchy and
-    random maps alike, once.
+    The covariates are regressed out of map, hierarchy and random maps alike (see `stats.smooth_map_test`, whose
+    correlations, intervals and numbers of independent places these p belong to).
 
     Parameters
     ----------
     maps : of subjects
     measure : how scores become a map
-    max_locations : number of targets, drawn at random, that a null map has at most
-    permutations, seed : number of null maps (see `stats.variogram_maps`), and the seed of the generator
+    max_locations : number of targets, drawn at random, that a map has at most
+    permutations, seed : number of random maps, and the seed of the generator
 
     Raises
     ------
     Refused : fewer than 20 targets with a place, a hierarchy and a value; a map that does not vary
     """
-    p = []
+    tests = smooth_order_tests(maps, measure, max_locations=max_locations, permutations=permutations, seed=seed)
+    return [test.p for test in tests]
+
+
+def smooth_order_tests(
+    maps: Sequence[SubjectMap], measure: Measure, *, max_locations: int, permutations: int, seed: int
+) -> list[SmoothMapTest]:
+    """The tests of `variogram_null_test` as a whole, one per map."""
+    tests = []
     for subject in maps:
-        chosen = _chosen(subject, measure.value(subject.r), max_locations, seed)
-        fewer = replace(
-            subject, points=subject.points[chosen], hierarchy=subject.hierarchy[chosen], r=subject.r[:, chosen]
-        )
-        values, hierarchy, residualize = measure.along(fewer)
+        values = measure.value(subject.r)
+        chosen = _chosen(subject, values, max_locations, seed)
+        fewer = subject.at(chosen)
         distances = np.linalg.norm(fewer.points[:, None] - fewer.points, axis=2)
-        # the map that is left without covariates is rougher than the one that they are regressed out of
-        null = variogram_maps(measure.value(fewer.r), distances, permutations=permutations, seed=seed)
-        test = map_correlation(values, hierarchy, NullMaps(residualize(null.values), null.what))
-        p.append(test.p / 2 if test.r > 0 else 1 - test.p / 2)
-    return p
+        tests.append(
+            smooth_map_test(
+                values[chosen],
+                fewer.hierarchy,
+                distances,
+                covariates=measure.columns(fewer),
+                alternative="greater",
+                permutations=permutations,
+                seed=seed,
+            )
+        )
+    return tests
 
 
 def _chosen(subject: SubjectMap, values: Floats, most: int, seed: int) -> NDArray[np.int64]:

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._layers import Preference, best_layers, checked_depth
+from gradkern.hierarchy._maps import LEAST_PLACES
 from gradkern.hierarchy._regions import RegionMeans, Regions, quoted
 from gradkern.stats._bootstrap import Floats, Scores, ScoreStream
 from gradkern.stats._correlation import LEAST_POINTS, METHODS, correlation
 from gradkern.stats._intervals import Interval, cross, crossed_interval, interval
+from gradkern.stats._smooth_maps import smooth_map_test
 from gradkern.stats._summary import Summary
 
+_MOST_PLACES = 400  # of a map, whose smoothness is told by matrices of that size
 _BEST_LAYER = Preference("best layer")
 
 
@@ -37,6 +40,8 @@ class HierarchyScores(Summary):
     regions : [v], names; "", None or NaN for targets in no region; needed where points are regions
     keep : bool [v], the targets to use; None: all
     why : reason for which the other targets are not used, in words
+    points : [v, 3], places in mm; needed for the interval over maps. Right hemispheres mirrored onto the left ones
+        (`mirror_hemispheres`)
 
     Raises
     ------
@@ -48,6 +53,7 @@ class HierarchyScores(Summary):
     regions: Any = None
     keep: Any = None
     why: str = "not kept"
+    points: Any = None
 
     @naming("HierarchyScores")
     def __post_init__(self) -> None:
@@ -56,6 +62,8 @@ class HierarchyScores(Summary):
             values = getattr(self, name)
             if values is not None and np.shape(values) != (v,):
                 raise ValueError(f"{name} must be [{v}], one per target, got {list(np.shape(values))}")
+        if self.points is not None and np.shape(self.points) != (v, 3):
+            raise ValueError(f"points must be [{v}, 3], a place per target, got {list(np.shape(self.points))}")
         if self.keep is not None and np.asarray(self.keep).dtype != bool:
             raise ValueError(f"keep must be bool [{v}], got {np.asarray(self.keep).dtype}")
         if self.scores.kind != "bootstrap":
@@ -125,6 +133,10 @@ class SpatialScore(Summary):
     value : the correlation
     over_images : interval for other images, with the same subjects
     over_both : interval for other images and subjects (`crossed_interval`); None for one subject
+    over_maps : interval for other random maps as smooth as these (`stats.smooth_map_test`), mean over subjects and so
+        as wide as if all had one map; None unless 20 targets of every subject have `points`, targets are the points of
+        the score, not pooled, and Pearson r correlates them. The other intervals take the maps as given: without an
+        order they exclude 0 far too often
     by_subject : [s], the correlation of every subject alone; NaN where it has none
     points : number of points in every correlation
     images : number of images that were resampled
@@ -135,6 +147,7 @@ class SpatialScore(Summary):
     value: float
     over_images: Interval
     over_both: Interval | None
+    over_maps: Interval | None
     by_subject: Floats
     points: tuple[int, ...]
     images: int
@@ -198,13 +211,16 @@ def spatial_score(
         over_both = crossed_interval(value, drawn, len(subjects), over, bound=1)
     by_subject = np.array([statistic.of([number], 0) for number in everyone])
     excluded = _excluded(tables, clouds, variant)
-    return SpatialScore(value, over_images, over_both, by_subject, points, images, variant.name, excluded)
+    over_maps = _over_maps(subjects, tables, clouds, variant, seed)
+    return SpatialScore(value, over_images, over_both, over_maps, by_subject, points, images, variant.name, excluded)
 
 
 def every_spatial_score(
     subjects: Sequence[HierarchyScores], depth: Any, preferences: Sequence[Preference], *, seed: int = 0
 ) -> tuple[SpatialScore, ...]:
     """Compute spatial scores in all variants that the subjects allow: what other choices would have reported.
+
+    They have no intervals over maps, which take seconds each.
 
     Regions are left out where none are given, "pooled" and "subjects-first" where there is one subject, and targets
     averaged over subjects where these have different ones.
@@ -218,6 +234,7 @@ def every_spatial_score(
     ------
     Refused, ValueError : as `spatial_score`
     """
+    subjects = [replace(subject, points=None) for subject in subjects]
     points = SpatialVariant.POINTS if all(one.regions is not None for one in subjects) else ("targets",)
     combinations = SpatialVariant.SUBJECTS if len(subjects) > 1 else ("mean-of-subjects",)
     first = _whole(subjects[0])
@@ -229,6 +246,34 @@ def every_spatial_score(
         for variant in variants
         if shared or (variant.points, variant.subjects) != ("targets", "subjects-first")
     )
+
+
+def _over_maps(
+    subjects: Sequence[HierarchyScores],
+    tables: Sequence["_Points"],
+    clouds: Sequence[tuple[Floats, Floats]],
+    variant: SpatialVariant,
+    seed: int,
+) -> Interval | None:
+    """The mean of the maps' intervals about their correlations; at most 400 targets of a map, drawn at random."""
+    located = all(subject.points is not None for subject in subjects)
+    if not located or (variant.points, variant.correlation) != ("targets", "pearson") or variant.subjects == "pooled":
+        return None
+    tests = []
+    for subject, table, (depths, hierarchy) in zip(subjects, tables, clouds, strict=False):  # one cloud of the mean
+        places = np.asarray(subject.points, dtype=np.float64)[table.names.astype(np.int64)]
+        chosen = np.flatnonzero(np.isfinite(depths) & np.isfinite(places).all(1))
+        if len(chosen) < LEAST_PLACES:
+            return None
+        if len(chosen) > _MOST_PLACES:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MOST_PLACES, replace=False))
+        distances = np.linalg.norm(places[chosen, None] - places[chosen], axis=2)
+        tests.append(smooth_map_test(depths[chosen], hierarchy[chosen], distances, seed=seed))
+    # about the correlation over all places, not over those that were drawn
+    off = float(np.mean([correlation(*cloud) for cloud in clouds]) - np.mean([test.r for test in tests]))
+    around = [float(np.clip(np.mean([getattr(test, end) for test in tests]) + off, -1, 1)) for end in ("low", "high")]
+    maps = f"random maps of the same smoothness, {len(tests)}"
+    return Interval(around[0], around[1], maps, len(tests[0].null), 0, float("nan"))
 
 
 @dataclass(frozen=True, eq=False)

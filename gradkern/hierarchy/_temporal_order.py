@@ -6,6 +6,10 @@ activations (a forward sweep), below 0 for gradients (a backward sweep), and the
 follows from the 95 % interval of the slope, over images, and over subjects where there are several. Latencies are those
 of the mean curves of all subjects, because single subjects' curves are often too noisy to have any. The correlation
 decides nothing: its size says how straight an order is, not how long it takes.
+
+A slope is that of scores. Features of neighboring layers are alike, so that a layer's curve holds a part of its
+neighbors' responses, and noise draws latencies of weak curves to the middle of the window: both draw slopes to 0.
+Intervals are those of the slope of scores, and hold that of the brain less often than they say (docs/hierarchy.md).
 """
 
 from collections.abc import Sequence

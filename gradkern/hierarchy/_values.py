@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gradkern._geodesic import along_edges
+from gradkern._places import hemispheres as one_spelling
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._regions import Regions
 from gradkern.stats._bootstrap import Floats
@@ -54,7 +55,7 @@ def euclidean_hierarchy(points: Any, origin: Any, hemispheres: Any) -> Floats:
     >>> euclidean_hierarchy([[0, 0, 0], [3, 4, 0]], np.array([True, False]), ["left", "left"]).shape
     (2,)
     """
-    positions, start, sides = np.asarray(points, dtype=np.float64), np.asarray(origin), np.asarray(hemispheres)
+    positions, start, sides = np.asarray(points, dtype=np.float64), np.asarray(origin), one_spelling(hemispheres)
     if positions.shape != (len(start), 3) or start.dtype != bool or sides.shape != start.shape:
         raise ValueError(
             "points must be [v, 3], origin bool [v] and hemispheres [v], got "

@@ -88,7 +88,7 @@ class ModelSpec:
             torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (self.mean, self.std)
         )
         crop = self.shorter_side if not whole else None
-        pixels = [self._resize(_planes(image, i), crop) for i, image in enumerate(images)]
+        pixels = [self._resize(planes(image, i), crop) for i, image in enumerate(images)]
         return torch.stack([(image - mean) / std for image in pixels])
 
     @naming("ModelSpec")
@@ -161,7 +161,7 @@ def describe_model(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
     return {"model": spec.name, "weights": spec.weights, "depth": depth}
 
 
-def _planes(image: Any, index: int) -> Tensor:
+def planes(image: Any, index: int) -> Tensor:
     """An image as uint8 [3, h, w]."""
     return torch.from_numpy(np.ascontiguousarray(rgb_pixels(image, f"image {index}").transpose(2, 0, 1)))
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern.plotting._claims import estimates_by_layer as estimates_by_layer
     from gradkern.plotting._claims import specification_curve as specification_curve
     from gradkern.plotting._claims import verdict_estimates as verdict_estimates
     from gradkern.plotting._images import extreme_images as extreme_images

@@ -1,6 +1,9 @@
 """Figures of a verdict and of its multiverse."""
 
+import json
+from collections.abc import Mapping
 from textwrap import fill
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -56,36 +59,79 @@ def specification_curve(table: pd.DataFrame, claim: str) -> Figure:
     return figure
 
 
+_CONCLUDED = {"supported": COLORS["gradient"], "cannot decide": "#d1731f", "not found": "#888888"}
+
+
 def verdict_estimates(table: pd.DataFrame) -> Figure:
-    """Plot every claim's estimate with its interval, correlations on the left and times on the right.
+    """Plot every claim's estimate with its interval: a panel for each modality and unit, each with a scale of its own.
 
     Parameters
     ----------
-    table : of `gradkern.study.verdict`; where a claim has no estimate, its conclusion is written instead
+    table : of `gradkern.study.verdict`; small ticks are the subjects, and where a claim has no estimate, its conclusion
+        is written instead
     """
-    colors = {"supported": COLORS["gradient"], "not found": "#888888", "not tested": "#bbbbbb"}
+    panels = [(f"{data}, {unit}", rows) for (data, unit), rows in table.groupby(["data", "units"], sort=False)]
+    lines = [len(rows) for _, rows in panels]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 0.34 * len(table) + 1.3), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.4, 1])
-        for panel, unit in zip(panels, ("r", "s"), strict=True):
-            panel.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
-            panel.set_xlabel(f"{unit}, with 95 % interval")
-            for line, row in enumerate(table.to_dict("records")):
-                if row["units"] != unit:
-                    continue
-                color = colors[row["conclusion"]]
-                if np.isnan(row["estimate"]):
-                    inside = panel.get_yaxis_transform()
-                    panel.text(
-                        0.5, line, row["conclusion"], color="#888888", va="center", ha="center", transform=inside
-                    )
-                    continue
-                panel.plot(row["estimate"], line, "o", color=color, markersize=5)
-                panel.hlines(line, row["low"], row["high"], color=color, linewidth=1.4)
-        panels[0].set_yticks(range(len(table)), list(table["claim"]))
-        panels[0].set_ylim(len(table) - 0.5, -0.5)
-        shown = [name for name in colors if name in set(table["conclusion"]) and name != "not tested"]
-        handles = [Line2D([], [], color=colors[name], marker="o", label=name) for name in shown]
+        figure = Figure(figsize=(11, 0.3 * sum(lines) + 0.75 * len(panels) + 0.4), layout="constrained")
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=lines)[:, 0]
+        for axis, (name, rows) in zip(axes, panels, strict=True):
+            axis.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
+            axis.set_xlabel(f"{name}, with 95 % interval")
+            for line, row in enumerate(rows.to_dict("records")):
+                _estimate(axis, line, row)
+            axis.set_yticks(range(len(rows)), list(rows["claim"]))
+            axis.set_ylim(len(rows) - 0.5, -0.5)
+        shown = [name for name in _CONCLUDED if name in set(table["conclusion"])]
+        handles = [Line2D([], [], color=_CONCLUDED[name], marker="o", label=name) for name in shown]
         if handles:
             figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return figure
+
+
+def _estimate(axis: Any, line: int, row: Mapping[str, Any]) -> None:
+    """One claim: its estimate, its interval, and its subjects."""
+    if np.isnan(row["estimate"]):
+        inside = axis.get_yaxis_transform()
+        axis.text(0.5, line, row["conclusion"], color="#888888", va="center", ha="center", transform=inside)
+        return
+    color = _CONCLUDED[row["conclusion"]]
+    subjects = numbers_by_name(row["by subject"])
+    axis.plot(list(subjects.values()), [line] * len(subjects), "|", color="#222222", markersize=7)
+    axis.plot(row["estimate"], line, "o", color=color, markersize=5)
+    axis.hlines(line, row["low"], row["high"], color=color, linewidth=1.4)
+
+
+@naming("estimates_by_layer")
+def estimates_by_layer(table: pd.DataFrame) -> Figure:
+    """Plot the estimates of claims at every layer: a panel for each modality and unit.
+
+    Parameters
+    ----------
+    table : of `gradkern.study.verdict`; claims without estimates "by layer" are left out
+
+    Raises
+    ------
+    ValueError : no claim has estimates by layer
+    """
+    with_layers = table[table["by layer"] != ""]
+    if with_layers.empty:
+        raise ValueError("table must have estimates by layer, got none")
+    panels = [(f"{data}, {unit}", rows) for (data, unit), rows in with_layers.groupby(["data", "units"], sort=False)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.1 * len(panels)), layout="constrained")
+        axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axis, (name, rows) in zip(axes, panels, strict=True):
+            axis.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+            for row in rows.to_dict("records"):
+                values = numbers_by_name(row["by layer"])
+                axis.plot(list(values), list(values.values()), "o-", markersize=3, linewidth=1.2, label=row["claim"])
+            axis.set_ylabel(name)
+            axis.tick_params(axis="x", rotation=90 if len(axis.lines[1].get_xdata()) > 8 else 0)
+            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    return figure
+
+
+def numbers_by_name(cell: str) -> dict[str, float]:
+    """The numbers of a cell "by subject" or "by layer" of a verdict, by name; NaN for null."""
+    return {name: np.nan if value is None else value for name, value in json.loads(cell or "{}").items()}

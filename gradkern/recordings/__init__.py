@@ -7,6 +7,8 @@ from gradkern._lazy import lazy
 if TYPE_CHECKING:
     from gradkern._excluded import Excluded as Excluded
     from gradkern.recordings._describe import describe as describe
+    from gradkern.recordings._named_splits import assign_split as assign_split
+    from gradkern.recordings._named_splits import named as named
     from gradkern.recordings._noise_ceiling import Ceiling as Ceiling
     from gradkern.recordings._noise_ceiling import estimate_ncsnr as estimate_ncsnr
     from gradkern.recordings._noise_ceiling import noise_ceiling as noise_ceiling
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.mne_raw import Epoching as Epoching
     from gradkern.recordings._readers.mne_raw import epoch_raw as epoch_raw
     from gradkern.recordings._readers.mne_raw import save_epochs as save_epochs
+    from gradkern.recordings._readers.nod import load_nod as load_nod
     from gradkern.recordings._readers.nsd import load_nsd as load_nsd
+    from gradkern.recordings._readers.nsd_synthetic import load_nsd_synthetic as load_nsd_synthetic
     from gradkern.recordings._readers.nsd_timeseries import load_nsd_timeseries as load_nsd_timeseries
     from gradkern.recordings._readers.registry import Reader as Reader
     from gradkern.recordings._readers.registry import load as load
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._responses.lazy import Responses as Responses
     from gradkern.recordings._saved import load_recording as load_recording
     from gradkern.recordings._saved import save_recording as save_recording
+    from gradkern.recordings._simulation.alternatives import ALTERNATIVES as ALTERNATIVES
     from gradkern.recordings._simulation.brain import ORGANISATIONS as ORGANISATIONS
     from gradkern.recordings._simulation.brain import Brain as Brain
     from gradkern.recordings._simulation.brain import simulate_brain as simulate_brain

@@ -1,11 +1,14 @@
 """A recording in words, before anything is computed with it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from gradkern.recordings._formats.names import natural
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._stimuli import same_pictures
@@ -36,10 +39,13 @@ def describe(recording: Recording, seed: int = 0) -> Iterator[tuple[str, str]]:
     source = "not given" if recording.images is None else f"{len(recording.images)} in the source"
     yield "images", f"{len(counts)}; shown: {repeats}; the images themselves: {source}"
     yield from _columns(recording)
-    for entry in recording.excluded:
+    for entry in (*recording.excluded, *getattr(recording.images, "excluded", ())):
         yield "left out", f"{entry.count} {entry.what}: {entry.reason}"
     for line in recording.history:
         yield "history", line
+    for fact, sources in recording.provenance.get("agreed", {}).items():
+        stated = ", ".join(f"{name}: {count}" for name, count in sources.items() if name != "value")
+        yield "agreed", f"{fact} {sources['value']} ({stated})"
     for oddity in (*recording.check(), *_duplicates(recording)) or ("nothing seen",):
         yield "odd", oddity
     yield "noise ceiling", _ceiling(recording, counts, seed)
@@ -50,13 +56,23 @@ def _columns(recording: Recording) -> Iterator[tuple[str, str]]:
     table, targets = recording.presentations, recording.targets
     for name in ("session", "run", "concept", "split"):
         if name in table:
-            counts = table[name].value_counts().sort_index()
-            listed = ", ".join(f"{key}: {count}" for key, count in counts.items())
-            yield f"{name}s", f"{len(counts)}" if len(counts) > _MOST_VALUES else listed
+            known = table[name][table[name].notna()]
+            counts = Counter(map(str, known))
+            listed = ", ".join(f"{key}: {counts[key]}" for key in sorted(counts, key=natural))
+            missing = f"; {len(table) - len(known)} without" if len(known) < len(table) else ""
+            yield f"{name}s", (f"{len(counts)}" if len(counts) > _MOST_VALUES else listed) + missing
     for name in ("hemisphere", "roi", "sensor", "time"):
         if name in targets:
-            values = targets[name][targets[name] != ""]
-            yield f"{name}s", f"{values.nunique()}, {values.min()} to {values.max()}" if len(values) else "none"
+            values = targets[name][targets[name].notna() & (targets[name] != "")]
+            yield f"{name}s", _range(values) if len(values) else "none"
+
+
+def _range(values: pd.Series) -> str:
+    """How many values there are, and the first and the last: by size, or in the order of the words."""
+    if pd.api.types.is_numeric_dtype(values):
+        return f"{values.nunique()}, {values.min()} to {values.max()}"
+    words = sorted(set(map(str, values)), key=natural)
+    return f"{len(words)}, {words[0]} to {words[-1]}"
 
 
 def _duplicates(recording: Recording) -> Iterator[str]:

@@ -81,9 +81,11 @@ def noise_ceiling(recording: Recording) -> Ceiling:
 def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
     """Standard deviation of the signal divided by that of the noise, [v], from repeated images.
 
-    The noise variance is the pooled variance within images; the signal variance is the variance of all presentations
-    minus the noise variance (both ddof 1). The result is NaN where the difference is not positive, a target does not
-    vary, or a response is NaN. After Hebart et al. (2023), eLife 12.
+    The noise variance is the pooled variance within images (ddof 1). The signal variance is the variance of all n
+    presentations (ddof 1) minus the noise variance, times (n - 1) / (n - sum(repeats^2) / n), which makes it unbiased
+    however often each image was shown: the presentations of an image share its signal. The result is NaN where the
+    difference is not positive, a target does not vary, or a response is NaN. After Hebart et al. (2023), eLife 12, who
+    leave that factor out, which is near 1 for many images.
 
     Raises
     ------
@@ -93,6 +95,8 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
     freedom = float((counts - 1).sum())
     order = np.argsort(groups, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    n = len(groups)
+    factor = (n - 1) / (n - (counts**2).sum() / n)
     result = np.empty(len(recording.targets))
     for columns, block in recording.blocks():
         values = block[order].astype(np.float64)
@@ -100,7 +104,7 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
         total = (values**2).sum(0) / (len(values) - 1)
         means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
         noise = np.maximum((values**2).sum(0) - (counts[:, None] * means**2).sum(0), 0) / freedom
-        signal = np.where((total > noise) & (np.ptp(block, axis=0) > 0), total - noise, np.nan)
+        signal = np.where((total > noise) & (np.ptp(block, axis=0) > 0), factor * (total - noise), np.nan)
         with np.errstate(divide="ignore"):
             result[columns] = np.sqrt(signal / noise)
     return result
@@ -110,9 +114,11 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
 def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceiling:
     """Noise ceiling of the mean over all repeats, from random halves of each image's presentations.
 
-    With h the correlation over images between the means of both halves, averaged over splits, r = sqrt(2 h / (1 + h))
-    (Spearman-Brown). Images shown once are left out, and so is one random presentation per split of an image shown an
-    odd number of times. The result is NaN where h is not positive or a target does not vary.
+    With h the correlation over images between the means of both halves, averaged over splits,
+    r^2 = h / (h + k (1 - h)). k is the share of the halves' noise that the mean over all repeats has,
+    mean(1 / repeats) / mean(1 / half): 1/2 for even repeats, for which this is Spearman and Brown's 2 h / (1 + h).
+    Images shown once are left out, and so is one random presentation per split of an image shown an odd number of
+    times: of three repeats k is 1/3. The result is NaN where h is not positive or a target does not vary.
 
     Raises
     ------
@@ -133,10 +139,12 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
             total += pearson(first @ values, second @ values)
         flat = np.ptp(block[counts[groups] > 1], axis=0) == 0  # r of rounding errors can be 1
         result[columns] = np.where(flat, np.nan, total / splits)
-    with np.errstate(invalid="ignore"):
-        r = np.sqrt(np.where(result > 0, 2 * result / (1 + result), np.nan))
     repeated = counts[counts > 1]
-    return Ceiling(r, f"r = sqrt(2 h / (1 + h)), h of {splits} split halves", _counts(repeated), len(repeated))
+    share = float(np.mean(1 / repeated) / np.mean(1 / (repeated // 2)))
+    h = np.where(result > 0, result, np.nan)
+    r = np.sqrt(h / (h + share * (1 - h)))
+    formula = f"r^2 = h / (h + {share:.3g} (1 - h)), h of {splits} split halves"
+    return Ceiling(r, formula, _counts(repeated), len(repeated))
 
 
 def _repeated_images(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from gradkern._display import Rows, as_html, as_text
 from gradkern._excluded import Excluded
+from gradkern._places import hemispheres
 from gradkern.errors import Refused, naming
+from gradkern.recordings._formats.names import different_names, other_names
 from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
 from gradkern.recordings._responses.out_of_core import as_responses
 
@@ -23,7 +25,7 @@ class Recording:
     """Responses [presentations, targets] of one subject, read when they are needed.
 
     Selecting, z-scoring and averaging return a new recording and add a line to its `history`; none of them reads a
-    response.
+    response, except that averaging estimates an unknown ncsnr first.
 
     Parameters
     ----------
@@ -34,7 +36,8 @@ class Recording:
         this onset to that of the run's next presentation (NaN after the last), which is computed from "run" and "onset"
         if targets have times
     targets : one row per target, with different "label"s. Optional columns: "roi"; "i", "j", "k" (voxel) and "x", "y",
-        "z" in mm; "vertex" and "hemisphere"; "sensor" and "time" in s after onset
+        "z" in mm; "vertex"; "hemisphere", "left" or "right", which lh, rh, L, R and the like become; "sensor" and
+        "time" in s after onset
     subject, units : words
     space : the space that targets lie in, in words
     images : the image source, indexed by image id; each image is uint8 [h, w] or [h, w, 3]. None if it is elsewhere
@@ -46,8 +49,9 @@ class Recording:
 
     Raises
     ------
-    ValueError : shapes do not fit together or are empty, labels are not unique, image ids lie outside the images,
-        there are names for other images, or onsets are not numbers
+    ValueError : shapes do not fit together or are empty, labels or names of images are not unique, image ids lie
+        outside the images, there are names for other images, a hemisphere is neither left nor right, or onsets are not
+        numbers
 
     Examples
     --------
@@ -86,16 +90,35 @@ class Recording:
         if "label" not in self.targets or len(self.targets) != v or not self.targets["label"].is_unique:
             different = self.targets["label"].nunique() if "label" in self.targets else "no column 'label'"
             raise ValueError(f"targets must be {v} different labels, got {different}")
-        object.__setattr__(self, "targets", self.targets.reset_index(drop=True))
+        targets = self.targets.reset_index(drop=True)
+        if "hemisphere" in targets:
+            targets = targets.assign(hemisphere=hemispheres(targets["hemisphere"]))
+        object.__setattr__(self, "targets", targets)
         self._check_presentations(n)
         if self.ncsnr is not None:
             self._check_ncsnr(v)
+        if self.image_names is not None:
+            self._check_names()
         for source in (self.images, self.image_names):
             if source is not None:
                 self.check_images(len(source))
         if self.images is not None and self.image_names is not None and len(self.images) != len(self.image_names):
             raise ValueError(
                 f"images must be those of image_names, in their order: {len(self.image_names)}, got {len(self.images)}"
+            )
+
+    def _check_names(self) -> None:
+        """One name for one image, in one spelling, and that of its file where the image source has names."""
+        names = different_names(tuple(map(str, self.image_names or ())))
+        object.__setattr__(self, "image_names", names)
+        sources = getattr(self.images, "names", None)
+        if sources is None or len(sources) != len(names):
+            return
+        wrong = other_names(names, tuple(sources))
+        if wrong:
+            raise ValueError(
+                f"images must be those of image_names, in their order, got {sources[wrong[0]]!r} for "
+                f"{names[wrong[0]]!r}, and {len(wrong)} of {len(names)} in all"
             )
 
     def _check_ncsnr(self, v: int) -> None:
@@ -268,10 +291,15 @@ class Recording:
         )
 
     @naming("Recording")
-    def average_repeats(self) -> Self:
+    def average_repeats(self, *, estimate: bool = True) -> Self:
         """One row per image, in the order of the ids: the mean of its presentations.
 
         Columns of `presentations` that differ between the presentations of an image are dropped.
+
+        Parameters
+        ----------
+        estimate : estimate the ncsnr from the repeats first, as `estimate_ncsnr` does, if it is not known and an image
+            was shown twice: means alone have no noise ceiling. This reads every response once.
 
         Raises
         ------
@@ -282,6 +310,11 @@ class Recording:
         images, groups = np.unique(self.image_ids, return_inverse=True)
         counts = np.bincount(groups)
         low, high = int(counts.min()), int(counts.max())
+        if estimate and high > 1 and self.ncsnr is None:
+            from gradkern.recordings._noise_ceiling import estimate_ncsnr  # which imports this module
+
+            known = replace(self, ncsnr=estimate_ncsnr(self), history=(*self.history, "ncsnr estimated from repeats"))
+            return known.average_repeats()
         by_image = self.presentations.groupby("image")
         same = by_image.nunique(dropna=False).max() <= 1
         return replace(
@@ -330,7 +363,15 @@ class Recording:
             oddities.append(
                 f"responses are {typical:.0f} {self.units} in the median: were they stored as integers, x 300?"
             )
-        return (*oddities, *self._overlap())
+        return (*oddities, *self._at_one_onset(), *self._overlap())
+
+    def _at_one_onset(self) -> tuple[str, ...]:
+        table = self.presentations
+        if not {"onset", "run"} <= set(table) or table["onset"].dtype.kind not in "iuf":
+            return ()
+        timed = table["onset"].notna()
+        twice = pd.DataFrame({"run": number_runs(table), "onset": table["onset"]})[timed].duplicated().sum()
+        return (f"{twice} presentations share run and onset with another: were they listed twice?",) if twice else ()
 
     def _overlap(self) -> tuple[str, ...]:
         if "until_next" not in self.presentations or "time" not in self.targets or not self.overlaps().any():

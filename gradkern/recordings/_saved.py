@@ -5,21 +5,28 @@ saved as it is: z-scored, averaged, without other regions.
 """
 
 import json
+import os
+import struct
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
-from gradkern._files import written_whole
+from gradkern._files import allocate, written_whole
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
 from gradkern.recordings._recording import Recording
-from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset
+from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset, row_checksums
 
 _FORMAT, _VERSION = "gradkern recording", 1
 _WORDS = ("subject", "units", "space")
+_CHECKSUMS = "responses_crc32"
+_MAGIC = b"gradkern seal 1\0"
+_SEAL = struct.Struct("<16s2Q32s")  # after the end of HDF5: magic, place and size of the responses, hash of the rest
 _AS_JSON = "json"
 
 
@@ -34,16 +41,18 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
     ------
     FileExistsError : the file exists, and `overwrite` is False
     FileNotFoundError : its folder is missing
+    OSError : the disk is full; the message has the bytes that are needed
     ValueError : a cell of a table is neither a number, nor a word, nor missing
     """
     import h5py
 
     target = Path(path).expanduser()
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"path must be a new file, got {target}, which exists (say overwrite=True?)")
+    _check_new(target, overwrite)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
-    with written_whole(target) as aside, h5py.File(aside, "w") as file:
+    n, v = recording.responses.shape
+    size = n * v * recording.responses.dtype.itemsize
+    with written_whole(target) as aside, h5py.File(_with_room(aside, size, target.parent), "w") as file:
         file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
         for word in _WORDS:
             file.attrs[word] = getattr(recording, word)
@@ -53,13 +62,26 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
         for name, table in (("presentations", recording.presentations), ("targets", recording.targets)):
             _write_table(file.create_group(name), table)
         if recording.image_names is not None:
-            file["image_names"] = np.char.encode(np.array(recording.image_names), "utf-8")
+            file["image_names"] = _encoded(recording.image_names)
         if recording.ncsnr is not None:
             file["ncsnr"] = recording.ncsnr
-        n, v = recording.responses.shape
-        stored = file.create_dataset("responses", (v, n), recording.responses.dtype, fill_time="never")
+        stored = file.create_dataset("responses", (v, n), recording.responses.dtype, dcpl=_allocated_at_once())
+        file.flush()
+        with aside.open("r+b") as raw:
+            place = stored.id.get_offset()
+            allocate(raw.fileno(), place + size, target.parent, start=place, needed=size)
+        checksums = file.create_dataset(_CHECKSUMS, (v,), np.uint32)
         for columns, block in recording.blocks():
-            stored[columns] = np.ascontiguousarray(block.T)
+            rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
+            stored[columns] = rows
+            checksums[columns] = row_checksums(rows)
+        place = stored.id.get_offset(), size
+        file.close()
+        with aside.open("r+b") as raw:
+            seal = _SEAL.pack(_MAGIC, *place, _digest(raw, *place))
+            raw.seek(0, os.SEEK_END)
+            raw.write(seal)
+        _check_new(target, overwrite)  # another job may have been faster
 
 
 @naming("load_recording")
@@ -74,32 +96,89 @@ def load_recording(path: Any, images: Any = None) -> Recording:
     Raises
     ------
     FileNotFoundError : there is no such file
-    ValueError : the file is of another kind or version, or is cut short
+    ValueError : the file is of another kind or version, is damaged or cut short, or names other images than `images`
+    OSError : when responses are read: they are not those that were saved
     """
     import h5py
 
     target = existing_file(path)
+    _check_seal(target)
     try:
-        file = h5py.File(target)
-    except OSError as error:
+        with h5py.File(target) as file:
+            content = _read(target, file)
+    except ValueError as error:
+        if str(error).startswith(str(target)):
+            raise
+        raise ValueError(f"{target} cannot be read: {error} (is it damaged?)") from error
+    except Exception as error:  # h5py raises whatever HDF5 finds in a damaged file
         raise ValueError(f"{target} cannot be read as HDF5: {error} (is it cut short?)") from error
-    with file:
-        kind, version = file.attrs.get("format"), file.attrs.get("version")
-        if (kind, version) != (_FORMAT, _VERSION):
-            raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
-        names = file.get("image_names")
-        return Recording(
-            responses=FileColumns(map_dataset(file["responses"])),
-            presentations=_read_table(file["presentations"]),
-            targets=_read_table(file["targets"]),
-            **{word: str(file.attrs[word]) for word in _WORDS},
-            images=images,
-            image_names=None if names is None else tuple(np.char.decode(names[:], "utf-8").tolist()),
-            ncsnr=file["ncsnr"][:] if "ncsnr" in file else None,
-            excluded=tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
-            history=tuple(json.loads(file.attrs["history"])),
-            provenance=json.loads(file["provenance"].asstr()[()]) | {"saved": {target.name: fingerprint(target)}},
-        )
+    content["provenance"] |= {"saved": {target.name: fingerprint(target)}}
+    return Recording(images=images, **content)
+
+
+def _read(target: Path, file: Any) -> dict[str, Any]:
+    """The arguments of `Recording`, but for its images."""
+    kind, version = file.attrs.get("format"), file.attrs.get("version")
+    if (kind, version) != (_FORMAT, _VERSION):
+        raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
+    names = file.get("image_names")
+    checksums = file[_CHECKSUMS][:] if _CHECKSUMS in file else None  # files of earlier versions have none
+    return {
+        "responses": FileColumns(map_dataset(file["responses"]), checksums),
+        "presentations": _read_table(file["presentations"]),
+        "targets": _read_table(file["targets"]),
+        **{word: str(file.attrs[word]) for word in _WORDS},
+        "image_names": None if names is None else tuple(_decoded(names[:]).tolist()),
+        "ncsnr": file["ncsnr"][:] if "ncsnr" in file else None,
+        "excluded": tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
+        "history": tuple(json.loads(file.attrs["history"])),
+        "provenance": dict(json.loads(file["provenance"].asstr()[()])),
+    }
+
+
+def _with_room(path: Path, size: int, folder: Path) -> Path:
+    """The path of a new file, once the disk has had room for it: HDF5 cannot go on after a full disk."""
+    with path.open("wb") as file:
+        allocate(file.fileno(), size, folder)
+    return path
+
+
+def _check_new(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"path must be a new file, got {path}, which exists (say overwrite=True?)")
+
+
+def _check_seal(path: Path) -> None:
+    """Raise a ValueError if the file has a seal and is not what was sealed; files of earlier versions have none."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _SEAL.size))
+        last = file.read()
+        if len(last) < _SEAL.size or not last.startswith(_MAGIC):
+            return
+        _, start, count, digest = _SEAL.unpack(last)
+        if start + count > size or _digest(file, start, count, size - _SEAL.size) != digest:
+            raise ValueError(f"{path} is damaged: its tables and words are not those that were saved")
+
+
+def _digest(file: Any, start: int, count: int, end: int | None = None) -> bytes:
+    """A hash of a file but for its responses, which have checksums of their own: `count` bytes from `start` on."""
+    digest = sha256(struct.pack("<2Q", start, count))
+    for first, stop in ((0, start), (start + count, file.seek(0, os.SEEK_END) if end is None else end)):
+        file.seek(first)
+        digest.update(file.read(max(0, stop - first)))
+    return digest.digest()
+
+
+def _allocated_at_once() -> Any:
+    """How HDF5 stores a contiguous dataset whose place in the file is known before anything is written."""
+    import h5py
+
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_layout(h5py.h5d.CONTIGUOUS)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return creation
 
 
 def _write_table(group: Any, table: pd.DataFrame) -> None:
@@ -111,7 +190,7 @@ def _write_table(group: Any, table: pd.DataFrame) -> None:
         if values.dtype.kind not in "biuf":
             if not all(isinstance(value, str) for value in values):
                 values, form = [_cell(str(name), value) for value in values], _AS_JSON
-            values = np.char.encode(np.array(values, dtype=str), "utf-8")
+            values = _encoded(values)
         group.create_dataset(str(number), data=values).attrs["form"] = form
 
 
@@ -121,11 +200,27 @@ def _read_table(group: Any) -> pd.DataFrame:
         stored = group[str(number)]
         values = stored[:]
         if values.dtype.kind == "S":
-            values = np.char.decode(values, "utf-8").astype(object)
+            values = _decoded(values)
         if stored.attrs["form"] == _AS_JSON:
             values = pd.Series(list(map(json.loads, values)), dtype=object)
         columns[name] = values
     return pd.DataFrame(columns)
+
+
+def _encoded(words: Any) -> NDArray[Any]:
+    """Words as UTF-8; bytes of file names that are in no Unicode, as `os.fsdecode` has them, as they are."""
+    refused = "words must be Unicode without NUL, got"
+    try:
+        stored = [str(word).encode("utf-8", "surrogateescape") for word in words]
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{refused} {error.object!r}") from error
+    if wrong := next((word for word in stored if b"\0" in word), None):
+        raise ValueError(f"{refused} {wrong!r}")
+    return np.array(stored)
+
+
+def _decoded(stored: NDArray[Any]) -> NDArray[Any]:
+    return np.array([word.decode("utf-8", "surrogateescape") for word in stored.tolist()], dtype=object)
 
 
 def _cell(column: str, value: Any) -> str:

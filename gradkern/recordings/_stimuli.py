@@ -1,5 +1,6 @@
 """Image sources, which read an image by its number when it is needed, and images that they hold twice."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._excluded import Excluded
+from gradkern._pixels import ENDINGS, OTHER_ENDINGS, read_pixels
 from gradkern.errors import Refused, naming
 from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.hdf5 import reading_hdf5
+from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._recording import Recording
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "PA", "RGBA")  # 8 bits or fewer a channel
-_OPAQUE = 255
 _THINGS = "https://osf.io/jum2f (the password is on that page)"
 
 
@@ -29,15 +31,10 @@ class HDF5Images:
 
     @naming("HDF5Images")
     def __init__(self, path: Any, name: str) -> None:
-        import h5py
-
-        try:
-            with h5py.File(path) as file:
-                if name not in file:
-                    raise ValueError(f"{path} must hold {name!r}, got {sorted(file)}")
-                self.shape, dtype = tuple(file[name].shape), file[name].dtype
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            if name not in file:
+                raise ValueError(f"{path} must hold {name!r}, got {sorted(map(str, file))}")
+            self.shape, dtype = tuple(file[name].shape), file[name].dtype
         if len(self.shape) != 4 or self.shape[3] != 3 or dtype != np.uint8:
             raise ValueError(f"{name!r} of {path} must be uint8 [images, h, w, 3], got {dtype} {list(self.shape)}")
         self.path, self.name = path, name
@@ -46,9 +43,7 @@ class HDF5Images:
         return int(self.shape[0])
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             image: NDArray[np.uint8] = file[self.name][range(len(self))[number]]
         return image
 
@@ -56,62 +51,85 @@ class HDF5Images:
 class FileImages:
     """Images uint8 [h, w, 3] in files, one per image, in this order; `folder_images` finds all of a folder.
 
+    Pixels are as a viewer shows them: turned as the EXIF orientation says. `names` are those of the images, which a
+    `Recording` compares with its own; by default the names of the files. `excluded` counts what a folder had besides.
+
     Raises
     ------
-    ValueError : when an image is read: it is not an image, is cut short, has more than 8 bits per channel, or has
-        transparent pixels, whose color is unknown
+    ValueError : when an image is read: it is not an image, is damaged, has more than 8 bits per channel or colors that
+        are neither gray, RGB, CMYK nor a palette, is animated, or has transparent pixels, whose color is unknown
     """
 
-    def __init__(self, paths: Sequence[Any]) -> None:
+    @naming("FileImages")
+    def __init__(
+        self, paths: Sequence[Any], names: Sequence[str] | None = None, excluded: tuple[Excluded, ...] = ()
+    ) -> None:
         self.paths = tuple(Path(path) for path in paths)
+        if names is not None and len(names) != len(self.paths):
+            raise ValueError(f"names must be those of {len(self.paths)} paths, got {len(names)}")
+        self.names = tuple(canonical(str(name)) for name in names or [path.name for path in self.paths])
+        self.excluded = excluded
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @naming("FileImages")
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        from PIL import Image
-
-        path = self.paths[number]
-        try:
-            with Image.open(path) as image:
-                image.load()
-                mode, alpha = image.mode, image.convert("RGBA").getchannel("A").getextrema()[0]
-                pixels = np.asarray(image.convert("RGB"))
-        except FileNotFoundError:
-            raise
-        except (OSError, SyntaxError) as error:  # which PIL raises for broken files
-            raise ValueError(f"{path} cannot be read as an image: {error} (is it cut short?)") from error
-        if mode not in _MODES:
-            raise ValueError(f"{path} must have 8 bits a channel, got PIL's mode {mode!r}")
-        if alpha != _OPAQUE:
-            raise ValueError(f"{path} must be opaque, got alpha down to {alpha}; put it on its background")
-        return pixels
+        return read_pixels(self.paths[number])
 
 
 @naming("folder_images")
 def folder_images(folder: Any) -> tuple[FileImages, tuple[str, ...]]:
     """The images of a folder and its subfolders in the order of their names: the image source, and the names.
 
-    Names are paths inside the folder, such as "aardvark/aardvark_01b.jpg"; their order gives the image ids. Pass both
-    to a `Recording`. Other files, and those whose names begin with a dot, are ignored.
+    Names are paths inside the folder, such as "aardvark/aardvark_01b.jpg", in Unicode's composed form; their order
+    gives the image ids. Pass both to a `Recording`. Linked folders are followed. What is no image is counted in the
+    source's `excluded`; what begins with a dot is not looked at.
 
     Raises
     ------
-    FileNotFoundError : there is no such folder, or no image in it
+    FileNotFoundError : there is no such folder, no image in it, or an image is a link to a file that is missing
+    ValueError : an image is of a kind that is not read (.heic, .svg, ...), or two names are the same
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"folder must be a directory, got {str(folder)!r}")
-    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    names = sorted(
-        name
-        for name in files
-        if name.lower().endswith(_ENDINGS) and not any(part.startswith(".") for part in name.split("/"))
-    )
-    if not names:
-        raise FileNotFoundError(f"{root} must hold images ({' '.join(_ENDINGS)}), got {len(files)} others")
-    return FileImages([files[name] for name in names]), tuple(names)
+    files = _files_below(root)
+    images = {name: path for name, path in files.items() if name.lower().endswith(ENDINGS)}
+    unread = sorted(name for name in files if name.lower().endswith(OTHER_ENDINGS))
+    if unread:
+        raise ValueError(f"{root} must hold images ({' '.join(ENDINGS)}), got {len(unread)} others, first {unread[0]}")
+    if not images:
+        raise FileNotFoundError(f"{root} must hold images ({' '.join(ENDINGS)}), got {len(files)} others")
+    dangling = sorted(name for name, path in images.items() if not path.is_file())
+    if dangling:
+        raise FileNotFoundError(
+            f"{len(dangling)} of {len(images)} images in {root} are links to files that are missing (datalad get or "
+            f"git annex get fetches those of git-annex), first {dangling[0]}"
+        )
+    besides = len(files) - len(images)
+    excluded = (Excluded("files", besides, "not images by their names"),) if besides else ()
+    names = tuple(sorted(images))
+    return FileImages([images[name] for name in names], names, excluded), names
+
+
+def _files_below(root: Path) -> dict[str, Path]:
+    """Files by their names inside a folder, those of linked folders too; links that lead nowhere are among them."""
+    files: dict[str, Path] = {}
+    seen = {root.resolve()}
+    for home, folders, names in os.walk(root, followlinks=True):
+        below = [name for name in sorted(folders) if not name.startswith(".")]
+        new = {name: (Path(home) / name).resolve() for name in below}
+        folders[:] = [name for name in below if new[name] not in seen and new[name] not in Path(home).resolve().parents]
+        seen |= {new[name] for name in folders}
+        for name in sorted(names):
+            path = Path(home) / name
+            key = canonical(path.relative_to(root).as_posix())
+            if key in files:
+                raise ValueError(f"{root} must have one file by each name, got {key!r} in two forms of Unicode")
+            if not name.startswith("."):
+                files[key] = path
+    return files
 
 
 @naming("things_images")

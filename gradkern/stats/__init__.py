@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from gradkern.stats._intervals import interval as interval
     from gradkern.stats._intervals import interval_p as interval_p
     from gradkern.stats._intervals import over_subjects as over_subjects
+    from gradkern.stats._leave_one_out import LeaveOneOut as LeaveOneOut
+    from gradkern.stats._leave_one_out import leave_one_out as leave_one_out
     from gradkern.stats._paired import PairedTest as PairedTest
     from gradkern.stats._paired import paired_test as paired_test
     from gradkern.stats._permutation import PermutationTest as PermutationTest
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from gradkern.stats._permutation import permutation_test_held_out as permutation_test_held_out
     from gradkern.stats._prevalence import Prevalence as Prevalence
     from gradkern.stats._prevalence import prevalence as prevalence
+    from gradkern.stats._smooth_maps import SmoothMapTest as SmoothMapTest
+    from gradkern.stats._smooth_maps import smooth_map_test as smooth_map_test
     from gradkern.stats._spatial_nulls import MapCorrelation as MapCorrelation
     from gradkern.stats._spatial_nulls import NullMaps as NullMaps
     from gradkern.stats._spatial_nulls import VariogramPairs as VariogramPairs

@@ -10,6 +10,7 @@ from gradkern.errors import Refused, naming
 from gradkern.stats._arguments import check_alternative, in_direction
 from gradkern.stats._summary import Summary
 
+COMBINATIONS = ("fisher", "stouffer", "mean", "mean-z")
 _ENUMERATED = 12  # subjects, for whom all sign patterns are tried
 
 
@@ -240,9 +241,11 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
 
     Parameters
     ----------
-    p : [subjects] or [subjects, v], above 0; of independent subjects, unless the method is "mean"
-    method : "fisher" (the sum of log p; one strong subject suffices), "stouffer" (the sum of z; many weak ones) or
-        "mean" (twice their mean, valid however the subjects depend on each other: Rüschendorf 1982; all must be small)
+    p : [subjects] or [subjects, v], above 0; of independent subjects, unless the method is "mean" or "mean-z"
+    method : "fisher" (the sum of log p; one strong subject suffices), "stouffer" (the sum of z; many weak ones), "mean"
+        (twice their mean, valid however the subjects depend on each other: Rüschendorf 1982; all must be small) or
+        "mean-z" (that of the mean z, valid for z that are normal together, whatever their correlations; a p of 1 counts
+        as 1 - smallest_p / 2)
     smallest_p : the smallest p that a subject could attain
 
     Raises
@@ -263,8 +266,8 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
         raise ValueError(f"p must be [subjects] or [subjects, v], got shape {np.shape(p)}")
     if len(values) < 2:
         raise Refused(f"p must be of at least 2 subjects, got {len(values)}")
-    if method not in ("fisher", "stouffer", "mean"):
-        raise ValueError(f"method must be 'fisher', 'stouffer' or 'mean', got {method!r}")
+    if method not in COMBINATIONS:
+        raise ValueError(f"method must be one of {COMBINATIONS}, got {method!r}")
     _check_p(values.ravel())
     if (values == 0).any():
         raise ValueError("p must be over 0, got 0; count permutations as (1 + reached) / (1 + permutations)")
@@ -275,6 +278,8 @@ def combine(p: Any, *, method: str = "fisher", smallest_p: float | None = None) 
             combined: NDArray[np.float64] = chi2.sf(-2 * np.log(own).sum(0), 2 * n)
         elif method == "mean":
             combined = np.minimum(2 * own.mean(0), 1)
+        elif method == "mean-z":
+            combined = norm.sf(norm.isf(np.minimum(own, 1 - (smallest_p or 0) / 2)).mean(0))
         else:
             combined = norm.sf(norm.isf(own).sum(0) / np.sqrt(n))
         return combined

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._places import hemispheres as one_spelling
 from gradkern.errors import Refused, naming
 from gradkern.stats._correlation import LEAST_POINTS, correlation
 from gradkern.stats._summary import Summary
@@ -127,7 +128,7 @@ def spin_maps(
     ----------
     values : [v]
     coordinates : [v, 3] on a sphere about the origin, of vertices or of parcels (see `parcel_centers`)
-    hemispheres : [v], "left" or "right"
+    hemispheres : [v], "left" or "right", in any spelling (lh, rh, L, R)
     wall : coordinates [w, 3] and hemispheres [w] of vertices without a value. A place becomes NaN where the nearest
         point that was turned there belongs to the wall. None: it takes the nearest point that has a value.
     assignment : "nearest" (a value may come twice or never) or "one-to-one", which keeps every value, by the smallest
@@ -343,12 +344,12 @@ def _values(name: str, given: Any, length: int | None) -> NDArray[np.float64]:
 
 def _on_sphere(name: str, coordinates: Any, hemispheres: Any, v: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Directions [v, 3] of length 1 and their hemispheres."""
-    points, sides = np.asarray(coordinates, dtype=np.float64), np.asarray(hemispheres)
+    points, sides = np.asarray(coordinates, dtype=np.float64), one_spelling(hemispheres)
     if points.shape != (v, 3) or sides.shape != (v,):
         raise ValueError(f"{name} must be [{v}, 3] with a hemisphere each, got {points.shape} and {sides.shape}")
-    unknown = sorted(set(sides.tolist()) - {"left", "right"})
-    if unknown:
-        raise ValueError(f"hemispheres must be 'left' or 'right', got {unknown[0]!r}")
+    known = np.isin(sides, ("left", "right"))
+    if not known.all():
+        raise ValueError(f"hemispheres must be 'left' or 'right', got none at {int((~known).sum())} places")
     radius = np.linalg.norm(points, axis=1)
     if not (np.isfinite(radius).all() and radius.min() > 0 and np.ptp(radius) <= 0.01 * radius.mean()):
         raise ValueError(f"{name} must lie on a sphere about the origin, got radii {radius.min()}..{radius.max()}")

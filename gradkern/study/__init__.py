@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradkern.study._study_file import StudyFile as StudyFile
     from gradkern.study._study_file import load_study as load_study
     from gradkern.study._study_file import read_study as read_study
+    from gradkern.study._subject_checks import subject_checks as subject_checks
     from gradkern.study._variants import FeatureSet as FeatureSet
     from gradkern.study._variants import StudyVariants as StudyVariants
     from gradkern.study._variants import choices as choices

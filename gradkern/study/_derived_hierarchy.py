@@ -51,7 +51,8 @@ class DerivedHierarchy:
         targets, euclidean = recording.targets, self.by == "euclidean"
         for name in ("roi", "hemisphere", *_POINT) if euclidean else ("roi",):
             if name not in targets:
-                raise ValueError(f"targets must have {name!r}, got {list(targets)}")
+                missing = "".join(f"; {line}" for line in recording.history if line.startswith("no "))
+                raise ValueError(f"targets must have {name!r}, got {list(targets)}{missing}")
         if self.column in targets:
             raise ValueError(f"targets must have no {self.column!r}, which is computed, got {list(targets)}")
         values = self._distance(targets) if euclidean else self._rank(targets)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -54,8 +55,7 @@ def run(options: argparse.Namespace) -> int:
     for name, (rows, recording, file, request) in todo.items():
         chosen, spaces = chosen_spaces(rows, options), _spaces_of(rows, options)
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
-        if (recording.repeats == 1).all() and "session" in recording.presentations:
-            print("single presentations: zscore and average_repeats before saving make this faster")
+        _print_faster(recording, cv)
         # the partition comes first, as it may refuse the data
         partition = unique_scores(chosen, rows, recording, unique) if unique else None
         scores = score(spaces, recording, cv, matching)
@@ -73,6 +73,16 @@ def _spaces_of(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace
     """The chosen spaces and their controls; nothing of them is read."""
     chosen = chosen_spaces(captured, options)
     return chosen | chosen_controls(chosen, captured, options)
+
+
+def _print_faster(recording: Recording, cv: CrossValidation) -> None:
+    """Advise means over repeats, unless the cross-validation needs sessions or onsets, which means do not have."""
+    repeated = len(np.unique(recording.image_ids)) < len(recording.image_ids)
+    if repeated and (recording.repeats == 1).all() and cv.by in ("image", "concept") and cv.gap is None:
+        print(
+            "single presentations: average_repeats() before save_recording makes this faster, and estimates the noise "
+            "ceiling first if it is not known (zscore() within sessions must come before it)"
+        )
 
 
 def recording_names(files: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._regions import Regions
 from gradkern.recordings._recording import Recording
@@ -19,9 +20,9 @@ _READ = ("label", "hemisphere", "roi", *_POINT, "sensor", "time")  # columns of 
 def region_means(recording: Recording, hierarchy: str) -> Recording:
     """Average the targets of each region: one target per region, and per hemisphere where that is known.
 
-    Points and the hierarchy are averaged too. Targets outside all regions, or without hemisphere or hierarchy value,
-    are left out; a region in which no target has a hierarchy value is left out, and `excluded` names it. The ncsnr of a
-    region is unknown.
+    Points and the hierarchy are averaged too. Targets outside all regions, without hemisphere or hierarchy value, or
+    with NaN are left out; a region in which no target has a hierarchy value is left out, and `excluded` names it. The
+    ncsnr of a region is unknown.
 
     Raises
     ------
@@ -35,19 +36,24 @@ def region_means(recording: Recording, hierarchy: str) -> Recording:
     columns = [name for name in ("hemisphere", "roi") if name in table]
     groups = chosen.targets.groupby(columns, sort=False)
     region, count = groups.ngroup().to_numpy(), groups.size().to_numpy()
-    means = np.zeros((len(chosen.presentations), len(count)))
+    means, there = np.zeros((len(chosen.presentations), len(count))), np.zeros(len(count), dtype=np.int64)
     for block_columns, block in chosen.blocks():
-        block_region = region[block_columns]
-        for group in np.unique(block_region):
-            means[:, group] += block[:, block_region == group].sum(1, dtype=np.float64) / count[group]
+        usable, block_region = np.isfinite(block).all(0), region[block_columns]
+        for group in np.unique(block_region[usable]):
+            inside = usable & (block_region == group)
+            means[:, group] += block[:, inside].sum(1, dtype=np.float64)
+            there[group] += inside.sum()
+    means = np.divide(means, there, out=np.full_like(means, np.nan), where=there > 0)
+    if missing := int((count - there).sum()):
+        chosen = chosen.leave_out(Excluded("targets", missing, "NaN in a response"))
     numbers = list(dict.fromkeys(name for name in (*_POINT, hierarchy) if name in table))
     targets = groups[numbers].mean().reset_index() if numbers else groups.size().reset_index()[columns]
     labels = targets[columns].astype(str).agg(" ".join, axis=1)
-    done = f"averaged {len(chosen.targets)} targets within {len(count)} regions"
+    done = f"averaged {int(there.sum())} targets within {len(count)} regions"
     return replace(
         chosen,
         responses=as_responses(means.astype(chosen.responses.dtype)),
-        targets=targets.assign(label=labels, targets=count),
+        targets=targets.assign(label=labels, targets=there),
         ncsnr=None,
         history=(*chosen.history, done),
     )

@@ -1,7 +1,7 @@
 """`gradkern verdict`: the claims of a study from files, under other choices, as tables, figures and a report."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from gradkern.study._multiverse import survival
 from gradkern.study._output import check_free, made_by, written_whole
 from gradkern.study._study_file import StudyFile, read_study
 from gradkern.study._variants import choices, verdict_multiverse
-from gradkern.study.claims._verdict import verdict
+from gradkern.study.claims._verdict import NOT_FOUND, verdict
 from gradkern.study.power._rates import simulated_rates
 from gradkern.study.report._html import Picture, write_verdict
+from gradkern.study.report._words import counts_in_words
 
 MARK = "verdict.csv"
 
@@ -29,6 +30,9 @@ def run(options: argparse.Namespace) -> int:
     for note in study.notes:
         print(note)
     table = verdict(study.variants.study(), study.settings)
+    notes = [*study.notes, *table.attrs["notes"]]
+    for note in table.attrs["notes"]:
+        print(note)
     tables = {"verdict": table, "power": _power_of(table)}
     if options.multiverse:
         names = {name: list(changes) for name, changes in choices(study.variants, study.settings).items()}
@@ -36,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         runs = verdict_multiverse(study.variants, study.settings, table, together=options.together)
         tables |= {"multiverse": runs, "survival": survival(runs)}
     with written_whole(options.output, options.overwrite, MARK) as folder:
-        _write(folder, study, tables)
+        _write(folder, study, tables, notes)
     _print(table)
     print(f"wrote {options.output}: open report.html in a browser")
     return 0
@@ -47,20 +51,26 @@ def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     return rates[rates["id"].isin(table["id"])]
 
 
-def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame]) -> None:
+def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame], notes: Sequence[str]) -> None:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     pictures = _pictures(tables)
     for picture in pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
     facts = _facts(study)
-    page = write_verdict(tables["verdict"], tables["power"], pictures, facts, study.notes, tables.get("survival"))
+    page = write_verdict(tables["verdict"], tables["power"], pictures, facts, notes, tables.get("survival"))
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
-    caption = "Estimate of every claim with its 95 % interval. Blue: supported; grey: not found."
+    caption = (
+        "Estimate of every claim with its 95 % interval, in a panel of its own scale for each modality and unit. Blue: "
+        "supported; orange: such data cannot decide; grey: not found. Ticks are the subjects."
+    )
     pictures = [Picture.of("verdict", caption, figures.verdict_estimates(tables["verdict"]))]
+    if (tables["verdict"]["by layer"] != "").any():
+        caption = "Estimates at every layer, of the claims whose test has them."
+        pictures.append(Picture.of("layers", caption, figures.estimates_by_layer(tables["verdict"])))
     if "multiverse" in tables:
         for id, runs in tables["multiverse"].groupby("id", sort=False):
             if not runs["value"].notna().any():
@@ -84,7 +94,11 @@ def _facts(study: StudyFile) -> dict[str, str]:
 
 
 def _print(table: pd.DataFrame) -> None:
-    width = table["claim"].str.len().max()
+    """Print a line per claim, the conclusion first, so that no width of a terminal cuts it off; counts come last."""
     for row in table.to_dict("records"):
-        number = "" if np.isnan(row["estimate"]) else f"{row['estimate']:8.3f} {row['units']}, p = {row['p']:.3g}"
-        print(f"{row['claim']:<{width}}  {row['conclusion']:<11} {number}".rstrip())
+        number = "" if np.isnan(row["estimate"]) else f"{row['estimate']:.3f} {row['units']}, p = {row['p']:.3g}"
+        print(f"{row['conclusion']:<13} {number:<22} {row['claim']}")
+        for words in (row["flag"], row["why"] if row["conclusion"] != NOT_FOUND else ""):
+            if words:
+                print(f"{'':<13} {words}")
+    print(counts_in_words(table))

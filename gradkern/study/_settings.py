@@ -8,6 +8,7 @@ import numpy as np
 
 from gradkern._display import as_html, as_text, listed
 from gradkern.errors import Refused, naming
+from gradkern.features._features import Features
 from gradkern.hierarchy._latency import Latency
 from gradkern.hierarchy._layers import Preference, checked_depth
 from gradkern.recordings._recording import Recording
@@ -15,13 +16,17 @@ from gradkern.ridge._cross_validation import CrossValidation
 
 KINDS = ("activation", "gradient")
 IMAGE_PERMUTED = "gradient/image-permuted"  # the control that the verdict makes itself
-COVARIATES = {  # sets of covariates of the partial permutation tests, and each set in words
-    "activations": "activations of all layers",
-    "same-layer": "activations of the same layer",
-    "nuisances": "nuisances",
-    "everything": "activations of all layers, nuisances and captured controls",
+COVARIATES = {  # what rows about prediction exclude, in words
+    "linear-activations": "linear readouts of the captured activations",
+    "activations": "linear and nonlinear readouts of the activations",
+    "outputs": "readouts of activations and of the network's outputs",
+    "labels": "readouts of activations and of the images' categories",
+    "image-statistics": "readouts of activations and of low-level image statistics",
+    "difficulty": "readouts of activations and of how difficult the images are",
+    "controls": "readouts of activations and of the captured controls",
+    "everything": "all that is excluded together",
 }
-LEAST = {"permutations": 19, "bootstraps": 20, "max_targets": 1, "max_locations": 20, "n_components": 1, "seed": 0}
+LEAST = {"permutations": 19, "bootstraps": 20, "max_targets": 1, "max_locations": 20, "seed": 0}
 _RESERVED = (IMAGE_PERMUTED, *COVARIATES, *COVARIATES.values())
 _LEAST_LAYERS = 3
 
@@ -38,13 +43,20 @@ class Study:
     fmri, meg : one recording per subject, one row per image; row i of the features is image i of the recordings
     hierarchy : column of the fMRI targets with the hierarchy value of each target, such as "distance" (to V1)
     nuisances : [images, m], what an image's gradient may owe to the image being hard: loss, entropy and norms, as
-        returned by `encoding.nuisances`
+        returned by `encoding.nuisances`, and whatever else is known to matter
+    labels : [images], the category of each image, whole numbers or words; None: not known
+    images : the images themselves, each uint8 [h, w] or [h, w, 3]
+    image_statistics : [images, s], such as luminance and contrast, as returned by `encoding.image_statistics`
+    outputs : [images, c], the model's own outputs, such as logits
+    test_images : bool [images], images that a mapping is tested on if it is fitted on the others
+    captured : the capture that the features are of, which tells the objective and outputs that claims exclude
 
     Raises
     ------
-    ValueError : depths that do not rise in [0, 1], kinds with different layers or images, a reserved kind, features or
-        nuisances that are not floating-point matrices, no recording, several rows per image, a subject twice
-    Refused : fewer than 3 layers; activations or gradients that do not vary; features or nuisances that are not finite
+    ValueError : depths that do not rise in [0, 1], kinds with different layers or images, a reserved kind, matrices
+        that are not floating-point, labels that are neither whole numbers nor words or all the same, test images that
+        are none or all, no recording, several rows per image, a subject twice
+    Refused : fewer than 3 layers; activations or gradients that do not vary; matrices that are not finite
     """
 
     features: Mapping[str, Sequence[Any]]
@@ -53,14 +65,22 @@ class Study:
     meg: Sequence[Recording] = ()
     hierarchy: str = "distance"
     nuisances: Any = None
+    labels: Any = None
+    images: Any = None
+    image_statistics: Any = None
+    outputs: Any = None
+    test_images: Any = None
+    captured: Features | None = None
 
     @naming("Study")
     def __post_init__(self) -> None:
         _check_layers(self.features, self.depth)
         _check_kinds(self.features)
         images = len(self.features["activation"][0])
-        if self.nuisances is not None:
-            _check_matrix("nuisances", self.nuisances, images)
+        for name in ("nuisances", "image_statistics", "outputs"):
+            if getattr(self, name) is not None:
+                _check_matrix(name, getattr(self, name), images)
+        _check_images(self, images)
         if not self.fmri and not self.meg:
             raise ValueError("fmri or meg must have a recording, got none")
         for name, recordings in (("fmri", self.fmri), ("meg", self.meg)):
@@ -83,7 +103,15 @@ class Study:
             if recordings:
                 rows[name] = listed([recording.subject for recording in recordings])
         nuisances = "none" if self.nuisances is None else f"{np.shape(self.nuisances)[1]}"
-        return rows | {"hierarchy": self.hierarchy, "nuisances": nuisances}
+        rows |= {"hierarchy": self.hierarchy, "nuisances": nuisances}
+        if self.labels is not None:
+            rows["labels"] = f"{len(np.unique(self.labels))} different ones"
+        if self.test_images is not None:
+            rows["test images"] = f"{int(np.sum(self.test_images))} of {len(layers[0])}"
+        for name in ("image_statistics", "outputs"):
+            if getattr(self, name) is not None:
+                rows[name.replace("_", " ")] = f"{np.shape(getattr(self, name))[1]}"
+        return rows
 
 
 @dataclass(frozen=True)
@@ -97,8 +125,8 @@ class VerdictSettings:
     layer : index of the layer that is tested where a claim is about one feature space; None: the middle one
     max_targets : score at most this many fMRI targets of a recording, drawn at random
     max_locations : use at most this many locations of a map in its spatial null
-    n_components : remove only this many principal components of covariates that have more columns; None: all of them
-        (see `encoding.partial_permutation_test`)
+    subject_checks : test supported claims again without the subject with the largest estimate, and look for subjects
+        whose images are in another order
     latency, preference : how time courses become latencies, and how scores over layers become a preferred depth
     seed : of all random numbers
     """
@@ -109,10 +137,10 @@ class VerdictSettings:
     layer: int | None = None
     max_targets: int = 2000
     max_locations: int = 400
-    n_components: int | None = None
     latency: Latency = field(default_factory=Latency)
     preference: Preference = field(default_factory=lambda: Preference("centre of mass"))
     seed: int = 0
+    subject_checks: bool = True
 
     @naming("VerdictSettings")
     def __post_init__(self) -> None:
@@ -159,6 +187,25 @@ def _check_matrix(name: str, matrix: Any, images: int | None) -> None:
         raise Refused(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} NaN or inf")
 
 
+def _check_images(study: Study, images: int) -> None:
+    """Labels, test images and the images themselves."""
+    if study.labels is not None:
+        labels = np.asarray(study.labels)
+        if labels.shape != (images,) or not (labels.dtype.kind in "biuU" or all(isinstance(x, str) for x in labels)):
+            wanted = f"[{images}] of whole numbers or words"
+            raise ValueError(f"labels must be {wanted}, got {labels.dtype} {list(labels.shape)}")
+        if len(np.unique(labels)) < 2:
+            raise ValueError(f"labels must be at least 2 different ones, got {str(labels[0])!r} for all images")
+    if study.test_images is not None:
+        chosen = np.asarray(study.test_images)
+        if chosen.shape != (images,) or chosen.dtype != bool:
+            raise ValueError(f"test_images must be bool [{images}], got {chosen.dtype} {list(chosen.shape)}")
+        if chosen.all() or not chosen.any():
+            raise ValueError(f"test_images must be some and not all of {images}, got {int(chosen.sum())}")
+    if study.images is not None and len(study.images) != images:
+        raise ValueError(f"images must be {images}, as the features have, got {len(study.images)}")
+
+
 def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -> None:
     subjects = [recording.subject for recording in recordings]
     if len(set(subjects)) < len(subjects):
@@ -166,4 +213,6 @@ def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -
     for recording in recordings:
         recording.check_images(images)
         if len(np.unique(recording.image_ids)) < len(recording.image_ids):
-            raise ValueError(f"{name} must have one row per image, got repeats: average_repeats() them")
+            raise ValueError(
+                f"{name} must have one row per image, got repeats: average_repeats() keeps the noise ceiling"
+            )

@@ -9,16 +9,19 @@ from gradkern.hierarchy._latency import ESTIMATORS, Latency
 from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.ridge._cross_validation import SELECTIONS, CrossValidation
 from gradkern.study._derived_hierarchy import DerivedHierarchy, parse_hierarchy
+from gradkern.study._image_tables import FolderEntry, TableEntry, is_table
 from gradkern.study._settings import LEAST, VerdictSettings
 from gradkern.study._toml import Table, read_toml
 
-_KEYS = ("features", "fmri", "meg", "hierarchy", "layers", "depth", "settings")
-_CAPTURE_KEYS = ("folder", "token", "raw", "untrained")
-_SETTINGS = ("permutations", "bootstraps", "max_targets", "max_locations", "n_components", "seed", "folds",
-             "selection", "preference", "latency", "window", "alphas", "layer")  # fmt: skip
+_KEYS = ("features", "fmri", "meg", "hierarchy", "layers", "depth", "nuisances", "labels", "images", "splits",
+         "settings")  # fmt: skip
+_CAPTURE_KEYS = ("folder", "token", "raw", "untrained", "outputs")
+_SETTINGS = ("permutations", "bootstraps", "max_targets", "max_locations", "seed", "folds",
+             "selection", "preference", "latency", "window", "alphas", "layer", "subject_checks")  # fmt: skip
 # names of earlier versions, which are read as well
 _EARLIER = {"axis": "hierarchy", "judging": "settings"}
-_EARLIER_SETTINGS = {"targets": "max_targets", "places": "max_locations", "axes": "n_components"}
+_EARLIER_SETTINGS = {"targets": "max_targets", "places": "max_locations"}
+_WITHOUT_EFFECT = ("axes", "n_components")  # of earlier versions: fewer components of the activations were excluded
 _CAPTURE = "a folder that capture(..., out=) wrote"
 
 
@@ -31,6 +34,7 @@ class CaptureEntry:
     token: str | None
     raw: bool
     untrained: str | None
+    outputs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class StudyDescription:
     fmri, meg : name -> files of recordings
     layers, depth : names and depths of the layers to use; None: those of the capture
     settings : without the tested layer, whose name is `layer`; `settings_key` is the key of their table
+    nuisances, labels, test_images : tables of images, or columns of them; None: none
+    images : the folder of the images; None: none
     """
 
     path: Path
@@ -57,6 +63,11 @@ class StudyDescription:
     settings: VerdictSettings
     settings_key: str
     layer: str | None
+    nuisances: TableEntry | None = None
+    labels: TableEntry | None = None
+    images: FolderEntry | None = None
+    test_images: TableEntry | None = None
+    without_effect: tuple[str, ...] = ()
 
     @property
     def column(self) -> str:
@@ -94,6 +105,11 @@ def parse_study(path: Path) -> StudyDescription:
         _settings(settings),
         settings_key,
         settings.typed("layer", str, "the name of a layer") if "layer" in settings.values else None,
+        nuisances=_table(file, "nuisances", "columns") if "nuisances" in file.values else None,
+        labels=_labels(file) if "labels" in file.values else None,
+        images=_folder(file) if "images" in file.values else None,
+        test_images=_test_images(file) if "splits" in file.values else None,
+        without_effect=tuple(f"{settings_key}.{name}" for name in _WITHOUT_EFFECT if name in settings.values),
     )
 
 
@@ -112,14 +128,83 @@ def _capture(entries: Table, name: str) -> CaptureEntry:
     if isinstance(value, str):
         return CaptureEntry(entries.named(name), value, None, False, None)
     if not isinstance(value, dict):
-        raise entries.wrong(name, "a folder, or a table with folder, token, raw and untrained", repr(value))
+        raise entries.wrong(name, "a folder, or a table with folder, token, raw, untrained and outputs", repr(value))
     entry = Table(entries.path, entries.named(name), value)
     entry.check_keys(_CAPTURE_KEYS)
     folder = entry.typed("folder", str, _CAPTURE)
     token = entry.typed("token", str, "the name of a token") if "token" in value else None
     raw = entry.typed("raw", bool, "true or false") if "raw" in value else False
     untrained = entry.typed("untrained", str, _CAPTURE) if "untrained" in value else None
-    return CaptureEntry(entry.key, folder, token, raw, untrained)
+    outputs = entry.typed("outputs", str, "a file of numpy, [images, outputs]") if "outputs" in value else None
+    return CaptureEntry(entry.key, folder, token, raw, untrained, outputs)
+
+
+def _table(file: Table, name: str, columns: str) -> TableEntry:
+    """A table of images: a file, or a table with `file`, `in_order` and `columns` (a list, or one: "column")."""
+    value, key = file.values[name], file.named(name)
+    wanted = f"a table such as 'table.csv', or {{file = ..., {columns} = ..., in_order = true}}"
+    if isinstance(value, str):
+        value = {"file": value}
+    if not isinstance(value, dict):
+        raise file.wrong(name, wanted, repr(value))
+    entry = Table(file.path, key, value)
+    entry.check_keys(("file", columns, "in_order"))
+    place = entry.typed("file", str, wanted)
+    if not is_table(place):
+        raise entry.wrong("file", "a table, .csv or .tsv", repr(place))
+    in_order = entry.typed("in_order", bool, "true or false") if "in_order" in value else False
+    chosen: tuple[str, ...] = ()
+    if columns in value:
+        listed = columns == "columns"
+        chosen = tuple(entry.listed(columns, str, "a list of columns")) if listed else (_name(entry, columns),)
+    return TableEntry(key, place, chosen, in_order)
+
+
+def _name(entry: Table, key: str) -> str:
+    return str(entry.typed(key, str, "the name of a column"))
+
+
+def _labels(file: Table) -> TableEntry:
+    """A table of labels, or the name of a column of the table of nuisances."""
+    value = file.values["labels"]
+    if not isinstance(value, str) or is_table(value):
+        return _table(file, "labels", "column")
+    if "nuisances" not in file.values:
+        raise file.wrong("labels", "a table such as 'labels.csv', or a column of the table of nuisances", repr(value))
+    nuisances = _table(file, "nuisances", "columns")
+    return TableEntry("labels", nuisances.file, (value,), nuisances.in_order)
+
+
+def _folder(file: Table) -> FolderEntry:
+    value, wanted = file.values["images"], "a folder of images, or {folder = ..., in_order = true}"
+    if isinstance(value, str):
+        return FolderEntry("images", value)
+    if not isinstance(value, dict):
+        raise file.wrong("images", wanted, repr(value))
+    entry = Table(file.path, "images", value)
+    entry.check_keys(("folder", "in_order"))
+    in_order = entry.typed("in_order", bool, "true or false") if "in_order" in value else False
+    return FolderEntry("images", entry.typed("folder", str, wanted), in_order)
+
+
+def _test_images(file: Table) -> TableEntry:
+    """The images to test on: those that a table lists, or that have a value in a column of the presentations."""
+    splits = file.table("splits", "a table, test = 'ids.csv'")
+    splits.check_keys(("test",))
+    value, wanted = splits.values["test"], "a table of images such as 'ids.csv', or {column = 'split', value = 'test'}"
+    if isinstance(value, str) and is_table(value):
+        return TableEntry("splits.test", value)
+    if not isinstance(value, dict):
+        raise splits.wrong("test", wanted, repr(value))
+    entry = Table(file.path, "splits.test", value)
+    entry.check_keys(("file", "column", "value"))
+    chosen = str(entry.typed("value", str, "a word in that column")) if "value" in value else "test"
+    if "file" in value:
+        place = entry.typed("file", str, wanted)
+        if "column" in value or not is_table(place):
+            raise splits.wrong("test", wanted, repr(value))
+        return TableEntry("splits.test", place, value=chosen)
+    return TableEntry("splits.test", columns=(_name(entry, "column"),), value=chosen)
 
 
 def _recordings(file: Table, modality: str) -> dict[str, tuple[str, ...]]:
@@ -143,7 +228,7 @@ def _layers(file: Table) -> tuple[tuple[str, ...] | None, tuple[float, ...] | No
 
 def _settings_table(file: Table, key: str) -> Table:
     table = Table(file.path, key, file.typed(key, dict, "a table") if key in file.values else {})
-    table.check_keys(_SETTINGS, tuple(_EARLIER_SETTINGS))
+    table.check_keys(_SETTINGS, (*_EARLIER_SETTINGS, *_WITHOUT_EFFECT))
     return table
 
 
@@ -159,6 +244,8 @@ def _settings(table: Table) -> VerdictSettings:
     of_folds = {name: changes[name] for name in ("folds", "alphas", "seed") if name in changes}
     cv = CrossValidation(**of_folds, selection=selection)
     changes = {name: value for name, value in changes.items() if name not in ("folds", "alphas")}
+    if "subject_checks" in table.values:
+        changes["subject_checks"] = table.typed("subject_checks", bool, "true or false")
     if "preference" in table.values:
         changes["preference"] = Preference(table.word("preference", PREFERENCES))
     return VerdictSettings(cv=cv, latency=_latency(table), **changes)

@@ -12,7 +12,8 @@ betas = ["subject-1.h5", "subject-2.h5"]
 [settings]
 permutations = 1000
 
-The names of earlier versions are read as well: `axis`, `[judging]`, and in it `targets`, `places` and `axes`.
+The names of earlier versions are read as well: `axis`, `[judging]`, and in it `targets`
+and `places`; `axes` has no effect.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradkern._display import as_html, as_text, listed
+from gradkern.encoding._image_statistics import image_statistics
 from gradkern.encoding._nuisances import nuisances
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import Refused
@@ -30,10 +33,10 @@ from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.models._untrained import UNTRAINED
 from gradkern.recordings._formats.files import fingerprint
-from gradkern.recordings._noise_ceiling import estimate_ncsnr
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._derived_hierarchy import DerivedHierarchy
+from gradkern.study._image_tables import ImageFacts, StudyImages, folder_source, image_names
 from gradkern.study._settings import KINDS, VerdictSettings
 from gradkern.study._study_description import CaptureEntry, StudyDescription, parse_study
 from gradkern.study._toml import located, wrong
@@ -99,7 +102,8 @@ def read_study(path: Path) -> StudyFile:
     """Read a study file and load what it names; paths in it are relative to it.
 
     Gradients and their controls are brought to unit length, as by `gradkern encode`. Repeats are averaged, and the
-    noise ceiling is estimated from them where it is not known. A hierarchy that is derived becomes a column of the
+    noise ceiling is estimated from them where it is not known. Statistics of images are computed, and logits are those
+    of the capture where it has them. A hierarchy that is derived becomes a column of the
     targets of every fMRI recording.
 
     Raises
@@ -129,11 +133,20 @@ def load_study(description: StudyDescription) -> StudyFile:
     fmri = {name: _load_subjects(description, f"fmri.{name}", files, count, derived)
             for name, files in description.fmri.items()}  # fmt: skip
     meg = {name: _load_subjects(description, f"meg.{name}", files, count) for name, files in description.meg.items()}
+    fmri_recordings, meg_recordings = (
+        {name: [subject.recording for subject in subjects] for name, subjects in named.items()} for named in (fmri, meg)
+    )
+    known = _image_facts(description, count, [*fmri_recordings.values(), *meg_recordings.values()])
+    features = {name: _with_nuisances(each, known.nuisances) for name, each in features.items()}
     variants = StudyVariants(
         features,
-        {name: [subject.recording for subject in subjects] for name, subjects in fmri.items()},
-        {name: [subject.recording for subject in subjects] for name, subjects in meg.items()},
+        fmri_recordings,
+        meg_recordings,
         description.column,
+        labels=known.labels,
+        images=known.images,
+        image_statistics=known.image_statistics,
+        test_images=known.test_images,
     )
     with located(path, "features, fmri, meg"):
         variants.study()
@@ -142,8 +155,53 @@ def load_study(description: StudyDescription) -> StudyFile:
     facts = {"study": path.name, "study_sha256": fingerprint(path)}
     for part in loaded:
         facts |= part.facts
-    notes = [note for part in loaded for note in part.notes]
+    notes = [*(note for part in loaded for note in part.notes), *known.notes]
+    notes += [
+        f"{key} has no effect: claims exclude all of the activations, linear and nonlinear"
+        for key in description.without_effect
+    ]
+    facts |= known.facts
     return StudyFile(path, variants, _settings(description, next(iter(captures.values())).layers), facts, notes)
+
+
+def _image_facts(description: StudyDescription, count: int, named: Sequence[Sequence[Recording]]) -> ImageFacts:
+    """What the file says about the images beside captures and recordings."""
+    recordings = [recording for subjects in named for recording in subjects]
+    with located(description.path, "fmri, meg"):
+        images = StudyImages(description.path, count, image_names(recordings, count))
+    source: Any = None
+    statistics, nuisances, labels, test = None, None, None, None
+    notes: list[str] = []
+    if description.images is not None:
+        source, names = folder_source(images, description.images)
+        images = replace(images, names=names)
+        with located(description.path, description.images.key):
+            statistics = image_statistics(source)
+        notes.append(f"images: {statistics.shape[1]} statistics of {count} files, the first {names[0]!r}")
+    if description.nuisances is not None:
+        also = description.labels.columns if description.labels is not None else ()
+        nuisances, columns = images.matrix(description.nuisances, also)
+        notes.append(f"nuisances: {', '.join(columns)} of {description.nuisances.file} beside those of the captures")
+    if description.labels is not None:
+        labels = images.labels(description.labels)
+        notes.append(f"labels: {len(np.unique(labels))} different ones of {count} images")
+    if (entry := description.test_images) is not None:
+        test = images.listed(entry) if entry.file else images.by_split(entry, recordings)
+        notes.append(f"{entry.key}: {int(test.sum())} of {count} images")
+    entries = (description.nuisances, description.labels, description.test_images)
+    files = {entry.key: entry.file for entry in entries if entry is not None and entry.file}
+    facts = {
+        key: f"{file}, {fingerprint(description.path.parent / Path(file).expanduser())}" for key, file in files.items()
+    }
+    return ImageFacts(nuisances, labels, source, statistics, test, tuple(notes), facts)
+
+
+def _with_nuisances(features: FeatureSet, nuisances: Any) -> FeatureSet:
+    """Features with more nuisances beside those of their capture."""
+    if nuisances is None:
+        return features
+    own = [] if features.nuisances is None else [features.nuisances]
+    return replace(features, nuisances=np.hstack([*own, nuisances]))
 
 
 def _settings(description: StudyDescription, layers: Sequence[str]) -> VerdictSettings:
@@ -179,7 +237,24 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
     except Refused as error:
         hard = None
         notes.append(f"{key}: no nuisances: {error}")
-    return _Capture(FeatureSet(values, depth, hard), layers, facts, notes)
+    outputs = captured.outputs["logits"].numpy() if "logits" in captured.outputs else None
+    if entry.outputs is not None:
+        if outputs is not None:
+            raise wrong(path, f"{key}.outputs", "left out: the capture has logits", repr(entry.outputs))
+        outputs = _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
+    of_layers = {place: array for place, array in captured.arrays.items() if place[1] in layers}
+    features = FeatureSet(values, depth, hard, outputs, replace(captured, arrays=of_layers))
+    return _Capture(features, layers, facts, notes)
+
+
+def _outputs(path: Path, key: str, name: str, count: int) -> NDArray[Any]:
+    """The model's outputs [images, c]."""
+    place = _existing(path, key, name)
+    with located(path, key):
+        values: NDArray[Any] = np.load(place)
+    if values.ndim != 2 or len(values) != count or values.dtype.kind != "f":
+        raise wrong(path, key, f"floating-point [{count}, outputs]", f"{values.dtype} {list(values.shape)}")
+    return values
 
 
 def _load_features(path: Path, key: str, folder: str) -> tuple[Features, dict[str, str]]:
@@ -274,9 +349,6 @@ def _load_recording(
     with located(study, where):
         notes += [f"{where}: odd: {line}" for line in recording.check()]
         if len(np.unique(recording.image_ids)) < len(recording.image_ids):
-            if recording.ncsnr is None and (recording.repeats == 1).all():
-                recording = replace(recording, ncsnr=estimate_ncsnr(recording))
-                notes.append(f"{where}: noise ceiling estimated from repeats")
             recording = recording.average_repeats()
     if derived is not None:
         with located(study, f"{description.hierarchy_key}: {where}"):

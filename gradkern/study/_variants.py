@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from gradkern.errors import Refused, naming
+from gradkern.features._features import Features
 from gradkern.hierarchy._latency import ESTIMATORS, Latency
 from gradkern.hierarchy._layers import PREFERENCES, Preference
 from gradkern.recordings._recording import Recording
@@ -29,11 +30,13 @@ Change = Callable[[Study, VerdictSettings], tuple[Study, VerdictSettings]]
 @dataclass(frozen=True, eq=False, repr=False)
 class FeatureSet:
     """Features of one capture: kind -> features [images, d] of every layer, shallow to deep; their depth [l]; and
-    `nuisances` [images, m], see `Study`."""
+    `nuisances` [images, m], `outputs` [images, c] and `captured`, see `Study`."""
 
     kinds: Mapping[str, Sequence[Any]]
     depth: Any
     nuisances: Any = None
+    outputs: Any = None
+    captured: Features | None = None
 
     def __repr__(self) -> str:
         layers = self.kinds["activation"]
@@ -45,7 +48,7 @@ class StudyVariants:
     """The features and recordings that a study can be made of.
 
     Each of `features`, `fmri` and `meg` maps a name to features, or to one recording per subject; the first is the
-    study as it is.
+    study as it is. `labels`, `images`, `image_statistics` and `test_images` are those of `Study`, whatever is varied.
 
     Raises
     ------
@@ -56,6 +59,10 @@ class StudyVariants:
     fmri: Mapping[str, Sequence[Recording]]
     meg: Mapping[str, Sequence[Recording]]
     hierarchy: str = "distance"
+    labels: Any = None
+    images: Any = None
+    image_statistics: Any = None
+    test_images: Any = None
 
     @naming("StudyVariants")
     def __post_init__(self) -> None:
@@ -66,7 +73,20 @@ class StudyVariants:
         """The study as it is: the first of each."""
         features = next(iter(self.features.values()))
         fmri, meg = (next(iter(recordings.values()), ()) for recordings in (self.fmri, self.meg))
-        return Study(features.kinds, features.depth, fmri, meg, self.hierarchy, features.nuisances)
+        return Study(
+            features.kinds,
+            features.depth,
+            fmri,
+            meg,
+            self.hierarchy,
+            features.nuisances,
+            labels=self.labels,
+            images=self.images,
+            image_statistics=self.image_statistics,
+            outputs=features.outputs,
+            test_images=self.test_images,
+            captured=features.captured,
+        )
 
     def __repr__(self) -> str:
         named = {"features": self.features, "fmri": self.fmri, "meg": self.meg}
@@ -118,7 +138,15 @@ def _features(features: FeatureSet, study: Study, settings: VerdictSettings) -> 
     if settings.layer is not None:  # the layer of the nearest depth
         depth = np.asarray(study.depth)[settings.layer]
         settings = replace(settings, layer=int(np.abs(np.asarray(features.depth) - depth).argmin()))
-    return replace(study, features=features.kinds, depth=features.depth, nuisances=features.nuisances), settings
+    other = replace(
+        study,
+        features=features.kinds,
+        depth=features.depth,
+        nuisances=features.nuisances,
+        outputs=features.outputs,
+        captured=features.captured,
+    )
+    return other, settings
 
 
 def _recordings(
@@ -204,7 +232,7 @@ def verdict_multiverse(
         # no claim about the other modality hangs on all that was changed
         other = replace(other, fmri=other.fmri if FMRI in modalities else ())
         other = replace(other, meg=other.meg if MEG in modalities else ())
-        return verdict(other, others)
+        return verdict(other, replace(others, subject_checks=False))  # which change no conclusion
 
     def estimates(**changes: Change) -> dict[str, Estimate]:
         rows = verdict_under(**changes).set_index("id")
@@ -230,13 +258,13 @@ _ABSENT = Estimate(
 
 def _claims(options: Mapping[str, Mapping[str, Change]], study: Study, settings: VerdictSettings) -> dict[str, Claim]:
     """Claims of the study, and those of other features, which may have other controls, by id."""
-    claims = {claim.id: claim for claim in claims_of(study, settings)}
+    claims = {claim.id: claim for claim in claims_of(study)}
     for change in options.get("features", {}).values():
         try:
             other = change(study, settings)
         except Refused:  # `multiverse` meets it again, and keeps its reason
             continue
-        claims |= {claim.id: claim for claim in claims_of(*other) if claim.id not in claims}
+        claims |= {claim.id: claim for claim in claims_of(other[0]) if claim.id not in claims}
     return claims
 
 

@@ -47,6 +47,22 @@ class TestEncode:
         assert scores["s2"].attrs["subject"] == "sub 2"
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["s1.nc", "s2.nc", "scores"]
 
+    def test_following_the_advice_about_repeats_keeps_every_noise_ceiling(
+        self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        brain, advice = recording("sub 3", 3), "average_repeats() before save_recording makes this faster"
+        for name, made in (("single", brain), ("mean", brain.average_repeats()), ("zscored", brain.zscore())):
+            save_recording(made, tmp_path / f"{name}.h5")
+            call = ["encode", "--features", str(folders / "square"), "--recordings", str(tmp_path / f"{name}.h5"),
+                    "--output", str(tmp_path / "scores"), "--folds", "2", "--kinds", "activation"]  # fmt: skip
+            assert main(call) == 0
+            assert (advice in capsys.readouterr().out) == (name != "mean")
+        main([*call, "--by", "session", "--overwrite"])  # which means do not have
+        assert advice not in capsys.readouterr().out
+        ceilings = [load_scores(tmp_path / "scores")[name]["noise_ceiling"] for name in ("single", "mean")]
+        assert np.isfinite(ceilings[0]).any()
+        np.testing.assert_array_equal(np.isnan(ceilings[0]), np.isnan(ceilings[1]))
+
     def test_what_is_done_is_kept_and_what_failed_is_gone_on_with(
         self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -92,6 +92,8 @@ def test_ceilings_are_of_the_rows_that_are_scored() -> None:
         assert found.dims == ("feature", "fold", "target")
         np.testing.assert_allclose(found, expected)
     averaged = score({"x": features()}, brain.average_repeats())
+    np.testing.assert_allclose(averaged.noise_ceiling, np.sqrt(squared / (squared + 1 / REPEATS)))
+    averaged = score({"x": features()}, brain.average_repeats(estimate=False))
     assert averaged.noise_ceiling.isnull().all()
     assert "not known" in averaged.attrs["ceiling"]
     np.testing.assert_allclose(ceiling_of(recording(ncsnr=np.ones(V))).r, np.sqrt(0.5))

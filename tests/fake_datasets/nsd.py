@@ -82,6 +82,25 @@ class FakeNSD:
         """0-based, of the first two sessions."""
         return self.subjectim[subject - 1, self.order[: 2 * TRIALS] - 1] - 1
 
+    def surfaces(self, brain: str = "fsaverage", vertices: int = V) -> NDArray[Any]:
+        """Write the white surfaces of a brain; their vertices [2 v, 3], left and right mirrored."""
+        left = np.random.default_rng(3).uniform([-60, -90, -20], [-5, 60, 60], (vertices, 3))
+        right = left * [-1, 1, 1]
+        folder = self.folder / "nsddata/freesurfer" / brain / "surf"
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, points in (("lh", left), ("rh", right)):
+            nibabel.freesurfer.write_geometry(folder / f"{side}.white", points, np.array([[0, 1, 2]]))
+        return np.vstack([left, right])
+
+    def hemispheres(self, space: str = "func1pt8mm", atlas: str = "HCP_MMP1") -> NDArray[Any]:
+        """Write masks of the hemispheres' cortex, by the first axis, less a corner; the sides [v], x fastest."""
+        i, j, k = np.indices(GRID)
+        cortex = (j > 0) | (k > 0)
+        for side, number in (("lh", 0), ("rh", 1)):
+            labels = np.where(cortex & (i == number), np.where(k > 1, 1, 0), -1).astype(np.int32)
+            put(self.folder, f"nsddata/ppdata/subj02/{space}/roi/{side}.{atlas}.nii.gz", labels)
+        return np.where(cortex, np.where(i == 0, "left", "right"), "").ravel(order="F")
+
     def log(self, subject: int = 2) -> None:
         path = self.folder / LOG
         path.parent.mkdir(parents=True, exist_ok=True)

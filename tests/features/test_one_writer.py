@@ -118,7 +118,7 @@ def test_a_full_disk_is_an_error_with_the_bytes(number: int, tmp_path: Path, mon
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    needed = 2 * (128 + 8 * 64 * 4) + 128 + 8 * 4 + 8 * 32
+    needed = 2 * (128 + 8 * 64 * 4) + 128 + 8 * 4 + (128 + 8 * 4 * 4) + 8 * 32  # features, losses, outputs, hashes
     with pytest.raises(OSError, match=rf"run must have room for {needed} bytes, got \d+ free"):
         gradkern.capture(model(), images(), squares, out=tmp_path / "run", **ASK)
     monkeypatch.undo()

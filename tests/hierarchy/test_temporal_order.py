@@ -66,7 +66,7 @@ def test_gradients_that_follow_the_forward_order_are_opposite() -> None:
 
 
 def test_slopes_and_correlations_are_those_of_scipy() -> None:
-    subjects = [subject(number, noise=0.03) for number in range(3)]
+    subjects = [subject(number, noise=0.02) for number in range(3)]
     found = temporal_order_test(subjects, None, "mean-of-subjects")
     assert found.latency.shape == found.flat.shape == (3, 2, 6)
     fits = [[stats.linregress(DEPTH, latency) for latency in one] for one in found.latency]
@@ -167,8 +167,9 @@ def test_what_has_no_order_leaves_the_other_its_own(subjects: str, who: str) -> 
 def test_too_many_resamplings_without_latencies_decide_nothing() -> None:
     one = subject(0)
     resampled = one.gradients.resampled.copy()
-    resampled[:6] = -0.001
-    found = temporal_order_test([replace(one, gradients=Scores(one.gradients.r, resampled, 100))])
+    resampled[:6] = 0.2  # from the first sample on: no onset
+    made = replace(one, gradients=Scores(one.gradients.r, resampled, 100))
+    found = temporal_order_test([made], Latency("50 % onset"))
     assert verdicts(found) == [PREDICTED, UNDECIDED, UNDECIDED]
     assert found.slope["gradient"].over_images.undefined == 6
     assert np.isnan(found.slope["gradient"].p)

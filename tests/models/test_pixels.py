@@ -43,7 +43,7 @@ MODES = {
     "CMYK": (lambda image: through(image.convert("CMYK"), "TIFF"), 2),
     "YCbCr": (lambda image: image.convert("YCbCr"), 4),
     "HSV": (lambda image: image.convert("HSV"), 8),
-    "LAB": (lambda image: through(lab(image), "TIFF"), 12),
+    "LAB": (lab, 12),
     "opaque alpha": (lambda image: through(image.convert("RGBA"), "PNG"), 0),
 }
 
@@ -111,7 +111,15 @@ REFUSED = {
         "must have 8 bits a channel, got PIL's mode",
     ),
     "transparent": (transparent, "must be opaque, got alpha down to 100"),
-    "several frames": (animated, "must be one picture, got 3 frames"),
+    "several frames": (animated, "must be one image, got 3 frames"),
+    "YCbCr of a file": (
+        lambda: through(picture().convert("YCbCr"), "TIFF"),
+        "must have 8 bits a channel, got PIL's mode 'YCbCr' of a file",
+    ),
+    "LAB of a file": (
+        lambda: through(lab(picture()), "TIFF"),
+        "must have 8 bits a channel, got PIL's mode 'LAB' of a file",
+    ),
     "floats": (lambda: np.zeros((8, 8, 3)), r"must be uint8 \[h, w\] or \[h, w, 3\], got float64"),
     "channels first": (lambda: np.zeros((3, 8, 8), np.uint8), r"must be uint8 .*got uint8 \[3, 8, 8\]"),
     "a path": (lambda: "picture.png", "must be uint8"),

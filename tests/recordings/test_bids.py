@@ -17,7 +17,7 @@ def test_runs_are_found_with_their_events_sessions_mask_and_start(tmp_path: Path
     write_bids(tmp_path)
     found = load_bids(tmp_path, "07", "images", "stim_file", space=SPACE)
     assert found.presentations["session"].tolist() == [1] * 4 + [2] * 4
-    assert found.presentations["run"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert found.presentations["run"].tolist() == [1, 1, 2, 2, 1, 1, 2, 2]
     assert found.image_names == ("b.png", "early.png", "late.png")
     assert len(found.labels) == 4
     runs = []

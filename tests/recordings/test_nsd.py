@@ -35,7 +35,7 @@ def test_surface(made: FakeNSD) -> None:
     assert np.bincount(rows.run[:TRIALS]).tolist() == [0, *[63, 62] * 6]
     np.testing.assert_array_equal(rows.split == "test", np.isin(made.ids() + 1, made.shared))
     assert (rows.split == "test").sum() > 50
-    assert found.history == ("betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as float32",)
+    assert found.history[0] == "betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as float32"
     assert found.excluded == ()
     assert DESIGN in found.provenance["files"]
     assert found.check() == ()
@@ -49,7 +49,7 @@ def test_volume_integers_are_divided_and_x_runs_fastest(made: FakeNSD) -> None:
     assert last[["x", "y", "z"]].tolist() == pytest.approx([1.8, 3.6, 5.4])
     assert found.targets["roi"].tolist().index("early") == 6  # x 0, y 0, z 1
     np.testing.assert_array_equal(found.ncsnr, np.arange(24))
-    assert found.history == ("betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as int16 x 300",)
+    assert found.history[0] == "betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as int16 x 300"
 
 
 @pytest.mark.parametrize("space", ["fsaverage", "func1pt8mm"])

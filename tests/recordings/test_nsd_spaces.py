@@ -43,7 +43,7 @@ class TestPacked:
         found = load_nsd(made.folder, 2, **options)
         np.testing.assert_array_equal(np.asarray(found.responses), whole)
         np.testing.assert_array_equal(found.responses[:, 5:17], whole[:, 5:17])
-        assert found.history == ("betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as int16 x 300",)
+        assert found.history[0] == "betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as int16 x 300"
         assert found.targets.iloc[-1].roi == "ventral"
         assert len(list(scratch.iterdir())) == (len(sessions) if where == "scratch" else 0)
 
@@ -100,7 +100,7 @@ class TestNativeSurface:
         assert found.labels[V] == "rh.0"
         np.testing.assert_allclose(found.ncsnr, made.ncsnr, rtol=1e-6)
         how = "int16 x 300" if dtype is np.int16 else "float32"
-        assert found.history == (f"betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as {how}",)
+        assert found.history[0] == f"betas_fithrf_GLMdenoise_RR of sessions 1-2, stored as {how}"
 
     def test_blocks_are_parts_of_the_whole(self, made: FakeNSD) -> None:
         self.make(made)

@@ -312,6 +312,54 @@ class TestCeilings:
         reached = [np.corrcoef(signal[:, i], np.asarray(averaged.responses)[:, i])[0, 1] for i in range(3)]
         np.testing.assert_allclose(halves.r, reached, atol=0.02)
 
+    @pytest.mark.parametrize("repeats", [3, np.arange(100) % 3 + 1], ids=["3", "unequal"])
+    def test_means_keep_the_ceiling_of_their_repeats(self, repeats: Any) -> None:
+        known, _ = noisy(100, repeats, [0.3, 1.0, 2.0])
+        made = replace(known, ncsnr=None)
+        averaged = made.average_repeats()
+        np.testing.assert_array_equal(averaged.ncsnr, estimate_ncsnr(made))
+        assert averaged.history[0] == "ncsnr estimated from repeats"
+        assert made.average_repeats(estimate=False).ncsnr is None
+        np.testing.assert_array_equal(known.average_repeats().ncsnr, known.ncsnr)  # what is known stays
+        once = made.select_presentations(np.unique(made.image_ids, return_index=True)[1], "first")
+        assert once.average_repeats().ncsnr is None
+        np.testing.assert_array_equal(averaged.responses, made.average_repeats(estimate=False).responses)
+
+    @pytest.mark.parametrize(
+        "repeats", [2, 3, 5, np.arange(1000) % 2 + 2, np.arange(1000) % 6 + 2], ids=["2", "3", "5", "2 and 3", "2 to 7"]
+    )
+    def test_halves_of_odd_and_unequal_repeats_are_of_the_mean_over_all(self, repeats: Any) -> None:
+        """Means over 60 targets, with standard errors of .005 and less."""
+        made, signal = noisy(1000, repeats, np.repeat([0.5, 1.0, 2.0], 60).tolist())
+        means = np.asarray(made.average_repeats().responses)
+        reached = [np.corrcoef(one, mean)[0, 1] for one, mean in zip(signal.T, means.T, strict=True)]
+        difference = (split_half(made, splits=10).r - reached).reshape(3, 60)
+        np.testing.assert_allclose(difference.mean(1), 0, atol=0.015)
+
+    @given(st.lists(st.integers(1, 7), min_size=6, max_size=30).filter(lambda counts: max(counts) > 1))
+    def test_variances_are_unbiased_however_often_images_are_shown(self, counts: list[int]) -> None:
+        """Over 4,000 targets, of few images: without the factor up to a sixth of the signal is missing."""
+        made, _ = noisy(len(counts), np.array(counts), [1.5] * 4000)
+        ids, n = made.image_ids, sum(counts)
+        values = np.asarray(made.responses)
+        means = np.stack([values[ids == image].mean(0) for image in range(len(counts))])
+        within = ((values - means[ids]) ** 2).sum(0) / max(n - len(counts), 1)
+        signal = (values.var(0, ddof=1) - within) * (n - 1) / (n - sum(count**2 for count in counts) / n)
+        standard_error = signal.std() / np.sqrt(4000)
+        assert abs(signal.mean() - 1.5**2) < 4.5 * standard_error
+        known = (signal > 0) & (within > 0)
+        np.testing.assert_allclose(estimate_ncsnr(made)[known], np.sqrt(signal[known] / within[known]), rtol=1e-6)
+
+    @given(st.lists(st.integers(1, 6), min_size=4, max_size=20), st.integers(0, 99))
+    def test_halves_have_as_many_presentations_each(self, counts: list[int], seed: int) -> None:
+        """Without noise they are equal, whatever the repeats, and r is 1; images shown once take no part."""
+        if sum(count > 1 for count in counts) < 3:
+            return
+        made, signal = noisy(len(counts), np.array(counts), [1.0, 3.0])
+        found = split_half(replace(made, responses=signal[made.image_ids]), splits=3, seed=seed)
+        np.testing.assert_allclose(found.r, 1)
+        assert found.images == sum(count > 1 for count in counts)
+
     def test_pure_noise_has_no_ceiling_about_half_the_time_and_is_counted(self) -> None:
         made, _ = noisy(40, 3, [0.0] * 400)
         for ceiling in (split_half(made, splits=20), noise_ceiling(replace(made, ncsnr=estimate_ncsnr(made)))):

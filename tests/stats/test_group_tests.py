@@ -122,6 +122,18 @@ def test_twice_the_mean_p_needs_no_independence():
     assert combine([0.01, 0.03], method="mean", smallest_p=0.01).smallest_p == pytest.approx(0.02)
 
 
+def test_the_mean_z_holds_its_level_under_any_correlation():
+    random = np.random.default_rng(4)
+    for shared in (0.0, 0.5, 1.0):
+        z = np.sqrt(shared) * random.standard_normal(20000) + np.sqrt(1 - shared) * random.standard_normal((3, 20000))
+        assert (combine(stats.norm.sf(z), method="mean-z").p <= 0.05).mean() <= 0.054
+    assert combine([0.01, 0.01, 0.2], method="mean-z").p < combine([0.01, 0.01, 0.2], method="mean").p
+    found = combine([0.02, 1.0], method="mean-z", smallest_p=0.02)
+    assert found.p == pytest.approx(stats.norm.sf(stats.norm.isf([0.02, 0.99]).mean()))
+    assert (found.smallest_p, found.ones) == (pytest.approx(0.02), 1)
+    assert combine([0.02, 1.0], method="mean-z").p == 1
+
+
 def test_discrete_p_are_combined_conservatively():
     discrete = (1 + np.random.default_rng(0).integers(0, 10, (4, 20000))) / 10
     assert (combine(discrete).p <= 0.05).mean() < 0.03

@@ -57,6 +57,7 @@ CALLS: dict[str, dict[str, Callable[[], Any]]] = {
         "interval_p": lambda: stats.interval_p(0.1, stats.interval(0.1, [0.1, 0.2], "x"), [0.1, 0.2]),
         "layer_scores": lambda: stats.layer_scores([X], Y, stats.resample_images(np.arange(40), 3), stats_cv()),
         "leave_out_images": lambda: stats.leave_out_images(np.arange(12)),
+        "leave_one_out": lambda: stats.leave_one_out(VALUES[:, 0]),
         "map_correlation": lambda: stats.map_correlation(POINTS[:, 0], POINTS[:, 1], NULL),
         "over_subjects": lambda: stats.over_subjects([0.1, 0.2]),
         "paired_test": lambda: stats.paired_test([ONE_LAYER] * 2, [ONE_LAYER] * 2, 5),
@@ -72,6 +73,7 @@ CALLS: dict[str, dict[str, Callable[[], Any]]] = {
         "score_blocks": lambda: list(stats.score_blocks(PREDICTIONS, Y, stats.resample_images(np.arange(40), 3))),
         "sensor_adjacency": lambda: None,  # is mne's own
         "sign_flip": lambda: stats.sign_flip(VALUES),
+        "smooth_map_test": lambda: stats.smooth_map_test(POINTS[:, 0], POINTS[:, 1], DISTANCES, permutations=3),
         "spin_maps": lambda: stats.spin_maps(POINTS[:, 0], POINTS, ["left"] * 30, permutations=3),
         "stack_layers": lambda: stats.stack_layers([ONE_LAYER, ONE_LAYER]),
         "variogram": lambda: stats.variogram(POINTS.T, stats.variogram_pairs(DISTANCES, np.random.default_rng(0))),
@@ -95,6 +97,9 @@ CALLS: dict[str, dict[str, Callable[[], Any]]] = {
         "lag_test": lambda: hierarchy.lag_test(COURSES),
         "layer_permutation_test": lambda: hierarchy.layer_permutation_test(
             lambda depth: hierarchy.slope([1, 2, 3, 5], depth), DEPTH
+        ),
+        "layer_time_courses": lambda: hierarchy.layer_time_courses(
+            [X], RNG.random((40, 2)), (["a", "a"], [0, 1]), stats.resample_images(np.arange(40), 3), stats_cv()
         ),
         "mirror_hemispheres": lambda: hierarchy.mirror_hemispheres(POINTS, ["right"] * 30),
         "onset_latency": lambda: hierarchy.onset_latency(curves(0).r, TIMES),
@@ -165,6 +170,14 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "constant map": lambda: stats.spin_maps(np.ones(30), POINTS, ["left"] * 30),
     "constant null map": lambda: stats.map_correlation(POINTS[:, 0], POINTS[:, 1], stats.NullMaps(NULL.values * 0, "")),
     "few places": lambda: stats.variogram_maps(POINTS[:19, 0], DISTANCES[:19, :19]),
+    "few places of a smooth map": lambda: stats.smooth_map_test(POINTS[:19, 0], POINTS[:19, 1], DISTANCES[:19, :19]),
+    "a map that covariates describe": lambda: stats.smooth_map_test(
+        POINTS[:, 0], POINTS[:, 1], DISTANCES, covariates=2 * POINTS[:, :1].T + 1
+    ),
+    "the other map that covariates describe": lambda: stats.smooth_map_test(
+        POINTS[:, 0], POINTS[:, 1], DISTANCES, covariates=POINTS.T[1:]
+    ),
+    "one subject left out": lambda: stats.leave_one_out([0.1]),
     "few places of a subject": lambda: hierarchy.variogram_null_test(
         [hierarchy.SubjectMap("s", POINTS, np.full(30, np.nan), SCORES.r, np.eye(4))], MEASURE, max_locations=25
     ),

@@ -186,7 +186,7 @@ def test_the_sphere_of_cortex_knows_its_medial_wall():
     ("call", "message"),
     [
         (lambda p, s: spin_maps(p[:, 0], 2 * p + 1, s, seed=0), "coordinates must lie on a sphere"),
-        (lambda p, s: spin_maps(p[:, 0], p, ["L"] * 30, seed=0), "hemispheres must be 'left' or 'right', got 'L'"),
+        (lambda p, s: spin_maps(p[:, 0], p, ["top"] * 30, seed=0), "hemispheres must be 'left' or 'right', got 'top'"),
         (lambda p, s: spin_maps(p[:, 0], p[:9], s, seed=0), r"coordinates must be \[30, 3\]"),
         (lambda p, s: spin_maps(p[:, 0], p, s, seed=0, assignment="far"), "assignment must be"),
         (lambda p, s: spin_maps(p[:, 0], p, s, wall=(p, s), seed=0, assignment="one-to-one"), "wall needs"),

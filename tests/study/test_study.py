@@ -269,14 +269,14 @@ def test_names_of_earlier_versions_are_read(tmp_path: Path) -> None:
         "[judging]\ntargets = 50\nplaces = 40\naxes = 3\nseed = 3\nfolds = 4\n"
     )
     new = old
-    names = {"axis": "hierarchy", "judging": "settings", "targets": "max_targets", "places": "max_locations",
-             "axes": "n_components"}  # fmt: skip
+    names = {"axis": "hierarchy", "judging": "settings", "targets": "max_targets", "places": "max_locations"}
     for before, now in names.items():
         new = re.sub(rf"\b{before}\b", now, new)
     first, second = (parse_study(saved(tmp_path, text)) for text in (old, new))
     keys = {"hierarchy_key": "hierarchy", "settings_key": "settings"}
-    assert replace(first, **keys) == second
-    assert (second.settings.max_targets, second.settings.max_locations, second.settings.n_components) == (50, 40, 3)
+    assert replace(first, **keys, without_effect=second.without_effect) == second
+    assert (second.settings.max_targets, second.settings.max_locations) == (50, 40)
+    assert second.without_effect == ("settings.axes",)
     assert (second.settings.cv.seed, second.settings.cv.folds, second.settings.seed) == (3, 4, 3)
     with pytest.raises(ValueError, match=r"axis must be left out beside hierarchy, which means the same, got {'order'"):
         parse_study(saved(tmp_path, 'hierarchy = "depth"\n' + old))

@@ -58,6 +58,16 @@ def test_targets_without_a_hemisphere_belong_to_no_region() -> None:
     assert found.excluded[-1].count == 3
 
 
+def test_targets_with_nan_are_left_out_of_the_mean_of_their_region() -> None:
+    Y = np.asarray(recording().responses).copy()
+    Y[1, 0], Y[0, 2] = np.nan, np.nan
+    found = region_means(recording(responses=Y), "distance")
+    np.testing.assert_allclose(np.asarray(found.responses)[:, [0, 2]], Y[:, [1, 5]], rtol=1e-6)
+    assert np.isnan(found.responses[:, 1]).all()  # its only target
+    assert found.targets["targets"].tolist() == [1, 0, 1]
+    assert (found.excluded[-1].count, found.excluded[-1].reason) == (2, "NaN in a response")
+
+
 def test_a_region_without_an_axis_is_left_out_by_name_and_one_without_hemisphere_is_not() -> None:
     unplaced = TARGETS.assign(distance=[0.0, 1, np.nan, 3, np.nan, 7])
     found = region_means(recording(targets=unplaced), "distance")
@@ -162,9 +172,9 @@ def test_the_table_of_power_holds_the_rates() -> None:
     first = here[here["id"] == test].set_index("organisation").loc[table["organisations"]]
     assert table["brains"] == first["runs"].sum()
     for cell, (_, row) in zip(table["rows"][0]["cells"], first.iterrows(), strict=True):
-        assert cell == {"text": f"{row['rate']:.2f} of {row['runs']}", "odd": row["as expected"] is False}
+        assert cell == {"text": f"{row['found']} of {row['runs']}", "odd": row["as expected"] is False}
     seldom = power_table(rates, ["gradient-later-than-activation"])["rows"][0]["cells"]
-    assert seldom[table["organisations"].index("forward")]["text"] == "0.03 of 70, 50 not tested"
+    assert seldom[table["organisations"].index("forward")]["text"] == "2 of 70, 50 not tested"
     inherited = table["rows"][1]["cells"][table["organisations"].index("forward")]
     assert inherited["text"].startswith("(")
     with pytest.raises(ValueError, match=r"power_table: ids must be in the rates, got \['luck'\]"):

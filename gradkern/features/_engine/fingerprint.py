@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
+PLAIN = (bool, int, float, complex, str, bytes, range, type(None), types.EllipsisType, types.NotImplementedType)
 _Digest = Any  # of hashlib
 
 
@@ -100,6 +100,8 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
         parts = [value.func, value.args, value.keywords]
     elif isinstance(value, Mapping):
         parts = [item for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for item in pair]
+    elif isinstance(value, slice):
+        parts = [value.start, value.stop, value.step]
     elif isinstance(value, set | frozenset):
         parts = sorted(value, key=repr)
     elif isinstance(value, list | tuple | Iterator):

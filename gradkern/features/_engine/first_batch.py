@@ -117,7 +117,7 @@ def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) ->
 
 
 def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
-    """Features, losses and entropy of images [start, stop) as they are stored.
+    """Features, losses, entropy, outputs and labels of images [start, stop) as they are stored.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
         else torch.full((stop - start,), float("nan"), dtype=torch.float32, device="cpu")
     )
     entropy: dict[Key, Tensor] = {} if result.entropy is None else {("entropy", ""): result.entropy}
-    return {**result.sketches, ("losses", ""): losses, **entropy}
+    return {**result.sketches, ("losses", ""): losses, **entropy, **result.kept}
 
 
 def array_shapes(plan: CapturePlan, first: FirstBatch) -> dict[Key, tuple[int, ...]]:
@@ -143,6 +143,7 @@ def array_shapes(plan: CapturePlan, first: FirstBatch) -> dict[Key, tuple[int, .
     shapes["losses", ""] = ()
     if first.result.entropy is not None:
         shapes["entropy", ""] = ()
+    shapes.update({key: tuple(values.shape[1:]) for key, values in first.result.kept.items()})
     return shapes
 
 

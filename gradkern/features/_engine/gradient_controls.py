@@ -109,6 +109,7 @@ class ObjectiveOutput:
     seed : of the random cotangents
     control_losses : kind of cotangent -> the loss whose gradient at the output it is, or whose norm it has
     entropy : [n], of the prediction in nats; None where the output has no logits
+    kept : fields of the output, and the labels of the objective, that a capture keeps; see `kept_outputs`
     """
 
     losses: Tensor
@@ -117,6 +118,7 @@ class ObjectiveOutput:
     seed: int = 0
     control_losses: Mapping[str, Loss] = field(default_factory=dict)
     entropy: Tensor | None = None
+    kept: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def cotangents(self, kind: str, scale: float) -> tuple[list[Tensor], list[Tensor]]:
         """Tensors of the output, and the cotangent at each of them, multiplied by `scale`."""

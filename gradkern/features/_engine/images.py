@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradkern.features._engine.fingerprint import StreamHash, fingerprint_of_image
 from gradkern.kernels._arrays import is_dlpack_array, to_torch
+from gradkern.models._spec import planes
 
 _RECENT = 160  # images that are kept: the largest batch and the first images, which are run alone as well
 
@@ -112,6 +113,18 @@ class ImageSource:
                 f"images must have one size, got {list(self._size)} for image 0 and {list(image.shape)} "
                 f"for image {i}; resize them first (load_model(...).spec.preprocess does)"
             )
+
+
+def rgb_image(images: Tensor | Sequence[Any], index: int) -> Tensor:
+    """Image `index` as float64 [3, h, w]: floating-point images as `capture` takes them, uint8 pixels divided by 255.
+
+    Raises
+    ------
+    ValueError : neither floating point [3, h, w] nor uint8 [h, w] or [h, w, 3]
+    """
+    image = images[index]
+    is_pixels = getattr(image, "dtype", None) in (np.uint8, torch.uint8)
+    return planes(image, index).double() / 255 if is_pixels else _tensor(image, index).double()
 
 
 def _tensor(image: Any, index: int) -> Tensor:

@@ -52,6 +52,7 @@ class Pass:
     ----------
     sketches : (kind, layer) -> [n, k] on the CPU
     losses, entropy : [n] on the CPU; None where there are none
+    kept : what the model returned and the objective's labels, as they are stored, on the CPU
     reached : names of parameters that have had a gradient
     uncovered : names of parameters whose gradient no rule gives -> why
     trace : the model's calls; empty for a batch, and where no weight gradients are wanted
@@ -63,6 +64,7 @@ class Pass:
     sketches: Mapping[Key, Tensor] = field(default_factory=dict)
     losses: Tensor | None = None
     entropy: Tensor | None = None
+    kept: Mapping[Key, Tensor] = field(default_factory=dict)
     reached: frozenset[str] = frozenset()
     uncovered: Mapping[str, str] = field(default_factory=dict)
     trace: Trace = ()
@@ -161,7 +163,10 @@ class _Run:
                 other = self._forward_backward([kind], BackwardPasses())
             sketches = {**result.sketches, **other.sketches}
             writes = result.writes_input or other.writes_input
-            result = replace(result, sketches=sketches, losses=other.losses, entropy=other.entropy, writes_input=writes)
+            result = replace(
+                result, sketches=sketches, losses=other.losses, entropy=other.entropy, kept=other.kept,
+                writes_input=writes,
+            )  # fmt: skip
         return result
 
     def _forward_backward(
@@ -208,7 +213,8 @@ class _Run:
                     first.note_leaks()
         hooks.check_reached()
         losses = objective.losses.detach().float().cpu()
-        return Pass(hooks.sketches(), losses, objective.entropy, overwritten=tuple(hooks.overwritten()))
+        overwritten = tuple(hooks.overwritten())
+        return Pass(hooks.sketches(), losses, objective.entropy, objective.kept, overwritten=overwritten)
 
     def _hook_settings(self, kinds: Sequence[str]) -> HookSettings:
         plan = self.plan

@@ -20,6 +20,7 @@ from gradkern.features._engine.gradient_controls import (
 )
 from gradkern.features._engine.images import ImageSource
 from gradkern.features._engine.kept import KeptTensors
+from gradkern.features._engine.outputs import kept_outputs
 from gradkern.features._engine.tokens import Reduction
 from gradkern.features._engine.weight_gradients import ParameterLayout, parameter_layout
 from gradkern.objectives._interface import Batch, ObjectiveFunction, Prepared
@@ -121,8 +122,9 @@ class BatchEvaluation:
             got = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise ValueError(f"objective must return one loss per image, [{n}], got {got}")
         return ObjectiveOutput(
-            losses, output, self.batch, self.control_seed, self.control_losses, entropy_of(output, n)
-        )
+            losses, output, self.batch, self.control_seed, self.control_losses, entropy_of(output, n),
+            kept_outputs(output, self.objective, self.batch),
+        )  # fmt: skip
 
 
 @torch.no_grad()

@@ -1,16 +1,20 @@
 """Files of data sets: looked up, read or refused, and identified by a hash."""
 
 import hashlib
+import re
+import struct
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 _MIB = 2**20
+_ANNEX_SIZE = re.compile(r"annex/.*-s(\d+)(?:-[mSC][^-/]*)*--[^/]*$")
+_COMPRESSED, _ENDS = 15, 128  # of MATLAB 5 files: the type of compressed elements, and where the header ends
 
 
 class Folder:
@@ -33,11 +37,21 @@ class Folder:
             path = self.root / name
             if path.is_file():
                 self.used.append(path)
-                return path
-        raise FileNotFoundError(f"{' or '.join(names)} is missing in {self.root}; get it from {self.source}")
+                return _whole_annexed(path)
+        linked = next((words for name in names if (words := _dangling(self.root / name))), "")
+        raise FileNotFoundError(f"{' or '.join(names)} is missing in {self.root}{linked}; get it from {self.source}")
 
     def has(self, name: str) -> bool:
-        return (self.root / name).is_file()
+        """Whether an optional file is there.
+
+        Raises
+        ------
+        FileNotFoundError : it is a link to a file that is missing
+        """
+        path = self.root / name
+        if not path.is_file() and (linked := _dangling(path)):
+            raise FileNotFoundError(f"{name} is missing in {self.root}{linked}; get it from {self.source}")
+        return path.is_file()
 
     def hashes(self) -> dict[str, str]:
         """The `fingerprint` of every file that was used, by its path inside the folder."""
@@ -52,12 +66,47 @@ def existing_file(path: Any) -> Path:
 
     Raises
     ------
-    FileNotFoundError : there is no such file
+    FileNotFoundError : there is no such file, or a link to one that is missing
+    ValueError : git-annex names another number of bytes
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"path must be a file, got {str(path)!r}")
-    return file
+        raise FileNotFoundError(f"path must be a file, got {str(path)!r}{_dangling(file)}")
+    return _whole_annexed(file)
+
+
+def _dangling(path: Path) -> str:
+    """What to do about a link whose file is missing, in words."""
+    if not path.is_symlink():
+        return ""
+    target = path.readlink()
+    fetch = " (datalad get or git annex get fetches it)" if "annex" in str(target) else ""
+    return f", a link to {target}, which is missing{fetch}"
+
+
+def _whole_annexed(path: Path) -> Path:
+    """The path, if a git-annex link names the number of bytes that are there."""
+    match = _ANNEX_SIZE.search(str(path.readlink())) if path.is_symlink() else None
+    if match is not None and int(match.group(1)) != path.stat().st_size:
+        raise ValueError(
+            f"{path} is a link to {match.group(1)} bytes by its name, got {path.stat().st_size} (was it edited or cut "
+            "short? git annex fsck checks it)"
+        )
+    return path
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file in UTF-8, without empty ones and without space around them.
+
+    Raises
+    ------
+    ValueError : it is no such file
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def fingerprint(path: Path) -> str:
@@ -71,32 +120,62 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_mat(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+def read_mat(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, NDArray[Any]]:
     """Arrays of a MATLAB file, version 7.3 (HDF5) included, with axes in MATLAB's order.
+
+    `optional` are arrays that may be missing; "params/name" is the field of a struct.
 
     Raises
     ------
-    ValueError : not a MATLAB file, or one of `names` is not in it
+    ValueError : not a MATLAB file, damaged, or one of `names` is not in it
     """
-    import h5py
     from scipy.io import loadmat
 
-    names = list(names)
+    from gradkern.recordings._formats.hdf5 import reading_hdf5
+
+    names, optional = list(names), list(optional)
     content: dict[str, Any]
     try:
-        content = loadmat(path, variable_names=names)
+        content = loadmat(path, variable_names=[name.partition("/")[0] for name in (*names, *optional)])
+        _check_mat(path)
+        content |= {name: value for name in optional if (value := _field(content, name)) is not None}
     except NotImplementedError:  # version 7.3
-        try:
-            with h5py.File(path) as file:
-                content = {name: np.asarray(file[name]).T for name in names if name in file}
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            content = {name: np.asarray(file[name]).T for name in (*names, *optional) if name in file}
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as a MATLAB file: {error}") from error
+        raise ValueError(f"{path} cannot be read as a MATLAB file: {error} (is it damaged or cut short?)") from error
     for name in names:
         if name not in content:
             raise ValueError(f"{path} must hold {name!r}, got {sorted(key for key in content if key[0] != '_')}")
-    return {name: np.asarray(content[name]) for name in names}
+    return {name: np.asarray(content[name]) for name in (*names, *optional) if name in content}
+
+
+def _field(content: dict[str, Any], name: str) -> Any:
+    """An array, or the field of a struct, of a MATLAB 5 file; None if it is not there."""
+    head, _, field = name.partition("/")
+    if not field or head not in content:
+        return content.get(head)
+    fields = content[head].dtype.names or ()
+    return content[head][field].flat[0] if field in fields and content[head].size else None
+
+
+def _check_mat(path: Path) -> None:
+    """Raise a ValueError if a compressed element of a MATLAB 5 file is damaged, which SciPy does not look for."""
+    content = path.read_bytes()
+    if not all(content[:4]):  # version 4, which has no compression
+        return
+    order = ">" if content[126:128] == b"MI" else "<"
+    place = _ENDS
+    while place + 8 <= len(content):
+        kind, size = struct.unpack(f"{order}2I", content[place : place + 8])
+        if kind == _COMPRESSED:
+            packed = zlib.decompressobj()
+            packed.decompress(content[place + 8 : place + 8 + size])
+            if not packed.eof or packed.unused_data:
+                raise ValueError("a compressed element is cut short")
+        place += 8 + size + (0 if kind == _COMPRESSED else -size % 8)
+    if place != len(content):
+        raise ValueError(f"elements end at byte {place} of {len(content)}")
 
 
 def read_pickle(path: Path, names: tuple[str, ...] = (), *, allow_pickle: bool) -> dict[str, Any]:
@@ -123,23 +202,6 @@ def read_pickle(path: Path, names: tuple[str, ...] = (), *, allow_pickle: bool) 
     return content
 
 
-def read_table(path: Path, columns: Iterable[str], separator: str = ",") -> pd.DataFrame:
-    """A table in a text file, with these columns at least.
-
-    Raises
-    ------
-    ValueError : no such table, or a column is missing
-    """
-    try:
-        table = pd.read_csv(path, sep=separator)
-    except ValueError as error:  # pandas' errors are subclasses
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    for name in columns:
-        if name not in table:
-            raise ValueError(f"{path} must have the column {name!r}, got {list(table.columns)}")
-    return table
-
-
 def map_mgh(path: Path) -> NDArray[Any]:
     """A .mgh file as a memory map [frames, vertices].
 
@@ -149,8 +211,11 @@ def map_mgh(path: Path) -> NDArray[Any]:
     """
     import nibabel
 
+    from gradkern.recordings._formats.volumes import strict_nibabel
+
     try:
-        header: Any = nibabel.load(path).header
+        with strict_nibabel():
+            header: Any = nibabel.load(path).header
         shape, dtype, start = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     except Exception as error:
         raise ValueError(f"{path} cannot be read as an MGH file: {error}") from error
@@ -162,22 +227,6 @@ def map_mgh(path: Path) -> NDArray[Any]:
     return np.memmap(path, dtype.newbyteorder(">"), "r", start, (frames, vertices))
 
 
-def read_volume(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Values of a NIfTI or MGH file, scaled if its header says so, and the affine [4, 4].
-
-    Raises
-    ------
-    ValueError : another format, or cut short
-    """
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)
-        return np.asanyarray(image.dataobj), np.asarray(image.affine)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error} (is it cut short?)") from error
-
-
 def read_ctab(path: Path) -> dict[int, str]:
     """Names of the labels in a FreeSurfer color table, by number.
 
@@ -186,7 +235,7 @@ def read_ctab(path: Path) -> dict[int, str]:
     ValueError : a line that does not begin with a number and a name
     """
     names = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue

@@ -1,5 +1,7 @@
 """HDF5 datasets with an axis of trials, as responses that are read in parts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,43 @@ from gradkern.recordings._responses.lazy import Responses
 from gradkern.recordings._responses.out_of_core import FileColumns, FileRows
 
 
+@contextmanager
+def reading_hdf5(path: Path) -> Iterator[Any]:
+    """An HDF5 file, opened for reading.
+
+    Raises
+    ------
+    ValueError : it is no such file, or is damaged: h5py raises errors of many kinds for what HDF5 finds in one
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise  # a check of what the file holds
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as HDF5: {reason} (is it damaged or cut short?)") from error
+
+
 class Trials(Responses):
     """A dataset [trials, ...], or [..., trials] if `last`, as [trials, targets], with targets in the file's order."""
 
     def __init__(self, path: Path, name: str, last: bool = False) -> None:
-        import h5py
-
         self.path, self.name, self.last = path, name, last
-        with h5py.File(path) as file:
+        with reading_hdf5(path) as file:
             shape, self.dtype = tuple(file[name].shape), file[name].dtype
         self.stored = shape
         self.grid = shape[:-1] if last else shape[1:]
         self.shape = (shape[-1] if last else shape[0], int(np.prod(self.grid)))
 
     def columns(self, which: slice) -> NDArray[Any]:
-        import h5py
-
         row = self.grid[-1]
         block = np.empty((self.shape[0], which.stop - which.start), self.dtype)
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             start = which.start
             while start < which.stop:
                 stop = min(which.stop, (start // row + 1) * row)  # at most the end of this row of targets
@@ -43,18 +63,14 @@ class Trials(Responses):
 
     def first(self, count: int) -> NDArray[Any]:
         """The first trials, [count, targets]."""
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             stored = file[self.name][..., :count] if self.last else np.moveaxis(file[self.name][:count], 0, -1)
         trials: NDArray[Any] = stored.reshape(self.shape[1], -1).T
         return trials
 
     def mapped(self) -> Responses:
         """The same responses, read from the file without HDF5, which is faster, if the dataset is contiguous."""
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             start = file[self.name].id.get_offset()
         if start is None:
             return self

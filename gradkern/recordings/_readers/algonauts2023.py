@@ -23,7 +23,7 @@ _ALGONAUTS = DataSet(
     source="http://algonauts.csail.mit.edu (challenge of 2023)",
     subjects=range(1, 9),
 )
-_NSD_IMAGE = re.compile(r"train-\d+_nsd-(\d+)\.png$")
+_NSD_IMAGE = re.compile(r"train-(\d+)_nsd-(\d+)\.png$")
 
 
 @naming("load_algonauts2023")
@@ -55,7 +55,7 @@ def load_algonauts2023(folder: Any, subject: int) -> Recording:
     images = sorted(home.glob("train-*.png"))
     if len(images) != counts[0]:
         raise ValueError(f"{home} must hold {counts[0]} images train-*.png, got {len(images)}")
-    numbers = [_nsd_number(path) for path in images]
+    numbers = [_nsd_number(path, place) for place, path in enumerate(images, 1)]
     tables = [vertex_targets(side, values.shape[1], "place") for side, values in sides.items()]
     return Recording(
         responses=Beside([as_responses(values) for values in sides.values()]),
@@ -71,19 +71,21 @@ def load_algonauts2023(folder: Any, subject: int) -> Recording:
     )
 
 
-def _nsd_number(path: Path) -> int:
-    """The image's number in NSD."""
+def _nsd_number(path: Path, place: int) -> int:
+    """The image's number in NSD; its number in the challenge must be its place, which is its row of the responses."""
     match = _NSD_IMAGE.search(path.name)
     if match is None:
         raise ValueError(f"images must be named as train-0001_nsd-00013.png, got {path.name}")
-    return int(match.group(1))
+    if int(match.group(1)) != place:
+        raise ValueError(f"images must be numbered without gaps, got {path.name} in place {place}")
+    return int(match.group(2))
 
 
 def _map(path: Path) -> NDArray[Any]:
     """A .npy file [images, vertices] as a memory map."""
     try:
         values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # NumPy raises what its parser of headers finds
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
     if values.ndim != 2 or values.dtype.kind != "f":
         raise ValueError(f"{path} must hold float of 2 dimensions, got {values.dtype} {list(values.shape)}")

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.agreement import Agreements
+from gradkern.recordings._formats.files import Folder, read_lines
+from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes, volume_shape
 from gradkern.recordings._formats.timeseries import voxels
+from gradkern.recordings._formats.volumes import open_image
 from gradkern.recordings._readers.dataset import GLMSINGLE, PUBLIC_DATA, DataSet, check_choice, sorted_sessions
 from gradkern.recordings._readers.fmri import stack_sessions
 from gradkern.recordings._recording import Recording
@@ -84,27 +87,32 @@ def load_bold5000(
         for number in range(1, chosen[-1] + 1)
     ]
     shown = _images(data, name, files, complete=len(files) == last)
-    inside, targets = voxels(data.file(f"{name}_brainmask.nii.gz") if mask is None else mask)
+    agreements = Agreements()
+    brain = voxels(data.file(f"{name}_brainmask.nii.gz") if mask is None else mask, agreements)
     used = [files[number - 1] for number in chosen]
-    parts = [open_volumes(path, inside, scratch) for path in used]
-    recording = stack_sessions(used, parts, [shown[number - 1] for number in chosen], targets, chosen)
-    regions = _regions(data, name)
-    outside = _outside(used[0], inside)
+    parts = [open_volumes(path, brain.inside, scratch) for path in used]
+    recording = stack_sessions(used, parts, [shown[number - 1] for number in chosen], brain.targets, chosen)
+    agreements.decided("affine", "that of the mask, since that of the betas is known to be wrong", "the reader")
+    regions, targets = _regions(data, name), recording.targets
+    outside = _outside(used[0], brain.inside)
     return replace(
         recording,
-        targets=in_regions(recording.targets, regions, inside.shape) if regions else recording.targets,
+        targets=in_regions(targets, regions, brain.grid, agreements) if regions else targets,
         subject=name,
         space="T1w",
         images=_stimuli(data, recording.image_names or ()),
-        history=(f"{BETAS[betas][0]}, {len(used)} sessions; the mask leaves out {outside} voxels with data",),
-        provenance=_BOLD5000.provenance(data, sessions=chosen),
+        history=(
+            f"{BETAS[betas][0]}, {len(used)} sessions; the mask leaves out {outside} voxels with data",
+            *brain.notes,
+        ),
+        provenance=_BOLD5000.provenance(data, sessions=chosen, agreed=agreements.provenance()),
     )
 
 
 def _images(data: Folder, name: str, files: Sequence[Path], complete: bool) -> list[list[str]]:
     """Names of each session's images: the list goes on from session to session, with one name per volume."""
     path = data.file(f"{name}_imgnames.txt")
-    names = [line.strip() for line in path.read_text().split("\n") if line.strip()]
+    names = [canonical(line) for line in read_lines(path)]
     counts = [volume_shape(file)[1] for file in files]
     if len(names) < sum(counts) or (complete and len(names) != sum(counts)):
         raise ValueError(
@@ -128,10 +136,7 @@ def _regions(data: Folder, name: str) -> dict[str, Path]:
 
 def _outside(path: Path, inside: Any) -> int:
     """How many voxels outside the mask have data in the first volume."""
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    first = np.asarray(image.dataobj[..., 0])
+    first = np.asarray(open_image(path).dataobj[..., 0])
     return int((np.isfinite(first) & (first != 0) & ~inside).sum())
 
 
@@ -141,7 +146,7 @@ def _stimuli(data: Folder, names: Sequence[str]) -> FileImages | None:
         return None
     paths: dict[str, list[Path]] = {}
     for path in sorted(home.glob("*/*")):
-        paths.setdefault(path.name, []).append(path)
+        paths.setdefault(canonical(path.name), []).append(path)
     for name in names:
         if name not in paths:
             raise FileNotFoundError(f"{name} is missing in {home}/*; get it from https://bold5000.org")

@@ -1,4 +1,4 @@
-"""What the readers share: the subject check, the provenance, targets without data, names of images as numbers."""
+"""What the readers share: the subject check, the provenance, targets without data."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -92,18 +92,6 @@ def measured_targets(
         "ncsnr": None if ncsnr is None else ncsnr[measured],
         "excluded": (Excluded("targets", count, reason),) if count else (),
     }
-
-
-def numbered_images(shown: Any) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
-    """An id for the image of every presentation, and the names of the images by id.
-
-    Names are numbered in their order. Whole numbers are the ids themselves, and have no names.
-    """
-    values = np.asarray(shown)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64), None
-    names, ids = np.unique(values.astype(str), return_inverse=True)
-    return ids, tuple(map(str, names))
 
 
 def ncsnr_of_percent(name: Any, percent: Any, repeats: int = 1) -> NDArray[np.float64]:

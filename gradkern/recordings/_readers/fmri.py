@@ -1,10 +1,10 @@
 """fMRI files as recordings: betas with one volume per presentation, or time series sampled after each onset."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,22 @@ from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import existing_file, fingerprint, read_table
+from gradkern.recordings._formats.agreement import Agreements
+from gradkern.recordings._formats.bids_names import entities
+from gradkern.recordings._formats.files import existing_file, fingerprint
+from gradkern.recordings._formats.names import canonical, names_or_numbers, numbered_images
 from gradkern.recordings._formats.nifti import open_volumes, with_data
-from gradkern.recordings._formats.timeseries import open_series, voxels
-from gradkern.recordings._readers.dataset import measured_targets, numbered_images
+from gradkern.recordings._formats.tables import read_table
+from gradkern.recordings._formats.timeseries import Mask, voxels
+from gradkern.recordings._formats.volumes import agree_on_grid, grid_of, open_image
+from gradkern.recordings._readers.dataset import measured_targets
+from gradkern.recordings._readers.sampling import Run, Sampled, Sampling, sample_runs
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Responses, Stacked, Whole
+from gradkern.recordings._targets import with_positions
 
-_SHORTEST, _LONGEST = 0.05, 60  # s: a repetition time beyond these means that the header's units are wrong
-
-
-class Run(NamedTuple):
-    """A time series, its presentations ("name", "onset" in s), the file that lists them, and session and run."""
-
-    source: Any
-    presentations: pd.DataFrame
-    events: Path
-    session: int
-    number: int
+_STATISTICS = ("correlation", "t test", "f test", "z score", "chi2", "p value", "log p value", "label", "neuronames")
+_PERCENT = "percent signal change"
 
 
 @naming("load_betas")
@@ -39,9 +37,10 @@ def load_betas(
     *,
     mask: Any,
     subject: str,
-    units: str = "percent signal change",
+    units: str | None = None,
     scale: float = 1.0,
     scratch: Any = None,
+    affine: str | None = None,
 ) -> Recording:
     """Estimated responses, with one volume per presentation.
 
@@ -50,12 +49,15 @@ def load_betas(
 
     Parameters
     ----------
-    paths : one 4-D NIfTI file per session, [x, y, z, presentations]
+    paths : one file per session, [x, y, z, presentations]: .nii, .mgh, or packed (.nii.gz, .nii.bz2, .mgz)
     images : for each session, the image of every presentation: names, or 0-based numbers in the image source
-    mask : path of a NIfTI file on the same grid; its nonzero voxels are the targets
-    subject, units : words
+    mask : path of a volume on the same grid; its voxels that are neither 0 nor NaN are the targets. Of several paths,
+        the voxels that all have in common
+    subject : a word
+    units : in words, percent signal change by default; must be said of files whose intent is a statistic
     scale : factor for stored numbers, such as 1 / 300 for NSD's integers
     scratch : folder where the mask's voxels of .nii.gz files are kept unpacked, instead of in memory
+    affine : whose affine holds if mask and data differ, "mask" or "data"; by default that is an error
 
     Returns
     -------
@@ -70,10 +72,54 @@ def load_betas(
     if len(paths) != len(images) or not len(paths):
         raise ValueError(f"images must be given for each of {len(paths)} paths, got {len(images)}")
     files = [existing_file(path) for path in paths]
-    inside, targets = voxels(mask)
-    parts = [open_volumes(path, inside, scratch, scale) for path in files]
-    recording = stack_sessions(files, parts, images, targets)
-    return replace(recording, subject=subject, units=units)
+    agreements = Agreements()
+    chosen = voxels(mask, agreements, affine)
+    parts = [open_volumes(path, chosen.inside, scratch, scale) for path in files]
+    chosen = on_one_grid(agreements, chosen, files, affine)
+    recording = stack_sessions(files, parts, images, chosen.targets)
+    return replace(
+        recording,
+        subject=subject,
+        units=_units(agreements, files, units),
+        space=_space(files),
+        history=(*recording.history, *chosen.notes),
+        provenance={**recording.provenance, "agreed": agreements.provenance()},
+    )
+
+
+def on_one_grid(agreements: Agreements, mask: Mask, files: Sequence[Path], affine: str | None = None) -> Mask:
+    """The mask, whose targets have the positions of the affine that holds, once files lie on its grid.
+
+    Raises
+    ------
+    ValueError : a file has another shape or affine than the mask
+    """
+    grids = {f"data of {path}": grid_of(path) for path in files}
+    for source, grid in grids.items():
+        agreed = agree_on_grid(agreements, {mask.source: mask.grid, source: grid}, affine)
+        if agreed.affine is not None:
+            mask = mask._replace(grid=agreed, targets=with_positions(mask.targets, agreed.affine))
+    return mask
+
+
+def _units(agreements: Agreements, files: Sequence[Path], units: str | None) -> str:
+    """The units, which the intents of the headers must not contradict unless the caller says them."""
+    if units is not None:
+        return units
+    intents = {}
+    for path in files:
+        header = open_image(path).header
+        kind = header.get_intent()[0] if "intent_code" in header else "none"
+        intents[f"header of {path}"] = kind if kind in _STATISTICS else None
+    agreements.same("units", {"default of load_betas": _PERCENT, **intents}, option="units")
+    return _PERCENT
+
+
+def _space(files: Sequence[Path]) -> str:
+    """The space that the names of the files state, else "voxels"."""
+    spaces = {entities(path.name).get("space") for path in files}
+    space = spaces.pop() if len(spaces) == 1 else None
+    return space or "voxels"
 
 
 def stack_sessions(
@@ -98,8 +144,18 @@ def stack_sessions(
             raise ValueError(f"{path} must hold a volume for each of {len(shown)} images, got {len(values)}")
         rows.append(pd.DataFrame({"name": list(shown), "session": number}))
     measured = np.all([with_data(part) for part in parts], axis=0)
-    units, history = "percent signal change", (f"{len(files)} sessions",)
-    return _recording(Stacked(parts), pd.concat(rows), targets, measured, files=files, units=units, history=history)
+    return _recording(
+        Stacked(parts),
+        pd.concat(rows),
+        targets,
+        measured,
+        about={
+            "units": _PERCENT,
+            "space": "voxels",
+            "history": (f"{len(files)} sessions",),
+            "provenance": {"files": hashes(files)},
+        },
+    )
 
 
 @naming("load_bold")
@@ -111,82 +167,83 @@ def load_bold(
     mask: Any = None,
     delay: float = 5.5,
     repetition_time: float | None = None,
-    start_time: float = 0.0,
-    sessions: Sequence[int] | None = None,
+    start_time: float | None = None,
+    sessions: Sequence[Any] | None = None,
+    dummy_scans: int | None = None,
+    confounds: Sequence[str] = (),
+    affine: str | None = None,
 ) -> Recording:
     """Time series sampled at a delay after each onset, in percent of the run's mean about its linear trend.
 
     Values between volumes are interpolated linearly. Presentations whose sample lies outside the run are left out and
-    counted in `excluded`.
+    counted in `excluded`, as are rows of the events without an image, a second row for the same image at the same
+    onset, and volumes before the steady state.
 
     Parameters
     ----------
-    runs : for each run its time series and its events. A time series is a 4-D NIfTI file [x, y, z, volumes], a pair of
-        GIFTI files (left, right), or a CIFTI file (.dtseries.nii). Events are a table (.tsv) with "onset" in s
-    image : column of the events that names the image; rows where it is empty or "n/a" are not presentations
+    runs : for each run its time series and its events. A time series is a 4-D volume [x, y, z, volumes] (.nii, .nii.gz,
+        .nii.bz2, .mgz), a pair of GIFTI files (left, right), or a CIFTI file (.dtseries.nii). Events are a table (.tsv)
+        with "onset" in s
+    image : column of the events that names the image; rows where it is empty or "n/a" are not presentations. Whole
+        numbers are ids; with any other word among them, or leading zeros, all are names
     subject : a word
-    mask : for volumes, path of a NIfTI file on the same grid; its nonzero voxels are the targets
+    mask : for volumes, path of a file on the same grid; its voxels that are neither 0 nor NaN are the targets. Of
+        several paths, the voxels that all have in common
     delay : seconds after onset
-    repetition_time : in s; read from the header by default
+    repetition_time : in s; by default that of the header and the sidecar, which must agree
     start_time : time in s that the first volume stands for: half a repetition time if slice timing was corrected to
-        the middle of a volume
+        the middle of a volume; by default "StartTime" of the sidecar, or 0
     sessions : the session of each run; all are one session by default
+    dummy_scans : volumes at the beginning of each run that are not in steady state; by default those that fMRIPrep's
+        table of confounds beside the run flags
+    confounds : columns of that table, or patterns such as "cosine*", that are regressed out with the linear trend
+    affine : whose affine holds if mask and data differ, "mask" or "data"; by default that is an error
 
     Raises
     ------
     FileNotFoundError : a file is missing
-    ValueError : a file has another grid or cannot be read, events lack a column, or no presentation is left
+    ValueError : a file has another grid or cannot be read, header and sidecar differ, events lack a column or have two
+        images at one onset, or no presentation is left
     """
     if not len(runs) or (sessions is not None and len(sessions) != len(runs)):
         raise ValueError(f"runs must be given, and a session for each, got {len(runs)} runs")
     opened = []
     for number, (source, events) in enumerate(runs):
-        path = existing_file(events)
         session = 1 if sessions is None else sessions[number]
-        opened.append(Run(source, _events(path, image), path, session, number + 1))
-    sampled = sample_runs(opened, mask, delay=delay, repetition_time=repetition_time, start_time=start_time)
-    return replace(sampled, subject=subject)
+        table, path, left_out = read_events(existing_file(events), image)
+        opened.append(Run(source, table, path, session, number + 1, left_out))
+    settings = Sampling(delay, repetition_time, start_time, dummy_scans, confounds, affine)
+    return sampled_recording(sample_runs(numbered(opened), mask, settings), subject=subject)
 
 
-def sample_runs(
-    runs: Sequence[Run],
-    mask: Any,
-    *,
-    delay: float,
-    repetition_time: float | None = None,
-    start_time: float = 0.0,
-) -> Recording:
-    """Time series of runs sampled at a delay after each onset: see `load_bold`."""
-    inside, targets = (None, None) if mask is None else voxels(mask)
-    parts, rows, files, outside = [], [], [], 0
-    for run in runs:
-        series, table, header_step, paths = open_series(run.source, inside)
-        targets = table if targets is None else targets
-        if series.shape[1] != len(targets):
-            raise ValueError(f"{paths[0]} must have {len(targets)} targets as run 1 has, got {series.shape[1]}")
-        step = header_step if repetition_time is None else repetition_time
-        if step is None or not _SHORTEST < step < _LONGEST:
-            raise ValueError(f"{paths[0]} says that a volume takes {step} s; give repetition_time in s")
-        at = (run.presentations["onset"].to_numpy() + delay - start_time) / step
-        within = (at >= 0) & (at <= len(series) - 1)
-        outside += int((~within).sum())
-        parts.append(_between(_percent(series), at[within]))
-        rows.append(run.presentations[within].assign(session=run.session, run=run.number))
-        files += [*paths, run.events]
-    if not sum(map(len, parts)):
-        raise ValueError(f"presentations must lie inside the runs, got {outside} outside and none inside")
-    responses = np.concatenate(parts)
-    measured: NDArray[np.bool_] = np.asarray(np.isfinite(responses).all(0))
+def numbered(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose images are numbers if they are in all runs, else names."""
+    names = names_or_numbers(name for run in runs for name in run.presentations["name"])
+    ends = np.cumsum([len(run.presentations) for run in runs])
+    parts = np.split(names, ends[:-1])
+    return [
+        replace(run, presentations=run.presentations.assign(name=part)) for run, part in zip(runs, parts, strict=True)
+    ]
+
+
+def sampled_recording(sampled: Sampled, *, subject: str, space: str = "") -> Recording:
+    """A recording of what `sample_runs` read."""
+    measured: NDArray[np.bool_] = np.asarray(np.isfinite(sampled.responses).all(0))
+    surfaces = "hemisphere" in sampled.targets
+    named = _space([path for path in sampled.files if path.suffix != ".tsv"])
     recording = _recording(
-        Whole(responses),
-        pd.concat(rows),
-        targets,
+        Whole(sampled.responses),
+        sampled.presentations,
+        sampled.targets,
         measured,
-        files=files,
-        units="percent of the run's mean",
-        history=(f"{len(runs)} runs, {delay:g} s after onset",),
+        about={
+            "units": "percent of the run's mean",
+            "space": space or ("vertices" if surfaces and named == "voxels" else named),
+            "history": sampled.history,
+            "provenance": {"files": hashes(sampled.files), "agreed": sampled.agreements.provenance()},
+        },
     )
-    return recording.leave_out(Excluded("presentations", outside, "outside the run")) if outside else recording
+    return replace(recording, subject=subject, excluded=(*recording.excluded, *sampled.excluded))
 
 
 def _recording(
@@ -194,10 +251,7 @@ def _recording(
     rows: pd.DataFrame,
     targets: pd.DataFrame,
     measured: NDArray[np.bool_],
-    *,
-    files: Iterable[Path],
-    units: str,
-    history: tuple[str, ...],
+    about: Mapping[str, Any],
 ) -> Recording:
     """A recording of a subject that the caller names; image names are numbered in their order."""
     ids, names = numbered_images(rows["name"].to_numpy())
@@ -205,48 +259,44 @@ def _recording(
         **measured_targets(responses, targets, measured),
         presentations=rows.assign(image=ids).drop(columns="name"),
         subject="",
-        units=units,
-        space="voxels",
         image_names=names,
-        history=history,
-        provenance={"files": _hashes(files)},
+        **about,
     )
 
 
-def _hashes(files: Iterable[Path]) -> dict[str, str]:
+def hashes(files: Iterable[Path]) -> dict[str, str]:
     """Fingerprints by the paths below the folder that the files have in common; names alone may occur twice."""
     paths = list(dict.fromkeys(path.absolute() for path in files))
     root = os.path.commonpath([path.parent for path in paths])
     return {path.relative_to(root).as_posix(): fingerprint(path) for path in paths}
 
 
-def _events(path: Path, image: str) -> pd.DataFrame:
-    table = read_table(path, ("onset", image), "\t")
+def read_events(path: Path, image: str) -> tuple[pd.DataFrame, Path, tuple[Excluded, ...]]:
+    """The presentations of a run, "name" and "onset" in s, the file, and the rows that are no presentations.
+
+    Raises
+    ------
+    ValueError : no such columns, no rows, onsets that are no numbers, or two images at one onset
+    """
+    table = read_table(path, ("onset", image), "\t", names=(image,))
     if not len(table):
         raise ValueError(f"{path} must have a row for every event, got only column names")
-    shown = table[table[image].notna() & (table[image].astype(str) != "n/a")]
+    shown = table[table[image].notna()]
     if shown["onset"].dtype.kind not in "iuf" or not np.isfinite(shown["onset"]).all():
         raise ValueError(f"onsets in {path} must be numbers, in s")
-    names = shown[image].to_numpy()
-    if names.dtype.kind == "f" and (names == np.round(names)).all():
-        names = names.astype(np.int64)  # pandas reads whole numbers as floats if there are empty cells
-    return pd.DataFrame({"name": names, "onset": shown["onset"].to_numpy(dtype=np.float64)})
-
-
-def _percent(series: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Percent of the mean over the run, about the linear trend; NaN where the mean is NaN or not positive."""
-    from scipy.signal import detrend
-
-    mean = series.mean(0, dtype=np.float64)
-    defined = np.isfinite(mean) & (mean > 0)  # medial walls are NaN
-    percent = np.full(series.shape, np.nan, np.float32)
-    percent[:, defined] = 100 * detrend(series[:, defined].astype(np.float64), axis=0) / mean[defined]
-    return percent
-
-
-def _between(series: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A series [times, targets] interpolated linearly at fractional row numbers."""
-    before = np.minimum(np.floor(at).astype(int), len(series) - 2)
-    share = (at - before)[:, None].astype(np.float32)
-    between: NDArray[np.float32] = (1 - share) * series[before] + share * series[before + 1]
-    return between
+    names = [canonical(name) for name in shown[image]]
+    every = pd.DataFrame({"name": np.array(names, dtype=object), "onset": shown["onset"].to_numpy(dtype=np.float64)})
+    once = every.drop_duplicates(ignore_index=True)
+    twice = once[once["onset"].duplicated(keep=False)]
+    if len(twice):
+        a, b = twice["name"].iloc[0], twice[twice["onset"] == twice["onset"].iloc[0]]["name"].iloc[1]
+        raise ValueError(
+            f"{path} must show one image at a time, got {a!r} and {b!r} at {twice['onset'].iloc[0]:g} s; leave all "
+            f"rows but one without a name in {image!r} (n/a)"
+        )
+    counts = {
+        f"no image in {image!r}": len(table) - len(shown),
+        "the same image again at its onset": len(every) - len(once),
+    }
+    left_out = tuple(Excluded("events", count, reason) for reason, count in counts.items() if count)
+    return once, path, left_out

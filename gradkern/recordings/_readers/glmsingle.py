@@ -14,8 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import fingerprint, read_mat, read_pickle, read_volume
-from gradkern.recordings._readers.dataset import GLMSINGLE, check_choice, measured_targets, numbered_images
+from gradkern.recordings._formats.files import existing_file, fingerprint, read_mat, read_pickle
+from gradkern.recordings._formats.names import canonical, numbered_images
+from gradkern.recordings._formats.volumes import read_volume
+from gradkern.recordings._readers.dataset import GLMSINGLE, check_choice, measured_targets
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import ChosenTargets, Responses, Whole
 from gradkern.recordings._targets import voxel_targets
@@ -25,6 +27,7 @@ _ENDINGS = (".hdf5", ".npy", ".mat")
 _BETAS = ("betasmd", "modelmd")
 _FIRST = 5  # trials: a voxel that is zero in all of them was not measured
 _DESIGN = ("stimorder", "numtrialrun")
+_INDICATOR = "params/sessionindicator"
 
 
 class _Estimates(NamedTuple):
@@ -38,10 +41,11 @@ class _Estimates(NamedTuple):
 
 
 class _Design(NamedTuple):
-    """The condition (0-based) and the run (1-based) of every trial, and the file."""
+    """The condition (0-based), the run (1-based) and, if known, the session of every trial, and the file."""
 
     conditions: NDArray[np.int64]
     runs: NDArray[np.int64]
+    sessions: NDArray[np.int64] | None
     path: Path
 
 
@@ -69,8 +73,9 @@ def load_glmsingle(
     images : the image of every trial: names, or 0-based numbers in the image source. By default DESIGNINFO beside the
         file gives the condition of every trial. If both are there, images must repeat where conditions do
     conditions : names of the images, in the order of the design matrix's columns; their numbers are the ids by default
-    sessions : the session of every trial; all are one session by default
-    mask : path of a NIfTI file on the same grid, or bool [x, y, z] or [units]
+    sessions : the session of every trial; by default what GLMsingle was told ("sessionindicator" of DESIGNINFO), or one
+        session. If GLMsingle was told of several, both must divide the trials alike
+    mask : path of a NIfTI file on the same grid, or bool [x, y, z] or [units]; NaN is outside
     model : "B", "C" or "D", the last with GLMdenoise and ridge regression; "A" has one response for all images
     allow_pickle : .npy files are pickles, which can run any code when they are read; they are read only if this is True
 
@@ -96,7 +101,7 @@ def load_glmsingle(
         if values is not None and len(values) != trials:
             raise ValueError(f"{name} must be given for each of {trials} trials, got {len(values)}")
     ids, names = _image_ids(images, conditions, design)
-    presentations = pd.DataFrame({"image": ids, "session": 1 if sessions is None else np.asarray(sessions)})
+    presentations = pd.DataFrame({"image": ids, "session": _sessions(sessions, design)})
     if design is not None:
         presentations["run"] = design.runs
     inside, affine = _inside(mask, estimates)
@@ -139,33 +144,22 @@ def _estimates(path: Path, allow_pickle: bool) -> _Estimates:
     if h5py.is_hdf5(path):
         return _lazy(path)
     if path.suffix == ".mat":
-        from scipy.io import loadmat
-
-        try:
-            content = loadmat(path, variable_names=[*_BETAS, "R2"])
-        except Exception as error:
-            raise ValueError(f"{path} cannot be read as a MATLAB file: {error} (is it cut short?)") from error
-        return _in_memory(path, content)
+        return _in_memory(path, read_mat(path, (), (*_BETAS, "R2")))
     raise ValueError(f"{path} must be a file of {', '.join(_ENDINGS)}, and whole")
 
 
 def _lazy(path: Path) -> _Estimates:
     """Responses in HDF5, where MATLAB's axes are reversed."""
-    import h5py
-
-    from gradkern.recordings._formats.hdf5 import Trials
+    from gradkern.recordings._formats.hdf5 import Trials, reading_hdf5
 
     reverse = path.suffix == ".mat"
-    try:
-        with h5py.File(path) as file:
-            name = _betas(path, file)
-            rsquare = np.asarray(file["R2"]) if "R2" in file else None
-        trials = Trials(path, name, last=not reverse)
-        _check(path, name, trials.stored, trials.dtype)
-        first = trials.first(_FIRST)
-        responses = trials.mapped()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error} (is it cut short?)") from error
+    with reading_hdf5(path) as file:
+        name = _betas(path, file)
+        rsquare = np.asarray(file["R2"]) if "R2" in file else None
+    trials = Trials(path, name, last=not reverse)
+    _check(path, name, trials.stored, trials.dtype)
+    first = trials.first(_FIRST)
+    responses = trials.mapped()
     if reverse:
         return _Estimates(responses, first, trials.grid[::-1], "F", None if rsquare is None else rsquare.T)
     return _Estimates(responses, first, trials.grid, "C", rsquare)
@@ -184,7 +178,9 @@ def _betas(path: Path, content: Any) -> str:
     for name in _BETAS:
         if name in content:
             return name
-    raise ValueError(f"{path} must hold 'betasmd' or 'modelmd', got {sorted(k for k in content if k[0] != '_')}")
+    raise ValueError(
+        f"{path} must hold 'betasmd' or 'modelmd', got {sorted(str(k) for k in content if str(k)[0] != '_')}"
+    )
 
 
 def _check(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -199,20 +195,55 @@ def _design(folder: Path, allow_pickle: bool, needed: bool) -> _Design | None:
     """The design; None if it is not needed and missing, or only in a pickle that must not be read."""
     python, matlab = folder / "DESIGNINFO.npy", folder / "DESIGNINFO.mat"
     if matlab.is_file():
-        path, content, base = matlab, read_mat(matlab, _DESIGN), 1
+        path, content, base = matlab, read_mat(matlab, _DESIGN, [_INDICATOR]), 1
     elif python.is_file() and (needed or allow_pickle):
         path, content, base = python, read_pickle(python, _DESIGN, allow_pickle=allow_pickle), 0
     elif needed:
         raise FileNotFoundError(f"DESIGNINFO.npy or DESIGNINFO.mat is missing in {folder}; give images=")
     else:
         return None
-    order, runs = (np.asarray(content[name]).ravel().astype(np.int64) for name in _DESIGN)
+    stored = [np.asarray(content[name]).ravel() for name in _DESIGN]
+    if any(values.dtype.kind not in "iuf" for values in stored):
+        raise ValueError(f"{path} must hold numbers in {' and '.join(_DESIGN)}, got {[str(v.dtype) for v in stored]}")
+    order, runs = (values.astype(np.int64) for values in stored)
     if order.min(initial=base) < base or runs.sum() != len(order):
         raise ValueError(
             f"{path} must hold conditions from {base} on and as many trials as the runs have, got conditions "
             f"from {order.min(initial=base)} on, {len(order)} trials and {runs.sum()} in runs"
         )
-    return _Design(order - base, np.repeat(np.arange(1, len(runs) + 1), runs), path)
+    return _Design(
+        order - base, np.repeat(np.arange(1, len(runs) + 1), runs), _told_sessions(path, content, runs), path
+    )
+
+
+def _told_sessions(path: Path, content: Mapping[str, Any], runs: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The session of every trial as GLMsingle was told by run; None if it was not."""
+    params = content.get("params")
+    told = content.get(_INDICATOR, params.get("sessionindicator") if isinstance(params, Mapping) else None)
+    if told is None or not np.size(told):
+        return None
+    indicator = np.asarray(told, dtype=np.float64).ravel()
+    if len(indicator) != len(runs) or (indicator != np.round(indicator)).any():
+        raise ValueError(
+            f"sessionindicator in {path} must be a whole number for each of {len(runs)} runs, got {indicator.tolist()}"
+        )
+    return np.repeat(indicator.astype(np.int64), runs)
+
+
+def _sessions(sessions: Sequence[Any] | None, design: _Design | None) -> Any:
+    """The session of every trial: as the caller says, else as GLMsingle was told, else one."""
+    told = None if design is None else design.sessions
+    if sessions is None:
+        return 1 if told is None else told
+    given = np.asarray(sessions)
+    if design is not None and told is not None and len(np.unique(told)) > 1:
+        pairs = len(set(zip(given.tolist(), told.tolist(), strict=True)))
+        if not pairs == len(set(given.tolist())) == len(set(told.tolist())):
+            raise ValueError(
+                f"sessions must divide the trials as sessionindicator in {design.path} does, got "
+                f"{len(set(given.tolist()))} sessions, {len(set(told.tolist()))} there, {pairs} pairs of both"
+            )
+    return given
 
 
 def _image_ids(
@@ -227,7 +258,7 @@ def _image_ids(
                 f"conditions must name all of the design, got {len(conditions)} names and condition "
                 f"{design.conditions.max()}, counted from 0"
             )
-        return design.conditions, tuple(map(str, conditions))
+        return design.conditions, tuple(canonical(str(name)) for name in conditions)
     if conditions is not None:
         raise ValueError("conditions must not be given beside images")
     ids, names = numbered_images(images)
@@ -246,10 +277,13 @@ def _inside(mask: Any, estimates: _Estimates) -> tuple[NDArray[np.bool_], NDArra
     grid = estimates.grid
     if mask is None:
         return np.ones(estimates.responses.shape[1], bool), None
-    values, affine = read_volume(Path(mask)) if isinstance(mask, str | Path) else (np.asarray(mask), None)
+    values, affine = np.asarray(mask) if not isinstance(mask, str | Path) else None, None
+    if values is None:
+        volume = read_volume(existing_file(mask))
+        values, affine = volume.values, volume.affine
     if values.shape != grid and not (_flat(grid) and values.shape == grid[:1]):
         raise ValueError(f"mask must be {list(grid)} as the betas are, got {list(values.shape)}")
-    inside = np.asarray(values != 0).reshape(grid).ravel(order=estimates.order)
+    inside = np.asarray((values != 0) & (values == values)).reshape(grid).ravel(order=estimates.order)
     if not inside.any():
         raise ValueError("mask must hold something that is not 0")
     return inside, affine

@@ -7,7 +7,6 @@ the documentation at laion-fmri.hebartlab.com describe it (autumn 2026).
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._pixels import read_pixels
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import Folder, read_table, read_volume
+from gradkern.recordings._formats.agreement import Agreements
+from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._formats.hdf5 import reading_hdf5
+from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes
-from gradkern.recordings._formats.timeseries import voxels
+from gradkern.recordings._formats.tables import read_table
+from gradkern.recordings._formats.timeseries import Mask, voxels
+from gradkern.recordings._formats.volumes import Grid, agree_on_grid, read_volume
 from gradkern.recordings._readers.dataset import GLMSINGLE, DataSet, ncsnr_of_percent, sorted_sessions
-from gradkern.recordings._readers.fmri import stack_sessions
+from gradkern.recordings._readers.fmri import on_one_grid, stack_sessions
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._targets import mask_targets
 
@@ -41,32 +46,19 @@ class EncodedImages:
     """Images, uint8 [h, w, 3] as they were shown, that an HDF5 file keeps as the bytes of .jpg or .png files."""
 
     def __init__(self, path: Path, name: str = "images") -> None:
-        import h5py
-
-        try:
-            with h5py.File(path) as file:
-                if name not in file or file[name].ndim != 1:
-                    raise ValueError(f"{path} must hold {name!r}, one file's bytes an image, got {sorted(file)}")
-                self.count = len(file[name])
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as HDF5: {error} (is it cut short?)") from error
+        with reading_hdf5(path) as file:
+            if name not in file or file[name].ndim != 1:
+                raise ValueError(f"{path} must hold {name!r}, one file's bytes an image, got {sorted(map(str, file))}")
+            self.count = len(file[name])
         self.path, self.name = path, name
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        import h5py
-        from PIL import Image
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             packed = bytes(file[self.name][range(len(self))[number]])
-        with Image.open(BytesIO(packed)) as image:
-            if "A" not in image.getbands():
-                return np.asarray(image.convert("RGB"))
-            layer = image.convert("RGBA")
-            screen = Image.new("RGBA", layer.size, (*_GRAY, 255))
-            return np.asarray(Image.alpha_composite(screen, layer).convert("RGB"))
+        return read_pixels(packed, f"image {number} of {self.path}", background=_GRAY)
 
 
 @naming("load_laion_fmri")
@@ -77,6 +69,7 @@ def load_laion_fmri(
     sessions: Sequence[int] | None = None,
     mask: Any = None,
     scratch: Any = None,
+    affine: str | None = None,
 ) -> Recording:
     """Betas of every trial.
 
@@ -89,6 +82,7 @@ def load_laion_fmri(
     mask : path of a NIfTI file on the grid of the betas; by default the voxels whose mean R^2 over sessions is positive
     scratch : folder where the mask's voxels are kept unpacked, instead of in memory: 4 bytes per voxel and trial, 1 GB
         per session of 250,000 voxels. A session unpacks to 12 GB, of which one volume at a time is held
+    affine : whose affine holds if mask and data differ, "mask" or "data"; by default that is an error
 
     Returns
     -------
@@ -111,9 +105,11 @@ def load_laion_fmri(
         files.append(data.file(f"{stem}space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"))
         tables.append(_trials(data.file(f"{stem}desc-SingletrialBetas_trials.tsv")))
     rsquare = f"{start}stat-rsquare_desc-R2mean_statmap.nii.gz"
-    inside, targets = _fitted(data.file(rsquare)) if mask is None else voxels(mask)
-    parts = [open_volumes(path, inside, scratch) for path in files]
-    recording = stack_sessions(files, parts, [table["label"] for table in tables], targets, chosen)
+    agreements = Agreements()
+    inside = _fitted(data.file(rsquare)) if mask is None else voxels(mask, agreements, affine)
+    parts = [open_volumes(path, inside.inside, scratch) for path in files]
+    inside = on_one_grid(agreements, inside, files, affine)
+    recording = stack_sessions(files, parts, [table["label"] for table in tables], inside.targets, chosen)
     trials = pd.concat(tables, ignore_index=True)
     presentations = recording.presentations.assign(run=trials["run"], shared=trials["label"].str.startswith("shared_"))
     names, images = recording.image_names or (), None
@@ -123,18 +119,18 @@ def load_laion_fmri(
         stimuli = "stimuli/task-images_stimuli.h5"
         images = EncodedImages(data.file(stimuli)) if data.has(stimuli) else None
     regions = _regions(data, name)
-    targets = recording.targets
+    targets, place = recording.targets, (inside.grid, agreements, affine)
     return replace(
         recording,
         presentations=presentations,
-        targets=in_regions(targets, regions, inside.shape) if regions else targets,
+        targets=in_regions(targets, regions, *place) if regions else targets,
         subject=name,
         space="T1w",
         images=images,
         image_names=names,
-        ncsnr=_ncsnr(data, f"{start}desc-Noiseceiling{_REPEATS}rep_statmap.nii.gz", targets, inside.shape),
-        history=(f"TYPED betas of sessions {', '.join(map(str, chosen))}",),
-        provenance=_LAION_FMRI.provenance(data, sessions=chosen),
+        ncsnr=_ncsnr(data, f"{start}desc-Noiseceiling{_REPEATS}rep_statmap.nii.gz", targets, place),
+        history=(f"TYPED betas of sessions {', '.join(map(str, chosen))}", *inside.notes),
+        provenance=_LAION_FMRI.provenance(data, sessions=chosen, agreed=agreements.provenance()),
     )
 
 
@@ -148,28 +144,31 @@ def _sessions(data: Folder, home: str, name: str, sessions: Sequence[int] | None
     return present
 
 
-def _fitted(path: Path) -> tuple[NDArray[np.bool_], pd.DataFrame]:
+def _fitted(path: Path) -> Mask:
     """Voxels with a positive R^2 of GLMsingle, which is 0 outside the brain."""
-    values, affine = read_volume(path)
-    inside = np.asarray(values) > 0
+    volume = read_volume(path)
+    inside = np.asarray(volume.values) > 0
     if inside.ndim != 3 or not inside.any():
         raise ValueError(f"{path} must be a volume with voxels above 0, got shape {list(inside.shape)}")
-    return inside, mask_targets(inside, affine)
+    return Mask(inside, mask_targets(inside, volume.affine), volume.grid, (), f"fit of {path}")
 
 
 def _trials(path: Path) -> pd.DataFrame:
     """The table of a session's trials, with one row per volume, in order."""
-    table = read_table(path, _COLUMNS, "\t")
+    table = read_table(path, _COLUMNS, "\t", names=("label",))
     if table["beta_index"].tolist() != list(range(len(table))):
         raise ValueError(f"beta_index of {path} must count from 0 in steps of 1, got {table['beta_index'].iloc[0]}...")
     if table["label"].isna().any():
         raise ValueError(f"{path} must name the image of every trial, got {int(table['label'].isna().sum())} empty")
-    return table
+    return table.assign(label=[canonical(label) for label in table["label"]])
 
 
 def _numbered(path: Path, labels: pd.Series) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of all images in the order of the metadata, and the row of each trial's image."""
-    table = read_table(path, ("image_name",))
+    table = read_table(path, ("image_name",), names=("image_name",))
+    if table["image_name"].isna().any():
+        raise ValueError(f"{path} must name every image, got {int(table['image_name'].isna().sum())} empty")
+    table["image_name"] = [canonical(name) for name in table["image_name"]]
     if not table["image_name"].is_unique:
         duplicate = table["image_name"][table["image_name"].duplicated()].iloc[0]
         raise ValueError(f"{path} must name each image once, in 'image_name', got {duplicate!r} again")
@@ -190,12 +189,16 @@ def _regions(data: Folder, name: str) -> dict[str, Path]:
     return masks
 
 
-def _ncsnr(data: Folder, path: str, targets: pd.DataFrame, grid: tuple[int, ...]) -> NDArray[np.float64] | None:
+def _ncsnr(
+    data: Folder, path: str, targets: pd.DataFrame, place: tuple[Grid, Agreements, str | None]
+) -> NDArray[np.float64] | None:
     """`ncsnr` from noise ceilings of the mean over 12 presentations; None if their file is not in the folder."""
     if not data.has(path):
         return None
-    values, _ = read_volume(data.file(path))
+    grid, agreements, affine = place
+    volume = read_volume(data.file(path))
     i, j, k = targets[["i", "j", "k"]].to_numpy().T
-    if values.shape != grid:
-        raise ValueError(f"{path} must be {list(grid)} as the betas are, got {list(values.shape)}")
-    return ncsnr_of_percent(path, values[i, j, k], _REPEATS)
+    if volume.values.shape != grid.shape:
+        raise ValueError(f"{path} must be {list(grid.shape)} as the betas are, got {list(volume.values.shape)}")
+    agree_on_grid(agreements, {"mask": grid, f"noise ceiling of {path}": volume.grid}, affine)
+    return ncsnr_of_percent(path, volume.values[i, j, k], _REPEATS)

@@ -1,6 +1,7 @@
 """Epochs of mne as recordings: a target is a sensor at a time, and samples stay in the file until they are needed."""
 
 import json
+import re
 import struct
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from gradkern._excluded import Excluded
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
-from gradkern.recordings._readers.dataset import numbered_images
+from gradkern.recordings._formats.names import is_missing, numbered_images
+from gradkern.recordings._formats.packed import check_packed, is_packed
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Responses, Scaled, Whole
 from gradkern.recordings._responses.out_of_core import FileRows
@@ -23,6 +25,12 @@ from gradkern.recordings._targets import sensor_targets
 _EPOCHS, _MATRIX = 302, 1 << 30
 _FLOATS: dict[int, np.dtype[Any]] = {4: np.dtype(">f4"), 5: np.dtype(">f8")}
 _OPENS = '{"gradkern epochs": '
+_SPLIT, _PART = (
+    re.compile(r"_split-(\d+)_"),
+    re.compile(r"([-_]epo)-(\d+)\.fif(\.gz)?$"),
+)  # files that mne splits, both namings
+_STORED_IN = {"T": 112, "V": 107, "T/m": 201}  # FIFF's units, in which mne keeps samples
+_PREFIXED = {"fT": "T", "pT": "T", "nT": "T", "uV": "V", "µV": "V", "mV": "V", "fT/cm": "T/m", "pT/m": "T/m"}
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,15 @@ class EpochProvenance:
 def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any = None) -> Recording:
     """Epochs of a -epo.fif file and of the further files it was split into, read when they are needed.
 
+    A packed file (-epo.fif.gz) cannot be read in parts, so it is held in memory.
+
     Parameters
     ----------
-    path : the first file; mne finds the others by their names
-    image : column of the epochs' metadata that names the image; ids number the names in their order
-    subject, units : words
+    path : the first file; the others are found by their names, x-epo-1.fif or x_split-02_epo.fif
+    image : column of the epochs' metadata that names the image; ids number the names in their order. Whole numbers are
+        ids themselves
+    subject : a word
+    units : in words; mne keeps samples in T, V or T/m, so that fT or uV are an error
     images : the image source, in the order of the names
 
     Returns
@@ -77,13 +89,17 @@ def load_epochs(path: Any, image: str, *, subject: str, units: str, images: Any 
     Raises
     ------
     FileNotFoundError : there is no such file
-    ValueError : the file holds no epochs of float32 or float64, is cut short, or its metadata lack the column
+    ValueError : the file holds no epochs of float32 or float64, is damaged, is not the first of several, or its
+        metadata lack the column or have two images at one onset
     """
-    first = existing_file(path)
+    first = _first(existing_file(path))
     epochs = _open(first)
     names = _metadata(epochs, image, str(first))
     channels, times = len(epochs.ch_names), len(epochs.times)
     files = [first, *continued(first)]
+    if is_packed(first):
+        held = from_epochs(_loaded(epochs), image, subject=subject, units=units, images=images)
+        return replace(held, provenance={**held.provenance, "files": {file.name: fingerprint(file) for file in files}})
     responses: Responses = FileRows([_map(file, channels * times) for file in files])
     if responses.shape[0] != len(epochs):
         raise ValueError(f"{first} must hold {len(epochs)} epochs, got {responses.shape[0]} in {len(files)} files")
@@ -108,6 +124,8 @@ def _recording(
 ) -> Recording:
     ids, image_names = numbered_images(names)
     metadata = epochs.metadata.reset_index(drop=True)
+    _check_units(epochs, units)
+    _check_onsets(metadata)
     clash = [name for name in ("image", "repeats") if name in metadata]
     presentations = metadata.rename(columns={name: f"metadata_{name}" for name in clash}).assign(image=ids)
     times = np.asarray(epochs.times)
@@ -130,9 +148,48 @@ def _recording(
     )
 
 
+def _first(path: Path) -> Path:
+    """The path, unless it is a later one of several files."""
+    split, part = _SPLIT.search(path.name), _PART.search(path.name)
+    if split is not None and int(split.group(1)) > 1:
+        first = path.name.replace(split.group(0), f"_split-{1:0{len(split.group(1))}d}_")
+    elif part is not None:
+        first = path.name.replace(part.group(0), f"{part.group(1)}.fif{part.group(3) or ''}")
+    else:
+        return path
+    raise ValueError(f"path must be the first of several files, {first}, got {path.name}")
+
+
+def _check_units(epochs: Any, units: str) -> None:
+    """Raise a ValueError if units are not those that the channels state."""
+    stated = {int(channel["unit"]) for channel in epochs.info["chs"]}
+    names = [name for name, number in _STORED_IN.items() if number in stated]
+    wanted = _PREFIXED.get(units, units)
+    if units in _PREFIXED or (units in _STORED_IN and names and wanted not in names):
+        raise ValueError(
+            f"units must be those that the channels state, {' or '.join(names) or 'none'}, in which mne keeps samples, "
+            f"got {units!r}"
+        )
+
+
+def _check_onsets(metadata: pd.DataFrame) -> None:
+    """Raise a ValueError if one run shows something at one onset twice."""
+    known = [name for name in ("session", "session_nr", "ses", "run", "run_nr", "block") if name in metadata]
+    for when in ("sample", "onset"):
+        if when in metadata and known:
+            timed = pd.to_numeric(metadata[when], errors="coerce") >= 0  # negative and missing ones are no times
+            where = metadata.loc[timed, [*known, when]]
+            twice = np.flatnonzero(where.duplicated())
+            if len(twice):
+                row = where.iloc[twice[0]].to_dict()
+                raise ValueError(f"metadata must have one epoch at an onset, got {len(twice)} twice, first at {row}")
+
+
 def _open(path: Path) -> Any:
     import mne
 
+    for part in (path, *continued(path)):
+        check_packed(part)
     try:
         return mne.read_epochs(path, proj=False, preload=False, verbose="error")
     except Exception as error:
@@ -144,23 +201,40 @@ def _open(path: Path) -> Any:
         ) from error
 
 
+def _loaded(epochs: Any) -> Any:
+    """The epochs in memory; mne would say so on the terminal."""
+    import mne
+
+    with mne.use_log_level("error"):
+        return epochs.load_data()
+
+
 def _metadata(epochs: Any, image: str, source: str) -> NDArray[Any]:
     """The name of every epoch's image."""
     if epochs.metadata is None or image not in epochs.metadata:
         columns = None if epochs.metadata is None else list(epochs.metadata.columns)
         raise ValueError(f"the metadata of {source} must have the column {image!r}, got {columns}")
     names: NDArray[Any] = epochs.metadata[image].to_numpy()
-    if pd.isna(names).any():
-        raise ValueError(f"{image!r} must name an image for every epoch, got none for {pd.isna(names).sum()}")
-    return names.astype(str)
+    missing = sum(is_missing(name) for name in names.tolist())
+    if missing:
+        raise ValueError(f"{image!r} must name an image for every epoch, got none for {missing}")
+    return names
 
 
 def continued(first: Path) -> list[Path]:
-    """The files x-epo-1.fif, x-epo-2.fif, ... that mne split x-epo.fif into."""
+    """The files that mne split x-epo.fif into: x-epo-1.fif, ..., or x_split-02_epo.fif, ... of x_split-01_epo.fif."""
     files: list[Path] = []
-    while (path := first.with_name(f"{first.stem}-{len(files) + 1}.fif")).is_file():
+    ending = ".fif.gz" if first.name.endswith(".gz") else ".fif"
+    split = _SPLIT.search(first.name)
+    while True:
+        number = len(files) + 1
+        if split is not None:
+            name = first.name.replace(split.group(0), f"_split-{number + 1:0{len(split.group(1))}d}_")
+        else:
+            name = f"{first.name.removesuffix(ending)}-{number}{ending}"
+        if not (path := first.with_name(name)).is_file():
+            return files
         files.append(path)
-    return files
 
 
 def _map(path: Path, width: int) -> NDArray[Any]:

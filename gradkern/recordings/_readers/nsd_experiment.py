@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern.recordings._formats.files import Folder, read_ctab, read_mat, read_table, read_volume
+from gradkern.recordings._formats.files import Folder, read_ctab, read_mat
+from gradkern.recordings._formats.tables import read_table
+from gradkern.recordings._formats.volumes import Grid, Volume, read_volume
 from gradkern.recordings._readers.dataset import NSD_AGREEMENT, DataSet, sorted_sessions
 from gradkern.recordings._stimuli import HDF5Images
 
@@ -103,15 +105,21 @@ def read_images(data: Folder) -> HDF5Images | None:
 
 def read_values(path: Path, grid: tuple[int, ...]) -> NDArray[Any]:
     """Values of a volume [x, y, z], x fastest, or of vertices [v], whose files have more axes."""
-    values = read_volume(path)[0]
+    return values_on(path, read_volume(path), grid)
+
+
+def values_on(path: Path, volume: Volume, grid: tuple[int, ...]) -> NDArray[Any]:
+    """Values of a volume that was read, x fastest: see `read_values`."""
+    values = volume.values
     if values.size != np.prod(grid) or (len(grid) > 1 and values.shape != grid):
         raise ValueError(f"{path} must be {list(grid)} as the responses are, got {list(values.shape)}")
     return values.ravel(order="F")
 
 
-def read_regions(data: Folder, labels: str, names: str, grid: tuple[int, ...]) -> list[str]:
-    """The region of every target, [v] or of a volume, x fastest; "" where a target has none."""
-    stored = read_values(data.file(labels), grid)
+def read_regions(data: Folder, labels: str, names: str, grid: tuple[int, ...]) -> tuple[list[str], Grid]:
+    """The region of every target, [v] or of a volume, x fastest; "" where a target has none; and the labels' grid."""
+    volume = read_volume(path := data.file(labels))
+    stored = values_on(path, volume, grid)
     if (stored != np.round(stored)).any():  # NaN included
         raise ValueError(f"{labels} must hold whole numbers, got {stored[stored != np.round(stored)][0]:g}")
     numbers = stored.astype(int)
@@ -119,7 +127,7 @@ def read_regions(data: Folder, labels: str, names: str, grid: tuple[int, ...]) -
     for number in np.unique(numbers[numbers > 0]).tolist():
         if number not in regions:
             raise ValueError(f"{labels} has label {number}, which {names} does not name")
-    return [regions[number] if number > 0 else "" for number in numbers.tolist()]
+    return [regions[number] if number > 0 else "" for number in numbers.tolist()], volume.grid
 
 
 def ranges(numbers: NDArray[np.int64]) -> str:

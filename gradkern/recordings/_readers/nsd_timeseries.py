@@ -11,10 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import Folder, read_volume
+from gradkern.recordings._formats.agreement import Agreements
+from gradkern.recordings._formats.files import Folder, existing_file
 from gradkern.recordings._formats.nifti import volume_shape
+from gradkern.recordings._formats.volumes import agree_on_grid, grid_of
 from gradkern.recordings._readers.dataset import check_choice
-from gradkern.recordings._readers.fmri import Run, sample_runs
+from gradkern.recordings._readers.fmri import sampled_recording
 from gradkern.recordings._readers.nsd_experiment import (
     IMAGES,
     NSD,
@@ -24,6 +26,7 @@ from gradkern.recordings._readers.nsd_experiment import (
     read_images,
     read_regions,
 )
+from gradkern.recordings._readers.sampling import Run, Sampling, sample_runs
 from gradkern.recordings._recording import Recording
 
 _STEPS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}  # s per volume, after correction of slice timing
@@ -42,6 +45,8 @@ def load_nsd_timeseries(
     atlas: str | None = None,
     mask: Any = None,
     delay: float = 5.5,
+    repetition_time: float | None = None,
+    affine: str | None = None,
 ) -> Recording:
     """Time series sampled at a delay after each image, in percent of the run's mean about its trend: see `load_bold`.
 
@@ -58,6 +63,8 @@ def load_nsd_timeseries(
     atlas : a parcellation that gives the targets their "roi"; "" where a target is in no region
     mask : path of a NIfTI file on the same grid; the subject's brain mask by default
     delay : seconds after onset
+    repetition_time : in s; by default that of the data set, which the headers must agree with
+    affine : whose affine holds if mask and data differ, "mask" or "data"; by default that is an error
 
     Returns
     -------
@@ -76,7 +83,9 @@ def load_nsd_timeseries(
     runs = [run for session in chosen.tolist() for run in _runs(data, parts, session, _STEPS[space])]
     _check_design(runs, design)
     inside = data.file(f"nsddata/ppdata/{name}/{space}/brainmask.nii.gz") if mask is None else mask
-    recording = sample_runs(runs, inside, delay=delay, repetition_time=_STEPS[space])
+    sampled = sample_runs(runs, inside, Sampling(delay, repetition_time, 0.0, 0, affine=affine))
+    recording = sampled_recording(sampled, subject=name, space=space)
+    place = existing_file(inside[0] if isinstance(inside, list | tuple) else inside), sampled.agreements, affine
     tested = design["image"][design["split"] == "test"]
     targets = recording.targets
     return replace(
@@ -84,12 +93,10 @@ def load_nsd_timeseries(
         presentations=recording.presentations.assign(
             split=np.where(np.isin(recording.image_ids, tested), "test", "train"),
         ),
-        targets=targets if atlas is None else _with_regions(data, targets, inside, (name, space, atlas)),
-        subject=name,
-        space=space,
+        targets=targets if atlas is None else _with_regions(data, targets, (name, space, atlas), place),
         images=read_images(data),
-        history=(f"{len(runs)} runs of sessions {ranges(chosen)}, {delay:g} s after onset",),
-        provenance=NSD.provenance(data, sessions=chosen.tolist()),
+        history=(f"{len(runs)} runs of sessions {ranges(chosen)}, {delay:g} s after onset", *recording.history[1:]),
+        provenance=NSD.provenance(data, sessions=chosen.tolist(), agreed=sampled.agreements.provenance()),
     )
 
 
@@ -103,7 +110,8 @@ def _runs(data: Folder, parts: str, session: int, step: float) -> list[Run]:
     for count, number in enumerate(shown, 1):
         series = data.file(f"{parts}/timeseries/timeseries{stem}{number:02d}.nii.gz")
         events = data.file(f"{parts}/design/design{stem}{number:02d}.tsv")
-        runs.append(Run(series, _events(series, events, step), events, session, count))
+        stated = {f"data set of {series.parent}": step}
+        runs.append(Run(series, _events(series, events, step), events, session, count, stated=stated))
     return runs
 
 
@@ -148,11 +156,19 @@ def _check_design(runs: Sequence[Run], design: pd.DataFrame) -> None:
             )
 
 
-def _with_regions(data: Folder, targets: pd.DataFrame, mask: Any, parcellation: tuple[str, str, str]) -> pd.DataFrame:
+def _with_regions(
+    data: Folder,
+    targets: pd.DataFrame,
+    parcellation: tuple[str, str, str],
+    place: tuple[Path, Agreements, str | None],
+) -> pd.DataFrame:
+    """Targets with the "roi" of an atlas, whose grid must be that of the mask."""
     name, space, atlas = parcellation
+    mask, agreements, affine = place
     labels = f"nsddata/ppdata/{name}/{space}/roi/{atlas}.nii.gz"
-    grid = read_volume(Path(mask))[0].shape
+    grid = grid_of(mask)
     i, j, k = targets[["i", "j", "k"]].to_numpy().T
-    regions = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", grid)
-    places: NDArray[np.int64] = np.ravel_multi_index((i, j, k), grid, order="F")
+    regions, of_labels = read_regions(data, labels, f"nsddata/freesurfer/{name}/label/{atlas}.mgz.ctab", grid.shape)
+    agree_on_grid(agreements, {f"mask of {mask}": grid, f"atlas of {labels}": of_labels}, affine)
+    places: NDArray[np.int64] = np.ravel_multi_index((i, j, k), grid.shape, order="F")
     return targets.assign(roi=[regions[place] for place in places.tolist()])

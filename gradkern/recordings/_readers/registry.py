@@ -87,10 +87,12 @@ READERS = {
     reader.name: reader
     for reader in (
         Reader("nsd", "load_nsd", "Natural Scenes Dataset: single-trial betas"),
+        Reader("nsd-synthetic", "load_nsd_synthetic", "NSD-synthetic: single-trial betas for 284 synthetic images"),
         Reader("nsd-timeseries", "load_nsd_timeseries", "Natural Scenes Dataset: preprocessed time series"),
         Reader("things-meg", "load_things_meg", "THINGS-MEG: preprocessed epochs"),
         Reader("things-fmri", "load_things_fmri", "THINGS-fMRI: tables of single-trial betas"),
         Reader("things-eeg2", "load_things_eeg2", "THINGS-EEG2: preprocessed epochs"),
+        Reader("nod", "load_nod", "Natural Object Dataset: fMRI betas, MEG or EEG epochs of ImageNet images"),
         Reader("algonauts2023", "load_algonauts2023", "Algonauts 2023: training responses, means over repeats"),
         Reader("bold5000", "load_bold5000", "BOLD5000, release 2.0: single-trial betas"),
         Reader("laion-fmri", "load_laion_fmri", "LAION-fMRI: single-trial betas"),

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import read_table
+from gradkern.recordings._formats.hdf5 import reading_hdf5
+from gradkern.recordings._formats.names import numbered_images
+from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._readers.dataset import (
     PUBLIC_DATA,
     THINGS_DATA,
     DataSet,
     ncsnr_of_percent,
-    numbered_images,
 )
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Responses
@@ -38,11 +39,9 @@ class Table(Responses):
     """The block of floats, [trials, voxels], in a table that pandas wrote to HDF5 in its fixed format."""
 
     def __init__(self, path: Path) -> None:
-        import h5py
-
         self.path = path
         try:
-            with h5py.File(path) as file:
+            with reading_hdf5(path) as file:
                 self.group = _only(list(file))
                 group = file[self.group]
                 names = [f"block{number}" for number in range(int(group.attrs["nblocks"]))]
@@ -54,9 +53,7 @@ class Table(Responses):
             raise ValueError(f"{path} must be a table of betas as pandas writes it (fixed format): {error}") from error
 
     def columns(self, which: slice) -> NDArray[Any]:
-        import h5py
-
-        with h5py.File(self.path) as file:
+        with reading_hdf5(self.path) as file:
             block: NDArray[Any] = file[self.group][self.block][which].T
         return block
 
@@ -91,7 +88,7 @@ def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Record
     start = f"betas_csv/sub-{subject:02d}_"
     responses = Table(data.file(f"{start}ResponseData.h5"))
     voxels = read_table(data.file(f"{start}VoxelMetadata.csv"), ("voxel_id", *_VOXELS, "nc_singletrial"))
-    trials = read_table(data.file(f"{start}StimulusMetadata.csv"), _TRIALS)
+    trials = read_table(data.file(f"{start}StimulusMetadata.csv"), _TRIALS, names=("stimulus", "concept", "trial_type"))
     for name, table, axis in (("StimulusMetadata", trials, 0), ("VoxelMetadata", voxels, 1)):
         if len(table) != responses.shape[axis]:
             raise ValueError(
@@ -101,7 +98,7 @@ def load_things_fmri(folder: Any, subject: int, *, images: Any = None) -> Record
     unknown = set(trials["trial_type"]) - {"train", "test"}
     if unknown:
         raise ValueError(f"trial_type must be train or test, got {sorted(map(str, unknown))}")
-    ids, names = numbered_images(trials["stimulus"].astype(str))
+    ids, names = numbered_images(trials["stimulus"].to_numpy())
     concepts = trials["concept"].astype(str).to_numpy()[np.unique(ids, return_index=True)[1]]
     return Recording(
         responses=responses,

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import Refused, naming
-from gradkern.recordings._formats.files import Folder, fingerprint, read_table
+from gradkern.recordings._formats.files import Folder, fingerprint
+from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._readers.dataset import check_choice
 from gradkern.recordings._readers.mne_epochs import EpochProvenance
 from gradkern.recordings._readers.mne_raw import Epoching, epoch_raw, save_epochs
@@ -95,7 +96,8 @@ def epoch_things_meg(
 def _runs(data: Folder, subject: int, sessions: Sequence[int] | None) -> list[_Run]:
     """All requested runs by session and run, whose files are there."""
     path = data.file(f"sourcedata/sample_attributes_P{subject}.csv")
-    table = read_table(path, ("trial_type", "session_nr", "run_nr", "image_path"))
+    columns = ("trial_type", "session_nr", "run_nr", "image_path")
+    table = read_table(path, columns, names=("trial_type", "image_path"))
     for name in ("session_nr", "run_nr"):
         if table[name].dtype.kind not in "iu":
             raise ValueError(f"{name!r} in {path} must be whole numbers, got {table[name].dtype}")

@@ -148,14 +148,18 @@ class ChosenPresentations(Responses):
 
 
 class Scaled(Responses):
-    """Responses times a factor, or times a factor for each target [v], in float32."""
+    """Responses times a factor, or times a factor for each target [v], plus an offset, in float32."""
 
-    def __init__(self, base: Responses, factor: float | NDArray[Any]) -> None:
+    def __init__(self, base: Responses, factor: float | NDArray[Any], offset: float = 0.0) -> None:
         self.base, self.factor = base, np.broadcast_to(np.float32(factor), base.shape[1])
+        self.offset, self._exact = offset, np.broadcast_to(np.float64(factor), base.shape[1])
         self.shape, self.dtype = base.shape, np.dtype(np.float32)
 
     def columns(self, which: slice) -> NDArray[Any]:
-        return self.base.columns(which).astype(np.float32) * self.factor[which]
+        block = self.base.columns(which)
+        if self.offset:  # in float64, since the two may cancel
+            return (block.astype(np.float64) * self._exact[which] + self.offset).astype(np.float32)
+        return block.astype(np.float32) * self.factor[which]
 
 
 class ZScored(Responses):

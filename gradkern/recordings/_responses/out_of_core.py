@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -84,18 +85,24 @@ class FileRows(Responses):
 
 
 class FileColumns(Responses):
-    """All responses of a target, then those of the next, in a map [v, n]: any block of targets is contiguous."""
+    """All responses of a target, then those of the next, in a map [v, n]: any block of targets is contiguous.
+
+    With `checksums`, uint32 [v], as `row_checksums` made them, a target is compared with its own when it is first read.
+    """
 
     bytes_at_once = FileRows.bytes_at_once
 
-    def __init__(self, map_: NDArray[Any]) -> None:
+    def __init__(self, map_: NDArray[Any], checksums: NDArray[np.uint32] | None = None) -> None:
         self._rows = FileRows([map_])
         self.shape, self.dtype = (map_.shape[1], map_.shape[0]), self._rows.dtype
         self.map = map_
+        if checksums is not None and checksums.shape != (self.shape[1],):
+            raise ValueError(f"checksums must be [{self.shape[1]}], got {list(checksums.shape)}")
+        self.checksums, self._compared = checksums, np.zeros(self.shape[1], bool)
 
     def columns(self, which: slice) -> NDArray[Any]:
         if not hasattr(os, "preadv"):
-            return np.array(self.map[which]).T
+            return self._checked(np.array(self.map[which]), which).T
         block = np.empty((max(which.stop - which.start, 0), self.shape[0]), self.map.dtype)
         flat = block.reshape(-1)
         step, size = max(1, self.bytes_at_once // flat.itemsize), flat.itemsize
@@ -105,7 +112,27 @@ class FileColumns(Responses):
             pieces = [(file, start + first * size, flat[first : first + step]) for first in range(0, len(flat), step)]
             for future in [pool.submit(_fill, [piece], self.map) for piece in pieces]:
                 future.result()
-        return block.astype(self.dtype, copy=False).T
+        return self._checked(block, which).astype(self.dtype, copy=False).T
+
+    def _checked(self, block: NDArray[Any], which: slice) -> NDArray[Any]:
+        """The stored rows of some targets, unless their bytes are not those that were saved."""
+        if self.checksums is not None and not self._compared[which].all():
+            wrong = np.flatnonzero(row_checksums(block) != self.checksums[which])
+            if len(wrong):
+                raise OSError(
+                    f"{_path(self.map)} is damaged: responses of {len(wrong)} targets are not those that were saved, "
+                    f"first of target {which.start + wrong[0]}"
+                )
+            self._compared[which] = True
+        return block
+
+
+def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint32]:
+    """CRC-32 of the bytes of each row of a contiguous array, uint32 [rows]."""
+    if rows.nbytes < _THREADS * FileRows.bytes_at_once:
+        return np.array([zlib.crc32(row.data) for row in rows.view(np.uint8)], dtype=np.uint32)
+    with ThreadPoolExecutor(thread_name_prefix="gradkern-check") as pool:
+        return np.array(list(pool.map(lambda row: zlib.crc32(row.data), rows.view(np.uint8))), dtype=np.uint32)
 
 
 def is_whole_map(values: Any) -> bool:
@@ -124,7 +151,8 @@ def as_responses(values: Any) -> Responses:
     if is_whole_map(values):
         return FileRows([values])
     if type(values).__module__.startswith("h5py") and values.ndim == 2 and values.file.mode == "r":
-        contiguous = values.id.get_offset() is not None
+        on_disk = values.file.driver == "sec2"  # else its name is no path: HDF5 in memory, or in a Python file
+        contiguous = on_disk and values.id.get_offset() is not None
         return FileRows([map_dataset(values)]) if contiguous else Whole(values)
     return Whole(values)
 

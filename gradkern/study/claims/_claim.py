@@ -1,7 +1,7 @@
 """A claim as an object, what its test returns, and what the simulated studies expect of it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,11 @@ class Row:
     as_simulated : whether the test has the form that it has in the simulated studies: all subjects tested as one, the
         default latency and layer preference
     rows : rows that the test used, fewer than the images where covariates were removed; None: all images
+    by_subject : the estimate in each subject alone, by its name; empty: the test has none
+    p_without : p of the same test without each subject, by its name, where the test has them at no cost; empty: the
+        verdict repeats the test without the subject that matters most
+    by_layer : the estimate at each layer, by its name, shallow to deep; empty: the test has none
+    layer : the layers that the estimate is of, in words; "": the tested one of claims about prediction, else all
     """
 
     estimate: float
@@ -43,6 +48,10 @@ class Row:
     supported: bool | None = None
     as_simulated: bool = True
     rows: int | None = None
+    by_subject: Mapping[str, float] = field(default_factory=dict)
+    p_without: Mapping[str, float] = field(default_factory=dict)
+    by_layer: Mapping[str, float] = field(default_factory=dict)
+    layer: str = ""
 
     def is_supported(self) -> bool:
         return self.p <= LEVEL if self.supported is None else self.supported
@@ -52,10 +61,13 @@ class Row:
 
         Raises
         ------
-        Refused : there is no p value, or the test could not attain the level whatever the data were
+        Refused : there is no p value or no estimate, or the test could not attain the level whatever the data were
         """
         if np.isnan(self.p):
             raise Refused("the test has no p value: more than 5 % of the resamplings have no estimate")
+        if np.isnan(self.estimate):
+            without = [name for name, value in self.by_subject.items() if np.isnan(value)]
+            raise Refused("the test has no estimate" + (f" in {', '.join(without)}" if without else ""))
         if self.smallest_p > LEVEL:
             raise Refused(f"the smallest attainable p is {self.smallest_p:.3g}, above the level of {LEVEL}")
         return self
@@ -78,10 +90,11 @@ class Expectation:
     inherited: tuple[str, ...] = ()
 
     def of(self, organisation: str) -> str:
-        """ "true", "false" or "inherited" in an organisation."""
-        if organisation in self.true:
+        """ "true", "false" or "inherited" in an organisation, whose variants are named after it and a comma."""
+        name = organisation.split(",")[0]
+        if name in self.true:
             return TRUE
-        return INHERITED if organisation in self.inherited else FALSE
+        return INHERITED if name in self.inherited else FALSE
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,6 +111,8 @@ class Claim:
     arguments : of `test`
     hangs_on : choices of the multiverse that can change the result
     expected : what the simulated organisations expect
+    wrong_if : in which case the claim is wrong although its test supports it, in words that go on after "wrong if";
+        for people only; "": the report has words for claims of its kind
     """
 
     id: str
@@ -108,6 +123,7 @@ class Claim:
     arguments: tuple[Any, ...]
     hangs_on: tuple[str, ...]
     expected: Expectation
+    wrong_if: str = ""
 
     def tested(self, scored: "ScoredStudy") -> Row:
         """The result of the test.

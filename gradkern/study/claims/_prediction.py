@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.encoding._dimension import effective_rank
-from gradkern.encoding._transforms import image_permuted, unit_length
+from gradkern.encoding._transforms import image_permuted
 from gradkern.encoding._unique import partial_permutation_test
-from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._paired import paired_test
 from gradkern.stats._permutation import PermutationTest, permutation_test
@@ -31,18 +30,16 @@ def prediction(scored: ScoredStudy, modality: str) -> Row:
     return _permuted(scored, modality, test, "images in random order")
 
 
-def partial_prediction(scored: ScoredStudy, modality: str, covariates: str, unit_norm: bool = False) -> Row:
-    """What the tested layer's gradients predict beyond covariates: a name in `COVARIATES`, or a control."""
-    matrices, n_components, against = _covariates(scored, covariates)
-    X = (unit_length(scored.gradients) if unit_norm else scored.gradients).astype(np.float32)
+def linear_diagnostic(scored: ScoredStudy, modality: str) -> Row:
+    """What the tested layer's gradients predict beyond linear readouts of all layers' activations."""
+    X = scored.gradients.astype(np.float32)
+    activations = list(scored.features["activation"])
 
     def test(rows: NDArray[np.int64], Y: NDArray[np.float32], target_groups: Any) -> PermutationTest:
-        removed = [matrix[rows] for matrix in matrices]
-        return partial_permutation_test(
-            X[rows], removed, Y, target_groups=target_groups, n_components=n_components, **_sizes(scored)
-        )
+        removed = [layer[rows] for layer in activations]
+        return partial_permutation_test(X[rows], removed, Y, target_groups=target_groups, **_sizes(scored))
 
-    return _permuted(scored, modality, test, against)
+    return _permuted(scored, modality, test, COVARIATES["linear-activations"])
 
 
 def better_prediction(scored: ScoredStudy, modality: str, control: str) -> Row:
@@ -85,31 +82,6 @@ def _permuted(scored: ScoredStudy, modality: str, test: _Test, against: str) -> 
         p.append(result.target_groups["all"].p)
         rows.append(result.n)
     return replace(scored.group_row(r, p, modality, against), rows=min(rows))
-
-
-def _covariates(scored: ScoredStudy, name: str) -> tuple[list[Floats], int | None, str]:
-    """Matrices [images, d] to remove, how many of their principal components, and a description."""
-    study, activations = scored.study, list(scored.features["activation"])
-    # column by column, because their units differ
-    nuisances = [] if study.nuisances is None else list(np.asarray(study.nuisances).T[:, :, None])
-    controls = [_control(scored, kind) for kind in study.controls]
-    if name == "nuisances":
-        if not nuisances:
-            raise Refused("the study has no nuisances")
-        return nuisances, None, f"{len(nuisances)} nuisances"
-    if name == "everything" and not nuisances and not controls:
-        raise Refused("the study has neither nuisances nor captured controls")
-    sets = {
-        "activations": activations,
-        "same-layer": [activations[scored.layer]],
-        "everything": [*activations, *nuisances, *controls],
-    }
-    matrices = sets[name] if name in sets else [_control(scored, name)]
-    against = COVARIATES[name] if name in COVARIATES else _control_in_words(scored, name)
-    most = scored.settings.n_components
-    if most is None or sum(matrix.shape[1] for matrix in matrices) <= most:
-        return matrices, None, against
-    return matrices, most, f"{against}, {most} principal components"
 
 
 def _control(scored: ScoredStudy, kind: str) -> Floats:

@@ -5,15 +5,15 @@ The text of a claim is for people only. Tables, power, multiverse and report ref
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from gradkern.encoding._scale import unit_scale
 from gradkern.features._engine.gradient_controls import CONTROLS
 from gradkern.models._untrained import UNTRAINED
-from gradkern.study._settings import COVARIATES, IMAGE_PERMUTED, Study, VerdictSettings
+from gradkern.recordings._simulation.alternatives import ALTERNATIVES
+from gradkern.study._excluded import rows_of
+from gradkern.study._settings import COVARIATES, IMAGE_PERMUTED, Study
 from gradkern.study.claims import _prediction as prediction
 from gradkern.study.claims import _spatial as spatial
 from gradkern.study.claims import _temporal as temporal
+from gradkern.study.claims._beyond import beyond
 from gradkern.study.claims._claim import FMRI, MEG, Claim, Expectation
 
 CHOICES = {  # of the multiverse, that every claim of a modality hangs on
@@ -25,16 +25,17 @@ SIMULATED_CONTROLS = (*CONTROLS, UNTRAINED)
 
 _FORWARD, _BACKWARD, _MISPLACED = "forward", "forward-then-backward", "gradient-misplaced"
 _SIGNAL, _GRADIENTS = (_FORWARD, _BACKWARD, _MISPLACED), (_BACKWARD, _MISPLACED)
-_RAW = Expectation(0.05, _GRADIENTS, (_FORWARD,))
+_READS_OTHERWISE = tuple(ALTERNATIVES)  # brains without gradients that read activations, outputs, labels or images
+_RAW = Expectation(0.05, _GRADIENTS, (_FORWARD, *_READS_OTHERWISE))
+_LINEAR = Expectation(0.05, _GRADIENTS, _READS_OTHERWISE)
 _BEYOND = Expectation(0.05, _GRADIENTS)
 _UNORDERED = (_FORWARD, _MISPLACED)  # gradients have the order of the activations there
 
 
-def claims_of(study: Study, settings: VerdictSettings | None = None) -> tuple[Claim, ...]:
+def claims_of(study: Study) -> tuple[Claim, ...]:
     """All claims that a study tests, in the order of its verdict.
 
-    A modality without recordings keeps its main claims, which are then not tested. The claim about gradients of unit
-    norm is left out where all gradients of the tested layer have one norm.
+    A modality without recordings keeps its main claims, which are then not tested.
 
     Examples
     --------
@@ -42,25 +43,22 @@ def claims_of(study: Study, settings: VerdictSettings | None = None) -> tuple[Cl
     >>> claims_of_controls(())[1]
     Claim('gradient-predicts-fmri': gradients predict fMRI; fMRI, r)
     """
-    settings = settings or VerdictSettings()
     present = {FMRI: bool(study.fmri), MEG: bool(study.meg)}
-    norms_differ = _norms_differ(study, settings)
     return tuple(
         claim
-        for claim in claims_of_controls(study.controls)
-        if (present[claim.modality] or claim.id in _ALWAYS)
-        and (norms_differ or not claim.id.startswith("unit-gradient-"))
+        for claim in claims_of_controls(study.controls, rows_of(study))
+        if present[claim.modality] or claim.id in _ALWAYS
     )
 
 
-def claims_of_controls(controls: Sequence[str]) -> tuple[Claim, ...]:
-    """Every claim that a study with these controls can test.
+def claims_of_controls(controls: Sequence[str], rows: Sequence[str] = tuple(COVARIATES)) -> tuple[Claim, ...]:
+    """Every claim that a study can test which has these controls, and what these rows about prediction exclude.
 
     Raises
     ------
     ValueError : two claims have one id
     """
-    claims = tuple(_all_claims((IMAGE_PERMUTED, *controls)))
+    claims = tuple(_all_claims((IMAGE_PERMUTED, *controls), rows))
     ids = [claim.id for claim in claims]
     if len(set(ids)) < len(ids):
         raise ValueError(f"controls must have different names, got {list(controls)}")
@@ -85,14 +83,7 @@ _ALWAYS = (
 )
 
 
-def _norms_differ(study: Study, settings: VerdictSettings) -> bool:
-    layers = study.features["gradient"]
-    layer = len(layers) // 2 if settings.layer is None else settings.layer
-    norms = np.linalg.norm(unit_scale(layers[layer]), axis=1)
-    return bool(np.ptp(norms) > 1e-6 * norms.max())
-
-
-def _all_claims(controls: Sequence[str]) -> Iterator[Claim]:
+def _all_claims(controls: Sequence[str], rows: Sequence[str]) -> Iterator[Claim]:
     fmri, depth = CHOICES[FMRI], (*CHOICES[FMRI], PREFERENCE)
     yield Claim(
         "activation-maps-hierarchy",
@@ -100,7 +91,7 @@ def _all_claims(controls: Sequence[str]) -> Iterator[Claim]:
         FMRI, "r", spatial.spatial_order, ("activation",), depth, Expectation(0.05, _SIGNAL),
     )  # fmt: skip
     for modality in (FMRI, MEG):
-        yield from _prediction_claims(modality, controls)
+        yield from _prediction_claims(modality, controls, rows)
     yield Claim(
         "gradient-predicts-higher-areas-more",
         "gradients predict higher areas more",
@@ -114,33 +105,23 @@ def _all_claims(controls: Sequence[str]) -> Iterator[Claim]:
     yield from _order_claims()
 
 
-def _prediction_claims(modality: str, controls: Sequence[str]) -> Iterator[Claim]:
+def _prediction_claims(modality: str, controls: Sequence[str], rows: Sequence[str]) -> Iterator[Claim]:
     stem, text, hangs_on = f"gradient-predicts-{modality.lower()}", f"gradients predict {modality}", CHOICES[modality]
-    partial, better = prediction.partial_prediction, prediction.better_prediction
     yield Claim(stem, text, modality, "r", prediction.prediction, (modality,), hangs_on, _RAW)
-    for covariates, words, expected in (
-        ("activations", "activations", _BEYOND),
-        # those of other layers remain
-        ("same-layer", "activations of the same layer", _RAW),
-    ):
-        id_, arguments = f"{stem}-beyond:{covariates}", (modality, covariates)
-        yield Claim(id_, f"{text} beyond {words}", modality, "r", partial, arguments, hangs_on, expected)
-    yield Claim(
-        f"unit-{stem}-beyond:activations",
-        f"gradients of unit norm predict {modality} beyond activations",
-        modality, "r", partial, (modality, "activations", True), hangs_on, _BEYOND,
-    )  # fmt: skip
-    for covariates, words, expected in (
-        ("nuisances", "nuisances", _RAW),
-        ("everything", "activations of all layers, nuisances and captured controls", _BEYOND),
-    ):
-        id_, arguments = f"{stem}-beyond:{covariates}", (modality, covariates)
-        yield Claim(id_, f"{text} beyond {words}", modality, "r", partial, arguments, hangs_on, expected)
+    for excluded, words in COVARIATES.items():
+        if excluded == "linear-activations":
+            yield Claim(
+                f"{stem}-beyond:{excluded}",
+                f"{text} beyond {words} (a diagnostic)",
+                modality, "r", prediction.linear_diagnostic, (modality,), hangs_on, _LINEAR,
+            )  # fmt: skip
+        elif excluded in rows:
+            id_, arguments = f"{stem}-beyond:{excluded}", (modality, excluded)
+            yield Claim(id_, f"{text} beyond {words}", modality, "share", beyond, arguments, hangs_on, _BEYOND)
     for control in controls:
-        slug, arguments = _slug(control), (modality, control)
-        beyond, more = f"{text} beyond {control}", f"{text} more than {control}"
-        yield Claim(f"{stem}-beyond:{slug}", beyond, modality, "r", partial, arguments, hangs_on, _RAW)
-        yield Claim(f"{stem}-more-than:{slug}", more, modality, "r", better, arguments, hangs_on, _RAW)
+        id_, arguments = f"{stem}-more-than:{_slug(control)}", (modality, control)
+        more = f"{text} more than {control}"
+        yield Claim(id_, more, modality, "r", prediction.better_prediction, arguments, hangs_on, _RAW)
 
 
 def _order_claims() -> Iterator[Claim]:

@@ -10,15 +10,21 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from gradkern.encoding._confounds import Confounds
+from gradkern.encoding._kernels import mean_kernels_of
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
 from gradkern.features._engine.memory import free_bytes
+from gradkern.hierarchy._layer_courses import residual_features
 from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
+from gradkern.study._excluded import confounds_of
 from gradkern.study._settings import Study, VerdictSettings
+from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
+from gradkern.study.claims._complement import KernelSmoother, kernel_smoother
 
 _Value = TypeVar("_Value")
 
@@ -31,6 +37,7 @@ class Subject:
     recording: Recording
     Y: Floats
     rows: NDArray[np.int64]
+    notes: tuple[str, ...] = ()  # what was left out of its targets, in words
 
     @property
     def name(self) -> str:
@@ -76,6 +83,10 @@ class ScoredStudy:
         """Gradients of the tested layer [images, d]."""
         return self.features["gradient"][self.layer]
 
+    def excluded(self) -> Confounds:
+        """What claims about gradients exclude, for all images of the features."""
+        return self.once(("confounds",), lambda: confounds_of(self.study))
+
     def scores(self, subject: Subject, kind: str) -> Scores:
         """Scores of every layer of a kind, resampled over images."""
         name = ("scores", subject.modality, subject.name, kind)
@@ -84,6 +95,33 @@ class ScoredStudy:
     def score(self, subject: Subject, layers: Sequence[Any]) -> Scores:
         rows = [X[subject.rows] for X in layers]
         return layer_scores(rows, subject.Y, self.resampled(subject), self.settings.cv)
+
+    def complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
+        """Responses [n, v] and gradients [n, d] of every layer, less what the confounds predict of them out of fold."""
+        return self.once(("complement", subject.modality, subject.name), lambda: self._complement(subject))
+
+    def _complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
+        smoother = self.smoother(subject)
+        gradients = [residual_features(layer[subject.rows], smoother) for layer in self.features["gradient"]]
+        return smoother.residuals(subject.Y), [layer.astype(np.float64) for layer in gradients]
+
+    def smoother(self, subject: Subject) -> KernelSmoother:
+        """Takes confounds out of responses and features; one for all subjects who saw the same images."""
+        alike = self.first_alike(subject)
+        return self.once(("smoother", alike.modality, alike.name), lambda: self._smoother(subject.rows))
+
+    def _smoother(self, rows: NDArray[np.int64]) -> KernelSmoother:
+        folds = list(self.settings.cv.split(np.zeros((len(rows), 1))))
+        return kernel_smoother(mean_kernels_of(self.excluded(), rows), folds)
+
+    def first_alike(self, subject: Subject) -> Subject:
+        """The first subject of the study who saw the same images."""
+        return next(
+            other
+            for modality in (FMRI, MEG)
+            for other in self.subjects[modality]
+            if np.array_equal(other.rows, subject.rows)
+        )
 
     def resampled(self, subject: Subject) -> Resampling:
         """Resampled images, drawn for all subjects together, so that an image counts alike in all who saw it."""
@@ -112,7 +150,8 @@ class ScoredStudy:
             interval = over_subjects(values, bound=1)
             low, high = interval.low, interval.high
         ceiling = self.ceiling(modality)
-        return Row(float(values.mean()), combined_p, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
+        row = Row(float(values.mean()), combined_p, low, high, smallest, ceiling, against, as_simulated=len(p) == 1)
+        return replace(row, by_subject={subject.name: float(x) for subject, x in zip(subjects, values, strict=True)})
 
     def images(self, modality: str) -> int:
         """Images of the smallest recording."""
@@ -142,15 +181,16 @@ def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
     features = {kind: [unit_scale(layer) for layer in layers] for kind, layers in study.features.items()}
     count = len(features["activation"])
     _check_memory(study.meg)
-    fmri = tuple(_fmri_subject(recording, study.hierarchy, settings) for recording in study.fmri)
-    meg = tuple(_meg_subject(recording) for recording in study.meg)
+    for recording in (*study.fmri, *study.meg):
+        check_first("verdict", recording)
+    fmri = _subjects(FMRI, [_chosen_targets(recording, study.hierarchy, settings) for recording in study.fmri])
+    meg = _subjects(MEG, study.meg)
     layer = count // 2 if settings.layer is None else settings.layer
     return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg})
 
 
-def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Subject:
-    """Targets that have a hierarchy value, at most `settings.max_targets` of them, without those that do not vary."""
-    check_first("verdict", recording)
+def _chosen_targets(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Recording:
+    """fMRI targets that have a hierarchy value, at most `settings.max_targets` of them."""
     if hierarchy in recording.targets:
         valued = recording.targets[hierarchy].notna().to_numpy()
         if valued.any():  # otherwise claims about prediction use all targets, and claims about the hierarchy refuse
@@ -159,24 +199,27 @@ def _fmri_subject(recording: Recording, hierarchy: str, settings: VerdictSetting
     if v > settings.max_targets:
         drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
         recording = recording.select_targets(np.sort(drawn), "drawn at random")
-    Y = np.asarray(recording.responses, dtype=np.float64)
-    constant = np.ptp(Y, axis=0) == 0
-    if constant.any() and not constant.all():
-        recording, Y = recording.select_targets(~constant, "that vary"), Y[:, ~constant]
-        warnings.warn(f"verdict: {constant.sum()} targets of {recording.subject} do not vary, left out", stacklevel=5)
-    return _sorted(FMRI, recording, Y)
+    return recording
 
 
-def _meg_subject(recording: Recording) -> Subject:
-    """All targets: time courses need every sensor at every time."""
-    check_first("verdict", recording)
-    return _sorted(MEG, recording, np.asarray(recording.responses, dtype=np.float64))
-
-
-def _sorted(modality: str, recording: Recording, Y: Floats) -> Subject:
-    """Sort rows by image, so that subjects who saw the same images have the same rows."""
-    order = np.argsort(recording.image_ids)
-    return Subject(modality, recording, Y[order], recording.image_ids[order])
+def _subjects(modality: str, recordings: Sequence[Recording]) -> tuple[Subject, ...]:
+    """Leave out targets without a score, and sort rows by image: subjects who saw the same images have the same."""
+    if not recordings:
+        return ()
+    responses = [np.asarray(recording.responses, dtype=np.float64) for recording in recordings]
+    usable, notes = map(list, zip(*map(usable_targets, recordings, responses), strict=True))
+    if modality == FMRI:  # time courses are means over sensors, which may differ
+        usable, others = usable_in_all(recordings, usable)
+        notes = [(*own, *filter(None, [other])) for own, other in zip(notes, others, strict=True)]
+    subjects = []
+    for recording, Y, chosen, lines in zip(recordings, responses, usable, notes, strict=True):
+        for line in lines:
+            warnings.warn(f"verdict: {line}", stacklevel=5)
+        order = np.argsort(recording.image_ids)
+        kept = recording if chosen.all() else recording.select_targets(chosen, "that vary and have no NaN")
+        rows = recording.image_ids[order]
+        subjects.append(Subject(modality, kept, Y[np.ix_(order, np.flatnonzero(chosen))], rows, lines))
+    return tuple(subjects)
 
 
 def _check_memory(meg: Sequence[Recording]) -> None:

@@ -1,6 +1,6 @@
 """Claims about space: do the layers, and what gradients predict, follow the cortical hierarchy?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,31 +17,59 @@ from gradkern.hierarchy._maps import (
     average_maps,
     mirror_hemispheres,
     predictability,
-    variogram_null_test,
+    shared_places,
+    smooth_order_tests,
 )
-from gradkern.stats._bootstrap import Floats, Scores
+from gradkern.stats._bootstrap import Floats, Scores, layer_scores
+from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import cross, crossed_interval, interval
 from gradkern.study._settings import VerdictSettings
 from gradkern.study.claims._claim import FMRI, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
 
+_SMOOTH = "random maps of the same smoothness"
+
 
 def spatial_order(scored: ScoredStudy, kind: str) -> Row:
-    """The spatial score of a kind with its interval; p of the preferred depths against variogram-matched maps."""
+    """The spatial score of a kind with its interval; p of the preferred depths beside maps of the same smoothness.
+
+    That of gradients is also compared with other orders of the layers, and the larger p decides: neighboring layers
+    are alike, so that an order of the layers in space may be the order of any of them.
+    """
     score = spatial_score(scored, kind)
-    row = _variogram_null(scored, _maps(scored, kind), _preferred_depth(scored), score.against)
+    row = _beside_smooth_maps(scored, _maps(scored, kind), _preferred_depth(scored), score.against)
     usual = row.as_simulated and scored.settings.preference == VerdictSettings().preference
-    return replace(row, estimate=score.estimate, low=score.low, high=score.high, as_simulated=usual)
+    row = replace(
+        row,
+        estimate=score.estimate,
+        low=np.fmin(score.low, row.low),
+        high=np.fmax(score.high, row.high),
+        as_simulated=usual,
+    )
+    if kind != "gradient":
+        return row
+    permuted = spatial_layer_permutation(scored)
+    return replace(
+        row,
+        p=max(row.p, permuted.p),
+        smallest_p=max(row.smallest_p, permuted.smallest_p),
+        against=f"{row.against} (p {row.p:.2g}), and {permuted.against} (p {permuted.p:.2g}): the larger p",
+    )
 
 
 def spatial_order_of_layers(scored: ScoredStudy) -> Row:
-    """The gradients' spatial score, against the same score with the layers permuted."""
-    score, permuted = spatial_score(scored, "gradient"), spatial_layer_permutation(scored)
-    return replace(score, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against)
+    """The gradients' spatial score, against other orders of the layers; supported only if the order itself is."""
+    row, permuted = spatial_order(scored, "gradient"), spatial_layer_permutation(scored)
+    supported = row.is_supported()  # which asks for this control too
+    return replace(row, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against, supported=supported)
 
 
 def spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
     """The gradients' spatial score among those of permuted layers."""
+    return scored.once(("spatial layer permutation",), lambda: _spatial_layer_permutation(scored))
+
+
+def _spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
     maps = average_maps(_maps(scored, "gradient"))
 
     def score(depth: Floats) -> float:
@@ -52,51 +80,74 @@ def spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
 
 
 def higher_areas(scored: ScoredStudy) -> Row:
-    """Does gradient r increase along the hierarchy, among targets predicted by activations?
+    """Does what gradients add to the confounds increase along the hierarchy, among targets predicted by activations?
 
-    r is divided by the noise ceiling if that is known in all subjects.
+    r is that of residuals, in units of the responses' standard deviation (a semipartial correlation). It is divided by
+    the noise ceiling where all subjects have targets enough whose ceiling is known well. Otherwise how well activations
+    predict a target is regressed out.
     """
-    maps, ceilings = _maps(scored, "activation"), []
-    noise = 2 / np.sqrt(scored.images(FMRI))
-    for subject in scored.subjects[FMRI]:
-        ceiling = subject.ceiling()
-        # r relative to a ceiling that is noise itself means nothing
-        ceilings.append(np.where(np.isfinite(ceiling) & (ceiling > noise), ceiling, np.nan))
-    gradients = [scored.scores(subject, "gradient").r[scored.layer] for subject in scored.subjects[FMRI]]
-    against = "maps of the same variogram; r as it is"
-    if all(np.isfinite(ceiling).any() for ceiling in ceilings):
+    images, layer = scored.images(FMRI), scored.layer
+    maps = _maps(scored, "activation")
+    subjects = list(zip(scored.subjects[FMRI], _kept_targets(scored), strict=True))
+    ceilings = [_certain_ceiling(subject, images)[kept] for subject, kept in subjects]
+    gradients = [
+        (_scores(scored, subject, "gradient").r[layer] * _share_left(scored, subject))[kept]
+        for subject, kept in subjects
+    ]
+    predicted = [predicted_targets(values.r, images) for values in maps]
+    covariates: Callable[[SubjectMap], Floats] | None = _predictability_of_rest
+    what = "r as it is, with the activations' predictability as covariate"
+    known = [np.isfinite(ceiling) & chosen for ceiling, chosen in zip(ceilings, predicted, strict=True)]
+    if all(chosen.sum() >= LEAST_PLACES for chosen in known):
         gradients = [r / ceiling for r, ceiling in zip(gradients, ceilings, strict=True)]
-        against = "maps of the same variogram; r as a share of its ceiling"
+        covariates, what = None, "r as a share of its ceiling"
     stacked = [replace(values, r=np.vstack([r, values.r])) for values, r in zip(maps, gradients, strict=True)]
-    return _variogram_null(
-        scored, stacked, Measure(partial(_first_where_predicted, images=scored.images(FMRI))), against
-    )
+    measure = Measure(partial(_first_where_predicted, images=images), covariates)
+    return _beside_smooth_maps(scored, stacked, measure, f"{_SMOOTH}; {what}")
+
+
+def _certain_ceiling(subject: Subject, images: int) -> Floats:
+    """Noise ceilings [v], NaN where they may be noise.
+
+    A ceiling c is computed from the correlation h of two measurements, c^2 = 2 h / (1 + h). Where h is above
+    5 / sqrt(images), its error of about 1 / sqrt(images) changes c by a tenth at most. Below it, shares of a ceiling
+    are ratios of noise, and keeping those that happen to be large makes shares small where responses are weak.
+    """
+    ceiling = subject.ceiling()
+    with np.errstate(invalid="ignore"):
+        certain = predicted_targets(ceiling[None] ** 2 / (2 - ceiling[None] ** 2), images)
+    return np.where(certain, ceiling, np.nan)
+
+
+def _predictability_of_rest(subject: SubjectMap) -> Floats:
+    return predictability(replace(subject, r=subject.r[1:]))
 
 
 def spatial_score(scored: ScoredStudy, kind: str) -> Row:
-    """The spatial score with its interval, without p."""
+    """The spatial score with its interval over images and subjects, without p."""
     return scored.once(("spatial score", kind), lambda: _spatial_score(scored, kind))
 
 
 def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
     subjects, settings = scored.subjects[FMRI], scored.settings
-    scores, maps = [scored.scores(subject, kind) for subject in subjects], _maps(scored, kind)
+    scores, maps = [_scores(scored, subject, kind) for subject in subjects], _maps(scored, kind)
     preferred = _preferred_depth(scored).value
-    predicted_targets = [np.isfinite(preferred(values.r)) for values in average_maps(maps)]
-    counts = [int(chosen.sum()) for chosen in predicted_targets]
+    chosen = [np.isfinite(preferred(values.r)) for values in average_maps(maps)]
+    counts = [int(targets.sum()) for targets in chosen]
     if min(counts) < LEAST_PLACES:
-        raise Refused(f"targets that a layer predicts must be at least {LEAST_PLACES}, got {counts}")
+        beyond = " beyond the confounds" if kind == "gradient" else ""
+        names = [values.subject for values in average_maps(maps)]
+        got = ", ".join(f"{count} of {name}" for count, name in zip(counts, names, strict=True))
+        raise Refused(f"targets that a layer predicts{beyond} must be at least {LEAST_PLACES} per map, got {got}")
     depths = Measure(partial(settings.preference.depth_of, depth=scored.study.depth), predictability)
-    resampled = _ResampledScore(scores, maps, predicted_targets, depths)
+    resampled = _ResampledScore(scores, maps, _kept_targets(scored), chosen, depths)
     value = resampled.of(range(len(subjects)), 0)
     drawn = cross(resampled.of, len(subjects), settings.bootstraps, settings.seed)
     images = f"{scores[0].images} images"
     over = interval(value, drawn.images, images, bound=1)
     if len(subjects) > 1:
         over = crossed_interval(value, drawn, len(subjects), f"{images} and {len(subjects)} subjects", bound=1)
-    against = (
-        f"maps of the same variogram, at {sum(counts)} targets that a layer predicts, with predictability as covariate"
-    )
+    against = f"{_SMOOTH}, at {sum(counts)} targets that a layer predicts, with predictability as covariate"
     return Row(value, np.nan, over.low, over.high, np.nan, scored.ceiling(FMRI), against)
 
 
@@ -109,6 +160,7 @@ class _ResampledScore:
 
     scores: Sequence[Scores]
     maps: Sequence[SubjectMap]
+    kept: Sequence[NDArray[np.int64]]
     predicted_targets: Sequence[NDArray[np.bool_]]
     depths: Measure
 
@@ -120,14 +172,10 @@ class _ResampledScore:
             scores = self.scores[subject]
             r = scores.resampled[resampling - 1] if resampling else scores.r
             chosen = self.predicted_targets[0 if averaged else subject]
-            drawn.append(_at_targets(replace(self.maps[subject], r=r), chosen))
+            drawn.append(replace(self.maps[subject], r=r[:, self.kept[subject]]).at(chosen))
         return float(
             np.mean([self.depths.correlation(values) for values in (average_maps(drawn) if averaged else drawn)])
         )
-
-
-def _at_targets(values: SubjectMap, chosen: NDArray[np.bool_]) -> SubjectMap:
-    return replace(values, points=values.points[chosen], hierarchy=values.hierarchy[chosen], r=values.r[:, chosen])
 
 
 def _preferred_depth(scored: ScoredStudy, depth: Floats | None = None) -> Measure:
@@ -148,25 +196,73 @@ def _first_where_predicted(r: Floats, images: int) -> Floats:
     return np.where(predicted_targets(r[1:], images), r[0], np.nan)
 
 
-def _variogram_null(scored: ScoredStudy, maps: Sequence[SubjectMap], measure: Measure, against: str) -> Row:
-    """Test each subject's map against variogram-matched surrogates."""
+def _beside_smooth_maps(scored: ScoredStudy, maps: Sequence[SubjectMap], measure: Measure, against: str) -> Row:
+    """Test each subject's map beside random ones, and the mean over subjects as if they were one: cortices are alike.
+
+    p is that of the mean z, and the interval the mean of the intervals over random maps. More subjects make neither
+    smaller.
+    """
     settings = scored.settings
-    p = variogram_null_test(
+    tests = smooth_order_tests(
         average_maps(maps),
         measure,
         max_locations=settings.max_locations,
         permutations=settings.permutations,
         seed=settings.seed,
     )
-    return scored.group_row([measure.correlation(values) for values in maps], p, FMRI, against, halves=True)
+    p, smallest = tests[0].p, tests[0].smallest_p
+    if len(tests) > 1:
+        combined = combine([test.p for test in tests], method="mean-z", smallest_p=smallest)
+        p, smallest = float(combined.p[0]), float(combined.smallest_p or np.nan)
+    estimate, low, high = (float(np.mean([getattr(test, name) for test in tests])) for name in ("r", "low", "high"))
+    independent = " and ".join(f"{test.independent:.2g}" for test in tests)
+    against = f"{against}; as many as {independent} independent places"
+    return Row(estimate, p, low, high, smallest, scored.ceiling(FMRI), against, as_simulated=len(tests) == 1)
 
 
 def _maps(scored: ScoredStudy, kind: str) -> list[SubjectMap]:
-    return [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+    """Maps of all subjects, at the places that they share if these are most of everybody's."""
+    maps = [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+    return [values.at(kept) for values, kept in zip(maps, _kept_targets(scored), strict=True)]
+
+
+def _kept_targets(scored: ScoredStudy) -> list[NDArray[np.int64]]:
+    """Indices of each subject's targets in its map.
+
+    Subjects on one surface, of whom one has a few dead vertices, are averaged at the others.
+    """
+
+    def kept() -> list[NDArray[np.int64]]:
+        places = [np.column_stack([_points(subject), _hierarchy(scored, subject)]) for subject in scored.subjects[FMRI]]
+        return shared_places(places) or [np.arange(len(rows)) for rows in places]
+
+    return scored.once(("kept targets",), kept)
+
+
+def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
+    """Scores of every layer of a kind; those of gradients are of what they add to the confounds.
+
+    Gradients are functions of activations. What they predict, and where, is first of all what these predict.
+    """
+    if kind != "gradient":
+        return scored.scores(subject, kind)
+    return scored.once(("scores beyond confounds", subject.name), lambda: _scores_beyond(scored, subject))
+
+
+def _scores_beyond(scored: ScoredStudy, subject: Subject) -> Scores:
+    Y, gradients = scored.complement(subject)
+    return layer_scores(gradients, Y, scored.resampled(subject), scored.settings.cv)
+
+
+def _share_left(scored: ScoredStudy, subject: Subject) -> Floats:
+    """Standard deviation of the residual responses in units of that of the responses, [v], at most 1."""
+    Y, _ = scored.complement(subject)
+    share: Floats = np.minimum(Y.std(0) / subject.Y.std(0), 1.0)
+    return share
 
 
 def _map(scored: ScoredStudy, subject: Subject, kind: str) -> SubjectMap:
-    scores = scored.scores(subject, kind)
+    scores = _scores(scored, subject, kind)
     deviations = scores.resampled - scores.resampled.mean(0)
     noise = np.einsum("blv,bmv->lm", deviations, deviations)
     return SubjectMap(subject.name, _points(subject), _hierarchy(scored, subject), scores.r, noise)

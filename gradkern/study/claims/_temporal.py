@@ -1,15 +1,20 @@
 """Claims about time: do gradients predict MEG later than activations, and deep layers before shallow ones?
 
-Decided by 95 % intervals of latencies, at a one-sided level of .025.
+Gradients are scored at what the confounds leave of the responses, because the deepest are readable from the
+activations and would begin with the forward sweep; activations at the responses as they are. Decided by 95 % intervals
+of latencies, at a one-sided level of .025, and for an order by other orders of the layers as well.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradkern.errors import Refused
 from gradkern.hierarchy._lag import lag_test
-from gradkern.hierarchy._latency import Latency, time_courses
+from gradkern.hierarchy._latency import Latency, TooFewLatencies, quiet_curves
+from gradkern.hierarchy._layer_courses import layer_time_courses
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._temporal_order import (
     PREDICTED,
@@ -19,30 +24,44 @@ from gradkern.hierarchy._temporal_order import (
     slope,
     temporal_order_test,
 )
-from gradkern.stats._bootstrap import Floats, Scores, stack_layers
-from gradkern.study._settings import KINDS
-from gradkern.study.claims._claim import MEG, Row
+from gradkern.stats._bootstrap import Floats
+from gradkern.study.claims._claim import LEVEL, MEG, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
+
+_NOTHING_LEFT = (
+    "no layer's gradients predict MEG beyond the confounds (no curve is above 4 standard errors): such data cannot "
+    "decide an order"
+)
+_OF_SCORES = "slope and interval are of scores, mostly nearer 0 than the brain's"
 
 
 def lag(scored: ScoredStudy) -> Row:
     """Latency of gradients minus that of activations, mean over layers, in seconds."""
-    result = lag_test(_all_courses(scored), scored.settings.latency, seed=scored.settings.seed)
-    return _row(scored, result, "activations' latencies, under noise of one size")
+    try:
+        result = lag_test(_all_courses(scored), scored.settings.latency, seed=scored.settings.seed)
+    except TooFewLatencies as error:
+        raise Refused(_refusal(scored, str(error))) from None
+    return _row(scored, result, "activations' latencies, under noise of one size; gradients beyond confounds")
 
 
 def temporal_order(scored: ScoredStudy) -> Row:
-    """Slope of the gradients' latency on depth, in seconds."""
+    """Slope of the gradients' latency on depth, in seconds; supported if layers in other orders do not have it too."""
     tested = _order_test(scored)
     if "gradient" in tested.refused:
-        raise Refused(tested.refused["gradient"])
-    return _row(scored, tested.slope["gradient"], "no order (slope 0)")
+        raise Refused(_refusal(scored, tested.refused["gradient"]))
+    row = _row(scored, tested.slope["gradient"], f"no order (slope 0) of gradients beyond confounds; {_OF_SCORES}")
+    permuted = temporal_layer_permutation(scored)
+    if permuted.smallest_p > LEVEL:
+        return replace(row, against=f"{row.against}; too few layers to be permuted")
+    among_layers = f"{row.against}; and layers in another order (p {permuted.p:.2g})"
+    return replace(row, against=among_layers, supported=row.is_supported() and permuted.p <= LEVEL)
 
 
 def temporal_order_of_layers(scored: ScoredStudy) -> Row:
-    """The gradients' slope, against the same slope with the layers permuted."""
+    """The gradients' slope, against the same slope with the layers permuted; supported only if the order itself is."""
     row, permuted = temporal_order(scored), temporal_layer_permutation(scored)
-    return replace(row, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against, supported=None)
+    supported = row.is_supported() and permuted.p <= LEVEL
+    return replace(row, p=permuted.p, smallest_p=permuted.smallest_p, against=permuted.against, supported=supported)
 
 
 def temporal_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
@@ -70,27 +89,58 @@ def _row(scored: ScoredStudy, order: DirectionTest, against: str) -> Row:
 
 def _order_test(scored: ScoredStudy) -> TemporalOrderTest:
     settings = scored.settings
-    return scored.once(
-        ("temporal order test",),
-        lambda: temporal_order_test(_all_courses(scored), settings.latency, seed=settings.seed),
-    )
+
+    def tested() -> TemporalOrderTest:
+        try:
+            return temporal_order_test(_all_courses(scored), settings.latency, seed=settings.seed)
+        except TooFewLatencies as error:
+            raise Refused(_refusal(scored, str(error))) from None
+
+    return scored.once(("temporal order test",), tested)
 
 
 def _all_courses(scored: ScoredStudy) -> list[TimeCourses]:
     return scored.once(("time courses",), lambda: [_courses(scored, subject) for subject in scored.subjects[MEG]])
 
 
+def _refusal(scored: ScoredStudy, why: str) -> str:
+    """Why there is no test: no layer's gradients are above noise in the mean of subjects, or else `why`."""
+    courses = _all_courses(scored)
+    mean = np.mean([course.curves()[:, 1] for course in courses], axis=0)
+    inside, _ = scored.settings.latency.cut(mean, courses[0].times)
+    return _NOTHING_LEFT if quiet_curves(inside[0], inside[1:]).all() else why
+
+
 def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
     for column in ("sensor", "time"):
         if column not in subject.targets:
             raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")
-    (activations, times), (gradients, _) = (_curve(scored, subject, kind) for kind in KINDS)
+    chosen = _varying_sensors(subject)
+    sensors, times = (subject.targets[column].to_numpy()[chosen] for column in ("sensor", "time"))
+    Y = subject.Y if chosen.all() else subject.Y[:, chosen]
+    resampling, cv = scored.resampled(subject), scored.settings.cv
+    activations, gradients = (
+        layer_time_courses(
+            [X[subject.rows] for X in scored.features[kind]], Y, (sensors, times), resampling, cv, smoother=smoother
+        )
+        for kind, smoother in (("activation", None), ("gradient", scored.smoother(subject)))
+    )
     layers = tuple(f"layer {number}" for number in range(len(scored.features["activation"])))
-    return TimeCourses(activations, gradients, times, layers, scored.study.depth, subject.name)
+    return TimeCourses(activations[0], gradients[0], activations[1], layers, scored.study.depth, subject.name)
 
 
-def _curve(scored: ScoredStudy, subject: Subject, kind: str) -> tuple[Scores, Floats]:
-    """Mean over sensors, layer by layer: scores of all layers and targets would take 8 b l v bytes."""
-    sensors, times = subject.targets["sensor"], subject.targets["time"]
-    curves = [time_courses(scored.score(subject, [X]), sensors, times) for X in scored.features[kind]]
-    return stack_layers([scores for scores, _ in curves]), curves[0][1]
+def _varying_sensors(subject: Subject) -> NDArray[np.bool_]:
+    """Targets [v] of sensors that vary over images at every time; the others are counted in a warning."""
+    names = subject.targets["sensor"].to_numpy()
+    dead = np.unique(names[np.ptp(subject.Y, axis=0) == 0])
+    varying: NDArray[np.bool_] = ~np.isin(names, dead)
+    if not varying.any():
+        raise Refused(f"no sensor of {subject.name} varies at every time")
+    if len(dead):
+        some = ", ".join(map(str, dead[:3]))
+        warnings.warn(
+            f"verdict: {len(dead)} of {len(np.unique(names))} sensors of {subject.name} do not vary at every time, "
+            f"left out of time courses: {some}",
+            stacklevel=2,
+        )
+    return varying

@@ -17,6 +17,7 @@ from gradkern.study.claims._claim import Claim
 DECIDING = (
     "gradkern.study.claims",
     "gradkern.study._settings",
+    "gradkern.study._usable_targets",
     "gradkern.encoding",
     "gradkern.hierarchy",
     "gradkern.stats",

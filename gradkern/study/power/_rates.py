@@ -93,10 +93,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Power:
-    """The detection rate of a test in the closest simulated study, and which study that is; NaN where there is none."""
+    """The detection rate of a test in the closest simulated study, and which study that is; NaN where there is none.
+
+    `found` of `runs` simulated studies make the rate.
+    """
 
     rate: float = np.nan
     study: str = ""
+    found: int = 0
+    runs: int = 0
+
+    @property
+    def counts(self) -> str:
+        """ "7 of 7", or "" where there is no study."""
+        return f"{self.found} of {self.runs}" if self.runs else ""
 
 
 @naming("binomial_interval")
@@ -225,19 +235,27 @@ def power_of(table: pd.DataFrame, claim: Claim, rows: int, subjects: int, ceilin
     if table.empty:
         return Power()
     smaller = table[(table["id"] == claim.id) & (table["expected"] == TRUE)]
-    study = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
-    for name, value in study.items():
+    for name, value in {"rows": rows, "subjects": subjects, "ceiling": ceiling}.items():
         smaller = smaller[smaller[name] <= value]
-    if smaller.empty:
+    return closest_study(smaller, claim, rows, subjects, ceiling)
+
+
+def closest_study(
+    table: pd.DataFrame, claim: Claim, rows: int, subjects: int, ceiling: float, *, highest: bool = False
+) -> Power:
+    """The lowest rate of a claim in the closest of these simulated studies, or the highest; NaN if there are none."""
+    sizes = {"rows": rows, "subjects": subjects, "ceiling": ceiling}
+    if table.empty or not all(value > 0 for value in sizes.values()):  # nor where one is NaN
         return Power()
     distance = sum(
-        (np.log(smaller[name] / value) ** 2 for name, value in study.items()), start=pd.Series(0.0, smaller.index)
+        (np.log(table[name] / value) ** 2 for name, value in sizes.items()), start=pd.Series(0.0, table.index)
     )
-    closest = smaller[distance == distance.min()]
-    row = closest.loc[closest["rate"].idxmin()]
+    closest = table[distance == distance.min()]
+    row = closest.loc[closest["rate"].idxmax() if highest else closest["rate"].idxmin()]
     words = (
         f"{row['found']} of {row['runs']} {row['organisation']} brains, {row['images']} images, "
         f"{row['subjects']} subjects, ceiling {row['ceiling']:g}"
     )
     current = row.get("code") == code_hash(claim)
-    return Power(float(row["rate"]), words if current else f"{words}, {EARLIER_CODE}")
+    study = words if current else f"{words}, {EARLIER_CODE}"
+    return Power(float(row["rate"]), study, int(row["found"]), int(row["runs"]))

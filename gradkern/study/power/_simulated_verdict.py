@@ -1,6 +1,8 @@
 """The verdict of a simulated study: many of them tell how often each claim is supported, true or not."""
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +12,7 @@ from gradkern.recordings._simulation.brain import Brain
 from gradkern.study._settings import VerdictSettings
 from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED, verdict
 from gradkern.study.power._rates import Outcome
-from gradkern.study.power._simulated_study import VERDICT_SETTINGS, simulated_study
+from gradkern.study.power._simulated_study import VERDICT_SETTINGS, simulated_study, variant_of
 
 
 @naming("simulated_verdict")
@@ -22,6 +24,8 @@ def simulated_verdict(
     *,
     regions: str = "OT",
     every: int = 3,
+    image_statistics: Any = None,
+    only: Collection[str] | None = None,
 ) -> Outcome:
     """Simulate a brain, fMRI and MEG of all its subjects, and compute its verdict.
 
@@ -33,6 +37,8 @@ def simulated_verdict(
     seed : of the brain, and of all permutations and resamplings
     regions : use MEG sensors whose name has one of these letters in third place (O occipital, P parietal, T temporal)
     every : use one in `every` of these sensors, because neighbours are alike
+    image_statistics : [images, s], which some brains read, and which claims exclude
+    only : ids of the claims to test; None: all
 
     Returns
     -------
@@ -46,11 +52,11 @@ def simulated_verdict(
         raise ValueError(f"brain.repeats must be 1, got {brain.repeats}")
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
-    study = simulated_study(brain, features, seed, regions, every)
-    table = verdict(study, replace(settings or VERDICT_SETTINGS, seed=seed), pd.DataFrame()).set_index("id")
+    study = simulated_study(brain, features, seed, regions, every, image_statistics)
+    table = verdict(study, replace(settings or VERDICT_SETTINGS, seed=seed), pd.DataFrame(), only=only).set_index("id")
     tested = table[table["conclusion"] != NOT_TESTED]
     return Outcome(
-        brain.organisation, len(study.features["activation"][0]), brain.subjects, brain.ceiling, seed,
+        variant_of(brain), len(study.features["activation"][0]), brain.subjects, brain.ceiling, seed,
         found={str(id): bool(conclusion == SUPPORTED) for id, conclusion in table["conclusion"].items()},
         values={str(id): float(value) for id, value in tested["estimate"].items()},
         refused={str(id): str(why) for id, why in table["why"].items() if why},

@@ -13,16 +13,11 @@ import xarray as xr
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from gradkern.plotting._claims import numbers_by_name
 from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
-from gradkern.study.claims._verdict import NOT_TESTED, SUPPORTED
-from gradkern.study.power._rates import (
-    EARLIER_CODE,
-    ENOUGH,
-    SIMULATED_CLAIMS,
-    is_current,
-    simulated_rates,
-)
+from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
+from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
 
 
 @dataclass(frozen=True)
@@ -119,31 +114,30 @@ def write_verdict(
     notes : what was left out and what was done to the data, in words
     survived : of `survival`
     """
-    rows = [(row, in_words(row)) for row in table.to_dict("records")]
+    rows = [_shown(row) for row in table.to_dict("records")]
     return _page(
         "verdict.html.j2",
         pictures,
         facts,
         rows=rows,
+        counts=counts_in_words(table),
+        groups=[(name, [row for row in rows if row["conclusion"] == name]) for name in CONCLUSIONS],
         notes=notes,
+        warned=table.attrs.get("notes", []),
         survived=None if survived is None else survived.to_dict("records"),
         power=power_table(power, list(table["id"])),
     )
 
 
-def in_words(row: Mapping[str, Any]) -> str:
-    """What a row of a verdict says, for somebody who reads nothing else."""
-    if row["conclusion"] == NOT_TESTED:
-        return f"Not tested: {row['why']}."
-    if row["conclusion"] == SUPPORTED:
-        return f"Supported, tested against {row['against']}."
-    if np.isnan(row["power"]):
-        return "Not found. The test's power for a study of this size is unknown."
-    if row["power"] >= ENOUGH:
-        worth = "An effect of the simulated size would probably have been detected"
-    else:
-        worth = "This null result says little"
-    return f"Not found. {worth}: the test detected the effect in {row['simulated']}."
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with what the page says about it in words."""
+    return {
+        **row,
+        "words": in_words(row),
+        "wrong": wrong_if(row),
+        "each": numbers_by_name(row["by subject"]),
+        "layers": numbers_by_name(row["by layer"]),
+    }
 
 
 def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
@@ -189,9 +183,10 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
-    text = f"{row['rate']:.2f}" if row["expected"] != INHERITED else f"({row['rate']:.2f})"
+    counts = f"{row['found']} of {row['runs']}"
+    text = f"({counts})" if row["expected"] == INHERITED else counts
     refused = f", {row['refused']} not tested" if row["refused"] else ""
-    return {"text": f"{text} of {row['runs']}{refused}", "odd": row["as expected"] is False}
+    return {"text": f"{text}{refused}", "odd": row["as expected"] is False}
 
 
 def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], **values: Any) -> str:

@@ -1,0 +1,123 @@
+"""Do gradients predict responses beyond what else a brain may read: activations, outputs, labels, images?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradkern.encoding._conditional import ConditionalTest, ResponseModel, fitted_model, pooled
+from gradkern.encoding._image_blocks import ImageBlock, image_blocks
+from gradkern.errors import Refused
+from gradkern.stats._bootstrap import Floats
+from gradkern.stats._intervals import over_subjects
+from gradkern.study._excluded import parts_of
+from gradkern.study.claims._claim import Row
+from gradkern.study.claims._scored import ScoredStudy, Subject
+
+
+def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
+    """Share of variance that gradients add to random readouts of the confounds, at the layer where it is clearest.
+
+    All layers are tested, unless the settings name one. The null distribution is that of the largest of all layers.
+    """
+    models = _models(scored, modality, excluded)
+    settings = scored.settings
+    wanted = range(len(scored.features["gradient"])) if settings.layer is None else [settings.layer]
+    tests: dict[int, list[ConditionalTest]] = {}
+    refused: dict[int, str] = {}
+    for layer in wanted:
+        gradients = scored.features["gradient"][layer]
+        try:
+            tests[layer] = [
+                model.test(gradients, permutations=settings.permutations, seed=settings.seed) for model in models
+            ]
+        except Refused as error:
+            refused[layer] = str(error)
+    if not tests:
+        raise Refused(next(iter(refused.values())))
+    together = {layer: pooled(subjects) for layer, subjects in tests.items()}
+    best = max(together, key=lambda layer: float(_in_units_of_null(together[layer])[0]))
+    names = [subject.name for subject in scored.subjects[modality]]
+    shares = np.array([test.share for test in tests[best]])
+    low = high = np.nan
+    if len(shares) > 1:
+        interval = over_subjects(shares, bound=1)
+        low, high = interval.low, interval.high
+    model = models[0].confounds
+    against = f"random readouts, linear and nonlinear, of {', '.join(model.parts)}"
+    lost = (
+        f"; not tested at {', '.join(f'layer {number} ({why})' for number, why in refused.items())}" if refused else ""
+    )
+    where = f"layer {best}, the clearest of {len(tests)}" if len(tests) > 1 else f"layer {best}"
+    return Row(
+        together[best].share,
+        _largest_p(list(together.values())),
+        low,
+        high,
+        together[best].smallest_p,
+        scored.ceiling(modality),
+        against + lost,
+        by_subject=dict(zip(names, shares.tolist(), strict=True)),
+        p_without=_without_each(names, tests) if len(names) > 1 else {},
+        by_layer={f"layer {number}": test.share for number, test in together.items()},
+        layer=where,
+    )
+
+
+def _in_units_of_null(test: ConditionalTest) -> Floats:
+    """The share and the shares of the null [1 + permutations], in standard deviations of the null."""
+    values = np.array([test.share, *test.null])
+    scaled: Floats = values / max(float(test.null.std()), 1e-12)
+    return scaled
+
+
+def _largest_p(tests: Sequence[ConditionalTest]) -> float:
+    """p of the largest of several layers, among the largest of each permutation."""
+    largest = np.max([_in_units_of_null(test) for test in tests], axis=0)
+    return float((1 + (largest[1:] >= largest[0] - 1e-9 * abs(largest[0])).sum()) / len(largest))
+
+
+def _without_each(names: Sequence[str], tests: dict[int, list[ConditionalTest]]) -> dict[str, float]:
+    """p of the test without each of the subjects."""
+    return {
+        name: _largest_p([pooled(subjects[:number] + subjects[number + 1 :]) for subjects in tests.values()])
+        for number, name in enumerate(names)
+    }
+
+
+def _models(scored: ScoredStudy, modality: str, excluded: str) -> list[ResponseModel]:
+    """The null hypothesis in each subject."""
+    return [_model(scored, subject, excluded) for subject in scored.subjects[modality]]
+
+
+def _model(scored: ScoredStudy, subject: Subject, excluded: str) -> ResponseModel:
+    name = ("response model", subject.modality, subject.name, excluded)
+    return scored.once(name, lambda: _fitted(scored, subject, excluded))
+
+
+def _fitted(scored: ScoredStudy, subject: Subject, excluded: str) -> ResponseModel:
+    chosen = _chosen_targets(scored, subject)
+    return fitted_model(
+        parts_of(excluded, scored.excluded()),
+        subject.Y if chosen is None else subject.Y[:, chosen],
+        subject.rows,
+        _blocks(scored, subject),
+        scored.settings.seed,
+    )
+
+
+def _chosen_targets(scored: ScoredStudy, subject: Subject) -> Floats | None:
+    """At most `max_targets` targets, drawn at random; None: all."""
+    v, most = subject.Y.shape[1], scored.settings.max_targets
+    if v <= most:
+        return None
+    drawn: Floats = np.sort(np.random.default_rng(scored.settings.seed).choice(v, most, replace=False))
+    return drawn
+
+
+def _blocks(scored: ScoredStudy, subject: Subject) -> list[ImageBlock]:
+    """Kernels of the subject's images, computed once for all subjects who saw the same."""
+    alike = scored.first_alike(subject)
+    return scored.once(
+        ("image blocks", alike.modality, alike.name),
+        lambda: image_blocks(scored.excluded(), subject.rows, seed=scored.settings.seed),
+    )
