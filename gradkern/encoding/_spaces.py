@@ -82,7 +82,7 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
         raise ValueError("captures must be at least one, got none")
     names = _named(captures, models)
     _check_one_model_a_name(captures, names)
-    orders = _orders(captures, names)
+    orders = row_orders(captures, names)
     spaces: dict[FeatureSpace, Any] = {}
     origin: dict[FeatureSpace, Features] = {}
     for number, (name, captured) in enumerate(zip(names, captures, strict=True)):
@@ -176,19 +176,23 @@ def _named(captures: Sequence[Features], models: Sequence[str] | None) -> list[s
     ]
 
 
-def _orders(captures: Sequence[Features], names: Sequence[str]) -> list[NDArray[np.int64] | None]:
+def row_orders(captures: Sequence[Features], models: Sequence[str]) -> list[NDArray[np.int64] | None]:
     """Rows of every capture in the order of the first one's images; None where they are in that order.
 
     Images are known by their names, or by their pixels. Without either, captures must be of equally many images, those
     of one model of the same ones; another model prepares images in another way, so that hashes of what it was given
     cannot tell whether they are the same.
+
+    Raises
+    ------
+    ValueError : captures of different images
     """
     counts = [len(captured.losses) for captured in captures]
     if len(set(counts)) > 1:
         raise ValueError(f"captures must be of as many images, got {counts}")
     first = captures[0].images
     known = [same_images(first, captured.images, counts[0]) for captured in captures]
-    for name, one, other in _pairs_of_a_model(captures, names):
+    for name, one, other in _pairs_of_a_model(captures, models):
         is_known = all(same_images(first, captured.images, counts[0]) is not None for captured in (one, other))
         if not is_known and _differ("images_sha256", one, other):
             raise ValueError(f"captures of {name!r} must be of the same images, got others")
