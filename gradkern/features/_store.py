@@ -29,6 +29,7 @@ _HASH = np.dtype("S32")
 # Of the folder. 1, which a folder without a version is of too, has no outputs and labels; 1 and 2 have no names and
 # hashes of the images, and no probe of the model.
 _VERSION = 3
+_KNOWN = 3  # the version from which on the hash of a model is of all that it does
 
 
 @naming("load_features")
@@ -87,6 +88,7 @@ class CaptureState:
     keys : of the arrays; empty while none is made
     hashes_are_of : of the images' hashes, "pixels" or "prepared"; "" in folders that have none
     probe : what the model gave for a few images
+    version : of the folder
     """
 
     request: Mapping[str, Any]
@@ -96,6 +98,7 @@ class CaptureState:
     keys: tuple[Key, ...] = ()
     hashes_are_of: str = ""
     probe: Mapping[str, list[float]] = field(default_factory=dict)
+    version: int = _VERSION
 
     @property
     def is_finished(self) -> bool:
@@ -115,7 +118,11 @@ def capture_state(folder: Path, request: Mapping[str, Any], images: ImageSource)
         state = _read_state(folder)
         before = {**state.request, "images": {"count": state.count}}
         if other := differences(before, request):
-            raise FileExistsError(f"out {folder} holds another capture, which had {'; '.join(other)}")
+            unsure = state.version < _KNOWN and state.request.get("model") != request["model"]
+            why = "; earlier versions hashed less of a model, and such a folder is read but not gone on with"
+            raise FileExistsError(
+                f"out {folder} holds another capture, which had {'; '.join(other)}{why if unsure else ''}"
+            )
         return state
     if not folder.is_dir() or any(not is_lock(path) for path in folder.iterdir()):
         raise FileExistsError(f"out must be a new folder or an earlier capture, got {folder}")
@@ -295,7 +302,7 @@ def _read_state(folder: Path) -> CaptureState:
     if version > _VERSION:
         raise ValueError(f"{folder} must be of version {_VERSION} at most, got {version}; it needs a later gradkern")
     keys = tuple((kind, layer) for kind, layer in stored["arrays"])
-    more = stored.get("hashes_are_of", ""), stored.get("probe", {})
+    more = stored.get("hashes_are_of", ""), stored.get("probe", {}), version
     return CaptureState(stored["request"], stored["images"], stored["done"], stored["facts"], keys, *more)
 
 
