@@ -19,6 +19,7 @@ from benchmarks.rivals import RIVALS, factors
 from gradkern import Sketch
 from gradkern.features._engine.first_batch import run_first_batch
 from gradkern.features._engine.gradient_controls import Controls
+from gradkern.features._engine.images import ImageSource
 from gradkern.features._engine.model_state import frozen
 from gradkern.features._engine.passes import run_images
 from gradkern.features._engine.plan import CapturePlan
@@ -43,7 +44,7 @@ def batch(
     layers = {name: model.get_submodule(name) for name in (*model.spec.layers, *edges)}
     plan = CapturePlan(
         model=model,
-        images=images,
+        images=ImageSource(images),
         objective=FeatureNorm(),
         layers=layers,
         kinds=kinds,

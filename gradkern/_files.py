@@ -1,5 +1,7 @@
-"""Files and folders that are either whole or not there, and whether one was made from the same as is asked for now."""
+"""Files and folders that are either whole or not there, room for them on the disk, and whether one was made from the
+same as is asked for now."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 _LONGEST = 120  # characters of a value in a message
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_NO_ALLOCATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # file systems that cannot
+_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -52,6 +57,49 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
         _flush(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def allocate(file: int, stop: int, folder: Path, *, start: int = 0, needed: int | None = None) -> None:
+    """Have the disk keep room for bytes [start, stop) of an open file before they are written; what it holds stays.
+
+    Parameters
+    ----------
+    file : its descriptor
+    folder : on whose disk it is
+    needed : bytes of all files that will be written, for the message; by default those of this one
+
+    Raises
+    ------
+    OSError : there is no room; the message has the bytes that are needed and those that are free
+    """
+    try:
+        try:
+            _reserve(file, start, stop)
+        except OSError as error:
+            if error.errno not in _NO_ALLOCATION:
+                raise
+            _fill(file, stop)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        needed, free = needed or stop - start, shutil.disk_usage(folder).free
+        raise OSError(
+            error.errno, f"{folder} must have room for {needed} bytes, got {free} free on its disk"
+        ) from error
+
+
+def _reserve(file: int, start: int, stop: int) -> None:
+    if not hasattr(os, "posix_fallocate"):
+        raise OSError(errno.ENOSYS, "this system reserves no room")
+    if stop > start:
+        os.posix_fallocate(file, start, stop - start)
+
+
+def _fill(file: int, stop: int) -> None:
+    """Zeros behind the end of a file, up to a size."""
+    end = os.fstat(file).st_size
+    while end < stop:
+        end += os.pwrite(file, bytes(min(_CHUNK, stop - end)), end)
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:

@@ -25,18 +25,9 @@ EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 BASE = {
-    "_extras",
-    "_float32",
-    "errors",
-    "_files",
-    "_lazy",
-    "_excluded",
-    "_geodesic",
-    "_display",
-    "_columns",
-    "_places",
-    "_pixels",
-}
+    "_extras", "_float32", "errors", "_files", "_lazy", "_excluded", "_geodesic", "_display", "_columns", "_integers",
+    "_lock", "_pixels", "_places",
+}  # fmt: skip
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}
 BELOW = {  # what each package may import

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import gradkern
 from gradkern.encoding._dimension import DimensionMatching, EffectiveRank, effective_rank, match_spaces
 from gradkern.encoding._folds import inner_groups, outer_folds
+from gradkern.encoding._matching import aligned
 from gradkern.encoding._residualize import Residualized, residualize_spaces
 from gradkern.encoding._scale import check_first, unit_size
 from gradkern.encoding._spaces import COORDINATES, feature_coordinates
@@ -51,7 +52,8 @@ def score(
     Parameters
     ----------
     features : name -> [images, d], named by `FeatureSpace` (of `join_captures` and `control_spaces`), by pairs (kind,
-        layer) as `gradkern.capture` gives, or in any other way. Row i is image i of the recording's image source.
+        layer) as `gradkern.capture` gives, or in any other way. Captures are matched with the recording's images by
+        names and pixels (`matched_rows`); of other features, row i is image i of the recording's image source.
         Features that are `Residualized` are fitted anew on the training images of every fold.
     recording : single trials, or means over repeats (which is faster)
     cv : what is held out, and how alphas are chosen; None: `CrossValidation()`
@@ -92,6 +94,7 @@ def score(
     (1, 5, 3)
     """
     cv = cv or CrossValidation()
+    features, recording = aligned(features, features, recording)
     named = feature_coordinates(features)
     for name, X in features.items():
         if len(X.shape) != 2:

@@ -6,10 +6,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradkern.encoding._matching import MatchedRows, same_images
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import naming
-from gradkern.features._features import Features
+from gradkern.features._features import CapturedImages, Features
 
 NO_OBJECTIVE = "none"  # of activations, which no objective changes
 COORDINATES = ("model", "objective", "kind", "layer", "depth")
@@ -38,8 +40,22 @@ class FeatureSpace:
         return "/".join((self.model, self.objective, self.kind, self.layer))
 
 
+class CapturedSpaces(dict[FeatureSpace, Any]):
+    """Feature spaces whose rows are of known images, by which they are matched with recordings.
+
+    What is added by `|` must have the same rows.
+    """
+
+    def __init__(self, spaces: Mapping[FeatureSpace, Any], images: CapturedImages):
+        super().__init__(spaces)
+        self.images = images
+
+    def __or__(self, other: Any) -> "CapturedSpaces":  # type: ignore[override]  # of one type of key
+        return CapturedSpaces({**self, **other}, self.images)
+
+
 @naming("join_captures")
-def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> dict[FeatureSpace, Any]:
+def join_captures(captures: Sequence[Features], models: Sequence[str] | None = None) -> CapturedSpaces:
     """Join the feature spaces of captures of the same images; nothing is copied, and memory maps stay memory maps.
 
     Activations do not depend on the objective. Those that several captures of a model hold are read and compared; they
@@ -53,24 +69,27 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
 
     Returns
     -------
-    FeatureSpace -> [images, d]; [images, tokens, d] where several tokens were captured
+    FeatureSpace -> [images, d]; [images, tokens, d] where several tokens were captured. Rows are in the order of the
+    first capture's images, whose names and hashes are `images` of the mapping
 
     Raises
     ------
-    ValueError : no captures; captures of different images (for one model their hash is compared where it is known, for
-        different models their number alone, because each model prepares images in its own way); one name for two
-        models; a gradient captured twice; activations of one model that differ
+    ValueError : no captures; captures of different images, by names, by pixels, or for one model by the hash of what it
+        was given (of different models that have neither, by their number alone); one name for two models; a gradient
+        captured twice; activations of one model that differ
     """
     if not captures:
         raise ValueError("captures must be at least one, got none")
     names = _named(captures, models)
     _check_one_model_a_name(captures, names)
-    _check_images(captures, names)
+    orders = row_orders(captures, names)
     spaces: dict[FeatureSpace, Any] = {}
     origin: dict[FeatureSpace, Features] = {}
-    for name, captured in zip(names, captures, strict=True):
+    for number, (name, captured) in enumerate(zip(names, captures, strict=True)):
         depth = captured.facts.get("depth", {})
-        for (kind, layer), values in captured.items():
+        order = orders[number]
+        for (kind, layer), captured_values in captured.items():
+            values: Any = captured_values if order is None else MatchedRows(captured_values, order)
             objective = NO_OBJECTIVE if kind == "activation" else captured.objective
             space = FeatureSpace(name, objective, kind, layer, float(depth.get(layer, np.nan)))
             if space not in spaces:
@@ -81,15 +100,16 @@ def join_captures(captures: Sequence[Features], models: Sequence[str] | None = N
                 raise ValueError(
                     f"a gradient must come once, got {space} from two captures; give them different names of models"
                 )
-    return spaces
+    return CapturedSpaces(spaces, captures[0].images)
 
 
 def unit_gradients(spaces: Mapping[FeatureSpace, Any]) -> dict[FeatureSpace, Any]:
     """Bring each image's gradient to unit length (see `unit_length`) whenever it is read; activations stay."""
-    return {
+    unit = {
         space: values if space.kind == "activation" else Derived(values, tuple(values.shape), unit_length)
         for space, values in spaces.items()
     }
+    return CapturedSpaces(unit, spaces.images) if isinstance(spaces, CapturedSpaces) else unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,17 +176,28 @@ def _named(captures: Sequence[Features], models: Sequence[str] | None) -> list[s
     ]
 
 
-def _check_images(captures: Sequence[Features], names: Sequence[str]) -> None:
-    """Captures are of equally many images, those of one model of the same ones.
+def row_orders(captures: Sequence[Features], models: Sequence[str]) -> list[NDArray[np.int64] | None]:
+    """Rows of every capture in the order of the first one's images; None where they are in that order.
 
-    Another model prepares images in another way, so that hashes cannot tell whether they are the same.
+    Images are known by their names, or by their pixels. Without either, captures must be of equally many images, those
+    of one model of the same ones; another model prepares images in another way, so that hashes of what it was given
+    cannot tell whether they are the same.
+
+    Raises
+    ------
+    ValueError : captures of different images
     """
     counts = [len(captured.losses) for captured in captures]
     if len(set(counts)) > 1:
         raise ValueError(f"captures must be of as many images, got {counts}")
-    for name, one, other in _pairs_of_a_model(captures, names):
-        if _differ("images_sha256", one, other):
+    first = captures[0].images
+    known = [same_images(first, captured.images, counts[0]) for captured in captures]
+    for name, one, other in _pairs_of_a_model(captures, models):
+        is_known = all(same_images(first, captured.images, counts[0]) is not None for captured in (one, other))
+        if not is_known and _differ("images_sha256", one, other):
             raise ValueError(f"captures of {name!r} must be of the same images, got others")
+    straight = np.arange(counts[0])
+    return [None if rows is None or np.array_equal(rows, straight) else rows for rows in known]
 
 
 def _check_one_model_a_name(captures: Sequence[Features], names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gradkern.encoding._control_spaces import COVARIATES, activations_for
+from gradkern.encoding._matching import aligned
 from gradkern.encoding._spaces import FeatureSpace, coordinates
 from gradkern.encoding._unique import UniqueVariance, unique_variance
 from gradkern.errors import Refused, naming
@@ -94,6 +95,9 @@ def unique_scores(
     ValueError : no gradients, activations that were not captured, features of other images, as `unique_variance`
     Refused : no target varies, or the test of every gradient is refused
     """
+    rows_of = spaces if hasattr(spaces, "images") else captured
+    (spaces, given), (captured, _) = aligned(spaces, rows_of, recording), aligned(captured, rows_of, recording)
+    recording = given
     settings = settings or UniqueVarianceSettings()
     gradients = {space: values for space, values in spaces.items() if space.kind != "activation"}
     if not gradients:

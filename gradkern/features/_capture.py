@@ -3,9 +3,10 @@
 import difflib
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from gradkern._float32 import convolving_in_tf32, multiplying_at
+from gradkern._integers import as_integer
+from gradkern._lock import only_writer
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_batches, run_first_batch
 from gradkern.features._engine.gradient_controls import FEEDBACK, make_controls
 from gradkern.features._engine.hooks import KINDS
-from gradkern.features._engine.images import check_images, image_batch
-from gradkern.features._engine.model_state import compiled, contiguous_gradients, frozen
+from gradkern.features._engine.images import ImageSource
+from gradkern.features._engine.kept import KeptTensors, function_caches, without_tables
+from gradkern.features._engine.model_state import compiled, frozen
+from gradkern.features._engine.passes import warm_up
 from gradkern.features._engine.plan import CapturePlan
+from gradkern.features._engine.probe import probe
 from gradkern.features._engine.tokens import check_reduction
-from gradkern.features._features import Features, Key, features_from
-from gradkern.features._store import FeatureFiles, FeatureMemory, capture_state, saved_arrays
+from gradkern.features._features import CapturedImages, Features, Key, features_from
+from gradkern.features._store import FeatureFiles, FeatureMemory, capture_state, check_same, saved_arrays
 from gradkern.kernels._sketch import Sketch
 from gradkern.objectives._base import facts_of
 from gradkern.objectives._interface import ObjectiveFunction
@@ -53,6 +59,7 @@ def capture(
     progress: bool = True,
     control_seed: int = 0,
     allow_tf32: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
 
@@ -94,6 +101,8 @@ def capture(
     allow_tf32 : whether a GPU may compute float32 convolutions and products in TF32, whose 11 bits move features by up
         to 1e-3. False switches TF32 off for the duration of the call, whatever torch's switches say; torch's default
         is that convolutions use it. `facts["allow_tf32"]` has the answer.
+    names : of the images, all different, by which rows are matched with recordings; None takes `images.names` where
+        there is such an attribute
 
     Returns
     -------
@@ -119,19 +128,22 @@ def capture(
     torch.Size([5, 1024])
     """
     with naming("capture"):
-        _check_options(batch_size, uncovered)
+        batch_size = _check_options(batch_size, uncovered)
         wanted = _check_kinds(kinds, objective, is_compiled=compile)
-        names = _check_layers(model, layers)
+        _check_not_compiled(model)
+        chosen = _check_layers(model, layers)
         precision = _check_precision(model, dtype, _check_device(model, device))
-        count = check_images(images)
+        source = ImageSource(images)
+        own = None if isinstance(images, Tensor) else getattr(images, "names", None)
+        named = _check_names(own if names is None else names, len(source))
         plan = CapturePlan(
             model=model,
-            images=images,
+            images=source,
             objective=objective,
-            layers={name: model.get_submodule(name) for name in names},
+            layers={name: model.get_submodule(name) for name in chosen},
             kinds=wanted,
-            reduction=check_reduction(tokens, sketch, wanted, getattr(model, "spec", None), image_batch(images, 0, 1)),
-            controls=make_controls(wanted, objective, control_seed, count),
+            reduction=check_reduction(tokens, sketch, wanted, getattr(model, "spec", None), source.batch(0, 1)),
+            controls=make_controls(wanted, objective, control_seed, len(source)),
             device=precision.device,
             dtype=precision.model,
         )
@@ -139,14 +151,14 @@ def capture(
         with (
             torch.inference_mode(False),
             frozen(model),
-            contiguous_gradients(model),
             precision.autocast(),
             convolving_in_tf32(allow_tf32),
             multiplying_at("high" if allow_tf32 else "highest"),
             compiled(plan.layers if compile else {}),
         ):
-            run = _Capture(plan, precision, batch_size, uncovered, progress, allow_tf32)
-            arrays, facts = run.in_memory() if out is None else run.into(Path(out))
+            plan = _with_tables(plan)
+            run = _Capture(plan, precision, batch_size, uncovered, progress, allow_tf32, named)
+            arrays, facts = run.in_memory() if out is None else run.into(Path(out).expanduser())
         return features_from(
             arrays,
             objective=described,
@@ -154,7 +166,17 @@ def capture(
             dtype=precision.name,
             tokens=plan.reduction.tokens,
             facts=facts,
+            images=CapturedImages(named, tuple(source.hashes[i] for i in range(len(source))), source.hashes_are_of),
         )
+
+
+def _with_tables(plan: CapturePlan) -> CapturePlan:
+    """The plan, with what the model keeps beside its parameters; tables that it computes when it runs are emptied."""
+    functions = function_caches(plan.model)
+    for function in functions:
+        function.cache_clear()
+    tables = without_tables(plan.model, lambda: warm_up(plan))
+    return replace(plan, kept=KeptTensors(plan.model, functions) if plan.watches_calls else None, tables=tables)
 
 
 @dataclass(frozen=True)
@@ -179,16 +201,24 @@ class _Capture:
     uncovered: str
     progress: bool
     allow_tf32: bool
+    names: tuple[str, ...] | None
 
     def in_memory(self) -> _Stored:
         return self._run(0, lambda shapes, facts: FeatureMemory(self._count, shapes, facts))
 
     def into(self, folder: Path) -> _Stored:
         """Write the features into a folder, going on where an earlier call stopped."""
-        state = capture_state(folder, self._request(), self._count)
-        if state.is_finished:
-            return saved_arrays(folder, state), dict(state.facts)
-        return self._run(state.done, lambda shapes, facts: FeatureFiles(folder, state, shapes, facts))
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"out must be a new folder or an earlier capture, got the file {folder}")
+        with only_writer(folder):
+            self.plan.images.hash_stream()
+            state = capture_state(folder, self._request(), self.plan.images)
+            now = probe(self.plan)
+            check_same(folder, state, self.plan.images, now)
+            if state.is_finished:
+                return saved_arrays(folder, state), dict(state.facts)
+            state = replace(state, probe=state.probe or now)
+            return self._run(state.done, lambda shapes, facts: FeatureFiles(folder, state, shapes, facts, self.names))
 
     def _run(self, start: int, make_store: _StoreMaker) -> _Stored:
         plan = self.plan
@@ -200,8 +230,19 @@ class _Capture:
         store = make_store(array_shapes(plan, first), {**first.facts, "allow_tf32": self.allow_tf32})
         with _progress(self._count, start, self.progress) as advance:
             for begin, end, result in run_batches(plan, first, start, self._count):
-                store.write(begin, arrays_of(result, begin, end), result.loss_scale)
+                hashes = [plan.images.hashes[i] for i in range(begin, end)]
+                store.write(begin, arrays_of(result, begin, end), result.loss_scale, hashes)
                 advance(end - begin)
+        if isinstance(store, FeatureFiles):
+            store.note({"images": {"sha256": plan.images.sha256()}})
+        not_finite = (~store.result()[0]["losses", ""].isfinite()).nonzero()[:, 0]
+        if plan.objective is not None and len(not_finite) > 0:
+            store.note({"losses_not_finite": len(not_finite)})
+            warnings.warn(
+                f"capture: the objective is not finite for {len(not_finite)} of {self._count} images, the first of "
+                f"them image {int(not_finite[0])}",
+                stacklevel=4,
+            )
         return store.result()
 
     @property
@@ -209,23 +250,54 @@ class _Capture:
         return len(self.plan.images)
 
     def _request(self) -> dict[str, Any]:
-        """Everything that decides the features: a later call goes on with the files if it has the same."""
+        """Everything that decides the features, beside the images: a later call goes on if it has the same."""
         plan = self.plan
-        images = (image_batch(plan.images, i, i + 1) for i in range(self._count))
         return {
             "layers": list(plan.layers), "kinds": list(plan.kinds), "tokens": plan.reduction.tokens,
             **plan.reduction.facts(), "dtype": self.precision.name, "objective": _identity(plan.objective),
             **plan.controls.facts(), "model": fingerprint_of_model(plan.model),
-            "images": {"count": self._count, "sha256": fingerprint(images)},
             **({"allow_tf32": True} if self.allow_tf32 else {}),
+            **({"names_sha256": fingerprint(self.names)} if self.names else {}),
         }  # fmt: skip
 
 
-def _check_options(batch_size: int | None, uncovered: str) -> None:
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+def _check_options(batch_size: int | None, uncovered: str) -> int | None:
+    try:
+        size = None if batch_size is None else as_integer("batch_size", batch_size)
+    except TypeError:
+        size = 0
+    if size is not None and size < 1:
         raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
     if uncovered not in ("error", "warn"):
         raise ValueError(f'uncovered must be "error" or "warn", got {uncovered!r}')
+    return size
+
+
+def _check_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"names must be words, one an image, got {names!r}")
+    found = tuple(str(name) for name in names)
+    if len(found) != count:
+        raise ValueError(f"names must be one an image, {count}, got {len(found)}")
+    twice = [name for name, times in Counter(found).items() if times > 1]
+    if twice:
+        raise ValueError(f"names must be different, got {twice[0]!r} {found.count(twice[0])} times")
+    return found
+
+
+def _check_not_compiled(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if type(module).__name__ == "OptimizedModule":
+            raise ValueError(
+                f"model must not be compiled, got {f'{name!r} compiled' if name else 'a compiled one'}: its calls and "
+                "hooks are hidden; give the module that it was made of (._orig_mod), and compile=True if need be"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"model must not be compiled, got {name or 'a model'!r} on which .compile() was called; build it anew"
+            )
 
 
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
@@ -234,6 +306,7 @@ def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, 
         if spec is None:
             raise ValueError("layers must name modules of the model, got None and a model without a spec")
         layers = spec.layers
+    layers = layers if isinstance(layers, str) else tuple(layers)
     if isinstance(layers, str) or len(layers) == 0:
         raise ValueError(f"layers must be a sequence of at least one name, got {layers!r}")
     existing = [name for name, _ in model.named_modules() if name]
@@ -261,9 +334,18 @@ def _check_kinds(kinds: Sequence[str], objective: ObjectiveFunction | None, *, i
 def _check_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     tensors = [*model.parameters(), *model.buffers()]
     devices = {t.device for t in tensors} or {torch.device("cpu")}
+    if len(devices) > 1 and any(device.type == "meta" for device in devices):
+        raise ValueError(
+            "the model must be on one device, got parts on the meta device: it is offloaded (by accelerate); "
+            "load it whole"
+        )
     if len(devices) > 1:
         raise ValueError(f"the model must be on one device, got {sorted(map(str, devices))}")
     own = devices.pop()
+    if own.type == "meta":
+        raise ValueError(
+            "the model must hold its weights, got parameters on the meta device (is it offloaded, or not loaded yet?)"
+        )
     if device is not None and torch.device(device) not in (own, torch.device(own.type)):
         raise ValueError(f"device must be where the model is, {own}, got {device}; call model.to({device!r})")
     return own

@@ -13,6 +13,22 @@ Key = tuple[str, str]  # (kind, layer)
 OUTPUTS = "outputs"  # stands for a kind in a store; the layer is then the field of the model's output
 
 
+@dataclass(frozen=True)
+class CapturedImages:
+    """Which images the rows of features are of.
+
+    Attributes
+    ----------
+    names : of the images, in the order of the rows; None where they have none
+    hashes : 32 hexadecimal digits of each; None in folders of older versions
+    hashes_are_of : "pixels", which recordings have too, or "prepared" images as the model was given them
+    """
+
+    names: tuple[str, ...] | None = None
+    hashes: tuple[str, ...] | None = None
+    hashes_are_of: str = ""
+
+
 @dataclass(frozen=True, repr=False)
 class Features(Mapping[Key, Tensor]):
     """Features of n images: a mapping (kind, layer) -> float32 [n, k] on the CPU.
@@ -31,6 +47,7 @@ class Features(Mapping[Key, Tensor]):
         which attention kernel ran, the scale of the losses, parameters that were left out
     exact : True for the objective's formula itself, False for a surrogate; or "user function"
     entropy : [n], of the model's prediction in nats; None where it has no logits, or no objective was given
+    images : names and hashes of the images, by which rows are matched with recordings
     outputs : name -> [n, c], what the model returned: "logits", and the "features", "projection" or "embedding" that
         the objective reads, or "features" where it reads nothing of at most 4,096 columns; "output" of a model that
         returns a tensor which an objective of one's own reads. Empty without an objective, and for folders of earlier
@@ -47,6 +64,7 @@ class Features(Mapping[Key, Tensor]):
     facts: Mapping[str, Any] = field(default_factory=dict)
     exact: bool | str = "user function"
     entropy: Tensor | None = None
+    images: CapturedImages = field(default_factory=CapturedImages)
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
 
@@ -86,6 +104,7 @@ class Features(Mapping[Key, Tensor]):
         tokens = self.tokens if isinstance(self.tokens, str) else ", ".join(self.tokens)
         exact = self.exact if isinstance(self.exact, str) else "exact" if self.exact else "surrogate"
         rows = {
+            **({"images": listed(self.images.names)} if self.images.names else {}),
             "kinds": ", ".join(dict.fromkeys(kind for kind, _ in self.arrays)),
             "layers": f"{len(layers)}: {listed(layers)}",
             "shape": listed(shapes),
@@ -107,6 +126,7 @@ def features_from(
     dtype: str,
     tokens: str | tuple[str, ...],
     facts: Mapping[str, Any],
+    images: CapturedImages,
 ) -> Features:
     """Features from a store's arrays, losses and all else of the objective among them, and its name and exactness."""
     special = {"losses", "entropy", "labels", OUTPUTS}
@@ -121,6 +141,7 @@ def features_from(
         facts=facts,
         exact=objective["exact"],
         entropy=arrays.get(("entropy", "")),
+        images=images,
         outputs={name: values for (kind, name), values in arrays.items() if kind == OUTPUTS},
         labels=labels.round().long() if labels is not None and labels.dim() == 1 else labels,
     )

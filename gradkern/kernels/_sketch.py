@@ -3,15 +3,31 @@
 docs/sketch.md has the definition, its statistics and measurements.
 """
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import ops
 from gradkern.kernels._arrays import to_torch
+
+
+def spec_of(k: Any, seed: Any, nnz: Any, first_segment: Any) -> ops.Spec:
+    """The numbers that define a sketch, of whatever type of integer a user gave.
+
+    Raises
+    ------
+    TypeError : one of them is no integer
+    ValueError : one of them does not fit into 64 bits
+    """
+    named = {"k": k, "seed": seed, "nnz": nnz, "first_segment": first_segment}
+    numbers = {name: as_integer(name, value) for name, value in named.items()}
+    for name, number in numbers.items():
+        if number >= 1 << 63:
+            raise ValueError(f"{name} must be in [0, 2^63), got {number}")
+    return numbers["k"], numbers["seed"], numbers["nnz"], numbers["first_segment"]
 
 
 @naming("sketch")
@@ -40,7 +56,8 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
 
     Raises
     ------
-    ValueError : k below 64, nnz outside 1..k, negative seed, wrong shape, dtype or layout
+    TypeError : k, seed, nnz or first_segment is not an integer
+    ValueError : k below 64, nnz outside 1..k, seed outside [0, 2^63), wrong shape, dtype or layout
 
     Notes
     -----
@@ -60,7 +77,7 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
         x = x[:, None, :]
     elif x.dim() != 3:
         raise ValueError(f"x must be [n, cols] or [n, rows, cols], got shape {list(x.shape)}")
-    return ops.sketch(x, k, seed, nnz, first_segment)
+    return ops.sketch(x, *spec_of(k, seed, nnz, first_segment))
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +91,7 @@ class Sketch:
     Raises
     ------
     TypeError : k, seed or nnz is not an integer
-    ValueError : k below 64, nnz outside 1..k, negative seed
+    ValueError : k below 64, nnz outside 1..k, seed outside [0, 2^63)
 
     Examples
     --------
@@ -92,13 +109,10 @@ class Sketch:
 
     @naming("Sketch")
     def __post_init__(self) -> None:
-        for name in ("k", "seed", "nnz"):
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, operator.index(value))
-            except TypeError:
-                raise TypeError(f"{name} must be an integer, got {value!r}") from None
-        ops.check_sketch(self.k, self.seed, self.nnz, 0)
+        spec = spec_of(self.k, self.seed, self.nnz, 0)
+        for name, number in zip(("k", "seed", "nnz"), spec, strict=False):
+            object.__setattr__(self, name, number)
+        ops.check_sketch(*spec)
 
     def __repr__(self) -> str:
         parameters = f"k={self.k}, seed={self.seed}, nnz={self.nnz}"

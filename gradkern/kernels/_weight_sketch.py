@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import baselines, ops
 from gradkern.kernels._arrays import to_torch
+from gradkern.kernels._sketch import spec_of
 from gradkern.kernels.reference import Window
 
 
@@ -67,7 +69,7 @@ def sketch_outer(
         _check_factor(factor, k, nnz, first_segment)
         a = torch.nn.functional.pad(a, (0, 1), value=1.0) if bias else a
         return to_caller(baselines.factored(a, g, factor, seed=seed))
-    return to_caller(ops.sketch_outer(a, g, (k, seed, nnz, first_segment), bias))
+    return to_caller(ops.sketch_outer(a, g, spec_of(k, seed, nnz, first_segment), bias))
 
 
 @naming("sketch_conv")
@@ -128,11 +130,11 @@ def sketch_conv(
         _per_axis("stride", stride, axes, 1),
         _per_axis("padding", padding, axes, 0),
         _per_axis("dilation", dilation, axes, 1),
-        groups,
+        as_integer("groups", groups),
     )
     if axes == 1:
         x, g = x[:, :, None], g[:, :, None]
-    return to_caller(ops.sketch_conv(x, g, (k, seed, nnz, first_segment), window, bias))
+    return to_caller(ops.sketch_conv(x, g, spec_of(k, seed, nnz, first_segment), window, bias))
 
 
 def _check_dims(argument: str, tensor: Tensor, expected: str, dims: int) -> None:
@@ -156,7 +158,11 @@ def _check_factor(factor: tuple[int, int], k: int, nnz: int, first_segment: int)
 
 def _per_axis(name: str, value: Any, axes: int, height: int) -> tuple[int, int]:
     """Expand a number, or one number for each axis, to [height, width]; `height` is that of a 1-d convolution."""
-    values = (value,) * axes if isinstance(value, int) else tuple(value) if not isinstance(value, str) else ()
-    if len(values) != axes or not all(isinstance(v, int) for v in values):
+    try:
+        numbers = (value,) * axes if hasattr(value, "__index__") else tuple(value)
+        values = tuple(as_integer(name, number) for number in numbers)
+    except TypeError:
+        values = ()
+    if len(values) != axes:
         raise ValueError(f"{name} must be an integer or {axes} of them, got {value!r}")
     return (height, *values) if axes == 1 else values  # type: ignore[return-value]  # its length was checked

@@ -61,7 +61,9 @@ def gaussian(x: Tensor, k: int, *, seed: int = 0) -> Tensor:
     rows = max(1, _BLOCK // k)
     for first in range(0, flat.shape[1], rows):
         columns = flat[:, first : first + rows].float()
-        out += columns @ torch.randn(columns.shape[1], k, generator=generator).to(x.device)
+        out += columns @ torch.randn(columns.shape[1], k, generator=generator, dtype=torch.float32, device="cpu").to(
+            x.device
+        )
     result: Tensor = out / k**0.5
     return result
 
@@ -107,8 +109,8 @@ def factored(a: Tensor, g: Tensor, factor: tuple[int, int], *, seed: int = 0) ->
     _check_factors(a, g)
     k_o, k_i = _check_pair(factor)
     generator = _generator(seed)
-    p_o = torch.randn(k_o, g.shape[2], generator=generator).to(g.device) / k_o**0.5
-    p_i = torch.randn(k_i, a.shape[2], generator=generator).to(a.device) / k_i**0.5
+    p_o = torch.randn(k_o, g.shape[2], generator=generator, dtype=torch.float32, device="cpu").to(g.device) / k_o**0.5
+    p_i = torch.randn(k_i, a.shape[2], generator=generator, dtype=torch.float32, device="cpu").to(a.device) / k_i**0.5
     left, right = g.float() @ p_o.T, a.float() @ p_i.T
     result: Tensor = (left.mT @ right).reshape(len(a), k_o * k_i)
     return result

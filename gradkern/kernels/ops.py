@@ -17,6 +17,7 @@ from gradkern import _native
 from gradkern._float32 import products_use_tf32
 from gradkern.errors import naming
 from gradkern.kernels import reference
+from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
 from gradkern.kernels.reference import Window
 
 Spec = tuple[int, int, int, int]  # k, seed, nnz, first_segment
@@ -193,6 +194,8 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
     The gradient is not registered with the op: the wrapper that torch would then put around every call costs 50 us
     where the caches are cold, a tenth of what a large sketch takes.
     """
+    if has_tangents(x):
+        return linear_dual(lambda x: sketch(x, k, seed, nnz, first_segment), x)
     run: Any = _Sketch.apply if x.requires_grad else _SKETCH
     result: Tensor = run(x, k, seed, nnz, first_segment)
     return result
@@ -200,6 +203,8 @@ def sketch(x: Tensor, k: int, seed: int, nnz: int, first_segment: int) -> Tensor
 
 def sketch_adjoint(y: Tensor, rows: int, cols: int, seed: int, nnz: int, first_segment: int) -> Tensor:
     """Run the op `gradkern::sketch_adjoint` on y [n, k], differentiable where y requires a gradient."""
+    if has_tangents(y):
+        return linear_dual(lambda y: sketch_adjoint(y, rows, cols, seed, nnz, first_segment), y)
     run: Any = _Adjoint.apply if y.requires_grad else _ADJOINT
     result: Tensor = run(y, rows, cols, seed, nnz, first_segment)
     return result
@@ -235,6 +240,8 @@ class _Adjoint(torch.autograd.Function):
 
 def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_outer` on a [n, t, p] and g [n, t, o], differentiable where they require it."""
+    if has_tangents(a, g):
+        return bilinear_dual(lambda a, g: sketch_outer(a, g, spec, bias), a, g, is_affine=bias)
     run: Any = _Outer.apply if a.requires_grad or g.requires_grad else _OUTER
     result: Tensor = run(a, g, *spec, bias, _allow_tf32(a))
     return result
@@ -242,6 +249,8 @@ def sketch_outer(a: Tensor, g: Tensor, spec: Spec, bias: bool) -> Tensor:
 
 def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) -> Tensor:
     """Run the op `gradkern::sketch_conv` on x [n, c, h, w] and g [n, o, h', w'], differentiable as `sketch_outer`."""
+    if has_tangents(x, g):
+        return bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
     geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
     result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkern._display import as_html, as_text, listed
+from gradkern._pixels import pixel_hash, rgb_pixels
 from gradkern.errors import naming
 
 
@@ -64,7 +65,8 @@ class ModelSpec:
 
         Parameters
         ----------
-        images : uint8, each [h, w] grey or [h, w, 3] RGB; sizes may differ
+        images : of PIL, in any mode of 8 bits, turned as their EXIF says; or uint8, each [h, w] grey or [h, w, 3] RGB.
+            Sizes may differ
         whole : whether the whole image, which is what a subject has seen, becomes a square in any case
 
         Returns
@@ -73,7 +75,8 @@ class ModelSpec:
 
         Raises
         ------
-        ValueError : no image, or an image of another type or shape
+        ValueError : no image, or an image of another type or shape, with more than 8 bits a channel, transparent pixels
+            or several frames
         """
         if len(images) == 0:
             raise ValueError("images must hold at least one image, got none")
@@ -81,10 +84,29 @@ class ModelSpec:
             images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3)
         ):
             raise ValueError(f"images must be a sequence of images, got one, {list(images.shape)}")
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (self.mean, self.std)
+        )
         crop = self.shorter_side if not whole else None
-        pixels = [self._resize(planes(np.asarray(image), i), crop) for i, image in enumerate(images)]
+        pixels = [self._resize(planes(image, i), crop) for i, image in enumerate(images)]
         return torch.stack([(image - mean) / std for image in pixels])
+
+    @naming("ModelSpec")
+    def prepared(
+        self, images: Sequence[Any], names: Sequence[str] | None = None, *, whole: bool = False
+    ) -> "PreparedImages":
+        """Images for `capture`, each of which is loaded and preprocessed when its batch comes.
+
+        The capture keeps the names, and hashes of the pixels, by which its rows are matched with recordings.
+
+        Parameters
+        ----------
+        images, whole : as in `preprocess`; the image source of a recording, for example
+        names : of the images, all different; None if they have none
+        """
+        if names is not None and len(names) != len(images):
+            raise ValueError(f"names must be one an image, {len(images)}, got {len(names)}")
+        return PreparedImages(self, images, names, whole)
 
     def preprocessing(self, *, whole: bool = False) -> str:
         """Describe in words what `preprocess` does."""
@@ -139,12 +161,41 @@ def describe_model(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
     return {"model": spec.name, "weights": spec.weights, "depth": depth}
 
 
-def planes(image: np.ndarray, index: int) -> Tensor:
+def planes(image: Any, index: int) -> Tensor:
     """An image as uint8 [3, h, w]."""
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ValueError(f"image {index} must be uint8 [h, w] or [h, w, 3], got {image.dtype} {list(image.shape)}")
-    rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rgb_pixels(image, f"image {index}").transpose(2, 0, 1)))
+
+
+class PreparedImages(Sequence[Tensor]):
+    """Images that are preprocessed when a capture asks for them, and known by their names and pixels.
+
+    Attributes
+    ----------
+    names : of the images; None where they have none
+    """
+
+    def __init__(self, spec: ModelSpec, images: Sequence[Any], names: Sequence[str] | None, whole: bool):
+        self._spec, self._images, self._whole = spec, images, whole
+        self.names = None if names is None else tuple(names)
+        self._last: tuple[int, Any] | None = None  # an image is loaded once for its pixels and its hash
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self._spec.preprocess([self._pixels(i)], whole=self._whole)[0]
+
+    def pixel_hash(self, i: int) -> str:
+        """Hash of the pixels of image i, which a recording's image source has too."""
+        return pixel_hash(self._pixels(i))
+
+    def _pixels(self, i: int) -> np.ndarray:
+        if self._last is None or self._last[0] != i:
+            self._last = i, rgb_pixels(self._images[i], f"image {i}")
+        pixels: np.ndarray = self._last[1]
+        return pixels
 
 
 class LoadedModel(nn.Module):

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gradkern._integers import as_seed
 from gradkern.errors import naming
 
 Fact = str | float | int | bool
@@ -122,6 +124,8 @@ def _as_fact(value: Any) -> Fact:
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return f"{describe(value)} sha256:{hashlib.sha256(content).hexdigest()}"
+    if isinstance(value, np.generic):
+        value = value.item()
     return value if isinstance(value, str | int | float) else str(value)
 
 
@@ -159,6 +163,5 @@ def check_positive(**settings: float) -> None:
             raise ValueError(f"{argument} must be a finite number above 0, got {value!r}")
 
 
-def check_seed(seed: Any, argument: str = "seed") -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"{argument} must be an integer of at least 0, got {seed!r}")
+def check_seed(seed: Any, argument: str = "seed") -> int:
+    return as_seed(argument, seed)

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
-from gradkern._files import written_whole
+from gradkern._files import allocate, written_whole
 from gradkern.errors import naming
-from gradkern.recordings._formats.files import allocate, existing_file, fingerprint
+from gradkern.recordings._formats.files import existing_file, fingerprint
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset, row_checksums
 
@@ -68,7 +68,8 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
         stored = file.create_dataset("responses", (v, n), recording.responses.dtype, dcpl=_allocated_at_once())
         file.flush()
         with aside.open("r+b") as raw:
-            allocate(raw.fileno(), stored.id.get_offset(), size, target.parent)
+            place = stored.id.get_offset()
+            allocate(raw.fileno(), place + size, target.parent, start=place, needed=size)
         checksums = file.create_dataset(_CHECKSUMS, (v,), np.uint32)
         for columns, block in recording.blocks():
             rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
@@ -138,7 +139,7 @@ def _read(target: Path, file: Any) -> dict[str, Any]:
 def _with_room(path: Path, size: int, folder: Path) -> Path:
     """The path of a new file, once the disk has had room for it: HDF5 cannot go on after a full disk."""
     with path.open("wb") as file:
-        allocate(file.fileno(), 0, size, folder)
+        allocate(file.fileno(), size, folder)
     return path
 
 

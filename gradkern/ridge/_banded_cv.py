@@ -208,6 +208,9 @@ class BandedRidgeCV(LinearModel):
         self.coef_, self.intercept_, self.alpha_, self.band_weights_, self.best_score_ = (
             plan.to_caller(result[0] if one_target else result) for result in results
         )
+        if one_target and isinstance(self.alpha_, np.ndarray):  # as scikit-learn has them
+            numbers: Any = self
+            numbers.alpha_, numbers.best_score_ = float(self.alpha_), float(self.best_score_)
         self._report(counts, alpha, score)
 
 

@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 from torch import Tensor
 
@@ -34,8 +34,10 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
 
     Attributes
     ----------
-    classes_ : [c] labels
-    ridge_ : the fitted `RidgeCV`, with `alpha_`, `best_score_`
+    classes_ : [c] labels; of several labels a sample their numbers, 0..c-1
+    ridge_ : the fitted `RidgeCV`
+    alpha_ : the penalty of all classes; [c] with `alpha_per_target` and more than two classes or several labels
+    best_score_ : score of the codes at that penalty, the mean over classes; [c] with `alpha_per_target`
     alphas_at_edge_ : `EdgeCount` of the codes
     coef_ : [c, d], or [1, d] for two classes
     intercept_ : [c], or [1]
@@ -68,7 +70,7 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
         Parameters
         ----------
         X : [n, d] features
-        y : [n] labels
+        y : [n] labels; or several labels a sample, [n, c] of 0 and 1, each of which is a target of its own
         groups : [n] labels that no fold may split between train and test
         sample_weight : [n] weights, not negative
 
@@ -78,8 +80,10 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
         """
         features = self._features(X, reset=True)
         labels = _as_labels(y, features.shape[0])
+        if labels.ndim == 2:
+            return self._fit_several(features, labels, groups, sample_weight)
         coder = LabelBinarizer(pos_label=1, neg_label=-1).fit(labels)
-        self.classes_ = coder.classes_
+        self.classes_, self._has_several = coder.classes_, False
         weights = check_weights(sample_weight, len(labels))
         weighted_classes = np.unique(labels if weights is None else labels[weights > 0])
         if len(weighted_classes) < 2:
@@ -87,13 +91,28 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
         if self.class_weight is not None:
             weights = self._balanced(labels, np.ones(len(labels)) if weights is None else weights)
         self._check_values(features)
-        codes = coder.transform(labels)
-        options = self.get_params(deep=False) | {"cv": self._splits(labels, groups)}
+        self._fit_codes(features, coder.transform(labels), groups, weights, self._splits(labels, groups))
+        return self
+
+    def _fit_several(self, features: Array, labels: NDArray[Any], groups: Any, sample_weight: Any) -> Self:
+        """Fit several labels a sample, [n, c] of 0 and 1."""
+        if self.class_weight is not None:
+            raise ValueError("class_weight needs one label a sample, got several; give sample_weight")
+        self.classes_, self._has_several = np.arange(labels.shape[1]), True
+        self._check_values(features)
+        self._fit_codes(features, 2 * labels - 1, groups, sample_weight, self.cv)
+        return self
+
+    def _fit_codes(self, features: Array, codes: NDArray[Any], groups: Any, weights: Any, cv: Any) -> None:
+        options = self.get_params(deep=False) | {"cv": cv}
         del options["class_weight"]
         self.ridge_ = RidgeCV(**options).fit(features, _like(features, codes), groups, weights)
         self.coef_, self.intercept_ = self.ridge_.coef_, self.ridge_.intercept_
         self.alphas_at_edge_ = self.ridge_.alphas_at_edge_
-        return self
+        alpha, score = (np.atleast_1d(as_numpy(x)) for x in (self.ridge_.alpha_, self.ridge_.best_score_))
+        is_one = not self.alpha_per_target or len(alpha) == 1
+        self.alpha_ = float(alpha[0]) if is_one else self.ridge_.alpha_
+        self.best_score_ = float(np.mean(score)) if is_one else self.ridge_.best_score_
 
     def _balanced(self, labels: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.class_weight != "balanced":
@@ -121,12 +140,14 @@ class RidgeClassifierCV(ClassifierMixin, FeatureEstimator):  # type: ignore[misc
         """Predicted codes [n, c], or [n] of the second class of two, of features X [n, d]."""
         check_is_fitted(self)
         codes: Array = self.ridge_.predict(self._features(X, reset=False))
-        return codes[:, 0] if len(self.classes_) == 2 else codes
+        return codes[:, 0] if len(self.classes_) == 2 and not self._has_several else codes
 
     @naming_class
     def predict(self, X: Any) -> NDArray[Any]:
-        """The class [n] with the largest code, of features X [n, d]."""
+        """The class [n] with the largest code, of features X [n, d]; of several labels 1 where a code is positive."""
         codes = as_numpy(self.decision_function(X))
+        if self._has_several:
+            return (codes > 0).astype(int)
         best = (codes > 0).astype(int) if codes.ndim == 1 else codes.argmax(1)
         predicted: NDArray[Any] = self.classes_[best]
         return predicted
@@ -138,7 +159,10 @@ def _as_labels(y: Any, n_samples: int) -> NDArray[Any]:
     y = as_numpy(y)
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    several = y.ndim == 2 and y.shape[1] > 1
+    if several and type_of_target(y) != "multilabel-indicator":
+        raise ValueError(f"y must be [n] labels, or [n, c] of 0 and 1, got {list(y.shape)} of other values")
+    labels: NDArray[Any] = y.astype(np.int64) if several else column_or_1d(y, warn=True)
     if len(labels) != n_samples:
         raise ValueError(f"X and y must have the same number of samples, got {n_samples} and {len(labels)}")
     return labels

@@ -28,7 +28,6 @@ from gradkern.ridge._engine.inputs import (
     as_array,
     as_feature_spaces,
     as_targets,
-    check_choice,
     check_finite,
     check_sample_count,
     check_weights,
@@ -39,7 +38,7 @@ from gradkern.ridge._engine.inputs import (
 )
 from gradkern.ridge._engine.metrics import correlation, r_squared
 from gradkern.ridge._engine.precision import multiplying, product
-from gradkern.ridge._engine.solve import SCORINGS, AlphaSelection, FitOptions, alpha_selection, factor, solve
+from gradkern.ridge._engine.solve import AlphaSelection, FitOptions, alpha_selection, check_scoring, factor, solve
 from gradkern.ridge._engine.target_counts import warn
 
 _COLUMNS_AT_ONCE = 1024
@@ -101,9 +100,11 @@ def cross_val_score(
     >>> cross_val_score(X, Y, cv=4).shape
     (4, 3)
     """
+    if callable(scoring):
+        check_scoring(scoring)
     scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
     for name in scorings or (scoring,):
-        check_choice("scoring", name, SCORINGS)
+        check_scoring(name)
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
     nesting = _nesting(next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
     if standardize and nesting.selection != "kfold":

@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -62,13 +63,14 @@ class RidgeCV(LinearModel):
 
     Attributes
     ----------
-    alpha_ : [v] chosen penalties, in float64
+    alpha_ : [v] chosen penalties, in float64; of 1-D Y a float for NumPy input
         Of equal scores the larger alpha wins; a target without a score gets the largest.
     coef_ : [v, d] coefficients, [d] if Y was 1-D; of "primal" only
     dual_coef_ : [v, n], or [n]; of "dual" only, with `X_fit_` [n, d], the centred features that they multiply: the
         coefficients of the features are dual_coef_ @ X_fit_
     intercept_ : [v] intercepts
-    best_score_ : [v] score of the chosen alpha. A fold counts only where it is defined; NaN if it never is.
+    best_score_ : [v] score of the chosen alpha; of 1-D Y a float for NumPy input
+        A fold counts only where it is defined; NaN if it never is.
     alphas_at_edge_ : `EdgeCount`, how many targets chose the smallest and the largest alpha
     scores_ : [a, v] scores of all alphas, in their order; if `store_scores`
     n_features_in_ : d
@@ -212,6 +214,9 @@ class RidgeCV(LinearModel):
         fitted, self.intercept_, self.alpha_, self.best_score_ = (
             to_caller(result[0] if training.one_target else result) for result in results
         )
+        if training.one_target and isinstance(self.alpha_, np.ndarray):  # as scikit-learn has them
+            numbers: Any = self
+            numbers.alpha_, numbers.best_score_ = float(self.alpha_), float(self.best_score_)
         for name in ("coef_", "dual_coef_", "X_fit_", "scores_"):
             self.__dict__.pop(name, None)
         if self.coef == "primal":

@@ -15,6 +15,7 @@ import gradkern
 from gradkern._files import as_json
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._dimension import DimensionMatching, match_spaces
+from gradkern.encoding._matching import aligned
 from gradkern.encoding._score import score
 from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
 from gradkern.encoding._store import is_up_to_date, save_scores
@@ -35,8 +36,7 @@ def run(options: argparse.Namespace) -> int:
     cv = chosen_cv(options)
     captures = [load_features(folder) for folder in options.features]
     captured = join_captures(captures, options.models)
-    chosen = chosen_spaces(captured, options)
-    spaces = chosen | chosen_controls(chosen, captured, options)
+    spaces = _spaces_of(captured, options)
     unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
     todo = {}
@@ -48,15 +48,16 @@ def run(options: argparse.Namespace) -> int:
         if not options.overwrite and is_up_to_date(file, request):
             print(f"{name}: kept {file}, which was made from the same")
         else:
-            todo[name] = recording, file, request
+            todo[name] = *aligned(captured, captures[0], recording), file, request
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
     options.output.mkdir(exist_ok=True)
-    for name, (recording, file, request) in todo.items():
+    for name, (rows, recording, file, request) in todo.items():
+        chosen, spaces = chosen_spaces(rows, options), _spaces_of(rows, options)
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
         _print_faster(recording, cv)
         # the partition comes first, as it may refuse the data
-        partition = unique_scores(chosen, captured, recording, unique) if unique else None
+        partition = unique_scores(chosen, rows, recording, unique) if unique else None
         scores = score(spaces, recording, cv, matching)
         if partition is not None:
             scores = scores.assign(partition.reindex(feature=scores.feature.values).data_vars)
@@ -66,6 +67,12 @@ def run(options: argparse.Namespace) -> int:
         _print_alphas_at_edges(scores, cv)
         print(f"{name}: all in {file}")
     return 0
+
+
+def _spaces_of(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[FeatureSpace, Any]:
+    """The chosen spaces and their controls; nothing of them is read."""
+    chosen = chosen_spaces(captured, options)
+    return chosen | chosen_controls(chosen, captured, options)
 
 
 def _print_faster(recording: Recording, cv: CrossValidation) -> None:

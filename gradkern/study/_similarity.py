@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import asdict
 
+from gradkern.encoding._matching import in_rows_of
 from gradkern.encoding._rsa_scores import RSASettings, best_layers_by_measure, rsa_scores
 from gradkern.encoding._spaces import join_captures
 from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
@@ -17,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     )
     captures = [load_features(folder) for folder in options.features]
     spaces = chosen_spaces(join_captures(captures, options.models), options)
-    recordings = load_recordings(options)
+    recordings = [in_rows_of(captures[0], recording) for recording in load_recordings(options)]
     encoded = load_scores(options.scores) if options.scores else None
     request = request_of(captures, spaces, options)
     request |= {"recordings": [hash_of(recording) for recording in recordings], "how": asdict(settings)}

@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from gradkern._display import as_html, as_text, listed
 from gradkern.encoding._image_statistics import image_statistics
+from gradkern.encoding._matching import in_rows_of
 from gradkern.encoding._nuisances import nuisances
+from gradkern.encoding._spaces import row_orders
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import Refused
 from gradkern.features._features import Features
@@ -84,6 +86,7 @@ class _Capture:
     """A capture that was loaded: its layers by name, shallow to deep."""
 
     features: FeatureSet
+    captured: Features
     layers: Sequence[str]
     facts: Mapping[str, str]
     notes: Sequence[str]
@@ -102,9 +105,9 @@ def read_study(path: Path) -> StudyFile:
     """Read a study file and load what it names; paths in it are relative to it.
 
     Gradients and their controls are brought to unit length, as by `gradkern encode`. Repeats are averaged, and the
-    noise ceiling is estimated from them where it is not known. Statistics of images are computed, and logits are those
-    of the capture where it has them. A hierarchy that is derived becomes a column of the
-    targets of every fMRI recording.
+    noise ceiling is estimated from them where it is not known. Images of recordings are matched with those of the
+    captures by names or pixels, as by `matched_rows`. Statistics of images are computed, and logits are those of the
+    capture where it has them. A hierarchy that is derived becomes a column of the targets of every fMRI recording.
 
     Raises
     ------
@@ -124,19 +127,17 @@ def load_study(description: StudyDescription) -> StudyFile:
     """
     path = description.path
     captures = {name: _load_capture(description, entry) for name, entry in description.features.items()}
+    _check_same_images(path, captures)
     features = {name: capture.features for name, capture in captures.items()}
-    images = {name: len(each.kinds["activation"][0]) for name, each in features.items()}
-    if len(set(images.values())) > 1:
-        raise wrong(path, "features", "captures of the same images", f"{images} images")
-    count = next(iter(images.values()))
+    first = next(iter(captures.values())).captured
     derived = description.hierarchy if isinstance(description.hierarchy, DerivedHierarchy) else None
-    fmri = {name: _load_subjects(description, f"fmri.{name}", files, count, derived)
+    fmri = {name: _load_subjects(description, f"fmri.{name}", files, first, derived)
             for name, files in description.fmri.items()}  # fmt: skip
-    meg = {name: _load_subjects(description, f"meg.{name}", files, count) for name, files in description.meg.items()}
+    meg = {name: _load_subjects(description, f"meg.{name}", files, first) for name, files in description.meg.items()}
     fmri_recordings, meg_recordings = (
         {name: [subject.recording for subject in subjects] for name, subjects in named.items()} for named in (fmri, meg)
     )
-    known = _image_facts(description, count, [*fmri_recordings.values(), *meg_recordings.values()])
+    known = _image_facts(description, first, [*fmri_recordings.values(), *meg_recordings.values()])
     features = {name: _with_nuisances(each, known.nuisances) for name, each in features.items()}
     variants = StudyVariants(
         features,
@@ -164,11 +165,26 @@ def load_study(description: StudyDescription) -> StudyFile:
     return StudyFile(path, variants, _settings(description, next(iter(captures.values())).layers), facts, notes)
 
 
-def _image_facts(description: StudyDescription, count: int, named: Sequence[Sequence[Recording]]) -> ImageFacts:
+def _check_same_images(path: Path, captures: Mapping[str, _Capture]) -> None:
+    """Raise a ValueError unless row i of all captures is the same image."""
+    together = [capture.captured for capture in captures.values()]
+    counts = {name: len(capture.captured.losses) for name, capture in captures.items()}
+    if len(set(counts.values())) > 1:
+        raise wrong(path, "features", "captures of the same images", f"{counts} images")
+    models = [str(captured.facts.get("model_sha256", number)) for number, captured in enumerate(together)]
+    with located(path, "features"):
+        orders = row_orders(together, models)
+    for name, order in zip(captures, orders, strict=True):
+        if order is not None:
+            raise wrong(path, "features", "captures of the same images in one order", f"another in {name!r}")
+
+
+def _image_facts(description: StudyDescription, first: Features, named: Sequence[Sequence[Recording]]) -> ImageFacts:
     """What the file says about the images beside captures and recordings."""
+    count = len(first.losses)
     recordings = [recording for subjects in named for recording in subjects]
     with located(description.path, "fmri, meg"):
-        images = StudyImages(description.path, count, image_names(recordings, count))
+        images = StudyImages(description.path, count, first.images.names or image_names(recordings, count))
     source: Any = None
     statistics, nuisances, labels, test = None, None, None, None
     notes: list[str] = []
@@ -244,7 +260,7 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
         outputs = _outputs(path, f"{key}.outputs", entry.outputs, len(captured.losses))
     of_layers = {place: array for place, array in captured.arrays.items() if place[1] in layers}
     features = FeatureSet(values, depth, hard, outputs, replace(captured, arrays=of_layers))
-    return _Capture(features, layers, facts, notes)
+    return _Capture(features, captured, layers, facts, notes)
 
 
 def _outputs(path: Path, key: str, name: str, count: int) -> NDArray[Any]:
@@ -324,10 +340,10 @@ def _load_subjects(
     description: StudyDescription,
     key: str,
     files: Sequence[str],
-    images: int,
+    captured: Features,
     derived: DerivedHierarchy | None = None,
 ) -> list[_Subject]:
-    subjects = [_load_recording(description, key, file, images, derived) for file in files]
+    subjects = [_load_recording(description, key, file, captured, derived) for file in files]
     names = [subject.recording.subject for subject in subjects]
     if len(set(names)) < len(names):
         raise wrong(description.path, key, "a file a subject", f"subjects {names}")
@@ -335,12 +351,12 @@ def _load_subjects(
 
 
 def _load_recording(
-    description: StudyDescription, key: str, name: str, images: int, derived: DerivedHierarchy | None
+    description: StudyDescription, key: str, name: str, captured: Features, derived: DerivedHierarchy | None
 ) -> _Subject:
     file, study = _existing(description.path, key, name), description.path
     with located(study, f"{key}, {name}"):
         recording: Recording = load_recording(file)
-        recording.check_images(images)
+        recording = in_rows_of(captured, recording)
     where = f"{key}, {recording.subject}"
     facts = {f"{key}.{recording.subject}": f"{name}, SHA-256 of size and ends {fingerprint(file)}"}
     if "dataset" in recording.provenance:

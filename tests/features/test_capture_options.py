@@ -267,10 +267,10 @@ def test_a_folder_without_a_version_is_read_and_a_later_one_refused(
     ask = {"kinds": ["activation"], "out": tmp_path / "run"}
     features = gradkern.capture(model, images, None, **ask)
     state = json.loads((tmp_path / "run" / "capture.json").read_text())
-    assert state.pop("version") == 2
+    assert state.pop("version") == 3
     (tmp_path / "run" / "capture.json").write_text(json.dumps(state))
     for again in (gradkern.capture(model, images, None, **ask), gradkern.load_features(tmp_path / "run")):
         assert torch.equal(again["activation", "blocks.0"], features["activation", "blocks.0"])
-    (tmp_path / "run" / "capture.json").write_text(json.dumps({**state, "version": 3}))
-    with pytest.raises(ValueError, match=r"load_features: .* version 2 at most, got 3"):
+    (tmp_path / "run" / "capture.json").write_text(json.dumps({**state, "version": 4}))
+    with pytest.raises(ValueError, match=r"load_features: .* version 3 at most, got 4"):
         gradkern.load_features(tmp_path / "run")

@@ -1,6 +1,7 @@
 """What a capture keeps of the model's output and of the objective's labels, in memory and in files."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,16 +127,15 @@ class Interrupted:
     """Images of which one cannot be read the first time that the model needs it."""
 
     def __init__(self, images: Tensor, at: int) -> None:
-        self.images, self.at, self.reads = images, at, 0
+        self.images, self.at, self.is_read = images, at, False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        if index == self.at:
-            self.reads += 1
-            if self.reads == 3:  # after the check of the sizes and the fingerprint
-                raise KeyboardInterrupt
+        if index == self.at and not self.is_read:
+            self.is_read = True
+            raise KeyboardInterrupt
         return self.images[index]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -192,3 +192,32 @@ def test_folders_of_earlier_versions_are_read_and_gone_on_with(
         assert set(old) == set(memory)
         torch.testing.assert_close(old.losses, memory.losses)
         torch.testing.assert_close(old["gradient", "block"], memory["gradient", "block"])
+
+
+EARLIER = Path(__file__).parent / "earlier_captures"  # of the model, images and objective below, by those versions
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_files_of_every_version_are_read(tmp_path: Path, version: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+    images = torch.arange(4 * 48).reshape(4, 3, 4, 4) / 400
+    ask: dict[str, Any] = {"layers": ["1"], "sketch": Sketch(64), "batch_size": 2, "progress": False}
+    now = gradkern.capture(model, images, objectives.FeatureNorm(), **ask)
+    folder = tmp_path / "run"
+    if version == 3:
+        gradkern.capture(model, images, objectives.FeatureNorm(), out=folder, **ask)
+    else:
+        shutil.copytree(EARLIER / f"version-{version}", folder)
+    assert json.loads((folder / "capture.json").read_text())["version"] == version
+    stored = gradkern.load_features(folder)
+    assert set(stored) == set(now)
+    for key, values in now.items():
+        torch.testing.assert_close(stored[key], values)
+    torch.testing.assert_close(stored.losses, now.losses)
+    assert list(stored.outputs) == (["features"] if version >= 2 else [])
+    assert stored.images.hashes == (now.images.hashes if version >= 3 else None)
+    assert stored.images.names is None
+    if version < 3:
+        with pytest.raises(FileExistsError, match="earlier versions hashed less of a model"):
+            gradkern.capture(model, images, objectives.FeatureNorm(), out=folder, **ask)

@@ -225,21 +225,21 @@ def test_a_layer_that_passes_its_input_on_has_a_gradient_of_its_own(layers: list
 # Weight gradients
 
 
-class Contracted(nn.Module):
+class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lin, self.w = nn.Linear(48, 8), nn.Parameter(torch.randn(8, 8))
+        self.lin, self.w = nn.Linear(48, 8), nn.GRU(8, 8, batch_first=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("nd,de->ne", self.lin(x.flatten(1)), self.w)
+        return self.w(self.lin(x.flatten(1))[:, None])[0][:, 0]
 
 
 def test_what_is_left_out_is_left_out_of_every_batch(images: Tensor) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(Contracted())
+    model = nn.Sequential(Recurrent())
     runs = []
     for batch_size in (5, 6):  # 5 leaves one image over
-        with pytest.warns(UserWarning, match=r"0.w .used by einsum.; batch_size=1 is exact.*missing"):
+        with pytest.warns(UserWarning, match=r"0.w.weight_hh_l0 .used by gru.*; batch_size=1 is exact.*missing"):
             found = gradkern.capture(
                 model, images, squares, layers=["0"], batch_size=batch_size, uncovered="warn", **WEIGHTS
             )
@@ -247,10 +247,23 @@ def test_what_is_left_out_is_left_out_of_every_batch(images: Tensor) -> None:
     torch.testing.assert_close(*runs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [nn.PReLU(3), nn.ConvTranspose2d(3, 3, 2)], ids=["PReLU", "ConvTranspose2d"])
+class First(nn.Module):
+    """What a layer returns first."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.flatten(2))[0]
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.RNN(16, 3, batch_first=True), nn.LSTM(16, 3, batch_first=True)], ids=["RNN", "LSTM"]
+)
 def test_the_shallowest_layer_without_a_rule_is_named(layer: nn.Module, images: Tensor) -> None:
-    model = nn.Sequential(nn.Identity(), layer, nn.Flatten(1))
-    with pytest.raises(CoverageError, match=r"1.weight \(used by (prelu|conv_transpose2d)\)"):
+    model = nn.Sequential(nn.Identity(), First(layer), nn.Flatten(1))
+    with pytest.raises(CoverageError, match=r"1.inner.weight_hh_l0 \(used by (rnn_tanh|lstm)\)"):
         gradkern.capture(model, images, squares, layers=["1"], **WEIGHTS)
     exact = gradkern.capture(model, images, squares, layers=["1"], batch_size=1, **WEIGHTS)
     assert exact["weight_gradient", "1"].norm(dim=1).min() > 0
@@ -270,9 +283,27 @@ class Written(nn.Module):
         return y
 
 
-def test_a_weight_that_is_written_to_a_place_is_named(images: Tensor) -> None:
-    with pytest.raises(CoverageError, match=r"0.token \(used by __setitem__\)"):
-        gradkern.capture(nn.Sequential(Written()), images, squares, layers=["0"], **WEIGHTS)
+def test_a_weight_that_is_written_to_a_place_counts(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Written())
+    batch, alone = (
+        gradkern.capture(model, images, squares, layers=["0"], batch_size=size, **WEIGHTS)["weight_gradient", "0"]
+        for size in (6, 1)
+    )
+    torch.testing.assert_close(batch, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_function_in_place_without_a_rule_is_named(images: Tensor) -> None:
+    class Clamped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lin, self.least = nn.Linear(48, 8), nn.Parameter(torch.zeros(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lin(x.flatten(1)).clone().clamp_min_(self.least)
+
+    with pytest.raises(CoverageError, match=r"0.least \(used by clamp_min_\)"):
+        gradkern.capture(nn.Sequential(Clamped()), images, squares, layers=["0"], **WEIGHTS)
 
 
 def test_objectives_may_loop_over_images(images: Tensor) -> None:

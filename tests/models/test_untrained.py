@@ -115,3 +115,74 @@ def test_feedback_by_the_true_weights_is_the_gradient(family: str, monkeypatch: 
         assert (values - true).norm() <= 1e-5 * true.norm()
         if kind != "gradient" and layer != deepest:
             assert (drawn[kind, layer] - true).norm() > 1e-2 * true.norm()
+
+
+# Nothing that was trained is left
+
+
+class Keeping(nn.Module):
+    """A layer that keeps something of its weight beside it."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.inner, self.where = nn.Linear(6, 6), where
+        self.register_buffer("mask", torch.tensor([0.0, 1.0] * 3))
+        self.register_buffer("places", torch.arange(6))
+        if where == "buffer":
+            self.register_buffer("center", torch.zeros(6))
+        if where == "cached buffer":
+            self.register_buffer("center", None, persistent=False)
+        if where == "drawn buffer":
+            self.register_buffer("center", torch.zeros(6))
+            self.reset_parameters = lambda: self.center.zero_()
+        if where == "dict":
+            self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if self.where == "at eval":
+            self.center = self.inner.weight[0] * 2
+        elif mode and self.where == "dict":
+            self.kept = {}
+        return self
+
+    def trained(self) -> None:
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape))
+            if self.where in ("buffer", "drawn buffer"):
+                self.center.copy_(torch.randn(6))
+            elif self.where in ("attribute", "cached buffer"):
+                self.center = self.inner.weight[0].clone()
+            elif self.where == "list":
+                self.tables = [self.inner.weight[0].clone()]
+            elif self.where == "dict":
+                self.kept["eval"] = self.inner.weight[0] * 2
+        if self.where == "graph":
+            self.center = self.inner.weight[0] * 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        center = self.kept.setdefault("eval", self.inner.weight[0] * 2) if self.where == "dict" else self.center
+        return self.inner(x * self.mask) + center
+
+
+@pytest.mark.parametrize("where", ["drawn buffer", "at eval", "dict"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_a_model_keeps_is_computed_anew(where: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    x, outputs = torch.randn(3, 6), []
+    for _ in range(2):
+        model = Keeping(where).eval()
+        model.trained()
+        outputs.append(untrained(model, seed=3)(x))
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("where", ["buffer", "attribute", "cached buffer", "list", "graph"])
+def test_what_may_be_trained_is_refused_by_name(where: str) -> None:
+    model = nn.Sequential(Keeping(where)).eval()
+    model[0].trained()
+    before = {name: value for name, value in vars(model[0]).items() if isinstance(value, Tensor)}
+    with pytest.raises(ValueError, match=r"untrained: model must .*got .*0\.(center|tables)"):
+        untrained(model)
+    assert all(vars(model[0])[name] is value for name, value in before.items())

@@ -276,3 +276,66 @@ def test_names_on_which_recordings_disagree_are_an_error(home: Path) -> None:
 def test_a_study_refuses_what_does_not_fit_its_images(home: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"Study: {message}"):
         replace(read(home, "").variants.study(), **changes)
+
+
+# Which image a row is.
+
+
+class Named:
+    """Random images that are known by their names."""
+
+    def __init__(self, names: Any) -> None:
+        self.names = tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(NAMES.index(self.names[number])))
+
+
+def of_names(home: Path, folder: str, names: Any, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(1), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 6))
+    images = torch.randn(IMAGES, 3, 4, 4) if names is None else Named(names)
+    capture(model, images, objectives.FeatureNorm(), layers=["1", "2", "3"], sketch=Sketch(64), out=home / folder,
+            progress=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recordings_are_matched_with_the_captures_by_names(tmp_path: Path, seed: int) -> None:
+    """A subject who saw a part of the images, which a reader numbers anew, gets the rows of these images."""
+    random = np.random.default_rng(seed)
+    of_names(tmp_path, "named", [NAMES[i] for i in random.permutation(IMAGES)])
+    shown = [random.permutation(IMAGES)[:10], random.permutation(IMAGES)]
+    for number, ids in enumerate(shown, 1):
+        own = tuple("./" + NAMES[i] for i in ids)
+        save_recording(recording(f"{number}", range(len(ids)), own), tmp_path / f"s{number}.h5")
+    read_file = read(tmp_path, "", BODY.replace("bare", "named"))
+    study = read_file.variants.study()
+    names = study.captured.images.names
+    for ids, seen in zip(shown, study.fmri, strict=True):
+        by_name = {names[row]: values for row, values in zip(seen.image_ids, seen.responses[:], strict=True)}
+        first = recording("x", range(len(ids)), None).responses
+        for place, i in enumerate(ids):
+            np.testing.assert_allclose(by_name[NAMES[i]], first[place])
+    assert any("rows of the captured features" in note for note in read_file.notes)
+
+
+def test_rows_that_nothing_matches_are_refused(tmp_path: Path) -> None:
+    of_names(tmp_path, "named", NAMES)
+    of_names(tmp_path, "other", [*NAMES[1:], NAMES[0]], seed=1)
+    of_names(tmp_path, "fewer", NAMES[:-1])
+    for number in (1, 2):
+        save_recording(recording(f"{number}", range(IMAGES), NAMES), tmp_path / f"s{number}.h5")
+    body = BODY.replace("bare", "named")
+    with pytest.raises(ValueError, match="same images in one order, got another in 'y'"):
+        read(tmp_path, "", body.replace('y = "named"', 'y = "other"'))
+    with pytest.raises(ValueError, match="captures of the same images"):
+        read(tmp_path, "", body.replace('y = "named"', 'y = "fewer"'))
+    with pytest.raises(ValueError, match=r"got none of .*11\.png"):
+        read(tmp_path, "", BODY.replace("bare", "fewer"))
+    save_recording(recording("1", range(10), NAMES[:10]), tmp_path / "s1.h5", overwrite=True)
+    of_names(tmp_path, "bare", None)
+    with pytest.raises(ValueError, match=r"10 images by names or pixels, got 12 rows .*the capture has no names"):
+        read(tmp_path, "")

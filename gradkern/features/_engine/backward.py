@@ -14,7 +14,9 @@ class AutogradEntry:
     """
 
     def __init__(self) -> None:
-        self._start = torch.zeros((), requires_grad=True)  # what `backward` runs to; its own gradient is None
+        self._start = torch.zeros(
+            (), requires_grad=True, dtype=torch.float32, device="cpu"
+        )  # what `backward` runs to; its own gradient is None
         self._is_used = False
 
     def __call__(self, tensor: Tensor) -> Tensor:
@@ -71,5 +73,12 @@ class BackwardPasses:
             torch.autograd.backward(
                 tensors, gradients, inputs=[self.entry.start, *parameters], retain_graph=not is_last
             )
+        except RuntimeError as error:
+            if "use_reentrant" in str(error):
+                raise RuntimeError(
+                    "the model is checkpointed with use_reentrant=True, which hides its layers; switch checkpointing "
+                    "off, in transformers by model.gradient_checkpointing_disable()"
+                ) from error
+            raise
         finally:
             self._kind = None

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+PLAIN = (bool, int, float, complex, str, bytes, range, type(None), types.EllipsisType, types.NotImplementedType)
 _Digest = Any  # of hashlib
 
 
@@ -25,60 +26,72 @@ def fingerprint(value: Any) -> str:
     TypeError : the value holds something that cannot be told from another of its kind
     """
     digest = hashlib.sha256()
-    _feed(digest, value, set())
+    feed(digest, value, set())
     return digest.hexdigest()
+
+
+def fingerprint_of_image(image: Tensor) -> str:
+    """SHA-256 of an image's type, shape and values, the first 32 digits."""
+    digest = hashlib.sha256()
+    feed_tensor(digest, image)
+    return str(digest.hexdigest()[:32])
+
+
+class StreamHash:
+    """SHA-256 of images one after another, in their order."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.count = 0
+        note(self._digest, "builtins.generator")  # as of an iterator over images
+
+    def add(self, i: int, image: Tensor) -> None:
+        """Image i, [3, h, w], if it is the next one."""
+        if i == self.count:
+            self.count += 1
+            feed_tensor(self._digest, image[None])
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 def fingerprint_of_model(model: nn.Module) -> str:
-    """SHA-256 of parameters, buffers, classes of modules and their plain settings, whatever the weights' origin."""
+    """SHA-256 of all that a model does by itself, whatever its weights' origin.
+
+    Parameters, buffers and the classes of modules count; attributes of any kind, functions and tensors among them;
+    forward and backward hooks; methods that an object or a class has in the place of its own. The code of packages does
+    not. Where an attribute cannot be known again, its name follows, and the fingerprint is never the same twice.
+    """
+    from gradkern.features._engine.model_hash import ModelHash  # which is made of the functions here
+
     digest = hashlib.sha256()
-    _feed_model(digest, model)
-    return digest.hexdigest()
+    unsure = ModelHash(digest).feed(model)
+    return digest.hexdigest() + (f", never the same because of {', '.join(sorted(unsure))}" if unsure else "")
 
 
-def _feed_model(digest: _Digest, model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        _note(digest, f"module {name} {_qualified(type(module))}")
-        config = getattr(module, "config", None)
-        settings = {**vars(module), **({} if config is None else vars(config))}
-        for key, value in sorted(settings.items()):
-            if _is_plain(value) and not key.startswith("_") and key not in ("training", "name", "weights"):
-                _note(digest, f"{key}={value!r}")
-            elif isinstance(value, tuple) and value and all(isinstance(item, nn.Module) for item in value):
-                for hidden in value:  # a teacher, hidden from the model's own parameters
-                    _feed_model(digest, hidden)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        _note(digest, name)
-        _feed_tensor(digest, tensor)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value))
-
-
-def _feed(digest: _Digest, value: Any, seen: set[int]) -> None:
-    if isinstance(value, _PLAIN):
-        _note(digest, f"{type(value).__name__} {value!r}")
+def feed(digest: _Digest, value: Any, seen: set[int]) -> None:
+    if isinstance(value, PLAIN):
+        note(digest, f"{type(value).__name__} {value!r}")
     elif isinstance(value, Tensor):
-        _feed_tensor(digest, value)
+        feed_tensor(digest, value)
     elif isinstance(value, np.ndarray | np.generic):
-        _note(digest, f"array {value.dtype} {value.shape}")
+        note(digest, f"array {value.dtype} {value.shape}")
         digest.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | torch.dtype | torch.device):
-        _note(digest, _qualified(value))
+        note(digest, qualified(value))
     elif id(value) in seen:
-        _note(digest, "again")
+        note(digest, "again")
     elif isinstance(value, nn.Module):
-        _feed_model(digest, value)
+        note(digest, fingerprint_of_model(value))
     else:
         _feed_parts(digest, value, seen | {id(value)})
 
 
 def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
-    _note(digest, _qualified(type(value)))
+    note(digest, qualified(type(value)))
     parts: Iterable[Any]
     if isinstance(value, types.FunctionType):
-        parts = _of_function(value)
+        parts = parts_of_function(value)
     elif isinstance(value, types.MethodType):
         parts = [value.__func__, value.__self__]
     elif isinstance(value, types.CodeType):
@@ -87,6 +100,8 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
         parts = [value.func, value.args, value.keywords]
     elif isinstance(value, Mapping):
         parts = [item for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for item in pair]
+    elif isinstance(value, slice):
+        parts = [value.start, value.stop, value.step]
     elif isinstance(value, set | frozenset):
         parts = sorted(value, key=repr)
     elif isinstance(value, list | tuple | Iterator):
@@ -96,10 +111,10 @@ def _feed_parts(digest: _Digest, value: Any, seen: set[int]) -> None:
     else:
         raise TypeError(f"{type(value).__name__} {value!r}")
     for part in parts:
-        _feed(digest, part, seen)
+        feed(digest, part, seen)
 
 
-def _of_function(function: types.FunctionType) -> list[Any]:
+def parts_of_function(function: types.FunctionType) -> list[Any]:
     """What decides a function's results: its code, defaults, closure, and the globals of its module that it names."""
     code, outer = function.__code__, function.__globals__
     named = {name: outer[name] for name in _names(code) if name in outer and not _is_library(outer[name])}
@@ -119,6 +134,13 @@ def _of_class(kind: type) -> list[Any]:
     return [member for base in own for member in vars(base).values() if isinstance(member, types.FunctionType)]
 
 
+def is_package(module: str | None) -> bool:
+    """Whether a module is of Python or of an installed package, whose code is not compared."""
+    first = str(module).partition(".")[0]
+    file = getattr(sys.modules.get(str(module)), "__file__", None)
+    return first == "gradkern" or first in sys.stdlib_module_names - {"__main__"} or "site-packages" in str(file)
+
+
 def _is_library(value: Any) -> bool:
     """Modules, and classes and functions of packages, stand for themselves; objects made with them do not."""
     if isinstance(value, types.ModuleType):
@@ -127,16 +149,16 @@ def _is_library(value: Any) -> bool:
     return named and str(value.__module__).partition(".")[0] in ("torch", "numpy", "gradkern", "builtins")
 
 
-def _feed_tensor(digest: _Digest, tensor: Tensor) -> None:
-    _note(digest, f"tensor {tensor.dtype} {tuple(tensor.shape)}")
+def feed_tensor(digest: _Digest, tensor: Tensor) -> None:
+    note(digest, f"tensor {tensor.dtype} {tuple(tensor.shape)}")
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def _qualified(value: Any) -> str:
+def qualified(value: Any) -> str:
     """Module and name. The private files of gradkern are left out, so that moving a class changes no fingerprint."""
     module, name = str(getattr(value, "__module__", "")), getattr(value, "__qualname__", None) or value
     return f"{'gradkern' if module.startswith('gradkern.') else module}.{name}"
 
 
-def _note(digest: _Digest, text: str) -> None:
+def note(digest: _Digest, text: str) -> None:
     digest.update(f"{len(text)} {text};".encode())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradkern.errors import CoverageError
 from gradkern.features._engine.calls import Trace
+from gradkern.features._engine.diagnosis import NudgedImages, moved_by_rounding
 from gradkern.features._engine.memory import Meter, choose_batch_size
 from gradkern.features._engine.passes import Pass, PassSettings, run_images, run_in_turn, warm_up
 from gradkern.features._engine.plan import CapturePlan
@@ -72,6 +73,8 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
         if "weight_gradient" in plan.kinds:
             warm_up(plan)
         first = run_images(plan, settings, 0, 1)
+    if first.overwritten:
+        _check_copies(plan, first)
     settings = replace(settings, loss_scale=first.loss_scale, copies_images=first.writes_input)
     size = min(choose_batch_size(batch_size, meter.needed, plan.device), count)
     facts = {
@@ -82,13 +85,25 @@ def run_first_batch(plan: CapturePlan, batch_size: int | None, *, uncovered: str
         **plan.controls.facts(),
     }
     if size == 1:
-        return FirstBatch(1, settings, first.trace, first, {**facts, "loss_scale": settings.loss_scale})
+        check = _check_coverage(plan, _Check(settings, {0: first}, first, facts), size, uncovered)
+        facts = {**check.facts, "loss_scale": check.settings.loss_scale}
+        return FirstBatch(1, check.settings, first.trace, check.together, facts, check.warnings)
     together = run_images(plan, settings, 0, size, first.trace)
     check = _Check(_scaled(settings, together), {0: first}, together, facts)
     check = _check_ends(plan, _check_coverage(plan, check, size, uncovered), size)
-    last = check.single[size - 1]
+    check.settings.row_order.is_known = True
     facts = {**check.facts, "loss_scale": check.settings.loss_scale}
-    return FirstBatch(size, check.settings, last.trace, check.together, facts, check.warnings)
+    return FirstBatch(size, check.settings, check.single[0].trace, check.together, facts, check.warnings)
+
+
+def _check_copies(plan: CapturePlan, first: Pass) -> None:
+    """Layers that return their input are given a copy; what overwrites it must not be read in the input as well."""
+    losses = warm_up(plan)
+    if first.losses is not None and not torch.allclose(losses, first.losses, rtol=_MIXED, atol=1e-6):
+        raise RuntimeError(
+            f"layer {first.overwritten[0]!r} returns its input, which the model overwrites behind it and reads again, "
+            "so the layer has no gradient of its own; name another layer"
+        )
 
 
 def run_batches(plan: CapturePlan, first: FirstBatch, start: int, count: int) -> Iterator[tuple[int, int, Pass]]:
@@ -112,7 +127,11 @@ def arrays_of(result: Pass, start: int, stop: int) -> dict[Key, Tensor]:
         bad = (~values.isfinite()).flatten(1).any(1).nonzero()
         if len(bad) > 0:
             raise RuntimeError(f"{kind} of layer {layer!r} is not finite for image {start + int(bad[0])}")
-    losses = result.losses if result.losses is not None else torch.full((stop - start,), float("nan"))
+    losses = (
+        result.losses
+        if result.losses is not None
+        else torch.full((stop - start,), float("nan"), dtype=torch.float32, device="cpu")
+    )
     entropy: dict[Key, Tensor] = {} if result.entropy is None else {("entropy", ""): result.entropy}
     return {**result.sketches, ("losses", ""): losses, **entropy, **result.kept}
 
@@ -135,43 +154,94 @@ def _scaled(settings: PassSettings, result: Pass) -> PassSettings:
 
 def _check_coverage(plan: CapturePlan, check: _Check, size: int, uncovered: str) -> _Check:
     """Every parameter that has a gradient for one image must have one in the batch; or is left out from now on."""
-    first, together = check.single[0], check.together
-    missing = sorted((first.reached - together.reached) | (first.reached & together.uncovered.keys()))
+    lost = _lost(plan, check)
+    never = {**_behind_tables(plan), **check.single[0].uncovered}
+    missing = sorted({**lost, **never})
     if not missing:
         return check
-    listed = ", ".join(f"{name} (used by {together.uncovered.get(name, 'no call seen')})" for name in missing)
-    message = f"no rule gives each image's gradient of {listed}; batch_size=1 is exact for any model"
+    listed = ", ".join(f"{name} ({never.get(name) or lost[name]})" for name in missing)
+    hint = "" if never else "; batch_size=1 is exact for any model"
+    message = f"no rule gives each image's gradient of {listed}{hint}"
     if uncovered == "error":
         raise CoverageError(message)
     settings = replace(check.settings, left_out=frozenset(missing))
     first = run_images(plan, settings, 0, 1)
     settings = _scaled(settings, first)
-    together = run_images(plan, settings, 0, size, first.trace)
+    together = first if size == 1 else run_images(plan, settings, 0, size, first.trace)
     return _Check(
         _scaled(settings, together), {0: first}, together, {**check.facts, "uncovered": missing},
         (f"capture: {message}; their part is missing from weight_gradient",),
     )  # fmt: skip
 
 
+def _lost(plan: CapturePlan, check: _Check) -> dict[str, str]:
+    """Parameters that have a gradient for one image alone, but not in the batch -> why."""
+    first, together = check.single[0], check.together
+    if together is first:
+        return {}
+    names = (first.reached - together.reached) | (first.reached & together.uncovered.keys())
+    return {name: together.uncovered.get(name, "used for one image alone, but not in the batch") for name in names}
+
+
+def _behind_tables(plan: CapturePlan) -> dict[str, str]:
+    """Parameters of the layers that reach the output through a table that was computed before -> why."""
+    if "weight_gradient" not in plan.kinds:
+        return {}
+    names = set(plan.parameters.names.values())
+    return {
+        name: f"{table} was computed from it before the capture and is kept"
+        for table, sources in plan.tables.items()
+        for name in sources
+        if name in names
+    }
+
+
 def _check_ends(plan: CapturePlan, check: _Check, size: int) -> _Check:
     """Compare the first and the last image of the batch, alone and in it; change attention if that brings them nearer.
 
-    Features in float32 are promised to agree to `SAME`; a difference above `_MIXED` is an error.
+    Features in float32 are promised to agree to `SAME`; a difference above `_MIXED` is an error, unless rounding alone
+    moves them as far.
     """
     last = run_images(plan, check.settings, size - 1, size)
     check = replace(check, settings=_scaled(check.settings, last), single={**check.single, size - 1: last})
     deviation = _deviation(check)
     if plan.dtype == torch.float32 and not torch.is_autocast_enabled(plan.device.type) and deviation > SAME:
-        check = _with_plain_attention(plan, check, size)
-        deviation = _deviation(check)
-        if SAME < deviation <= _MIXED:
+        noise = _noise(plan, check)
+        if noise > SAME:
+            message = f"the model draws random numbers: two runs of image 0 alone differ by {noise:.1e}"
+            if noise > _MIXED:
+                raise RuntimeError(f"{message}, so an image has no features of its own")
+            check = replace(check, warnings=(*check.warnings, f"capture: {message}"))
+        else:
+            check = _with_plain_attention(plan, check, size)
+            deviation = _deviation(check)
+        if noise <= SAME < deviation <= _MIXED:
             message = (
                 f"capture: an image's features differ by {deviation:.1e} between batches: the model's own rounding "
                 "depends on the batch"
             )
             check = replace(check, warnings=(*check.warnings, message))
-    _check_same(check)
+    check = replace(check, warnings=(*check.warnings, *_check_same(plan, check), *_zero_gradients(check)))
     return replace(check, facts={**check.facts, "alone_against_batch": deviation})
+
+
+def _noise(plan: CapturePlan, check: _Check) -> float:
+    """How far two runs of image 0 alone differ."""
+    again = run_images(plan, check.settings, 0, 1)
+    apart = [_relative(a[0], again.sketches[key][0]) for key, a in check.single[0].sketches.items()]
+    return max(apart, default=0.0)
+
+
+def _zero_gradients(check: _Check) -> list[str]:
+    """Layers at which no image of the batch has a gradient."""
+    layers = [
+        layer
+        for (kind, layer), values in check.together.sketches.items()
+        if kind == "gradient" and not bool(values.any())
+    ]
+    if not layers:
+        return []
+    return [f"capture: the gradient is zero for all images of the first batch at {', '.join(map(repr, layers))}"]
 
 
 def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check:
@@ -183,12 +253,12 @@ def _with_plain_attention(plan: CapturePlan, check: _Check, size: int) -> _Check
     images = list(check.single)
     passes = list(run_in_turn(plan, settings, [(i, i + 1) for i in images]))
     settings = _scaled(settings, passes[-1])
-    together = run_images(plan, settings, 0, size, passes[-1].trace)
+    together = run_images(plan, settings, 0, size, passes[0].trace)
     plain = replace(
         check, settings=_scaled(settings, together), single=dict(zip(images, passes, strict=True)), together=together
     )
     before, after = _deviation(check), _deviation(plain)
-    if not after < before:
+    if not after < before / 2:
         return check
     message = (
         f"capture: with fused attention an image's features differ by {before:.1e} between batches; attention is "
@@ -208,23 +278,73 @@ def _pairs(check: _Check) -> Iterator[tuple[Key, Tensor, Tensor]]:
 
 def _deviation(check: _Check) -> float:
     """The greatest relative difference between an image alone and in its batch."""
-    errors = [float((a - b).norm() / a.norm().clamp_min(1e-30)) for key, a, b in _pairs(check) if key[1]]
+    errors = [_relative(a, b) for key, a, b in _pairs(check) if key[1] and not _is_nothing(check, key, a, b)]
     return max(errors, default=0.0)
 
 
-def _check_same(check: _Check) -> None:
+def _relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / a.norm().clamp_min(1e-30))
+
+
+def _is_nothing(check: _Check, key: Key, a: Tensor, b: Tensor) -> bool:
+    """Whether two features are zero but for the rounding of what they are sums of: far below others of their kind."""
+    others = [values.flatten(1).norm(dim=1).max() for (kind, _), values in check.together.sketches.items()
+              if kind == key[0]]  # fmt: skip
+    largest = float(torch.stack(others).max()) if others else 0.0
+    return float((a - b).norm()) <= SAME * largest and float(a.norm()) <= SAME * largest
+
+
+def _check_same(plan: CapturePlan, check: _Check) -> list[str]:
+    """Raise an error where an image alone is another than in its batch; returns what rounding explains."""
     tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
-    for (kind, layer), alone, together in _pairs(check):
-        if not alone.isfinite().all():
-            continue  # `arrays_of` names the image
-        if (alone - together).norm() <= tolerance * alone.norm() + torch.finfo(torch.float32).tiny:
-            continue
-        if kind == "losses":
-            raise RuntimeError(
-                f"the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} in its "
-                "batch (does it mix images, or take rows of a table without batch.index?)"
-            )
-        raise RuntimeError(
-            f"layer {layer!r}: run on one image alone, the model gives another {kind} than in the batch, so an image "
-            "has none of its own (does the model mix images, or draw random numbers?)"
+    said = []
+    for row, passed in check.single.items():
+        for key, alone, together in _pairs(replace(check, single={row: passed})):
+            apart = float((alone - together).norm())
+            if not alone.isfinite().all() or _is_nothing(check, key, alone, together):
+                continue  # `arrays_of` names the image
+            if apart <= tolerance * float(alone.norm()) + torch.finfo(torch.float32).tiny:
+                continue
+            moved = _moved_by_rounding(plan, check, row, key, apart)
+            if moved is None:
+                raise RuntimeError(_mixed(key, alone, together))
+            said.append(_rounded(key, row, (apart, moved, float(alone.norm()))))
+    return said[:1]  # a kink moves all layers before it
+
+
+def _moved_by_rounding(plan: CapturePlan, check: _Check, row: int, key: Key, apart: float) -> float | None:
+    def of(result: Pass) -> Tensor:
+        values = result.sketches[key] if key[1] else result.losses
+        return torch.full((1,), float("nan")) if values is None else values[0]
+
+    def run(size: float, seed: int) -> Tensor:
+        nudged = replace(plan, images=NudgedImages(plan.images, size, seed))
+        return of(run_images(nudged, check.settings, row, row + 1))
+
+    return moved_by_rounding(run, of(check.single[row]), apart)
+
+
+def _rounded(key: Key, row: int, norms: tuple[float, float, float]) -> str:
+    """A difference that rounding explains: norms of the difference, of what rounding moves, and of the feature."""
+    kind, layer = key
+    apart, moved, whole = norms
+    what = f"{kind} of layer {layer!r}" if layer else kind
+    if moved >= whole:
+        return f"capture: {what} is nothing but rounding for image {row}: its norm is {whole:.1e}"
+    return (
+        f"capture: {what} differs by {apart / whole:.1e} between batches for image {row}: rounding alone moves it by "
+        f"{moved / whole:.1e}"
+    )
+
+
+def _mixed(key: Key, alone: Tensor, together: Tensor) -> str:
+    kind, layer = key
+    if kind == "losses":
+        return (
+            f"the objective gives an image the loss {float(alone):.6g} alone and {float(together):.6g} in its "
+            "batch (does it mix images, or take rows of a table without batch.index?)"
         )
+    return (
+        f"layer {layer!r}: run on one image alone, the model gives another {kind} than in the batch, so an image "
+        "has none of its own (does the model mix images?)"
+    )

@@ -45,7 +45,7 @@ def derangement(n: int, seed: int) -> np.ndarray:
     ------
     ValueError : n below 2, for which there is none
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}: nothing can be exchanged")
     rng = np.random.default_rng([_SHUFFLE_STREAM, seed, n])
@@ -81,7 +81,7 @@ def make_controls(kinds: Sequence[str], objective: Any, seed: int, count: int) -
     ------
     ValueError : targets are to be shuffled, but the objective has none or there is only one image; a seed below 0
     """
-    check_seed(seed, "control_seed")
+    seed = check_seed(seed, "control_seed")
     wanted = tuple(kind for kind in kinds if kind in CONTROLS)
     if TARGET_SHUFFLED not in wanted:
         return Controls(wanted, seed)

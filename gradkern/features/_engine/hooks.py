@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gradkern.features._engine.backward import BackwardPasses
@@ -60,6 +61,7 @@ class LayerHooks:
         self._settings, self._backward, self._paused = settings, backward, paused
         self._sketches: dict[Key, Tensor] = {}
         self._ran: set[str] = set()
+        self._copies: list[tuple[str, Tensor, int]] = []
 
     @contextmanager
     def registered(self) -> Iterator[None]:
@@ -78,6 +80,10 @@ class LayerHooks:
             if name not in self._ran and set(self._settings.kinds) != {"weight_gradient"}:
                 raise RuntimeError(f"layer {name!r} did not run in the forward pass")
 
+    def overwritten(self) -> list[str]:
+        """Layers that pass their input on, and whose output, a copy of the input, was then overwritten."""
+        return [name for name, tensor, version in self._copies if tensor._version != version]
+
     def check_reached(self) -> None:
         for kind in set(OUTPUT_GRADIENTS) & set(self._settings.kinds):
             for name in self._settings.layers:
@@ -94,6 +100,11 @@ class LayerHooks:
     def _take(self, name: str, args: tuple[Any, ...], output: Any) -> Any:
         """Sketch the output; returns what the model is to go on with, or None for the output itself."""
         kinds = set(self._settings.kinds) - {"weight_gradient"}
+        if self._backward.kind is not None:
+            raise RuntimeError(
+                f"layer {name!r} ran again in the backward pass: the model computes it anew there (checkpointing); "
+                "switch that off, in transformers by model.gradient_checkpointing_disable()"
+            )
         if name in self._ran and kinds:
             raise RuntimeError(f"layer {name!r} ran twice in one forward pass; name a layer that runs once")
         self._ran.add(name)
@@ -106,12 +117,20 @@ class LayerHooks:
             raise AllLayersRan
         if not set(OUTPUT_GRADIENTS) & kinds:
             return None
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                f"layer {name!r} ran without gradient: the model switches it off there (torch.no_grad, inference_mode, "
+                "or a checkpoint with use_reentrant=True)"
+            )
         replaced = None
         if not tensor.requires_grad:
             tensor = self._backward.entry(tensor)  # the shallowest layer
             replaced = _with_first(output, tensor)
         elif any(tensor is argument for argument in args):
-            tensor = tensor.view_as(tensor)  # the layer passes its input on: take the gradient of this path alone
+            # the layer passes its input on: take the gradient of this path alone. Not of a view, which an activation
+            # in place would put another tensor in the place of
+            tensor = tensor.clone()
+            self._copies.append((name, tensor, tensor._version))
             replaced = _with_first(output, tensor)
         tensor.register_hook(lambda gradient: self._put_gradient(name, gradient))  # type: ignore[no-untyped-call]
         return replaced

@@ -42,10 +42,11 @@ class Meter:
             self._largest_step = max(self._largest_step, size)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self._saved += storage.nbytes()
+        with torch._C.DisableTorchFunction():
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._seen:
+                self._seen.add(storage.data_ptr())
+                self._saved += storage.nbytes()
         return tensor
 
 

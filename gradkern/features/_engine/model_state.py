@@ -1,28 +1,38 @@
 """What a capture changes about a model while it runs, and puts back afterwards."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from gradkern.features._engine.kept import KeptTensors
+
+_BATCH_NORMS = {functional.batch_norm, torch.batch_norm}
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no parameter gradients; both are put back afterwards."""
+    """Eval mode and no parameter gradients; both are put back afterwards, and so are tensors that the model keeps."""
     training = {module: module.training for module in model.modules()}
     trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    kept = KeptTensors(model)
     try:
-        model.eval()
+        with torch.no_grad():
+            model.eval()
         for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
+        kept.put_back()
         for module, mode in training.items():
             module.training = mode
         for parameter, requires_grad in trainable.items():
-            parameter.requires_grad_(requires_grad)
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
 
 
 @contextmanager
@@ -42,21 +52,15 @@ def compiled(layers: Mapping[str, nn.Module]) -> Iterator[None]:
                 layer.forward = forward
 
 
-@contextmanager
-def contiguous_gradients(model: nn.Module) -> Iterator[None]:
+class ContiguousGradients(TorchFunctionMode):
     """Where batch norm is given one image, the gradient at its output is laid out in the order of its axes.
 
     In eval mode torch 2.13 takes a wrong gradient through batch norm on the CPU where the channels are laid out last,
     for example behind convolutions whose output becomes tokens.
     """
-    with ExitStack() as handles:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                handles.callback(module.register_forward_hook(_make_gradient_contiguous).remove)
-        yield
 
-
-def _make_gradient_contiguous(module: nn.Module, args: Any, output: Tensor) -> None:
-    with torch._C.DisableTorchFunction():  # these are not calls of the model
-        if len(output) == 1 and output.requires_grad:
-            output.register_hook(lambda gradient: gradient.contiguous())  # type: ignore[no-untyped-call]
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func in _BATCH_NORMS and output.shape[0] == 1 and output.requires_grad:
+            output.register_hook(lambda gradient: gradient.contiguous())
+        return output

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradkern.features._engine.backward import BackwardPasses
-from gradkern.features._engine.calls import Trace
+from gradkern.features._engine.calls import Trace, as_parts, tensors_in
 from gradkern.features._engine.function_mode import CallRecorder, ModelCalls, WeightGradientMode
 from gradkern.features._engine.gradient_controls import COTANGENTS, FEEDBACK, ObjectiveOutput
 from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHooks
+from gradkern.features._engine.image_by_image import RowOrder
+from gradkern.features._engine.model_state import ContiguousGradients
 from gradkern.features._engine.plan import BatchEvaluation, CapturePlan, prepare_batch
 from gradkern.features._engine.weight_gradients import LayerGradients, ParameterLayout
 from gradkern.features._features import Key
@@ -29,12 +31,14 @@ class PassSettings:
     left_out : names of parameters whose gradient is left out of weight_gradient
     plain_attention : whether attention is computed by plain products instead of a fused kernel
     copies_images : whether the model is given a copy of the images, because it may write into its input
+    row_order : in which calls the rows of a batch are positions first, then images
     """
 
     loss_scale: float = 1.0
     left_out: frozenset[str] = frozenset()
     plain_attention: bool = False
     copies_images: bool = True
+    row_order: RowOrder = field(default_factory=RowOrder)
 
     def attention(self) -> AbstractContextManager[Any]:
         return sdpa_kernel(SDPBackend.MATH) if self.plain_attention else nullcontext()
@@ -50,10 +54,11 @@ class Pass:
     losses, entropy : [n] on the CPU; None where there are none
     kept : what the model returned and the objective's labels, as they are stored, on the CPU
     reached : names of parameters that have had a gradient
-    uncovered : names of parameters that a call without a rule uses -> the name of the function
+    uncovered : names of parameters whose gradient no rule gives -> why
     trace : the model's calls; empty for a batch, and where no weight gradients are wanted
     loss_scale : the loss scale at which no gradient overflowed
     writes_input : whether the model wrote into its input
+    overwritten : layers that return their input, which the model then overwrote
     """
 
     sketches: Mapping[Key, Tensor] = field(default_factory=dict)
@@ -65,6 +70,7 @@ class Pass:
     trace: Trace = ()
     loss_scale: float = 1.0
     writes_input: bool = False
+    overwritten: tuple[str, ...] = ()
 
 
 def run_in_turn(
@@ -83,9 +89,11 @@ def run_in_turn(
 def run_images(plan: CapturePlan, settings: PassSettings, start: int, stop: int, trace: Trace = ()) -> Pass:
     """Run images [start, stop); in float16, again with a smaller loss scale until no gradient overflows."""
     while True:
-        with settings.attention():
+        with settings.attention(), ContiguousGradients() if stop - start == 1 else nullcontext():
             run = _Run(plan, settings, prepare_batch(plan, start, stop))
             result = run.single() if stop - start == 1 else run.batch(trace)
+        if plan.kept is not None:
+            plan.kept.put_back()
         gradients = [value for (kind, _), value in result.sketches.items() if kind != "activation"]
         if settings.loss_scale <= 1 or all(bool(value.isfinite().all()) for value in gradients):
             return replace(result, loss_scale=settings.loss_scale)
@@ -93,10 +101,16 @@ def run_images(plan: CapturePlan, settings: PassSettings, start: int, stop: int,
 
 
 @torch.no_grad()
-def warm_up(plan: CapturePlan) -> None:
-    """Run one image: what a model computes once and keeps (rotary positions) is then no call of a recorded pass."""
+def warm_up(plan: CapturePlan) -> Tensor:
+    """Run one image: what a model computes once and keeps (rotary positions) is then no call of a recorded pass.
+
+    Returns its loss, [1].
+    """
     evaluation = prepare_batch(plan, 0, 1)
-    evaluation.evaluate(evaluation.run_model(evaluation.batch.images.clone()))
+    losses = evaluation.evaluate(evaluation.run_model(evaluation.batch.images.clone())).losses
+    if plan.kept is not None:
+        plan.kept.put_back()
+    return losses.float().cpu()
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,8 @@ class _Run:
             result = self._forward_backward(kinds, backward, recorder, parameters)
         for name in gradients.unreached_layers():
             raise RuntimeError(f"the objective's gradient never reached a parameter of layer {name!r}")
-        return self._with_feedback(replace(self._with_weights(result, gradients), trace=recorder.trace()))
+        result = replace(self._with_weights(result, gradients), uncovered=gradients.without_sketch())
+        return self._with_feedback(replace(result, trace=recorder.trace()))
 
     def batch(self, trace: Trace) -> Pass:
         """Several images: rules give each image's gradient of the parameters."""
@@ -128,7 +143,7 @@ class _Run:
         if "weight_gradient" not in kinds:
             return self._with_feedback(self._forward_backward(kinds, backward))
         gradients = self._layer_gradients()
-        mode = WeightGradientMode(gradients, trace, backward)
+        mode = WeightGradientMode(gradients, trace, backward, self.settings.row_order)
         result = self._forward_backward(kinds, backward, mode)
         return self._with_feedback(replace(self._with_weights(result, gradients), uncovered=mode.uncovered()))
 
@@ -190,12 +205,16 @@ class _Run:
                 if not objective.losses.requires_grad or not (backward.entry.is_used or parameters):
                     if isinstance(calls, WeightGradientMode) and calls.uncovered():
                         return Pass(hooks.sketches())  # no call that was seen has a rule
-                    raise RuntimeError(
-                        "the objective does not depend on any of the layers (or its losses are detached)"
-                    )
-                self._backward(objective, kinds, backward, parameters)
+                    raise RuntimeError(_no_gradient(objective))
+                first = calls if not self.settings.row_order.is_known else None
+                leaves = first.leaves() if isinstance(first, WeightGradientMode) else parameters
+                self._backward(objective, kinds, backward, leaves)
+                if isinstance(first, WeightGradientMode):
+                    first.note_leaks()
         hooks.check_reached()
-        return Pass(hooks.sketches(), objective.losses.detach().float().cpu(), objective.entropy, objective.kept)
+        losses = objective.losses.detach().float().cpu()
+        overwritten = tuple(hooks.overwritten())
+        return Pass(hooks.sketches(), losses, objective.entropy, objective.kept, overwritten=overwritten)
 
     def _hook_settings(self, kinds: Sequence[str]) -> HookSettings:
         plan = self.plan
@@ -227,6 +246,14 @@ class _Run:
             backward.run(kind, tensors, cotangents, parameters, is_last=kind == controls[-1])
 
 
+def _no_gradient(objective: ObjectiveOutput) -> str:
+    """Why nothing leads back from the losses."""
+    message = "the objective does not depend on any of the layers"
+    if any(tensor.requires_grad for tensor in tensors_in(as_parts(objective.output))):
+        return f"{message}: the model's output does, but the losses are constant or detached from it"
+    return f"{message}: the model's output does not, so the model detaches it, or goes on without gradient, behind them"
+
+
 @contextmanager
 def _trainable(layout: ParameterLayout, take: Callable[[Tensor, Tensor], None]) -> Iterator[list[Tensor]]:
     """The layers' parameters have a gradient, which `take` is given and which is dropped as soon as it is whole."""
@@ -242,8 +269,9 @@ def _trainable(layout: ParameterLayout, take: Callable[[Tensor, Tensor], None]) 
     try:
         for parameter in parameters:
             parameter.grad = None
-            parameter.requires_grad_(parameter.is_floating_point())
-            handles.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
+            if parameter.is_floating_point() or parameter.is_complex():
+                parameter.requires_grad_()
+                handles.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
         yield [parameter for parameter in parameters if parameter.requires_grad]
     finally:
         for handle in handles:

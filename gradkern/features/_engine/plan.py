@@ -1,6 +1,6 @@
 """What a capture takes of which model, and each of its batches, ready to run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from gradkern.features._engine.gradient_controls import (
     ObjectiveOutput,
     entropy_of,
 )
-from gradkern.features._engine.images import image_batch, images_at
+from gradkern.features._engine.images import ImageSource
+from gradkern.features._engine.kept import KeptTensors
 from gradkern.features._engine.outputs import kept_outputs
 from gradkern.features._engine.tokens import Reduction
 from gradkern.features._engine.weight_gradients import ParameterLayout, parameter_layout
@@ -31,7 +32,8 @@ class CapturePlan:
 
     Attributes
     ----------
-    model, images, objective : as given to `capture`
+    model, objective : as given to `capture`
+    images : loaded when they are needed
     layers : name -> module
     kinds : what is taken at each layer
     reduction : which tokens are taken, and the sketch
@@ -39,10 +41,12 @@ class CapturePlan:
     device, dtype : of the images that the model is given
     parameters : the layers' parameters
     feedback : kind -> the mode that sends its gradient back through feedback weights
+    kept : what the model keeps beside its parameters before every pass; None: it is not put back between passes
+    tables : attributes that the model computed from parameters before the capture, and keeps -> their names
     """
 
     model: nn.Module
-    images: Tensor | Sequence[Any]
+    images: ImageSource
     objective: ObjectiveFunction | None
     layers: Mapping[str, nn.Module]
     kinds: tuple[str, ...]
@@ -50,10 +54,14 @@ class CapturePlan:
     controls: Controls
     device: torch.device
     dtype: torch.dtype
+    kept: KeptTensors | None = None
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: ParameterLayout = field(init=False)
     feedback: Mapping[str, FeedbackAlignment] = field(init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, ImageSource):
+            object.__setattr__(self, "images", ImageSource(self.images))
         if "weight_gradient" in self.kinds:
             for name, module in self.layers.items():
                 if next(module.parameters(), None) is None:
@@ -70,6 +78,11 @@ class CapturePlan:
     def shared_kinds(self) -> tuple[str, ...]:
         """Kinds that one forward pass serves; the others have feedback weights, and a forward pass of their own."""
         return tuple(kind for kind in self.kinds if kind not in FEEDBACK)
+
+    @property
+    def watches_calls(self) -> bool:
+        """Whether calls inside the layers are watched: what the model keeps must not hide one."""
+        return "weight_gradient" in self.kinds or bool(self.feedback)
 
     @property
     def channels_last(self) -> bool:
@@ -117,8 +130,8 @@ class BatchEvaluation:
 @torch.no_grad()
 def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
     """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
-    images = _to_model(plan, image_batch(plan.images, start, stop))
-    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop)))
+    images = _to_model(plan, plan.images.batch(start, stop))
+    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu")))
     return BatchEvaluation(
         plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
     )
@@ -146,7 +159,7 @@ def _control_losses(plan: CapturePlan, batch: Batch) -> dict[str, Loss]:
         losses[RANDOM_COTANGENT] = lambda output: objective(output, batch)
     if plan.controls.others is not None:
         index = plan.controls.others[batch.index]
-        others, prepared = _prepare(plan, Batch(_to_model(plan, images_at(plan.images, index.tolist())), index))
+        others, prepared = _prepare(plan, Batch(_to_model(plan, plan.images.at(index.tolist())), index))
         reads_output = getattr(objective, "reads_output", True)
         output = plan.model(others.images.clone(), **prepared.inputs) if reads_output else None
         targets = objective.targets(output, others)

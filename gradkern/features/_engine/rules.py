@@ -26,19 +26,34 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Which rows of a tensor belong to which image."""
+    """Which rows of a tensor belong to which image: an axis of n, or n times as long as for one image.
+
+    Of the rows of a longer axis, which is the first one, those of an image stand together; or, where they are `inner`,
+    the images stand side by side, position after position, as in `nn.MultiheadAttention`.
+    """
 
     n: int
     axis: int = 0
-    inner: bool = False  # t * n entries with the images side by side, as in nn.MultiheadAttention
+    inner: bool = False
 
     def rows(self, x: Tensor, width: int) -> Tensor:
         """x as [n, t, width], where its last axes make up the width."""
         if x.shape[self.axis] == self.n:
             return x.movedim(self.axis, 0).reshape(self.n, -1, width)
-        if self.inner:
-            return x.reshape(-1, self.n, width).transpose(0, 1)
         return x.reshape(self.n, -1, width)
+
+    def outer(self, x: Tensor) -> Tensor:
+        """x with the rows of each image together."""
+        if not self.inner or x.shape[self.axis] == self.n:
+            return x
+        return x.reshape(-1, self.n, *x.shape[1:]).transpose(0, 1).flatten(0, 1)
+
+    def part(self, x: Tensor, i: int) -> Tensor:
+        """The part of x that image i has, as for one image alone."""
+        if self.inner:
+            return x[i :: self.n]
+        size = x.shape[self.axis] // self.n
+        return x.narrow(self.axis, i * size, size)
 
 
 @dataclass(frozen=True)
@@ -65,10 +80,18 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use:
 
 
 def _matmul(input: Tensor, other: Tensor) -> Use | None:
+    if other.dim() != 2 or input.dim() < 2:
+        return None
+
     def outer(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
         target.add_outer(samples.rows(g, g.shape[-1]), samples.rows(x, x.shape[-1]))
 
-    return Use(input, (WeightUse(other, outer),)) if other.dim() == 2 else None
+    return Use(input, (WeightUse(other, outer),))
+
+
+def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Use | None:
+    use = _matmul(mat1, mat2) if input.dim() == 1 and alpha == beta == 1 else None
+    return Use(mat1, (*use.weights, WeightUse(input, _sum_rows))) if use else None
 
 
 def _sum_rows(target: Target, x: Tensor, g: Tensor, samples: Samples) -> None:
@@ -189,6 +212,10 @@ RULES: dict[Any, Callable[..., Use | None]] = {
     torch.matmul: _matmul,
     Tensor.matmul: _matmul,
     Tensor.__matmul__: _matmul,
+    torch.mm: _matmul,
+    Tensor.mm: _matmul,
+    torch.addmm: _addmm,
+    Tensor.addmm: _addmm,
     F.conv1d: _conv,
     F.conv2d: _conv,
     F.layer_norm: _layer_norm,

@@ -74,7 +74,7 @@ class LayerGradients:
 
     def __init__(self, layout: ParameterLayout, sketch: Sketch, n: int, device: torch.device, left_out: frozenset[str]):
         self.layout, self.sketch, self.n = layout, sketch, n
-        self._totals = {layer: torch.zeros(n, sketch.k, device=device) for layer in layout.layers}
+        self._totals = {layer: torch.zeros(n, sketch.k, device=device, dtype=torch.float32) for layer in layout.layers}
         self._reached: set[int] = set()
         self._left_out = {key for key, name in layout.names.items() if name in left_out}
 
@@ -90,6 +90,11 @@ class LayerGradients:
         """Layers none of whose parameters has had a gradient."""
         reached = {owner.layer for key in self._reached | self._left_out for owner in self.layout.owners[key]}
         return [layer for layer in self.layout.layers if layer not in reached]
+
+    def without_sketch(self) -> dict[str, str]:
+        """Names of parameters that have had a gradient of which there is no sketch -> why."""
+        why = "complex, and a sketch is of real numbers; let the parameter be the view_as_real of it"
+        return {self.layout.names[key]: why for key in self._reached if self.layout.parameters[key].is_complex()}
 
     def add(self, parameter: Tensor, gradient: Tensor) -> None:
         """A gradient that exists already, [n, *shape of the parameter]."""
@@ -135,6 +140,8 @@ class LayerGradients:
         if id(parameter) in self._left_out:
             return ()
         self._reached.add(id(parameter))
+        if parameter.is_complex():
+            return ()
         return self.layout.owners[id(parameter)]
 
     def owns(self, tensor: Any) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradkern.features._engine.calls import swap, tensors_in
+from gradkern.features._engine.calls import is_in_place, swap, tensors_in
 from gradkern.features._engine.rules import Target
 from gradkern.features._engine.weight_gradients import LayerGradients, conv_gradients
 from gradkern.kernels.reference import Window
@@ -44,23 +45,54 @@ class Weights:
         return [self._gradients.layout.names[id(parameter)] for parameter in self.parameters_of(weight)]
 
     def target_of(self, weight: Tensor) -> Target:
+        """Where the gradients of a weight go, as it is now: what overwrites it later does not count."""
         derived = self._derived.get(id(weight))
-        return _DerivedTarget(derived, self._gradients) if derived else _ParameterTarget(weight, self._gradients)
+        if derived is None:
+            return _ParameterTarget(weight, self._gradients)
+        return _DerivedTarget(get_gradient_edge(weight), weight, derived.sources, self._gradients)
 
     def derive(self, function: Any, args: Any, kwargs: Any, weights: Sequence[Tensor]) -> Any:
-        """Call a function of weights alone, so that its results are weights too."""
+        """Call a function of weights and constants alone, so that its results are weights too."""
+        in_place = is_in_place(function)
+        if in_place and self._gradients.owns(args[0]):
+            return function(*args, **kwargs)  # a parameter is set anew, and still is the parameter
         stand_ins = {id(weight): self._stand_in(weight) for weight in weights if not self.is_derived(weight)}
-        with torch.enable_grad():
-            output = function(*swap(args, stand_ins), **swap(kwargs, stand_ins))
+        output = function(*swap(args, stand_ins), **swap(kwargs, stand_ins))
         parameters = {id(p): p for weight in weights for p in self.parameters_of(weight)}
+        changed = self._sharing(args[0]) if in_place else []
+        parameters |= {id(p): p for tensor in changed for p in self.parameters_of(tensor)}
         sources = tuple((p, self._stand_ins[key]) for key, p in parameters.items())
-        for tensor in tensors_in(output):
+        for tensor in [*tensors_in(output), *changed, *(args[:1] if in_place else ())]:
             if tensor.requires_grad:
                 self._derived[id(tensor)] = _Derived(tensor, sources)
         return output
 
+    def leaves(self) -> list[Tensor]:
+        return [leaf for leaf in self._stand_ins.values() if leaf.requires_grad]
+
+    def reached_leaves(self) -> list[str]:
+        """Names of the parameters whose leaf has a .grad, which is dropped."""
+        names = []
+        for key, leaf in self._stand_ins.items():
+            if leaf.grad is not None:
+                leaf.grad = None
+                names.append(self._gradients.layout.names[key])
+        return names
+
+    def _sharing(self, tensor: Tensor) -> list[Tensor]:
+        """The derived weights that lie in the same memory as a tensor."""
+        memory = tensor.untyped_storage().data_ptr()
+        derived = [weight.tensor for weight in self._derived.values()]
+        return [weight for weight in derived if weight.untyped_storage().data_ptr() == memory]
+
     def _stand_in(self, parameter: Tensor) -> Tensor:
-        return self._stand_ins.setdefault(id(parameter), parameter.detach().requires_grad_())
+        leaf = self._stand_ins.get(id(parameter))
+        if leaf is None:
+            leaf = parameter.detach()
+            if leaf.is_floating_point() or leaf.is_complex():
+                leaf.requires_grad_()
+            self._stand_ins[id(parameter)] = leaf
+        return leaf
 
 
 class _ParameterTarget:
@@ -83,19 +115,26 @@ class _ParameterTarget:
 class _DerivedTarget:
     """Forms each image's gradient, one at a time, and pulls it back to the parameters."""
 
-    def __init__(self, derived: _Derived, gradients: LayerGradients):
-        self.derived, self.gradients = derived, gradients
+    def __init__(
+        self,
+        edge: GradientEdge,
+        tensor: Tensor,
+        sources: tuple[tuple[Tensor, Tensor], ...],
+        gradients: LayerGradients,
+    ):
+        self.edge, self.shape, self.dtype = edge, tensor.shape, tensor.dtype
+        self.sources = [(parameter, leaf) for parameter, leaf in sources if leaf.requires_grad]
+        self.gradients = gradients
 
     def add(self, gradient: Tensor) -> None:
         for i in range(len(gradient)):
             self.add_image(i, gradient[i])
 
     def add_image(self, i: int, gradient: Tensor) -> None:
-        tensor, sources = self.derived.tensor, self.derived.sources
-        leaves = [leaf for _, leaf in sources]
-        cotangent = gradient.reshape(tensor.shape).to(tensor.dtype)
-        pulled_back = torch.autograd.grad(tensor, leaves, cotangent, retain_graph=True, allow_unused=True)
-        for (parameter, _), parameter_gradient in zip(sources, pulled_back, strict=True):
+        leaves = [leaf for _, leaf in self.sources]
+        cotangent = gradient.reshape(self.shape).to(self.dtype)
+        pulled_back = torch.autograd.grad(self.edge, leaves, cotangent, retain_graph=True, allow_unused=True)
+        for (parameter, _), parameter_gradient in zip(self.sources, pulled_back, strict=True):
             if parameter_gradient is not None:
                 self.gradients.add_image(parameter, i, parameter_gradient)
 

@@ -1,10 +1,7 @@
 """Files of data sets: looked up, read or refused, and identified by a hash."""
 
-import errno
 import hashlib
-import os
 import re
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable
@@ -96,24 +93,6 @@ def _whole_annexed(path: Path) -> Path:
             "short? git annex fsck checks it)"
         )
     return path
-
-
-def allocate(file: int, start: int, count: int, folder: Path) -> None:
-    """Have the disk keep room for bytes of an open file before they are written.
-
-    Raises
-    ------
-    OSError : the disk is full; the message has the bytes that are needed
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(file, start, count)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            return  # this file system cannot
-        free = shutil.disk_usage(folder).free
-        raise OSError(error.errno, f"{count} bytes are needed in {folder}, got {free} free") from error
 
 
 def read_lines(path: Path) -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradkern._files import written_whole
+from gradkern._files import allocate, written_whole
 from gradkern.recordings._formats.agreement import Agreements
-from gradkern.recordings._formats.files import allocate, fingerprint
+from gradkern.recordings._formats.files import fingerprint
 from gradkern.recordings._formats.packed import is_packed, remaining, unpacked
 from gradkern.recordings._formats.volumes import Grid, agree_on_grid, check_surplus, open_image, read_volume
 from gradkern.recordings._responses.lazy import ChosenTargets, Responses, Scaled, Whole
@@ -79,7 +79,7 @@ def _in_scratch(
         with written_whole(target) as aside:
             values = np.lib.format.open_memmap(aside, "w+", stored, (count, int(inside.sum())))
             with aside.open("r+b") as file:
-                allocate(file.fileno(), 0, aside.stat().st_size, scratch)  # a map of a full disk is a bus error
+                allocate(file.fileno(), aside.stat().st_size, scratch)  # a map of a full disk is a bus error
             _unpack(path, image, inside, values)
             values.flush()
     try:

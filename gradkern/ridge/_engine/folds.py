@@ -80,6 +80,9 @@ def resolve_folds(cv: Any, n_samples: int, groups: Any = None, *, argument: str 
     return Folds(n_samples, folds, bool((tested == 1).all()))
 
 
+LEAVE_ONE_OUT = "; selection='loo' leaves out one at a time, exactly"
+
+
 def selection_folds(cv: Any, n_samples: int, groups: Any, *, argument: str = "cv") -> Folds:
     """Folds to choose alpha on: as `resolve_folds`, and each must test enough samples for a score."""
     folds = resolve_folds(cv, n_samples, groups, argument=argument)
@@ -87,7 +90,7 @@ def selection_folds(cv: Any, n_samples: int, groups: Any, *, argument: str = "cv
     if smallest < 2:
         raise ValueError(
             f"{argument} must test at least 2 samples in every fold, for a score, got {smallest} "
-            f"(n_samples={n_samples})"
+            f"(n_samples={n_samples}){LEAVE_ONE_OUT if smallest == 1 and argument == 'cv' else ''}"
         )
     return folds
 

@@ -29,6 +29,10 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 def check_precision(precision: str, plan: DevicePlan) -> None:
     """ValueError unless float32 products at that precision exist where they are to be computed."""
+    if precision == "float64":
+        raise ValueError(
+            "precision must be one of 'float32', 'tf32', 'bfloat16', got 'float64'; all is float64 where X or Y is"
+        )
     check_choice("precision", precision, PRECISIONS)
     if precision == "float32":
         return

@@ -21,6 +21,7 @@ from gradkern.ridge._engine.principal_coordinates import PrincipalCoordinates, p
 
 SELECTIONS = ("kfold", "loo", "gcv")
 SCORINGS = ("r2", "r")
+_ERRORS = ("neg_mean_squared_error", "neg_root_mean_squared_error", "mean_squared_error", "mse")
 EQUAL = {torch.float32: 1e-7, torch.float64: 1e-11}  # scores: what their rounding leaves open
 _WORKING_SET_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}  # by default
 _MOST_TARGETS = {"cpu": 1024, "cuda": 16384}  # beyond this a block only leaves the cache
@@ -61,10 +62,25 @@ class FitOptions:
     coef: str = "primal"
 
 
+def check_scoring(scoring: Any) -> None:
+    """ValueError unless the scores of all alphas come from sums, without predictions."""
+    if callable(scoring):
+        raise ValueError(
+            "scoring must be one of 'r2', 'r', got a function: it would need the predictions of every alpha, which are "
+            "never formed; cross_val_predict gives those of the chosen alpha"
+        )
+    if scoring in _ERRORS:
+        raise ValueError(
+            f"scoring must be one of 'r2', 'r', got {scoring!r}; in a fold, R2 orders a target's alphas as its squared "
+            "error does"
+        )
+    check_choice("scoring", scoring, SCORINGS)
+
+
 def alpha_selection(alphas: Any, selection: str, scoring: str) -> AlphaSelection:
     """Check the options of the selection; folds come later."""
     check_choice("selection", selection, SELECTIONS)
-    check_choice("scoring", scoring, SCORINGS)
+    check_scoring(scoring)
     if selection == "gcv" and scoring == "r":
         raise ValueError("scoring must be 'r2' with selection='gcv', got 'r' (GCV makes no held-out predictions)")
     return AlphaSelection(torch.from_numpy(check_alphas(alphas)), selection, scoring)

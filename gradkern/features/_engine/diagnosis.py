@@ -1,0 +1,52 @@
+"""Why an image has other features alone than in its batch: random numbers, rounding, or images that mix."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradkern.features._engine.images import ImageSource
+
+_NUDGES = (1e-7, 3e-7, 1e-6, 3e-6)  # of each pixel, relative: as much as the rounding of a deep model comes to
+_DRAWS = 2  # of each
+_FALLS_SHORT = 4.0  # rounding that was tried moves features by at least a fourth of what rounding did
+
+
+class NudgedImages(ImageSource):
+    """Images whose pixels are moved by as little as rounding does."""
+
+    def __init__(self, images: ImageSource, size: float, seed: int):
+        self._source, self._nudge, self._seed = images, size, seed
+        self.hashes = images.hashes
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def load(self, i: int) -> Tensor:
+        image = self._source.load(i)
+        generator = torch.Generator().manual_seed(self._seed)
+        noise = torch.randn(image.shape, generator=generator, dtype=torch.float32, device="cpu")
+        return image * (1 + self._nudge * noise.to(image.device, image.dtype))
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        return self.at(range(start, stop))
+
+
+def moved_by_rounding(run: Callable[[float, int], Tensor], alone: Tensor, deviation: float) -> float | None:
+    """How far rounding alone moves a feature, if that is as far as it was found to be moved; else None.
+
+    An activation at its kink, or a gradient that nearly cancels, is moved far by the smallest change of the image.
+
+    Parameters
+    ----------
+    run : size of the change and seed -> the feature of the changed image, alone
+    alone : the feature of the image, alone
+    deviation : norm of the difference that is to be explained
+    """
+    furthest = 0.0
+    for size in _NUDGES:
+        for seed in range(_DRAWS):
+            furthest = max(furthest, float((run(size, seed) - alone).norm()))
+            if _FALLS_SHORT * furthest >= deviation:
+                return furthest
+    return None
