@@ -19,7 +19,7 @@ product of the two is far from 0 (docs/statistics.md has the comparison).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._confounds import KERNELS, Confounds
 from gradkern.encoding._image_blocks import COMMON_NOISE, ImageBlock, image_blocks
 from gradkern.encoding._kernels import linear
-from gradkern.encoding._variance_components import SHARES, Components, noise_scales, variance_components
+from gradkern.encoding._variance_components import SHARES, Components, noise_scales, only_noise, variance_components
 from gradkern.errors import Refused, naming
 
 Floats = NDArray[np.float64]
@@ -400,16 +400,33 @@ def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _B
     parts = (*(f"{part}: " for part in confounds.parts), COMMON_NOISE)
     kernels = {name: kernel for name, kernel in block.kernels.items() if name.startswith(parts)}
     standardized = (Y - Y.mean(0)) / Y.std(0)
-    components = variance_components(kernels, standardized, seed, block.spectra)
-    scales = noise_scales(components, standardized)
-    if scales is None:
-        return _Block(block.rows, standardized, components, block.apart, np.ones(len(Y)))
-    weighted = Y - np.average(Y, axis=0, weights=scales**-2)
-    standardized = weighted / scales[:, None]
-    standardized /= np.sqrt(np.square(standardized).mean(0))
+    even = _Block(
+        block.rows,
+        standardized,
+        variance_components(kernels, standardized, seed, block.spectra),
+        block.apart,
+        np.ones(len(Y)),
+    )
+    # readouts whose size differs between images can pass for noise that does, and the other way round
+    by_image = noise_scales(only_noise(standardized), standardized)
+    best = even
+    for scales in (by_image, noise_scales(even.components, standardized)):
+        if scales is not None:
+            uneven = _divided_by(scales, kernels, standardized, even, seed)
+            best = max(best, uneven, key=_log_likelihood)
+    return best
+
+
+def _log_likelihood(block: _Block) -> float:
+    scaling = block.Y.shape[1] * float(np.log(block.scales).sum())  # densities of responses that were divided
+    return block.components.log_likelihood - scaling
+
+
+def _divided_by(scales: Floats, kernels: Mapping[str, Floats], Y: Floats, even: _Block, seed: int) -> _Block:
+    """The block with noise of these standard deviations [m]."""
+    weighted = (Y - np.average(Y, axis=0, weights=scales**-2)) / scales[:, None]
     scaled = {name: _scaled(kernel, scales) for name, kernel in kernels.items()}
-    components = variance_components(scaled, standardized, seed)
-    return _Block(block.rows, standardized, components, block.apart, scales)
+    return replace(even, Y=weighted, components=variance_components(scaled, weighted, seed), scales=scales)
 
 
 def _scaled(kernel: Floats, scales: Floats) -> Floats:

@@ -47,11 +47,15 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Variance components of v targets: `shape` and `share` [v] are indices into `shapes` and `SHARES`."""
+    """Variance components of v targets: `shape` and `share` [v] are indices into `shapes` and `SHARES`.
+
+    `log_likelihood` is the sum over targets.
+    """
 
     shapes: Sequence[Shape]
     shape: NDArray[np.int64]
     share: NDArray[np.int64]
+    log_likelihood: float
 
     def cells(self) -> list[tuple[int, int]]:
         """Pairs of shape and share that some target has."""
@@ -91,12 +95,19 @@ def variance_components(
         present = {names[number]: float(weights[number]) for number in np.flatnonzero(weights)}
         shapes.append(Shape(present, values, vectors))
     if not shapes:
-        nothing = np.zeros(Y.shape[1], dtype=np.int64)
-        return Components([Shape({}, np.zeros(len(Y)), np.eye(len(Y)))], nothing, nothing)
+        return only_noise(Y)
     likelihoods = np.stack([_log_likelihoods(shape.values, shape.vectors, Y) for shape in shapes])
-    best = likelihoods.reshape(-1, Y.shape[1]).argmax(0)
-    shape, share = np.divmod(best, len(SHARES))
-    return Components(shapes, shape, share)
+    flat = likelihoods.reshape(-1, Y.shape[1])
+    shape, share = np.divmod(flat.argmax(0), len(SHARES))
+    return Components(shapes, shape, share, float(flat.max(0).sum()))
+
+
+def only_noise(Y: Floats) -> Components:
+    """Components of responses [n, v] that read nothing."""
+    n, v = Y.shape
+    nothing = np.zeros(v, dtype=np.int64)
+    likelihood = float(-0.5 * n * np.log(np.square(Y).sum(0) / n).sum())
+    return Components([Shape({}, np.zeros(n), np.eye(n))], nothing, nothing, likelihood)
 
 
 def noise_scales(components: Components, Y: Floats) -> Floats | None:
