@@ -418,8 +418,8 @@ def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _B
 
 
 def _log_likelihood(block: _Block) -> float:
-    scaling = block.Y.shape[1] * float(np.log(block.scales).sum())  # densities of responses that were divided
-    return block.components.log_likelihood - scaling
+    scaling = block.Y.shape[1] * np.log(block.scales).sum()  # densities of responses that were divided
+    return float(block.components.log_likelihood - scaling)
 
 
 def _divided_by(scales: Floats, kernels: Mapping[str, Floats], Y: Floats, even: _Block, seed: int) -> _Block:
