@@ -133,7 +133,24 @@ def power_cell(row: dict[str, Any]) -> str:
     return f"{f'({text})' if row['expected'] == 'inherited' else text} of {row['runs']}{refused}"
 
 
-KINDS = {"accuracy": accuracy, "power": power}
+def alternatives(run: dict[str, Any]) -> Iterator[str]:
+    """A row for each test and brain, a column for each ceiling."""
+    made = f"{run['brains']} brains by {run['made']}"
+    rows = run["rows"]
+    yield f"{made}; {rows[0]['images']} images, {rows[0]['subjects']} subjects"
+    yield ""
+    ceilings = sorted({row["ceiling"] for row in rows})
+    yield f"| test | level | brain | {' | '.join(f'ceiling {ceiling:g}' for ceiling in ceilings)} |"
+    yield "|---|---|---|" + "---|" * len(ceilings)
+    found = {(row["id"], row["organisation"], row["ceiling"]): row for row in rows}
+    for id, organisation in sorted({key[:2] for key in found}):
+        of_brain = [found.get((id, organisation, ceiling)) for ceiling in ceilings]
+        cells = [power_cell(row) if row else "–" for row in of_brain]
+        first = next(row for row in of_brain if row)
+        yield f"| {first['text']} | {first['level']:g} | {organisation} | {' | '.join(cells)} |"
+
+
+KINDS = {"accuracy": accuracy, "power": power, "alternatives": alternatives}
 
 
 def section(path: Path) -> str:
