@@ -164,7 +164,7 @@ def test_a_null_result_is_told_with_what_it_is_worth(changes: dict[str, Any], wo
 
 
 def test_the_table_of_power_holds_the_rates() -> None:
-    rates, test = simulated_rates(), "gradient-predicts-fmri-beyond:activations"
+    rates, test = simulated_rates(), "gradient-predicts-fmri-beyond:linear-activations"
     table = power_table(rates, [test, "gradient-predicts-fmri", test])
     assert [row["id"] for row in table["rows"]] == [test, "gradient-predicts-fmri"]
     assert table["size"] == "500 images, 5 subjects, a noise ceiling of 0.5"

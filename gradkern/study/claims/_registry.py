@@ -66,7 +66,8 @@ def claims_of_controls(controls: Sequence[str], rows: Sequence[str] = tuple(COVA
 
 def simulated_claims() -> dict[str, Claim]:
     """Claims of the simulated studies, by id."""
-    return {claim.id: claim for claim in claims_of_controls(SIMULATED_CONTROLS)}
+    rows = [row for row in COVARIATES if row != "image-statistics"]  # the toy network's images are not pictures
+    return {claim.id: claim for claim in claims_of_controls(SIMULATED_CONTROLS, rows)}
 
 
 _ALWAYS = (
