@@ -27,6 +27,7 @@ _WORTH = 0.02  # of the gain of all targets, which a further shape must add
 _LEAST_TARGETS = 4
 _STEPS = 5  # of the weights' fit: in the first any kernel may come in, in the others those that are in are weighed
 _LEAST_NOISE = 0.01
+_ROUNDING = 1e-4  # of products of kernels in float32, of which some are alike
 _TARGETS_FOR_SHAPES = 2000
 _SAME_NOISE = 4.0  # standard errors of a variance that sampling alone reaches
 
@@ -196,7 +197,7 @@ def _fitted_weights(stack: NDArray[np.float32], Y: Floats, first: int) -> Floats
         flat = kernels.reshape(len(kernels), -1)
         products = (flat @ flat.T).astype(np.float64)
         size = np.sqrt(np.diag(products))
-        root = cholesky(products / np.outer(size, size) + 1e-9 * np.eye(len(size)), check_finite=False)
+        root = cholesky(products / np.outer(size, size) + _ROUNDING * np.eye(len(size)), check_finite=False)
         found = nnls(root, solve_triangular(root, seen / size, trans=1, check_finite=False))[0] / size
         weights = np.zeros(k)
         weights[live], noise = found[:-1], max(float(found[-1]), _LEAST_NOISE)

@@ -431,7 +431,10 @@ ONE = subject(0)
         ),
         (lambda: rank_hierarchy(["V1", "V1"], ["V1"]), "order must name a region once"),
         (lambda: euclidean_hierarchy(np.zeros((3, 3)), np.zeros(3), ["left"] * 3), r"origin bool \[v\]"),
-        (lambda: euclidean_hierarchy(np.zeros((2, 3)), np.array([True, False]), ["a", "b"]), "got none of 'b'"),
+        (
+            lambda: euclidean_hierarchy(np.zeros((2, 3)), np.array([True, False]), ["a", "b"]),
+            "hemispheres must be 'left' or 'right', got 'a'",
+        ),
         (lambda: geodesic_hierarchy(*grid(2, 2), np.zeros(4)), r"origin bool \[v\], got \[4, 3\] and float64 \[4\]"),
         (lambda: geodesic_hierarchy(*grid(2, 2), np.zeros(5, bool)), r"got \[4, 3\] and bool \[5\]"),
         (lambda: geodesic_hierarchy(*grid(2, 2), np.zeros(4, bool)), "origin must hold a vertex, got none"),

@@ -156,8 +156,23 @@ def test_rates_say_whether_a_test_does_as_is_wanted() -> None:
 
 
 def test_the_package_has_the_rates_that_were_recorded() -> None:
-    recorded = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "power-verdict.json").read_text())
-    assert simulated_rates().to_dict("records") == recorded["rows"]
+    """Rows of tests that were replaced are left out, and the one that goes on has another id and text."""
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    recorded = [
+        row
+        for name in ("power-verdict", "alternatives")
+        for row in json.loads((results / f"{name}.json").read_text())["rows"]
+    ]
+    numbers = ("runs", "found", "refused", "rate", "low", "high", "level", "rows")
+    found = {}
+    for row in recorded:
+        id = row["id"].replace("beyond:activations", "beyond:linear-activations")
+        found[row["organisation"], row["images"], row["subjects"], row["ceiling"], id] = [row[n] for n in numbers]
+    packaged = simulated_rates().to_dict("records")
+    assert len(packaged) > 300
+    for row in packaged:
+        key = (row["organisation"], row["images"], row["subjects"], row["ceiling"], row["id"])
+        assert [row[n] for n in numbers] == found[key]
 
 
 REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
