@@ -111,7 +111,7 @@ def test_a_changed_sentence_changes_nothing_else(
     multiverse = verdict_multiverse(variants, SETTINGS)
     assert multiverse["claim"].str.startswith("In other words").all()
     pd.testing.assert_frame_equal(multiverse.drop(columns="claim"), before.drop(columns="claim"))
-    now = {claim.id: claim for claim in claims_of_controls(())}
+    now = {claim.id: claim for claim in claims_of_controls(()) if claim.id in hashes}
     assert {id: code_hash(claim) for id, claim in now.items()} == {id: hashes[id] for id in now}
 
 

@@ -154,7 +154,7 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     ValueError : none of the ids is in the rates
     """
     sizes = ["images", "subjects", "ceiling"]
-    usual = list(rates.groupby(sizes)["organisation"].nunique().idxmax())
+    usual = list(rates.groupby(sizes).size().idxmax())
     chosen = rates[(rates[sizes] == usual).all(axis=1) & rates["id"].isin(ids)]
     if chosen.empty:
         raise ValueError(f"power_table: ids must be in the rates, got {list(ids)}")
