@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.encoding._checks import check_matrix
-from gradkern.encoding._confounds import KERNELS, Confounds
+from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._image_blocks import COMMON_NOISE, ImageBlock, image_blocks
 from gradkern.encoding._kernels import linear
 from gradkern.encoding._variance_components import SHARES, Components, noise_scales, only_noise, variance_components
@@ -213,34 +213,6 @@ class ResponseModel:
             smallest_p=1 / (1 + permutations),
         )
 
-    @naming("ResponseModel.resampled_shares")
-    def resampled_shares(self, X: Any, labels: Any, counts: Any) -> Floats:
-        """Shares [1 + b, g] of features X in g groups of targets: of the images, and of resampled images.
-
-        Parameters
-        ----------
-        X : [images of the confounds, d]
-        labels : [v], group of each target in 0 ... g - 1
-        counts : [b, images of the confounds], how often each image was drawn
-
-        Raises
-        ------
-        ValueError, Refused : as `test`
-        """
-        features, labels = self._checked(X), np.asarray(labels)
-        weights = np.vstack([np.ones(len(features)), np.asarray(counts)])
-        g = int(labels.max()) + 1
-        sums, sizes = np.zeros((len(weights), g)), np.zeros(g)
-        for block in self.blocks:
-            drawn = weights[:, block.rows]
-            for cell in _cells(block, features):
-                for label in np.unique(labels[cell.targets]):
-                    members = labels[cell.targets] == label
-                    sums[:, label] += np.einsum("bi,bi->b", drawn @ cell.pair_products(members), drawn)
-                    sizes[label] += cell.size * int(members.sum())
-        shares: Floats = sums / sizes
-        return shares
-
     def _checked(self, X: Any) -> Floats:
         features = check_matrix("X", X, len(self.dependent)).astype(np.float64)
         if not np.ptp(features, axis=0).any():
@@ -391,7 +363,7 @@ def _confounds(given: Any) -> Confounds:
         part: {name: check_matrix(f"confounds[{name!r}]", values, n) for name, values in matrices.items()}
         for part, matrices in parts.items()
     }
-    return Confounds(checked, {part: KERNELS.get(part, KERNELS["user"]) for part in checked})
+    return Confounds(checked)
 
 
 def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _Block:

@@ -16,15 +16,6 @@ from gradkern.encoding._nuisances import nuisances as difficulty_of
 from gradkern.errors import Refused, naming
 from gradkern.features._features import Features
 
-KERNELS = {  # by part: in which forms a response may read it
-    "activations": ("linear", "rbf", "polynomial"),
-    "scaled activations": ("linear",),
-    "outputs": ("linear", "rbf"),
-    "labels": ("linear",),
-    "image statistics": ("linear", "rbf"),
-    "difficulty": ("linear", "rbf"),
-    "user": ("linear", "rbf"),
-}
 _SHARP = 0.5  # temperature of the sharpened softmax
 _TEMPERATURES = (0.1, 0.04)  # of student and teacher in self-distillation
 _ROWS_AT_ONCE = 4096
@@ -67,12 +58,10 @@ class Confounds:
     Attributes
     ----------
     parts : part -> name -> [n, c], floating point, read by `np.asarray`; large ones are memory maps or computed then
-    kernels : part -> kernels in which a response may read it: "linear", "rbf", "polynomial"
     missing : part, or part/name -> why it is not there
     """
 
     parts: Mapping[str, Mapping[str, Any]]
-    kernels: Mapping[str, tuple[str, ...]]
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -180,7 +169,7 @@ def confounds(
     }
     empty = {part: why for part, why in reasons.items() if not parts[part]}
     there = {part: matrices for part, matrices in parts.items() if matrices}
-    return Confounds(there, {part: KERNELS[part] for part in there}, {**empty, **missing})
+    return Confounds(there, {**empty, **missing})
 
 
 def _activations(features: Features) -> _Matrices:

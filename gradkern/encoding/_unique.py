@@ -147,7 +147,8 @@ def partial_permutation_test(
     alphas, cv, permutations, seed, selection, target_groups : as in `permutation_test`, whose "images" are rows of Q'Y
         here
     n_components : number of principal components of the covariates, those of the largest variance, that are removed;
-        the null is then that only these matter. None: all of them. At least 20 of the n rows must be left.
+        the null is then that only these matter, and responses to the others are taken for the features'. None: all of
+        them. At least 20 of the n rows must be left.
 
     Raises
     ------
@@ -204,8 +205,8 @@ def _complement(covariates: NDArray[np.float64], n_components: int | None) -> ND
     removed = rank if n_components is None else n_components
     if n - 1 - removed < _LEAST_ROWS:
         raise Refused(
-            f"the covariates must leave at least {_LEAST_ROWS} of the rows, got {removed} components of {n} rows; take "
-            "more images, fewer covariates, or fewer of their components (`n_components`)"
+            f"the covariates must leave at least {_LEAST_ROWS} of the rows, got {removed} components of {n} rows; "
+            "`conditional_test` takes covariates of more columns than images"
         )
     taken = np.column_stack([np.full(n, n**-0.5), vectors[:, :removed]])
     basis: NDArray[np.float64] = np.linalg.qr(taken, mode="complete")[0]

@@ -42,11 +42,7 @@ def confounds_of(study: Study) -> Confounds:
     }
     if not controls:
         return excluded
-    return replace(
-        excluded,
-        parts={**excluded.parts, CONTROLS: controls},
-        kernels={**excluded.kernels, CONTROLS: ("linear",)},
-    )
+    return replace(excluded, parts={**excluded.parts, CONTROLS: controls})
 
 
 def parts_of(row: str, excluded: Confounds) -> Confounds:
@@ -60,12 +56,7 @@ def parts_of(row: str, excluded: Confounds) -> Confounds:
         return excluded
     wanted = [*_ACTIVATIONS, *([_ROWS[row]] if row != "activations" else [])]
     names = [name for name in wanted if name in excluded.parts or name not in _ACTIVATIONS]
-    return replace(
-        excluded,
-        parts={name: excluded.parts[name] for name in names},
-        kernels={name: excluded.kernels[name] for name in names},
-        missing={},
-    )
+    return replace(excluded, parts={name: excluded.parts[name] for name in names}, missing={})
 
 
 def rows_of(study: Study) -> tuple[str, ...]:

@@ -150,19 +150,6 @@ def test_target_groups_and_pooled_models():
         pooled([tests[0], halves[1].test(G, permutations=49)])
 
 
-def test_resampled_shares_of_the_images_as_they_are():
-    A, G = features(0)
-    model = response_model({"activations": A}, responses(A, 5, "linear", targets=12))
-    labels = np.repeat([0, 1, 2], 4)
-    ones = np.ones((1, N))
-    shares = model.resampled_shares(G, labels, ones)
-    assert shares.shape == (2, 3)
-    np.testing.assert_allclose(shares[0], shares[1])
-    groups = {f"{label}": labels == label for label in range(3)}
-    test = model.test(G, permutations=19, target_groups=groups)
-    np.testing.assert_allclose(shares[0], [group.share for group in test.target_groups.values()])
-
-
 def test_features_that_are_a_confound_are_refused():
     A, G = features(0)
     outputs = G[:, :10]

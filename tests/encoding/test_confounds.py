@@ -46,13 +46,11 @@ def loss_gradient(objective: Any) -> np.ndarray:
     return z.grad.numpy()
 
 
-def test_parts_and_their_kernels() -> None:
+def test_parts() -> None:
     found = confounds(captured(), IMAGES, user={"memorability": np.ones((N, 1))}, outputs=logits())
     assert isinstance(found, Confounds)
     assert len(found) == N
     assert found.missing == {}
-    assert found.kernels["activations"] == ("linear", "rbf", "polynomial")
-    assert list(found.parts) == list(found.kernels)
     assert list(found.parts) == [
         "activations", "scaled activations", "outputs", "labels", "image statistics", "difficulty", "user",
     ]  # fmt: skip

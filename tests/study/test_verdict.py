@@ -14,6 +14,7 @@ from gradkern.hierarchy import Latency, Preference
 from gradkern.ridge import CrossValidation
 from gradkern.study import Study, VerdictSettings, verdict
 from gradkern.study.claims import (
+    CANNOT_DECIDE,
     NOT_FOUND,
     NOT_TESTED,
     SUPPORTED,
@@ -91,7 +92,7 @@ class TestForward:
 
 def test_a_planted_backward_sweep_is_found_beyond_activations() -> None:
     made = study("forward-then-backward", WITH_OWN, WITH_OWN, ceiling=0.95, repeats=4)
-    found = verdict(made, SETTINGS).set_index("id")
+    found = verdict(made, SETTINGS, simulated_rates().iloc[:0]).set_index("id")
     assert found.loc["gradient-predicts-fmri-beyond:activations", "conclusion"] == SUPPORTED
     assert found.loc["gradient-predicts-meg-beyond:activations", "conclusion"] == SUPPORTED
     assert found.loc["gradient-has-temporal-order", "estimate"] < 0
@@ -214,8 +215,9 @@ def test_nuisances_are_taken_out_whatever_their_units() -> None:
     both = replace(study("forward-then-backward", ceiling=0.95), meg=())
     hard = np.column_stack(GRADIENTS)
     units = np.logspace(-9, 9, hard.shape[1])
-    found = [verdict(replace(both, nuisances=values), SETTINGS).set_index("id") for values in (hard, hard * units)]
-    for rows in found:
+    unrated = simulated_rates().iloc[:0]
+    for values in (hard, hard * units):
+        rows = verdict(replace(both, nuisances=values), SETTINGS, unrated).set_index("id")
         assert rows.loc["gradient-predicts-fmri-beyond:activations", "conclusion"] == SUPPORTED
         why = rows.loc["gradient-predicts-fmri-beyond:difficulty", "why"]
         assert "X must not be a linear function of the confounds" in why
@@ -425,3 +427,18 @@ def test_a_mapping_that_holds_in_images_of_its_own_set_alone_is_said_to() -> Non
     assert "at least 20 test images and as many others, got 19 of 200" in row["why"]
     with pytest.raises(ValueError, match=r"only must name claims of the study, got \['nothing'\]"):
         verdict(both, SETTINGS, only=["nothing"])
+
+
+def test_what_finds_too_much_where_it_excludes_all_decides_nothing_where_it_excludes_less() -> None:
+    """The rates are of one row; rows of the same test that exclude less, or are of MEG, are not better."""
+    made = study("gradient-misplaced", WITH_OWN, WITH_OWN, ceiling=0.95, repeats=4)
+    rates = pd.DataFrame([{"organisation": "forward, energy", "images": 200, "subjects": 2, "ceiling": 0.9,
+                           "id": "gradient-predicts-fmri-beyond:everything", "rows": 200, "runs": 20, "found": 12,
+                           "rate": 0.6, "level": 0.05, "expected": "false", "code": "0" * 12}])  # fmt: skip
+    claims = [
+        f"gradient-predicts-{name}-beyond:{what}" for name in ("fmri", "meg") for what in ("activations", "everything")
+    ]
+    known, unknown = (verdict(made, SETTINGS, some, only=claims) for some in (rates, rates.iloc[:0]))
+    assert unknown["conclusion"].eq(SUPPORTED).all()
+    assert known["conclusion"].eq(CANNOT_DECIDE).all()
+    assert known["why"].str.contains("12 of 20 forward, energy brains").all()

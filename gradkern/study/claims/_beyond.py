@@ -31,7 +31,7 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
                 model.test(gradients, permutations=settings.permutations, seed=settings.seed) for model in models
             ]
         except Refused as error:
-            refused[layer] = str(error)
+            refused[layer] = str(error).removeprefix("ResponseModel.test: ")
     if not tests:
         raise Refused(next(iter(refused.values())))
     together = {layer: pooled(subjects) for layer, subjects in tests.items()}

@@ -113,6 +113,8 @@ class Claim:
     expected : what the simulated organisations expect
     wrong_if : in which case the claim is wrong although its test supports it, in words that go on after "wrong if";
         for people only; "": the report has words for claims of its kind
+    level_of : id of the claim whose false-positive rates hold for this one as well, because its test is the same and
+        excludes no less; "": the claim's own
     """
 
     id: str
@@ -124,6 +126,7 @@ class Claim:
     hangs_on: tuple[str, ...]
     expected: Expectation
     wrong_if: str = ""
+    level_of: str = ""
 
     def tested(self, scored: "ScoredStudy") -> Row:
         """The result of the test.

@@ -36,7 +36,7 @@ def false_positives_of(table: pd.DataFrame, claim: Claim, rows: int, subjects: i
     """
     if table.empty:
         return Power()
-    false = table[(table["id"] == claim.id) & (table["expected"] == FALSE)]
+    false = table[(table["id"] == (claim.level_of or claim.id)) & (table["expected"] == FALSE)]
     study = closest_study(false, claim, rows, subjects, ceiling, highest=True)
     if np.isnan(study.rate):
         return study

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gradkern.errors import Refused
+from gradkern.stats._leave_one_out import leave_one_out as without_each
 from gradkern.study.claims._claim import LEVEL, Claim, Row
 from gradkern.study.claims._scored import ScoredStudy
 
@@ -29,7 +30,7 @@ def leave_one_out(claim: Claim, row: Row, scored: ScoredStudy) -> LeftOut:
     names, values = list(known), np.array(list(known.values()), dtype=np.float64)
     if len(values) < 2:
         return LeftOut()
-    others = (values.sum() - values) / (len(values) - 1)
+    others = without_each(values, names).without
     low, high = float(others.min()), float(others.max())
     if not row.is_supported() or not scored.settings.subject_checks:
         return LeftOut(low, high)

@@ -70,6 +70,7 @@ def simulated_claims() -> dict[str, Claim]:
     return {claim.id: claim for claim in claims_of_controls(SIMULATED_CONTROLS, rows)}
 
 
+_MEASURED = "gradient-predicts-fmri-beyond:everything"  # by `benchmarks.alternatives`: the test that excludes most
 _ALWAYS = (
     "activation-maps-hierarchy",
     "gradient-predicts-fmri",
@@ -118,7 +119,12 @@ def _prediction_claims(modality: str, controls: Sequence[str], rows: Sequence[st
         elif excluded in rows:
             id_, arguments = f"{stem}-beyond:{excluded}", (modality, excluded)
             own = tuple(choice for choice in hangs_on if choice != "penalty")  # it has none
-            yield Claim(id_, f"{text} beyond {words}", modality, "share", beyond, arguments, own, _BEYOND)
+            yield Claim(
+                id_,
+                f"{text} beyond {words}",
+                modality, "share", beyond, arguments, own, _BEYOND,
+                level_of="" if id_ == _MEASURED else _MEASURED,
+            )  # fmt: skip
     for control in controls:
         id_, arguments = f"{stem}-more-than:{_slug(control)}", (modality, control)
         more = f"{text} more than {control}"

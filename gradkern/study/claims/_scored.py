@@ -129,22 +129,19 @@ class ScoredStudy:
         drawn = resample_images(images, self.settings.bootstraps, self.settings.seed)
         return replace(drawn, counts=drawn.counts[:, np.searchsorted(images, subject.rows)])
 
-    def group_row(
-        self, r: Sequence[float], p: Sequence[float], modality: str, against: str, halves: bool = False
-    ) -> Row:
+    def group_row(self, r: Sequence[float], p: Sequence[float], modality: str, against: str) -> Row:
         """Group estimate with its interval, and combined p.
 
         The p values of several subjects are combined by Fisher's method if no two subjects share an image, otherwise by
-        twice their mean, which is valid under any dependence. `halves`: the smallest p of a subject is half as large,
-        because the test is two-sided and its result one-sided.
+        twice their mean, which is valid under any dependence.
         """
         subjects, values = self.subjects[modality], np.asarray(r, dtype=np.float64)
-        smallest = 1 / (1 + self.settings.permutations) / (2 if halves else 1)
+        smallest = 1 / (1 + self.settings.permutations)
         combined_p, low, high = float(p[0]), np.nan, np.nan
         if len(p) > 1:
             rows = np.concatenate([subject.rows for subject in subjects])
             disjoint = len(np.unique(rows)) == len(rows)
-            combined = combine(p, method="fisher" if disjoint and not halves else "mean", smallest_p=smallest)
+            combined = combine(p, method="fisher" if disjoint else "mean", smallest_p=smallest)
             combined_p, smallest = float(combined.p[0]), float(combined.smallest_p or np.nan)
         if len(values) > 1:
             interval = over_subjects(values, bound=1)
