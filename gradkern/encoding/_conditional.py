@@ -3,24 +3,25 @@
 Gradients are functions of activations, outputs and labels, so that no finite set of confounds makes "given the
 confounds" exact: what can be tested is that responses are nearer to a linear readout of the gradients than readouts of
 the confounds, linear and nonlinear, drawn at random, would be. Under the null hypothesis a response is such a readout
-plus noise: a Gaussian process over images, whose covariance V is a sum of kernels (`_kernels`) with weights fitted by
-maximum likelihood (`_variance_components`). Whitened responses e = V^(-1/2) y are then uncorrelated over images,
-however little of f could be learned from these images. The statistic is the sum over pairs of *different* images
+plus noise: a Gaussian process over images, whose covariance V is a sum of kernels (`_kernels`) and of the noise of
+every single image. V is fitted by maximum likelihood (`_variance_components`), and responses are whitened,
+e = V^(-1/2) y. The statistic is a sum over pairs of *different* images
 
-    U = sum_{i != j} K_ij <e_i, e_j>,     K = V^(-1/2) X X' V^(-1/2),
+    U = sum_{i != j} R_ij <e_i, e_j>,
 
-which is 0 in expectation also where the noise is larger in some images than in others, since an image is never paired
-with itself. Its null distribution flips the signs of whole images, all targets and subjects together, so that targets
-may depend on each other in any way (wild bootstrap: Wu 1986; Winkler et al. 2014, sign flips).
+where R is what is left of V^(-1/2) X X' V^(-1/2) beside the kernels of all confounds and the noise of all images
+(`_orthogonal_kernels`), so that U is 0 in expectation whatever the true weights of the kernels are, however loud the
+noise of an image is, and however little of a readout could be learned from these images. Its null distribution flips
+the signs of whole images, all targets and subjects together, so that targets may depend on each other in any way (wild
+bootstrap: Wu 1986; Winkler et al. 2014, sign flips).
 
 Residuals of a regression, cross-fitted or not, do not do: with hundreds of images most of a random readout of 512
 columns cannot be learned, what is left of responses and of gradients are both functions of the activations, and the
 product of the two is far from 0 (docs/statistics.md has the comparison).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,15 @@ from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._image_blocks import COMMON_NOISE, ImageBlock, image_blocks
 from gradkern.encoding._kernels import linear
-from gradkern.encoding._variance_components import SHARES, Components, noise_scales, only_noise, variance_components
+from gradkern.encoding._orthogonal_kernels import ExcludedKernels, Floats32
+from gradkern.encoding._variance_components import SHARES, Components, KernelSet, variance_components
 from gradkern.errors import Refused, naming
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _NOTHING_LEFT = 1e-6  # of the features, in what a linear confound with fewer columns than images leaves
+_NOTHING_LEFT_OF_KERNEL = 1e-3  # of its sum of squares, in what the kernels of all confounds leave
 _ALL = "all"
 
 
@@ -56,8 +59,8 @@ class ConditionalTest:
     Attributes
     ----------
     test : what was tested, in words
-    share : share of the responses' variance that a linear readout of the features adds, mean over targets. Unbiased
-        about 0 where there is none; otherwise too small, because confounds that resemble the features take some of it
+    share : share of the responses' variance that a linear readout of the features adds, mean over targets. About 0,
+        of either sign, where there is none
     p : one-sided, by sign flips of images
     shares : [v], of each target; noisy
     target_groups : name -> result of these targets
@@ -88,52 +91,57 @@ class ConditionalTest:
 class _Block:
     """Images `rows` [m] of the confounds, their standardized responses [m, v], and the responses' components.
 
-    `apart` [m, m]: pairs of images whose noise is independent. `scales` [m], of the noise, by which responses and
-    kernels are divided.
+    `apart` [m, m]: pairs of images whose noise is independent. `kernels` of the confounds, and of more, by name.
     """
 
     rows: Rows
     Y: Floats
     components: Components
     apart: NDArray[np.bool_]
-    scales: Floats
+    kernels: KernelSet
 
-    @cached_property
-    def whitened(self) -> list[tuple[Rows, Floats, Floats]]:
-        """Targets of each covariance, its whitening [m, m], and their whitened responses, of mean square 1."""
-        components, cells = self.components, []
+    def cells(self, names: Sequence[str]) -> Iterator[tuple[Rows, Floats, ExcludedKernels]]:
+        """Targets of each covariance, their whitened responses [m, targets] of mean square 1, and what is excluded."""
+        components, matrices = self.components, [self.kernels.matrices[name] for name in names]
         for shape, share in components.cells():
             targets = components.members((shape, share))
             whitening = components.shapes[shape].whitening(SHARES[share])
             responses = whitening @ self.Y[:, targets]
-            cells.append((targets, whitening, responses / np.sqrt(np.square(responses).mean(0))))
-        return cells
+            responses /= np.sqrt(np.square(responses).mean(0))
+            yield targets, responses, ExcludedKernels.of(matrices, whitening, self.apart)
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """Targets of one covariance: indices, whitened responses [m, targets], and the whitened kernel of the features.
+class _Sums:
+    """Sums over pairs of images for one feature space and one set of excluded parts."""
 
-    The kernel holds pairs of independent images only and has norm 1; `size` is the norm that it had. `mean` [m] is the
-    direction that responses lost with their mean: noise has the covariance I - mean mean'.
-    """
+    def __init__(self, groups: Mapping[str, NDArray[np.bool_]], permutations: int) -> None:
+        self.groups = groups
+        self.sums = {name: np.zeros(1 + permutations) for name in groups}
+        self.sizes = dict.fromkeys(groups, 0.0)
+        targets = len(groups[_ALL])
+        self.by_target, self.target_sizes = np.zeros(targets), np.zeros(targets)
+        self.left = self.whole = 0.0  # sums of squares of kernels
+        self.products: dict[str, Floats32] = {}
 
-    targets: Rows
-    whitened: Floats
-    kernel: Floats
-    size: float
-    mean: Floats
+    def add(self, targets: Rows, responses: Floats32, whole: Floats32, rest: Floats32) -> None:
+        """Terms of the targets of a cell, given the features' whitened kernel and what is left of it."""
+        size = float(np.linalg.norm(rest))
+        kernel = rest / np.float32(size or 1)
+        self.left += len(targets) * size**2
+        self.whole += len(targets) * float(np.square(whole).sum())
+        self.by_target[targets] += np.einsum("it,it->t", responses, kernel @ responses)
+        self.target_sizes[targets] += size
+        for name, members in self.groups.items():
+            inside = responses[:, members[targets]]
+            terms = kernel * (inside @ inside.T)
+            self.products[name] = self.products[name] + terms if name in self.products else terms
+            self.sizes[name] += size * inside.shape[1]
 
-    def by_target(self) -> Floats:
-        """Statistic [targets]."""
-        sums: Floats = (self.whitened * (self.kernel @ self.whitened)).sum(0) + self.mean @ self.kernel @ self.mean
-        return sums
-
-    def pair_products(self, chosen: NDArray[np.bool_]) -> Floats:
-        """Terms [m, m] of the statistic, summed over chosen targets."""
-        inside = self.whitened[:, chosen]
-        products: Floats = self.kernel * (inside @ inside.T + inside.shape[1] * np.outer(self.mean, self.mean))
-        return products
+    def flip(self, signs: Floats32) -> None:
+        """Sum the terms of a block with flipped signs [1 + permutations, m], and forget them."""
+        for name, terms in self.products.items():
+            self.sums[name] += np.einsum("pi,pi->p", signs @ terms, signs)
+        self.products = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -171,54 +179,71 @@ class ResponseModel:
         Raises
         ------
         ValueError : X is not [n, d] or not finite; permutations below 19; target groups that name no targets
-        Refused : X does not vary, or is a linear function of one of the confounds
+        Refused : X does not vary, is a linear function of one of the confounds, or has nothing beside their kernels
         """
-        features = self._checked(X)
+        ((result,),) = self.tests([X], [tuple(self.confounds.parts)], permutations, seed, target_groups)
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    def tests(
+        self,
+        spaces: Sequence[Any],
+        excluded: Sequence[Collection[str]],
+        permutations: int,
+        seed: int,
+        target_groups: Mapping[str, Any] | None = None,
+    ) -> list[list[ConditionalTest | Refused]]:
+        """Test several feature spaces beside several sets of parts of the confounds: results [sets][spaces].
+
+        What the sets have in common is computed once.
+        """
+        features = [check_matrix("X", X, len(self.dependent)).astype(np.float64) for X in spaces]
         if permutations < 19:
             raise ValueError(f"permutations must be at least 19, got {permutations}")
         groups = _members(target_groups, self.targets)
+        confounds = [replace(self.confounds, parts=_only(self.confounds.parts, parts)) for parts in excluded]
+        results: list[list[Any]] = [[_refusal(X, beside) for X in features] for beside in confounds]
+        cases = [(a, b) for a, row in enumerate(results) for b, refused in enumerate(row) if refused is None]
+        sums = {case: _Sums(groups, permutations) for case in cases}
         flips = self._flips(permutations, seed)
-        sums = {name: np.zeros(1 + permutations) for name in groups}
-        sizes = dict.fromkeys(groups, 0.0)
-        by_target, target_sizes = np.zeros(self.targets), np.zeros(self.targets)
         for block in self.blocks:
-            products = {name: np.zeros(block.apart.shape) for name in groups}
-            for cell in _cells(block, features):
-                by_target[cell.targets] += cell.by_target()
-                target_sizes[cell.targets] += cell.size
-                for name, members in groups.items():
-                    products[name] += cell.pair_products(members[cell.targets])
-                    sizes[name] += cell.size * int(members[cell.targets].sum())
-            signs = np.vstack([np.ones(len(block.rows)), flips[:, block.rows]])
-            for name, terms in products.items():
-                sums[name] += np.einsum("pi,pi->p", signs @ terms, signs)
-        shares = {name: sums[name] / sizes[name] for name in groups}
+            _add(block, features, confounds, sums)
+            signs = np.vstack([np.ones(len(block.rows)), flips[:, block.rows]]).astype(np.float32)
+            for case in cases:
+                sums[case].flip(signs)
+        for a, b in cases:
+            results[a][b] = self._result(sums[a, b], features[b].shape[1], confounds[a], permutations, seed)
+        return results
+
+    def _result(
+        self, sums: _Sums, columns: int, confounds: Confounds, permutations: int, seed: int
+    ) -> ConditionalTest | Refused:
+        if sums.left < _NOTHING_LEFT_OF_KERNEL * sums.whole:
+            return Refused(
+                f"X must differ from the confounds in which images are alike, got {sums.left / sums.whole:.1g} of its "
+                f"similarity beside {', '.join(confounds.parts)}"
+            )
+        shares = {name: sums.sums[name] / sums.sizes[name] for name in sums.groups}
         results = {
-            name: ConditionalGroup(float(values[0]), _p(values), int(groups[name].sum()))
+            name: ConditionalGroup(float(values[0]), _p(values), int(sums.groups[name].sum()))
             for name, values in shares.items()
         }
         everything = results.pop(_ALL)
         return ConditionalTest(
-            test=f"share of variance that a linear readout of {features.shape[1]} features adds to readouts of "
-            f"{', '.join(self.confounds.parts)}; {permutations} sign flips of images",
+            test=f"share of variance that a linear readout of {columns} features adds to readouts of "
+            f"{', '.join(confounds.parts)}; {permutations} sign flips of images",
             share=everything.share,
             p=everything.p,
-            shares=by_target / target_sizes,
+            shares=sums.by_target / sums.target_sizes,
             target_groups=results,
             null=shares[_ALL][1:],
-            weight=sizes[_ALL],
+            weight=sums.sizes[_ALL],
             images=self.images,
             permutations=permutations,
             seed=seed,
             smallest_p=1 / (1 + permutations),
         )
-
-    def _checked(self, X: Any) -> Floats:
-        features = check_matrix("X", X, len(self.dependent)).astype(np.float64)
-        if not np.ptp(features, axis=0).any():
-            raise Refused("X must vary over images, got the same row everywhere")
-        _check_no_confound(features, self.confounds)
-        return features
 
     def _flips(self, permutations: int, seed: int) -> Floats:
         """Signs [permutations, images of the confounds], alike for images of one label."""
@@ -226,6 +251,40 @@ class ResponseModel:
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(permutations, len(labels)))
         flips: Floats = signs[:, index]
         return flips
+
+
+def _add(
+    block: _Block, features: Sequence[Floats], excluded: Sequence[Confounds], sums: Mapping[tuple[int, int], _Sums]
+) -> None:
+    """Add the terms of a block's pairs of images, for each set of excluded parts and each feature space."""
+    names = [_names(block.kernels, confounds) for confounds in excluded]
+    every = list(dict.fromkeys(name for some in names for name in some))
+    order = {name: number for number, name in enumerate(every)}
+    subsets = [np.array([order[name] for name in some], dtype=np.int64) for some in names]
+    similar = {b: linear(features[b][block.rows]) for b in {b for _, b in sums}}
+    for targets, responses, beside in block.cells(every):
+        seen = responses.astype(np.float32)
+        for b, similarity in similar.items():
+            whole = beside.kernel(similarity)
+            cases = [a for a, other in sums if other == b]
+            for a, rest in zip(cases, beside.orthogonal(whole, [subsets[a] for a in cases]), strict=True):
+                sums[a, b].add(targets, seen, whole, rest)
+
+
+def _names(kernels: KernelSet, confounds: Confounds) -> list[str]:
+    """Names of the kernels of the parts of confounds, and of noise that images share."""
+    parts = (*(f"{part}: " for part in confounds.parts), COMMON_NOISE)
+    return [name for name in kernels.matrices if name.startswith(parts)]
+
+
+def _only(parts: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: values for name, values in parts.items() if name in names}
+
+
+def _refusal(X: Floats, confounds: Confounds) -> Refused | None:
+    if not np.ptp(X, axis=0).any():
+        return Refused("X must vary over images, got the same row everywhere")
+    return _same_as_confound(X, confounds)
 
 
 @naming("response_model")
@@ -266,8 +325,11 @@ def fitted_model(
     """`response_model` of images [n] in blocks, which may hold more parts of confounds than it is to exclude."""
     Y = np.asarray(Y)
     responses = check_matrix("Y", Y[:, None] if Y.ndim == 1 else Y, len(images)).astype(np.float64)
-    fits = [_fitted(block, responses[np.searchsorted(images, block.rows, sorter=np.argsort(images))], confounds, seed)
-            for block in blocks]  # fmt: skip
+    order = np.argsort(images)
+    fits = [
+        _fitted(block, responses[order[np.searchsorted(images, block.rows, sorter=order)]], confounds, seed)
+        for block in blocks
+    ]
     first = fits[0].components
     readouts = [(int((first.shape == number).sum()), shape.weights) for number, shape in enumerate(first.shapes)]
     return ResponseModel(len(images), responses.shape[1], readouts, confounds, fits, blocks[0].dependent)
@@ -369,61 +431,9 @@ def _confounds(given: Any) -> Confounds:
 def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _Block:
     if (np.ptp(Y, axis=0) == 0).any():
         raise Refused(f"every target must vary, got {int((np.ptp(Y, axis=0) == 0).sum())} that do not")
-    parts = (*(f"{part}: " for part in confounds.parts), COMMON_NOISE)
-    kernels = {name: kernel for name, kernel in block.kernels.items() if name.startswith(parts)}
     standardized = (Y - Y.mean(0)) / Y.std(0)
-    even = _Block(
-        block.rows,
-        standardized,
-        variance_components(kernels, standardized, seed, block.spectra),
-        block.apart,
-        np.ones(len(Y)),
-    )
-    # readouts whose size differs between images can pass for noise that does, and the other way round
-    by_image = noise_scales(only_noise(standardized), standardized)
-    best = even
-    for scales in (by_image, noise_scales(even.components, standardized)):
-        if scales is not None:
-            uneven = _divided_by(scales, kernels, standardized, even, seed)
-            best = max(best, uneven, key=_log_likelihood)
-    return best
-
-
-def _log_likelihood(block: _Block) -> float:
-    scaling = block.Y.shape[1] * np.log(block.scales).sum()  # densities of responses that were divided
-    return float(block.components.log_likelihood - scaling)
-
-
-def _divided_by(scales: Floats, kernels: Mapping[str, Floats], Y: Floats, even: _Block, seed: int) -> _Block:
-    """The block with noise of these standard deviations [m]."""
-    weighted = (Y - np.average(Y, axis=0, weights=scales**-2)) / scales[:, None]
-    scaled = {name: _scaled(kernel, scales) for name, kernel in kernels.items()}
-    return replace(even, Y=weighted, components=variance_components(scaled, weighted, seed), scales=scales)
-
-
-def _scaled(kernel: Floats, scales: Floats) -> Floats:
-    """Kernel of features that are divided by the images' scales, without their common mean, of mean diagonal 1."""
-    mean = _mean_direction(scales)
-    divided = kernel / np.outer(scales, scales)
-    along = divided @ mean
-    divided -= np.outer(along, mean) + np.outer(mean, along) - (mean @ along) * np.outer(mean, mean)
-    kernel_of_rest: Floats = divided * (len(divided) / np.trace(divided))
-    return kernel_of_rest
-
-
-def _mean_direction(scales: Floats) -> Floats:
-    """Unit vector [m] of what a mean over images contributes to responses that are divided by the scales."""
-    direction: Floats = 1 / scales
-    return direction / np.linalg.norm(direction)
-
-
-def _cells(block: _Block, X: Floats) -> Iterator[_Cell]:
-    similarity = _scaled(linear(X[block.rows]), block.scales)
-    mean = _mean_direction(block.scales)
-    for targets, whitening, whitened in block.whitened:
-        kernel = np.where(block.apart, whitening @ similarity @ whitening, 0)
-        size = float(np.linalg.norm(kernel))
-        yield _Cell(targets, whitened, kernel / (size or 1.0), size, mean)
+    components = variance_components(block.kernels, standardized, _names(block.kernels, confounds), seed)
+    return _Block(block.rows, standardized, components, block.apart, block.kernels)
 
 
 def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.bool_]]:
@@ -440,13 +450,14 @@ def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArr
     return groups
 
 
-def _check_no_confound(X: Floats, confounds: Confounds) -> None:
-    """Refuse features that are a linear function of one of the confounds, where that has fewer columns than images."""
+def _same_as_confound(X: Floats, confounds: Confounds) -> Refused | None:
+    """Why features are refused that are a linear function of a confound, if it has fewer columns than images."""
     about = X - X.mean(0)
     for part, matrices in confounds.parts.items():
         for name, values in matrices.items():
             if values.shape[1] < len(X) // 2 and _left_of(about, np.asarray(values)) < _NOTHING_LEFT:
-                raise Refused(f"X must not be a linear function of the confounds, got one of {part!r}: {name!r}")
+                return Refused(f"X must not be a linear function of the confounds, got one of {part!r}: {name!r}")
+    return None
 
 
 def _left_of(X: Floats, values: NDArray[Any]) -> float:

@@ -1,6 +1,5 @@
 """Images whose pairs are looked at together, and how alike each confound is in them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._kernels import centered, kernels_of
-from gradkern.encoding._variance_components import Spectrum
+from gradkern.encoding._variance_components import KernelSet
 from gradkern.errors import Refused
 
 Floats = NDArray[np.float64]
@@ -21,15 +20,13 @@ _LEAST_IMAGES = 20
 
 @dataclass(frozen=True, eq=False)
 class ImageBlock:
-    """Images `rows` [m] of the confounds, kernels of these by name, and their spectra, filled as they are needed.
+    """Images `rows` [m] of the confounds, and kernels of these.
 
-    `spectra` is None where there are several blocks, which would take too much memory. `dependent` [images of the
-    confounds]: labels of images whose noise may be alike.
+    `dependent` [images of the confounds]: labels of images whose noise may be alike.
     """
 
     rows: Rows
-    kernels: Mapping[str, Floats]
-    spectra: dict[str, Spectrum] | None
+    kernels: KernelSet
     dependent: Rows
 
     @property
@@ -58,7 +55,8 @@ def image_blocks(
         common = centered(together.astype(np.float64)) if together.sum() > len(rows) else None
         if common is not None:
             kernels[COMMON_NOISE] = common
-        blocks.append(ImageBlock(rows, kernels, {} if len(divided) == 1 else None, labels))
+        # of several blocks, spectra would take too much memory
+        blocks.append(ImageBlock(rows, KernelSet.of(kernels, keeps_spectra=len(divided) == 1), labels))
     return blocks
 
 

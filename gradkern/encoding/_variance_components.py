@@ -8,28 +8,80 @@ with a kernel K of each readout. Targets that read the same things share the wei
 the variance is each target's own. Both are found by maximum likelihood.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import nnls
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Spectrum = tuple[Floats, Floats]  # eigenvalues [n], eigenvectors [n, n]
 
-SHARES = np.array([0, 0.03, 0.08, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.93, 0.98])
-_MOST_SHAPES = 6
+SHARES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.93])
+_MOST_SHAPES = 3
 _GAIN = 4.0  # in log-likelihood, which a target must have to say what it reads
 _WORTH = 0.02  # of the gain of all targets, which a further shape must add
 _LEAST_TARGETS = 4
-_STEPS = 5  # of the weights' fit: in the first any kernel may come in, in the others those that are in are weighed
+_STEPS = 4  # of the weights' fit: in the first any kernel may come in, in the others those that are in are weighed
+_AT_ONCE = 8  # kernels, whose transposes are copied
+_FIRST_SHARE = 0.5  # of the kernel that the fit of weights begins with
 _LEAST_NOISE = 0.01
+_LEAST_WEIGHT = 0.003  # of all weights: kernels that are alike share a weight, and each takes time
 _ROUNDING = 1e-4  # of products of kernels in float32, of which some are alike
 _TARGETS_FOR_SHAPES = 2000
-_SAME_NOISE = 4.0  # standard errors of a variance that sampling alone reaches
+
+
+@dataclass(frozen=True, eq=False)
+class KernelSet:
+    """Centered kernels [n, n] of mean diagonal 1, by name, and what was computed of them for earlier responses.
+
+    Attributes
+    ----------
+    matrices : name -> kernel, in float32
+    keeps_spectra : whether spectra are kept for the next responses, which takes twice the memory of the kernels each
+    """
+
+    matrices: Mapping[str, Floats32]
+    keeps_spectra: bool = False
+    _spectra: dict[str, Spectrum] = field(default_factory=dict, repr=False)
+    _products: dict[str, Floats] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, kernels: Mapping[str, NDArray[Any]], keeps_spectra: bool = False) -> "KernelSet":
+        return cls({name: kernel.astype(np.float32) for name, kernel in kernels.items()}, keeps_spectra)
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(next(iter(self.matrices.values())))
+
+    def spectrum(self, name: str) -> Spectrum:
+        if name in self._spectra:
+            return self._spectra[name]
+        spectrum = _spectrum(self.matrices[name].astype(np.float64))
+        if self.keeps_spectra:
+            self._spectra[name] = spectrum
+        return spectrum
+
+    def first_products(self, first: str, names: Sequence[str], precision: Floats) -> Floats:
+        """`_products` of kernels with the precision [n, n] that the fit from this kernel begins with."""
+        if first not in self._products:
+            self._products[first] = _products(list(self.matrices.values()), precision)
+        order = {name: number for number, name in enumerate(self.matrices)}
+        chosen = [order[name] for name in names]
+        products: Floats = self._products[first][np.ix_(chosen, chosen)]
+        return products
+
+    def mixture(self, weights: Mapping[str, float]) -> Floats:
+        """Weighted sum [n, n] of kernels."""
+        total = np.zeros((len(self), len(self)))
+        for name, weight in weights.items():
+            total += weight * self.matrices[name]
+        return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +100,11 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Variance components of v targets: `shape` and `share` [v] are indices into `shapes` and `SHARES`.
-
-    `log_likelihood` is the sum over targets.
-    """
+    """Variance components of v targets: `shape` and `share` [v] are indices into `shapes` and `SHARES`."""
 
     shapes: Sequence[Shape]
     shape: NDArray[np.int64]
     share: NDArray[np.int64]
-    log_likelihood: float
 
     def cells(self) -> list[tuple[int, int]]:
         """Pairs of shape and share that some target has."""
@@ -66,75 +114,36 @@ class Components:
         return np.flatnonzero((self.shape == cell[0]) & (self.share == cell[1]))
 
 
-def variance_components(
-    kernels: Mapping[str, Floats], Y: Floats, seed: int = 0, spectra: dict[str, Spectrum] | None = None
-) -> Components:
-    """Fit shapes and shares to standardized responses Y [n, v], given centered kernels [n, n] of mean diagonal 1.
+def variance_components(kernels: KernelSet, Y: Floats, names: Iterable[str] | None = None, seed: int = 0) -> Components:
+    """Fit shapes and shares to standardized responses Y [n, v].
 
-    `spectra` keeps the kernels' eigenvalues and eigenvectors for the next responses to the same images.
+    `names` are those of the kernels that responses may read; None: all.
     """
-    known = {} if spectra is None else spectra
+    chosen = list(kernels.matrices if names is None else names)
     drawn = np.arange(Y.shape[1])
     if len(drawn) > _TARGETS_FOR_SHAPES:
         drawn = np.random.default_rng(seed).choice(drawn, _TARGETS_FOR_SHAPES, replace=False)
     seen = Y[:, drawn]
-    alone = np.empty((len(kernels), len(drawn)))
-    for number, (name, kernel) in enumerate(kernels.items()):
-        spectrum = known[name] if name in known else _spectrum(kernel)
-        if spectra is not None:
-            spectra[name] = spectrum
-        alone[number] = _log_likelihoods(*spectrum, seen).max(0)
     noise = -0.5 * len(Y) * np.log(np.square(seen).sum(0) / len(Y))
+    alone = np.stack([_log_likelihoods(*kernels.spectrum(name), seen).max(0) for name in chosen])
     first = _first_kernels(alone - noise)
-    names = list(kernels)
-    stack = np.stack([kernel.astype(np.float32) for kernel in kernels.values()])
     shapes = []
-    for kernel in np.unique(first[first >= 0]):
-        weights = _fitted_weights(stack, seen[:, first == kernel], int(kernel))
-        mixture = np.tensordot(weights, stack, 1).astype(np.float64)
-        values, vectors = _spectrum(mixture / max(np.trace(mixture) / len(Y), 1e-9))
-        present = {names[number]: float(weights[number]) for number in np.flatnonzero(weights)}
-        shapes.append(Shape(present, values, vectors))
+    for number in np.unique(first[first >= 0]):
+        weights = _fitted_weights(kernels, chosen, seen[:, first == number], chosen[number])
+        mixture = kernels.mixture(weights)
+        shapes.append(Shape(weights, *_spectrum(mixture / max(np.trace(mixture) / len(Y), 1e-9))))
     if not shapes:
         return only_noise(Y)
     likelihoods = np.stack([_log_likelihoods(shape.values, shape.vectors, Y) for shape in shapes])
-    flat = likelihoods.reshape(-1, Y.shape[1])
-    shape, share = np.divmod(flat.argmax(0), len(SHARES))
-    return Components(shapes, shape, share, float(flat.max(0).sum()))
+    shape, share = np.divmod(likelihoods.reshape(-1, Y.shape[1]).argmax(0), len(SHARES))
+    return Components(shapes, np.where(share == 0, 0, shape), share)  # without a share, all shapes are alike
 
 
 def only_noise(Y: Floats) -> Components:
     """Components of responses [n, v] that read nothing."""
     n, v = Y.shape
     nothing = np.zeros(v, dtype=np.int64)
-    likelihood = float(-0.5 * n * np.log(np.square(Y).sum(0) / n).sum())
-    return Components([Shape({}, np.zeros(n), np.eye(n))], nothing, nothing, likelihood)
-
-
-def noise_scales(components: Components, Y: Floats) -> Floats | None:
-    """Standard deviation [n] of the noise of each image, relative to the others; None where it is the same in all.
-
-    An image's noise is its error when it is predicted from all others, in units of the error that is expected there.
-    What sampling alone does to the mean over targets is taken out (empirical Bayes on the logarithm).
-    """
-    errors = np.empty_like(Y)
-    for shape, share in components.cells():
-        members = components.members((shape, share))
-        precision = components.shapes[shape].whitening(SHARES[share], power=1.0)
-        errors[:, members] = (precision @ Y[:, members]) / np.sqrt(np.diag(precision))[:, None]
-    errors /= np.sqrt(np.square(errors).mean(0))
-    correlation = errors.T @ errors / len(Y)
-    independent = np.trace(correlation) ** 2 / np.square(correlation).sum()  # targets, in effect
-    # the correlations of n samples are not 0 where the targets are independent
-    independent = 1 / max(1 / independent - 1 / len(Y), 1 / Y.shape[1])
-    logarithms = np.log(np.square(errors).mean(1))
-    logarithms -= logarithms.mean()
-    by_chance = 2 / independent
-    true = logarithms.var() - by_chance
-    if true < _SAME_NOISE * by_chance / np.sqrt(len(Y)):
-        return None
-    scales: Floats = np.exp(0.5 * logarithms * true / logarithms.var())
-    return scales
+    return Components([Shape({}, np.zeros(n), np.eye(n))], nothing, nothing)
 
 
 def _spectrum(kernel: Floats) -> Spectrum:
@@ -175,30 +184,55 @@ def _first_kernels(gains: Floats) -> NDArray[np.int64]:
     return labels
 
 
-def _fitted_weights(stack: NDArray[np.float32], Y: Floats, first: int) -> Floats:
-    """Weights [k] of kernels [k, n, n] that maximize the likelihood of pooled targets, none negative.
+def _fitted_weights(kernels: KernelSet, names: Sequence[str], Y: Floats, first: str) -> dict[str, float]:
+    """Weights of kernels that maximize the likelihood of pooled targets Y [n, v]; those that are not 0.
 
     Every step regresses the products of responses on the kernels, in the metric of the covariance that the step before
     found: iterated weighted least squares, whose fixed point has the largest restricted likelihood (Fisher scoring).
     """
-    k, n = len(stack), len(Y)
-    weights, noise = np.zeros(k), 0.5
-    weights[first] = 0.5
+    weights, noise = {first: _FIRST_SHARE}, _FIRST_SHARE
+    live = list(names)
     for step in range(_STEPS):
-        live = np.flatnonzero(weights) if step else np.arange(k)
-        present = np.flatnonzero(weights)
-        covariance = np.tensordot(weights[present], stack[present], 1).astype(np.float64)
-        covariance[np.diag_indices(n)] += noise
-        whitening = np.asarray(dtrtri(cholesky(covariance, lower=True, check_finite=False), lower=1)[0])
-        half = whitening.astype(np.float32)
-        kernels = np.stack([half @ stack[number] @ half.T for number in live] + [half @ half.T])
-        responses = (whitening @ Y).astype(np.float32)
-        seen = np.array([np.vdot(responses, kernel @ responses) for kernel in kernels], dtype=np.float64) / Y.shape[1]
-        flat = kernels.reshape(len(kernels), -1)
-        products = (flat @ flat.T).astype(np.float64)
+        precision = _inverse(kernels.mixture(weights) + noise * np.eye(len(Y)))
+        matrices = [kernels.matrices[name] for name in live]
+        products = _products(matrices, precision) if step else kernels.first_products(first, live, precision)
+        predicted = precision @ Y
+        similar = (predicted @ predicted.T).astype(np.float32)
+        sums = [*(np.vdot(kernel, similar) for kernel in matrices), np.square(predicted).sum()]
+        products = _with_noise(products, matrices, precision)
         size = np.sqrt(np.diag(products))
         root = cholesky(products / np.outer(size, size) + _ROUNDING * np.eye(len(size)), check_finite=False)
-        found = nnls(root, solve_triangular(root, seen / size, trans=1, check_finite=False))[0] / size
-        weights = np.zeros(k)
-        weights[live], noise = found[:-1], max(float(found[-1]), _LEAST_NOISE)
+        target = solve_triangular(root, np.array(sums) / Y.shape[1] / size, trans=1, check_finite=False)
+        fitted = nnls(root, target)[0] / size
+        least = _LEAST_WEIGHT * fitted.sum()
+        weights = {name: float(weight) for name, weight in zip(live, fitted[:-1], strict=True) if weight > least}
+        noise = max(float(fitted[-1]), _LEAST_NOISE)
+        live = list(weights)
     return weights
+
+
+def _inverse(covariance: Floats) -> Floats:
+    inverse, _ = dpotri(cholesky(covariance, lower=True, check_finite=False), lower=1)
+    lower: Floats = np.tril(inverse)
+    return lower + np.tril(lower, -1).T
+
+
+def _products(matrices: Sequence[Floats32], precision: Floats) -> Floats:
+    """Inner products [k, k] of kernels in the metric of a precision P, tr(P K P L)."""
+    if not matrices:
+        return np.zeros((0, 0))
+    half = precision.astype(np.float32)
+    weighted = np.stack([half @ kernel for kernel in matrices])
+    flat = weighted.reshape(len(weighted), -1)
+    products = np.empty((len(weighted), len(weighted)))
+    for start in range(0, len(weighted), _AT_ONCE):
+        turned = weighted[start : start + _AT_ONCE].transpose(0, 2, 1).reshape(-1, flat.shape[1])
+        products[:, start : start + _AT_ONCE] = flat @ turned.T
+    return (products + products.T) / 2
+
+
+def _with_noise(products: Floats, matrices: Sequence[Floats32], precision: Floats) -> Floats:
+    """`_products` [k + 1, k + 1] of kernels and of noise."""
+    weighted = precision @ precision
+    beside = np.array([np.vdot(kernel, weighted) for kernel in matrices])
+    return np.block([[products, beside[:, None]], [beside[None], np.array([[np.square(precision).sum()]])]])

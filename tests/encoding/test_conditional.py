@@ -97,18 +97,58 @@ def test_p_is_uniform_in_noise():
 
 
 def test_the_statistic_by_hand():
-    """Without confounds' share, responses as they are: pairs of different images only."""
-    X, Y = normal(0, 50, 6), normal(1, 50, 3)
-    test = conditional_test(X, {"activations": normal(2, 50, 4)}, Y, permutations=19)
-    model = response_model({"activations": normal(2, 50, 4)}, Y)
+    """Responses that read nothing are used as they are; of the features' kernel that of no confound, and no image's
+    noise, is left."""
+    X, Y, confound = normal(0, 50, 6), normal(1, 50, 3), normal(2, 50, 4)
+    test = conditional_test(X, {"user": confound}, Y, permutations=19)
+    model = response_model({"user": confound}, Y)
     assert model.readouts == [(3, {})]  # noise reads nothing
+    pairs = np.triu_indices(50, 1)
+    center = np.eye(50) - 1 / 50
+    beside = np.array([kernel[pairs] for kernel in model.blocks[0].kernels.matrices.values()], dtype=float)
+    noise = np.array([np.outer(column, column)[pairs] for column in center])
     centered = X - X.mean(0)
-    K = centered @ centered.T / np.square(centered).sum(1).mean()
-    np.fill_diagonal(K, 0)
+    K = (centered @ centered.T / np.square(centered).sum(1).mean())[pairs]
+    taken = np.vstack([beside, noise]).T
+    left = K - taken @ np.linalg.lstsq(taken, K, rcond=None)[0]
+    R = np.zeros((50, 50))
+    R[pairs] = left
+    R += R.T
     y = standard(Y)
-    shares = ((y * (K @ y)).sum(0) + K.sum() / 50) / np.square(K).sum()
-    np.testing.assert_allclose(test.shares, shares, rtol=1e-9)
-    assert test.share == pytest.approx(shares.mean())
+    np.testing.assert_allclose(test.shares, (y * (R @ y)).sum(0) / np.square(R).sum(), atol=2e-5)
+    assert test.share == pytest.approx(test.shares.mean())
+
+
+def test_whatever_confounds_and_noise_weigh_the_statistic_expects_nothing():
+    """Of every covariance that is a sum of the kernels and of noise of its own in each image."""
+    A, G = features(0, 60)
+    model = response_model({"activations": A}, responses(A, 5, "linear", targets=6))
+    (block,) = model.blocks
+    random = np.random.default_rng(1)
+    names = list(block.kernels.matrices)
+    weights = random.exponential(size=len(names))
+    V = sum(weight * block.kernels.matrices[name] for weight, name in zip(weights, names, strict=True))
+    center = np.eye(60) - 1 / 60
+    V = V + center @ np.diag(random.exponential(size=60) ** 2) @ center
+    similarity = (G - G.mean(0)) @ (G - G.mean(0)).T
+    for targets, whitened, excluded in block.cells(names):
+        W = excluded.whitening.astype(float)
+        kernel = excluded.kernel(similarity / np.trace(similarity))
+        (left,) = excluded.orthogonal(kernel, [np.arange(len(names))])
+        covariance = W @ V @ W
+        size = np.linalg.norm(covariance) * np.linalg.norm(kernel)
+        assert abs(np.vdot(left, covariance)) < 2e-4 * size
+        assert abs(np.vdot(kernel, covariance)) > 5e-3 * size  # of the kernel itself it expects much
+        assert whitened.shape == (60, len(targets))
+
+
+def test_rows_in_any_order_are_those_images():
+    A, G = features(3, 80)
+    Y = responses(A, 4, "linear", targets=5)
+    rows = np.random.default_rng(0).permutation(80)[:60]
+    one = response_model({"activations": A}, Y[np.sort(rows)], rows=np.sort(rows)).test(G, permutations=19)
+    other = response_model({"activations": A}, Y[rows], rows=rows).test(G, permutations=19)
+    np.testing.assert_allclose(other.shares, one.shares, atol=1e-4)
 
 
 def test_dead_sizes_and_shifts_change_nothing():

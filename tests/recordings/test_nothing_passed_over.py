@@ -340,16 +340,16 @@ class TestNoiseCeilings:
         counts=st.lists(st.integers(1, 5), min_size=4, max_size=8).filter(lambda counts: sum(c > 1 for c in counts) > 2)
     )
     @settings(max_examples=20, deadline=None)
-    def test_they_state_the_repeats_that_halves_hold(self, counts: list[int]) -> None:
+    def test_they_state_the_repeats_of_the_means_they_are_for(self, counts: list[int]) -> None:
         ids = np.repeat(np.arange(len(counts)), counts)
         responses: NDArray[Any] = np.random.default_rng(0).standard_normal((len(ids), 3)) + ids[:, None]
         recording = Recording(responses, pd.DataFrame({"image": ids}), pd.DataFrame({"label": list("abc")}), "s", "u")
-        used = [2 * (count // 2) for count in counts if count > 1]
+        used = [count for count in counts if count > 1]
         low, high = min(used), max(used)
         assert split_half(recording, splits=3).repeats == (f"{low}" if low == high else f"{low} to {high}")
 
-    def test_of_odd_repeats_it_is_that_of_the_even_number(self) -> None:
-        """The expected r of a perfect model with means of 2, not of 3."""
+    def test_of_odd_repeats_it_is_that_of_their_mean(self) -> None:
+        """The expected r of a perfect model with means of 3, though the halves hold one presentation each."""
         random = np.random.default_rng(0)
         ids = np.repeat(np.arange(400), 3)
         signal = random.standard_normal((400, 40))[ids]
@@ -359,8 +359,8 @@ class TestNoiseCeilings:
             ncsnr=np.ones(40),
         )  # fmt: skip
         ceiling = split_half(recording, splits=20)
-        assert ceiling.repeats == "2"
-        assert abs(np.mean(ceiling.r) - np.sqrt(1 / (1 + 1 / 2))) < 0.01
+        assert ceiling.repeats == "3"
+        assert abs(np.mean(ceiling.r) - np.sqrt(1 / (1 + 1 / 3))) < 0.01
         assert abs(noise_ceiling(recording.average_repeats()).r[0] - np.sqrt(1 / (1 + 1 / 3))) < 1e-12
 
 

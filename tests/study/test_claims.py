@@ -91,8 +91,8 @@ def changed_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write every claim in other words."""
     made = Claim.__init__
 
-    def renamed(self: Claim, id: str, text: str, *others: Any) -> None:
-        made(self, id, f"In other words: {text[::-1]}", *others)
+    def renamed(self: Claim, id: str, text: str, *others: Any, **named: Any) -> None:
+        made(self, id, f"In other words: {text[::-1]}", *others, **named)
 
     monkeypatch.setattr(Claim, "__init__", renamed)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradkern.encoding._conditional import ConditionalTest, ResponseModel, fitted_model, pooled
+from gradkern.encoding._conditional import ConditionalTest, fitted_model, pooled
 from gradkern.encoding._image_blocks import ImageBlock, image_blocks
 from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats
@@ -19,19 +19,16 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
 
     All layers are tested, unless the settings name one. The null distribution is that of the largest of all layers.
     """
-    models = _models(scored, modality, excluded)
-    settings = scored.settings
-    wanted = range(len(scored.features["gradient"])) if settings.layer is None else [settings.layer]
+    subjects = [_tested(scored, subject)[excluded] for subject in scored.subjects[modality]]
     tests: dict[int, list[ConditionalTest]] = {}
     refused: dict[int, str] = {}
-    for layer in wanted:
-        gradients = scored.features["gradient"][layer]
-        try:
-            tests[layer] = [
-                model.test(gradients, permutations=settings.permutations, seed=settings.seed) for model in models
-            ]
-        except Refused as error:
-            refused[layer] = str(error).removeprefix("ResponseModel.test: ")
+    for number, layer in enumerate(_layers(scored)):
+        results = [subject[number] for subject in subjects]
+        why = next((str(result) for result in results if isinstance(result, Refused)), None)
+        if why is not None:
+            refused[layer] = why
+        else:
+            tests[layer] = [result for result in results if isinstance(result, ConditionalTest)]
     if not tests:
         raise Refused(next(iter(refused.values())))
     together = {layer: pooled(subjects) for layer, subjects in tests.items()}
@@ -42,8 +39,8 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
     if len(shares) > 1:
         interval = over_subjects(shares, bound=1)
         low, high = interval.low, interval.high
-    model = models[0].confounds
-    against = f"random readouts, linear and nonlinear, of {', '.join(model.parts)}"
+    parts = parts_of(excluded, scored.excluded()).parts
+    against = f"random readouts, linear and nonlinear, of {', '.join(parts)}"
     reasons = ", ".join(f"layer {number + 1} ({why})" for number, why in refused.items())
     lost = f"; not tested at {reasons}" if refused else ""
     where = f"layer {best + 1}, the clearest of {len(tests)}" if len(tests) > 1 else f"layer {best + 1}"
@@ -83,25 +80,29 @@ def _without_each(names: Sequence[str], tests: dict[int, list[ConditionalTest]])
     }
 
 
-def _models(scored: ScoredStudy, modality: str, excluded: str) -> list[ResponseModel]:
-    """The null hypothesis in each subject."""
-    return [_model(scored, subject, excluded) for subject in scored.subjects[modality]]
+def _layers(scored: ScoredStudy) -> list[int]:
+    """Layers that are tested: all, unless the settings name one."""
+    settings = scored.settings
+    return list(range(len(scored.features["gradient"]))) if settings.layer is None else [settings.layer]
 
 
-def _model(scored: ScoredStudy, subject: Subject, excluded: str) -> ResponseModel:
-    name = ("response model", subject.modality, subject.name, excluded)
-    return scored.once(name, lambda: _fitted(scored, subject, excluded))
+def _tested(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalTest | Refused]]:
+    """For each row of the study, the tests of all layers; of one model of the responses, which excludes everything."""
+    return scored.once(("conditional tests", subject.modality, subject.name), lambda: _tests(scored, subject))
 
 
-def _fitted(scored: ScoredStudy, subject: Subject, excluded: str) -> ResponseModel:
-    chosen = _chosen_targets(scored, subject)
-    return fitted_model(
-        parts_of(excluded, scored.excluded()),
-        subject.Y if chosen is None else subject.Y[:, chosen],
-        subject.rows,
-        _blocks(scored, subject),
-        scored.settings.seed,
+def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalTest | Refused]]:
+    chosen, everything, settings = _chosen_targets(scored, subject), scored.excluded(), scored.settings
+    responses = subject.Y if chosen is None else subject.Y[:, chosen]
+    model = fitted_model(everything, responses, subject.rows, _blocks(scored, subject), settings.seed)
+    rows = scored.exclusions
+    results = model.tests(
+        [scored.features["gradient"][layer] for layer in _layers(scored)],
+        [tuple(parts_of(row, everything).parts) for row in rows],
+        settings.permutations,
+        settings.seed,
     )
+    return dict(zip(rows, results, strict=True))
 
 
 def _chosen_targets(scored: ScoredStudy, subject: Subject) -> Floats | None:

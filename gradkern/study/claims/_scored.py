@@ -1,7 +1,7 @@
 """The subjects of a study, and the encoding scores that several claims share, computed once."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import over_subjects
-from gradkern.study._excluded import confounds_of
+from gradkern.study._excluded import confounds_of, rows_of
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
@@ -61,6 +61,7 @@ class ScoredStudy:
     features : kind -> features [images, d] of every layer, scaled to unit size
     layer : index of the layer that is tested where a claim is about one feature space
     subjects : "fMRI" and "MEG" -> the subjects
+    exclusions : what tests of conditional independence exclude (`rows_of` the study), computed together
     computed : results that several tests share, by their names; filled as tests ask for them
     """
 
@@ -69,6 +70,7 @@ class ScoredStudy:
     features: Mapping[str, Sequence[Floats]]
     layer: int
     subjects: Mapping[str, tuple[Subject, ...]]
+    exclusions: tuple[str, ...]
     computed: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     def once(self, name: tuple[str, ...], compute: Callable[[], _Value]) -> _Value:
@@ -168,8 +170,10 @@ class ScoredStudy:
         return float(np.mean(best)) if min(best) > 0 else np.nan
 
 
-def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
+def score_study(study: Study, settings: VerdictSettings, exclusions: Collection[str] | None = None) -> ScoredStudy:
     """Scale the features and choose the targets; scores are computed when a test asks for them.
+
+    `exclusions` are those that will be asked for; None: all of `rows_of`.
 
     Raises
     ------
@@ -183,7 +187,8 @@ def score_study(study: Study, settings: VerdictSettings) -> ScoredStudy:
     fmri = _subjects(FMRI, [_chosen_targets(recording, study.hierarchy, settings) for recording in study.fmri])
     meg = _subjects(MEG, study.meg)
     layer = count // 2 if settings.layer is None else settings.layer
-    return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg})
+    rows = tuple(row for row in rows_of(study) if exclusions is None or row in exclusions)
+    return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg}, rows)
 
 
 def _chosen_targets(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Recording:

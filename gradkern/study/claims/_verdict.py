@@ -22,6 +22,7 @@ import pandas as pd
 from gradkern.errors import Refused, naming
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._subject_checks import subject_checks
+from gradkern.study.claims._beyond import beyond
 from gradkern.study.claims._claim import Claim, Row
 from gradkern.study.claims._decision import (
     CANNOT_DECIDE,
@@ -90,7 +91,7 @@ def verdict(
         if unknown or not only:
             raise ValueError(f"only must name claims of the study, got {unknown or 'none'}")
         claims = tuple(claim for claim in claims if claim.id in only)
-    scored = score_study(study, settings)
+    scored = score_study(study, settings, [claim.arguments[-1] for claim in claims if claim.test is beyond])
     run = executor.map if executor else map
     table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims))
     notes = [note for subjects in scored.subjects.values() for subject in subjects for note in subject.notes]

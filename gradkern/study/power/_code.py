@@ -60,9 +60,8 @@ def source_hash(start: Iterable[str], source: Callable[[str], str | None], withi
         text = source(module)
         if module in parts or text is None:
             continue
-        tree = ast.parse(text)
-        parts[module] = _deciding_part(tree)
-        names = {name for name in _imported(tree) if any(f"{name}.".startswith(f"{p}.") for p in packages)}
+        parts[module], imported = _read(text)
+        names = {name for name in imported if any(f"{name}.".startswith(f"{p}.") for p in packages)}
         waiting += sorted(names - set(parts))
     text = "\n".join(f"{module}: {parts[module]}" for module in sorted(parts))
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
@@ -81,8 +80,12 @@ class _WithoutProse(ast.NodeTransformer):
         return node
 
 
-def _deciding_part(tree: ast.Module) -> str:
-    return ast.dump(_WithoutProse().visit(tree))
+@cache
+def _read(text: str) -> tuple[str, frozenset[str]]:
+    """The part of a module's text that decides, and the names that it imports."""
+    tree = ast.parse(text)
+    imported = frozenset(_imported(tree))  # before prose is taken out of the tree
+    return ast.dump(_WithoutProse().visit(tree)), imported
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

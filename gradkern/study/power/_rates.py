@@ -183,8 +183,8 @@ def simulated_rates() -> pd.DataFrame:
 
     Examples
     --------
-    >>> sorted(set(simulated_rates()["organisation"]))
-    ['forward', 'forward-then-backward', 'gradient-misplaced', 'none']
+    >>> {"forward", "forward-then-backward", "none"} <= set(simulated_rates()["organisation"])
+    True
     """
     return _recorded_rates().copy()
 

@@ -19,6 +19,8 @@ from gradkern.study.claims._claim import INHERITED
 from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
 from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
 
+_SIZES = ["images", "subjects", "ceiling"]
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -86,7 +88,7 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
         best=best_layers(scores),
         comparisons=comparisons,
         layers=scores.sizes["layer"],
-        power=power_table(simulated_rates(), _without_controls()),
+        power=power_tables(simulated_rates(), _without_controls()),
     )
 
 
@@ -125,7 +127,7 @@ def write_verdict(
         notes=notes,
         warned=table.attrs.get("notes", []),
         survived=None if survived is None else survived.to_dict("records"),
-        power=power_table(power, list(table["id"])),
+        power=power_tables(power, list(table["id"])),
     )
 
 
@@ -138,6 +140,16 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "each": numbers_by_name(row["by subject"]),
         "layers": numbers_by_name(row["by layer"]),
     }
+
+
+def power_tables(rates: pd.DataFrame, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """A `power_table` for each size of study in which some of the claims or tests have most of their rates."""
+    claims: dict[object, list[str]] = {}
+    for id in dict.fromkeys(id for id in ids if id in set(rates["id"])):
+        of_claim = rates[rates["id"] == id]
+        size = of_claim.groupby(_SIZES).size().idxmax()
+        claims.setdefault(size, []).append(id)
+    return [power_table(rates, some) for some in claims.values()]
 
 
 def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
@@ -153,11 +165,11 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     ------
     ValueError : none of the ids is in the rates
     """
-    sizes = ["images", "subjects", "ceiling"]
-    usual = list(rates.groupby(sizes).size().idxmax())
-    chosen = rates[(rates[sizes] == usual).all(axis=1) & rates["id"].isin(ids)]
-    if chosen.empty:
+    rates = rates[rates["id"].isin(ids)]
+    if rates.empty:
         raise ValueError(f"power_table: ids must be in the rates, got {list(ids)}")
+    usual = list(rates.groupby(_SIZES).size().idxmax())
+    chosen = rates[(rates[_SIZES] == usual).all(axis=1)]
     organisations = list(dict.fromkeys(chosen["organisation"]))
     cells = {(row["id"], row["organisation"]): row for row in chosen.to_dict("records")}
     rows = []
