@@ -18,14 +18,16 @@ from gradkern.encoding._dimension import DimensionMatching, match_spaces
 from gradkern.encoding._matching import aligned
 from gradkern.encoding._score import score
 from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
-from gradkern.encoding._store import is_up_to_date, save_scores
+from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
 from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.kernels._sketch import Sketch
+from gradkern.recordings._maps.known import known_geometry
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.ridge._cross_validation import CrossValidation
+from gradkern.study._maps import MapRequest, check_statistics, print_maps, write_maps
 
 _EDGE_SHARE = 0.01  # of the chosen alphas, from which on those at an edge of the grid are printed
 
@@ -39,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     spaces = _spaces_of(captured, options)
     unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
-    todo = {}
+    maps = chosen_maps(options, recordings)
+    todo, kept = {}, {}
     for name, recording in zip(names, recordings, strict=True):
         request = request_of(captures, spaces, options) | request_of_controls(captured, options)
         request |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
@@ -47,11 +50,14 @@ def run(options: argparse.Namespace) -> int:
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_up_to_date(file, request):
             print(f"{name}: kept {file}, which was made from the same")
+            kept[name] = recording, file
         else:
             todo[name] = *aligned(captured, captures[0], recording), file, request
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
     options.output.mkdir(exist_ok=True)
+    for name, (recording, file) in kept.items():
+        _write_maps(name, load_scores(file).to_dataset(), recording, file, maps)
     for name, (rows, recording, file, request) in todo.items():
         chosen, spaces = chosen_spaces(rows, options), _spaces_of(rows, options)
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
@@ -66,7 +72,29 @@ def run(options: argparse.Namespace) -> int:
         _print_best(scores)
         _print_alphas_at_edges(scores, cv)
         print(f"{name}: all in {file}")
+        _write_maps(name, scores, recording, file, maps)
     return 0
+
+
+def chosen_maps(options: argparse.Namespace, recordings: Sequence[Recording]) -> MapRequest | None:
+    """The maps of --maps, which every recording must have a geometry for; None without --maps."""
+    if options.maps is None:
+        return None
+    check_statistics(options.maps, "--maps")
+    for recording in recordings:
+        known_geometry(recording)
+    return MapRequest(options.maps or ("r",), overwrite=True)
+
+
+def _write_maps(name: str, scores: xr.Dataset, recording: Recording, file: Path, maps: MapRequest | None) -> None:
+    """Write the maps of a file of scores into maps/NAME beside it, in the place of earlier ones.
+
+    The scores are whole whatever happens here.
+    """
+    if maps is not None:
+        folder = file.parent / "maps"
+        folder.mkdir(exist_ok=True)
+        print_maps(name, write_maps(scores, recording, folder / name, maps, source=file))
 
 
 def _spaces_of(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[FeatureSpace, Any]:

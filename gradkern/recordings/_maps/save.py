@@ -121,16 +121,29 @@ def save_maps(
         folder = target if given is None else target.parent
         targets += _targets(maps, layout, (folder, stem, given or possible[0]), name)
     _check_new(targets, overwrite)
-    if given is None:
-        target.mkdir(exist_ok=True)
+    folder_made = given is None and not target.exists()
+    if folder_made:
+        target.mkdir()
+    try:
+        _write(targets, like, layout, {"desc": desc, **facts}, overwrite)
+    except BaseException:
+        if folder_made:
+            target.rmdir()
+        raise
+    return [entry.path for entry in targets]
+
+
+def _write(
+    targets: list[_Target], like: "Recording", layout: Layout, about: Mapping[str, Any], overwrite: bool
+) -> None:
+    """Write all files and their sidecars beside their places, then give all of them their names."""
     with ExitStack() as stack:
         for entry in targets:
             entry.file.write(stack.enter_context(written_whole(entry.path)))
             sidecar = stack.enter_context(written_whole(_sidecar_path(entry)))
-            content = _sidecar(entry, like, layout, {"desc": desc, **facts})
+            content = _sidecar(entry, like, layout, about)
             sidecar.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _check_new(targets, overwrite)  # another job may have been faster
-    return [entry.path for entry in targets]
 
 
 def _check_path(target: Path, given: str | None, possible: tuple[str, ...], by_stat: Mapping[str, Maps]) -> None:

@@ -15,7 +15,7 @@ _CHANNEL = ("kind", "coil_type", "unit", "unit_mul", "coord_frame")
 _TRANSFORMS = ("dev_head_t", "ctf_head_t")
 _SETTINGS = ("highpass", "lowpass", "line_freq")
 _EVEN = 1e-3  # of a step, by which times may be off an even grid
-_TEMPLATE = "standard_1005"
+_TEMPLATES = ("colin27_1005", "standard_1005")  # the name in mne from 1.13 on, and before
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,8 +27,8 @@ class Sensors(Geometry):
     names : of all sensors, in order
     times : of all samples in s, evenly spaced; None: those of the targets
     info : what mne's `Info` says of the sensors, see `plain_info`; None if only their names are known
-    modality : "meg", "eeg" or "" where `info` is None: such EEG takes the positions of the template standard_1005 if
-        that has all names
+    modality : "meg", "eeg" or "" where `info` is None: such EEG takes the positions of a template of the 10-05
+        system if that has all names
 
     Raises
     ------
@@ -118,11 +118,12 @@ class Sensors(Geometry):
         if self.modality != "eeg":
             return mne.create_info(list(self.names), rate, "misc"), "unknown"
         info = mne.create_info(list(self.names), rate, "eeg")
-        template = mne.channels.make_standard_montage(_TEMPLATE)
+        known = mne.channels.get_builtin_montages()
+        template = mne.channels.make_standard_montage(next(name for name in _TEMPLATES if name in known))
         if not set(self.names) <= set(template.ch_names):
             return info, "unknown"
         info.set_montage(template)
-        return info, f"template {_TEMPLATE}, by the sensors' names"
+        return info, "template of the 10-05 system, by the sensors' names"
 
     def content(self) -> tuple[dict[str, Any], Arrays]:
         plain: dict[str, Any] = {"names": list(self.names), "modality": self.modality}
