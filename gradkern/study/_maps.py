@@ -13,7 +13,7 @@ from gradkern.encoding._store import load_scores
 from gradkern.encoding._unique_scores import UNIQUE_VARIABLES
 from gradkern.errors import Refused
 from gradkern.recordings._maps.known import known_geometry, read_geometry
-from gradkern.recordings._maps.save import save_maps
+from gradkern.recordings._maps.save import bids_label, save_maps
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 
@@ -84,6 +84,12 @@ def write_maps(
     chosen = _statistics(scores, request)
     inputs = {"scores": str(source), **_attributes(scores)}
     written: list[Path] = []
+    names = [(maps.stat, bids_label(maps.desc)) for maps in chosen]
+    if twice := [maps for maps, name in zip(chosen, names, strict=True) if names.count(name) > 1]:
+        raise ValueError(
+            f"models and objectives must differ in letters or digits, got {twice[0].desc!r} twice; kinds "
+            "and layers choose"
+        )
     for maps in chosen:
         about = {**maps.about, "claim": request.claim, "scores": inputs}
         written += save_maps(

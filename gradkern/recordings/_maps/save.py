@@ -170,7 +170,7 @@ def _targets(maps: Maps, layout: Layout, place: tuple[Path, str, str], stat: str
     targets = []
     for file in map_files(maps, layout, ending):
         label = file.facts.get("Map", "")
-        named = stem if not label else f"{stem.removesuffix('_statmap')}_map-{_label(label)}_statmap"
+        named = stem if not label else f"{stem.removesuffix('_statmap')}_map-{bids_label(label)}_statmap"
         if file.hemisphere and not file.ending.endswith(".stc"):
             named = _with_hemisphere(named, file.hemisphere)
         names = (label,) if label else tuple(maps)
@@ -191,22 +191,25 @@ def _with_hemisphere(stem: str, side: str) -> str:
 
 def _bids_stem(like: "Recording", stat: str, desc: str) -> str:
     """The name of the maps, in BIDS' order of entities, without the hemisphere."""
-    subject = _label(re.sub(r"^sub-", "", like.subject))
+    subject = bids_label(re.sub(r"^sub-", "", like.subject))
     if not subject:
         raise ValueError(f"subject must have letters or digits to be in a BIDS name, got {like.subject!r}; give a file")
     space, *further = like.space.split(":")
     words = [f"sub-{subject}"]
-    if space not in _NO_SPACE and _label(space):
-        words += [f"space-{_label(space)}", *(word for word in further if re.fullmatch(r"[a-z]+-[0-9A-Za-z]+", word))]
-    words.append(f"stat-{_label(stat)}")
+    if space not in _NO_SPACE and bids_label(space):
+        words += [
+            f"space-{bids_label(space)}",
+            *(word for word in further if re.fullmatch(r"[a-z]+-[0-9A-Za-z]+", word)),
+        ]
+    words.append(f"stat-{bids_label(stat)}")
     if desc:
-        if not _label(desc):
+        if not bids_label(desc):
             raise ValueError(f"desc must have letters or digits, got {desc!r}")
-        words.append(f"desc-{_label(desc)}")
+        words.append(f"desc-{bids_label(desc)}")
     return "_".join([*words, "statmap"])
 
 
-def _label(words: str) -> str:
+def bids_label(words: str) -> str:
     """Words as a label of BIDS, which has letters and digits only: "weight_gradient, dino" is weightGradientDino."""
     parts: list[str] = re.findall(r"[0-9A-Za-z]+", words)
     return "".join(parts[:1]) + "".join(word[:1].upper() + word[1:] for word in parts[1:])
