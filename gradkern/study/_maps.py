@@ -11,9 +11,10 @@ import xarray as xr
 from gradkern.encoding._maps import STATISTICS, ScoreMaps, score_maps
 from gradkern.encoding._store import load_scores
 from gradkern.encoding._unique_scores import UNIQUE_VARIABLES
-from gradkern.errors import Refused
+from gradkern.errors import Refused, naming
 from gradkern.recordings._maps.known import known_geometry, read_geometry
-from gradkern.recordings._maps.save import bids_label, save_maps
+from gradkern.recordings._maps.save import planned_maps
+from gradkern.recordings._maps.save import write_maps as write_planned
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 
@@ -71,10 +72,11 @@ def _scores(path: str, like: Sequence[str]) -> dict[str, xr.Dataset]:
     return {name: tree[name].to_dataset() for name in names}
 
 
+@naming("save_maps")
 def write_maps(
     scores: xr.Dataset, recording: Recording, folder: Any, request: MapRequest, *, source: Any = ""
 ) -> list[Path]:
-    """Write all maps of a request for one recording, of whose targets the scores may be some.
+    """Write all maps of a request for one recording, of whose targets the scores may be some; all files or none.
 
     Raises
     ------
@@ -83,26 +85,19 @@ def write_maps(
     like = _targets_of(scores, recording)
     chosen = _statistics(scores, request)
     inputs = {"scores": str(source), **_attributes(scores)}
-    written: list[Path] = []
-    names = [(maps.stat, bids_label(maps.desc)) for maps in chosen]
-    if twice := [maps for maps, name in zip(chosen, names, strict=True) if names.count(name) > 1]:
-        raise ValueError(
-            f"models and objectives must differ in letters or digits, got {twice[0].desc!r} twice; kinds "
-            "and layers choose"
-        )
-    for maps in chosen:
-        about = {**maps.about, "claim": request.claim, "scores": inputs}
-        written += save_maps(
+    plans = [
+        planned_maps(
             maps.values,
             like,
             folder,
             stat=maps.stat,
-            desc=maps.desc,
-            about=about,
+            about={"desc": maps.desc, **maps.about, "claim": request.claim, "scores": inputs},
             fill=request.fill,
             overwrite=request.overwrite,
         )
-    return written
+        for maps in chosen
+    ]
+    return write_planned(plans)
 
 
 def _statistics(scores: xr.Dataset, request: MapRequest) -> list[ScoreMaps]:

@@ -78,9 +78,12 @@ def test_maps_of_saved_scores(folders: Path, encoded: Path, tmp_path: Path, caps
     best = scores.r.mean("fold").to_numpy()[chosen].max(0)
     assert volume(path)[1, 2, 0] == np.float32(best[1])
     assert json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["Claim"] == "order"
+    (tmp_path / "maps").joinpath(path.name).unlink()
     assert main(call) == 2
     assert "which exists" in capsys.readouterr().err
+    assert not path.exists()  # of several files none is written
     assert main([*call, "--overwrite"]) == 0
+    assert path.is_file()
 
 
 def test_maps_of_a_folder_of_scores_and_a_grid_from_a_file(folders: Path, encoded: Path, tmp_path: Path) -> None:

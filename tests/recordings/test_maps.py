@@ -272,6 +272,27 @@ class TestValues:
         assert len(save_maps(self.scores(labels), self.RECORDING, tmp_path / "r", stat="r")) == 2
         same_bits(read(save_maps(self.scores(labels).noise_ceiling, self.RECORDING, tmp_path / "c"))[0, 5], 0.1)
 
+    def test_arrays_in_a_mapping_are_found_by_their_labels_too(self, tmp_path: Path) -> None:
+        order = [2, 0, 1]
+        values = xr.DataArray([1.0, 2, 3], {"target": [self.RECORDING.labels[at] for at in order]}, dims="target")
+        stored = read(save_maps({"a": values}, self.RECORDING, tmp_path))
+        same_bits(stored[0, [5, 0, 21]], [1, 2, 3])
+        with pytest.raises(ValueError, match="save_maps: values of 'a' must be one map, got 2"):
+            save_maps({"a": xr.concat([values, values], "layer")}, self.RECORDING, tmp_path / "two")
+
+    def test_variables_without_a_value_have_no_file(self, tmp_path: Path) -> None:
+        scores = self.scores(list(self.RECORDING.labels)).assign(noise_ceiling=("target", [np.nan] * 3))
+        assert {path.name.split("_")[3] for path in save_maps(scores, self.RECORDING, tmp_path)} == {"stat-r"}
+        with pytest.raises(Refused, match="save_maps: values must be known somewhere"):
+            save_maps(scores, self.RECORDING, tmp_path / "ceiling", stat="noise_ceiling")
+
+    def test_a_single_time_is_an_evoked_too(self, tmp_path: Path) -> None:
+        recording = geometries.sensors([2, 7], geometries.sensor_geometry())
+        (path,) = save_maps([1.0, 2.0], recording, tmp_path)
+        (evoked,) = mne.read_evokeds(path, verbose="error")
+        assert evoked.data.shape == (4, 1)
+        np.testing.assert_allclose(evoked.times, [0.1], atol=1e-7)
+
     def test_scores_of_other_targets_are_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"save_maps: values must be of the recording's 3 targets, .*'left\.0'"):
             save_maps(self.scores(["x", "y", "z"]), self.RECORDING, tmp_path)
@@ -369,6 +390,12 @@ class TestBadInput:
             save_maps([1, 2], self.VOLUME, tmp_path, desc="!")
         with pytest.raises(ValueError, match="save_maps: fill must be"):
             save_maps([1, 2], self.VOLUME, tmp_path, fill=np.inf)
+        source = pd.DataFrame({"label": ["a"], "hemisphere": "left", "vertex": 1, "time": 0.1})
+        estimate = geometries.recording(source, MESH)
+        with pytest.raises(ValueError, match="save_maps: maps must have names that differ in letters or digits"):
+            save_maps({"a b": [1], "a-b": [2]}, estimate, tmp_path)
+        with pytest.raises(TypeError, match="save_maps: like must be a Recording, got DataFrame"):
+            save_maps([1, 2], self.VOLUME.targets, tmp_path)
         timed: Recording = geometries.recording(self.VOLUME.targets.assign(time=[0.0, 0.1]), GRID)
         with pytest.raises(Refused, match="save_maps: maps over time must be of sensors or of vertices"):
             save_maps([1, 2], timed, tmp_path)

@@ -1,10 +1,11 @@
 """The formats of maps: NIfTI, GIFTI, CIFTI, mne's Evoked and SourceEstimate, as the programs that show them ask.
 
-Values [m, places] are of all places of a geometry, those without a target included.
+Values [m, places] of all places of a geometry, those without a target included, are made when a file is written.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from gradkern.recordings._maps.sensors import Sensors, spacing
 from gradkern.recordings._maps.surfaces import SurfaceMesh
 from gradkern.recordings._maps.values import Maps
 
+_Full = Callable[[], NDArray[np.float32]]  # values of all places, made when they are written
 SURFACES = (".func.gii", ".shape.gii")
 _STRUCTURES = {"left": "CortexLeft", "right": "CortexRight"}
 _HEMISPHERES = {"left": "L", "right": "R"}
@@ -82,10 +84,10 @@ def map_files(maps: Maps, layout: Layout, ending: str) -> list[MapFile]:
     if ending == ".stc":
         return _source_estimates(names, values, layout)
     if isinstance(geometry, Parcels | Grayordinates) and ending in (".dscalar.nii", ".pscalar.nii"):
-        full = _filled(values, geometry.places(layout.targets), geometry.size, layout.fill)
-        return [MapFile("", ending, lambda path: _cifti(path, names, full, geometry.axis()), {})]
+        full = partial(_filled, values, geometry.places(layout.targets), geometry.size, layout.fill)
+        return [MapFile("", ending, lambda path: _cifti(path, names, full(), geometry.axis()), {})]
     base, places, values = _spread(values, layout)
-    full = _filled(values, places, base.size, layout.fill)
+    full = partial(_filled, values, places, base.size, layout.fill)
     if isinstance(base, SurfaceMesh):
         return _surfaces(names, full, base, ending)
     if not isinstance(base, VolumeGrid):
@@ -111,12 +113,12 @@ def _filled(values: NDArray[np.float32], places: NDArray[np.int64], size: int, f
     return full
 
 
-def _volume(names: Sequence[str], full: NDArray[np.float32], grid: VolumeGrid, space: str, ending: str) -> MapFile:
+def _volume(names: Sequence[str], full: _Full, grid: VolumeGrid, space: str, ending: str) -> MapFile:
     """NIfTI of the whole grid, several maps along the fourth axis, with the affine and the code of the recording."""
     code = grid.code or (0 if grid.affine is None else _MNI if space.startswith("MNI152") else _ALIGNED)
 
     def write(path: Path) -> None:
-        data = np.stack([row.reshape(grid.shape, order="F") for row in full], axis=-1)
+        data = np.stack([row.reshape(grid.shape, order="F") for row in full()], axis=-1)
         image = nibabel().Nifti1Image(data[..., 0] if len(names) == 1 else data, grid.affine)
         header = image.header
         header.set_data_dtype(np.float32)
@@ -138,18 +140,18 @@ def _volume(names: Sequence[str], full: NDArray[np.float32], grid: VolumeGrid, s
     return MapFile("", ending, write, {"Orientation": orientation, "XformCode": code})
 
 
-def _surfaces(names: Sequence[str], full: NDArray[np.float32], mesh: SurfaceMesh, ending: str) -> list[MapFile]:
+def _surfaces(names: Sequence[str], full: _Full, mesh: SurfaceMesh, ending: str) -> list[MapFile]:
     """GIFTI of each hemisphere's whole mesh, one array for each map."""
     files = []
     for side, count in mesh.vertices.items():
-        part = full[:, mesh.first[side] : mesh.first[side] + count]
+        part = slice(mesh.first[side], mesh.first[side] + count)
 
-        def write(path: Path, side: str = side, part: NDArray[np.float32] = part) -> None:
+        def write(path: Path, side: str = side, part: slice = part) -> None:
             gifti = nibabel().gifti
             intent = nibabel().nifti1.intent_codes.code[_INTENTS[ending]]
             arrays = [
                 gifti.GiftiDataArray(row, intent, "NIFTI_TYPE_FLOAT32", meta=gifti.GiftiMetaData(Name=name))
-                for name, row in zip(names, part, strict=True)
+                for name, row in zip(names, full()[:, part], strict=True)
             ]
             # wb_view takes the structure of a metric file from this metadata of the file
             meta = gifti.GiftiMetaData(AnatomicalStructurePrimary=_STRUCTURES[side])

@@ -3,8 +3,8 @@
 import json
 import platform
 import re
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,25 @@ class _Target(NamedTuple):
     names: tuple[str, ...]
 
 
+class MapPlan(NamedTuple):
+    """Files of maps that are not written yet, of which recording, and what their sidecars say besides."""
+
+    targets: tuple[_Target, ...]
+    like: "Recording"
+    layout: Layout
+    about: Mapping[str, Any]
+    overwrite: bool
+
+    def check_new(self) -> None:
+        """Raise a FileExistsError if a file exists that shall not be replaced, or a folder of its name."""
+        for entry in self.targets:
+            for path in (entry.path, _sidecar_path(entry)):
+                if path.is_dir():
+                    raise FileExistsError(f"path must be a file, got {path}, a folder that exists")
+                if path.exists() and not self.overwrite:
+                    raise FileExistsError(f"path must be a new file, got {path}, which exists (say overwrite=True?)")
+
+
 @naming("save_maps")
 def save_maps(
     values: Any,
@@ -70,7 +89,8 @@ def save_maps(
     ----------
     values : [v], one for each target; several by name, which become volumes, arrays, maps or Evokeds of these names;
         or an xarray DataArray or Dataset along "target", such as scores, whose targets are found by their labels. Means
-        over "fold" are written, a map for each feature, and of a Dataset the files of every variable
+        over "fold" are written, a map for each feature, and of a Dataset the files of every variable that is not NaN
+        everywhere
     like : the recording whose targets they are, with its selections
     path : a folder, which is made if it is missing, for files with BIDS names such as
         sub-01_hemi-L_space-fsaverage_stat-r_desc-gradient_statmap.func.gii; or a file with one of the endings above, to
@@ -106,6 +126,25 @@ def save_maps(
     ...     [file.name for file in save_maps([0.1, 0.3], recording, folder, stat="r")]
     ['sub-01_space-T1w_stat-r_statmap.nii.gz']
     """
+    about = {"desc": desc, **(about or {})}
+    return write_maps([planned_maps(values, like, path, stat=stat, about=about, fill=fill, overwrite=overwrite)])
+
+
+def planned_maps(
+    values: Any,
+    like: "Recording",
+    path: Any,
+    *,
+    stat: str | None = None,
+    about: Mapping[str, Any],
+    fill: float = np.nan,
+    overwrite: bool = False,
+) -> MapPlan:
+    """The files that `save_maps` would write, once everything about them is known to be right."""
+    from gradkern.recordings._recording import Recording  # which imports the geometries of this package
+
+    if not isinstance(like, Recording):
+        raise TypeError(f"like must be a Recording, got {type(like).__name__}")
     if np.isinf(fill):
         raise ValueError(f"fill must be a finite number or NaN, got {fill}")
     layout = Layout(known_geometry(like), like.targets, like.space, float(fill))
@@ -114,36 +153,41 @@ def save_maps(
     by_stat = maps_of(values, like, stat)
     given = next((ending for ending in sorted(_ENDINGS, key=len, reverse=True) if target.name.endswith(ending)), None)
     _check_path(target, given, possible, by_stat)
-    facts = dict(about or {})
     targets: list[_Target] = []
     for name, maps in by_stat.items():
-        stem = _bids_stem(like, name, desc) if given is None else target.name.removesuffix(given)
+        stem = _bids_stem(like, name, str(about.get("desc", ""))) if given is None else target.name.removesuffix(given)
         folder = target if given is None else target.parent
         targets += _targets(maps, layout, (folder, stem, given or possible[0]), name)
-    _check_new(targets, overwrite)
-    folder_made = given is None and not target.exists()
-    if folder_made:
-        target.mkdir()
+    plan = MapPlan(tuple(targets), like, layout, about, overwrite)
+    plan.check_new()
+    return plan
+
+
+def write_maps(plans: Sequence[MapPlan]) -> list[Path]:
+    """Write all files of plans and their sidecars beside their places, then give all of them their names."""
+    targets = [entry for plan in plans for entry in plan.targets]
+    paths = [entry.path for entry in targets]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise ValueError(f"maps must have names that differ in letters or digits, got {twice[0].name} twice")
+    made = [folder for folder in dict.fromkeys(path.parent for path in paths) if not folder.exists()]
+    for folder in made:
+        folder.mkdir()
     try:
-        _write(targets, like, layout, {"desc": desc, **facts}, overwrite)
+        with ExitStack() as stack:
+            for plan in plans:
+                for entry in plan.targets:
+                    entry.file.write(stack.enter_context(written_whole(entry.path)))
+                    sidecar = stack.enter_context(written_whole(_sidecar_path(entry)))
+                    content = json.dumps(_sidecar(entry, plan), indent=2, ensure_ascii=False)
+                    sidecar.write_text(content + "\n", encoding="utf-8")
+            for plan in plans:
+                plan.check_new()  # another job may have been faster
     except BaseException:
-        if folder_made:
-            target.rmdir()
+        for folder in made:
+            with suppress(OSError):  # of another job's files, which stay
+                folder.rmdir()
         raise
-    return [entry.path for entry in targets]
-
-
-def _write(
-    targets: list[_Target], like: "Recording", layout: Layout, about: Mapping[str, Any], overwrite: bool
-) -> None:
-    """Write all files and their sidecars beside their places, then give all of them their names."""
-    with ExitStack() as stack:
-        for entry in targets:
-            entry.file.write(stack.enter_context(written_whole(entry.path)))
-            sidecar = stack.enter_context(written_whole(_sidecar_path(entry)))
-            content = _sidecar(entry, like, layout, about)
-            sidecar.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _check_new(targets, overwrite)  # another job may have been faster
+    return paths
 
 
 def _check_path(target: Path, given: str | None, possible: tuple[str, ...], by_stat: Mapping[str, Maps]) -> None:
@@ -175,9 +219,6 @@ def _targets(maps: Maps, layout: Layout, place: tuple[Path, str, str], stat: str
             named = _with_hemisphere(named, file.hemisphere)
         names = (label,) if label else tuple(maps)
         targets.append(_Target(folder / f"{named}{file.ending}", file, stat, names))
-    twice = len(targets) - len({entry.path for entry in targets})
-    if twice:
-        raise ValueError(f"maps must have names that differ in letters or digits, got {twice} that do not")
     return targets
 
 
@@ -220,18 +261,10 @@ def _sidecar_path(entry: _Target) -> Path:
     return entry.path.with_name(f"{entry.path.name.removesuffix(ending)}.json")
 
 
-def _check_new(targets: list[_Target], overwrite: bool) -> None:
-    for entry in targets:
-        for path in (entry.path, _sidecar_path(entry)):
-            if path.is_dir():
-                raise FileExistsError(f"path must be a file, got {path}, a folder that exists")
-            if path.exists() and not overwrite:
-                raise FileExistsError(f"path must be a new file, got {path}, which exists (say overwrite=True?)")
-
-
-def _sidecar(entry: _Target, like: "Recording", layout: Layout, about: Mapping[str, Any]) -> dict[str, Any]:
+def _sidecar(entry: _Target, plan: MapPlan) -> dict[str, Any]:
     """What the JSON file beside a map says; keys of `about` become CamelCase, as BIDS has them."""
-    stated = {_camel(name): value for name, value in about.items() if value not in (None, "")}
+    like, layout = plan.like, plan.layout
+    stated = {_camel(name): value for name, value in plan.about.items() if value not in (None, "")}
     return {
         "Statistic": entry.stat,
         "Units": _UNITS.get(entry.stat, "unknown"),

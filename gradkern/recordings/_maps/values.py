@@ -30,13 +30,26 @@ def maps_of(values: Any, like: "Recording", stat: str | None) -> dict[str, Maps]
         if not chosen or (stat is not None and stat not in chosen):
             wanted = "variables of numbers along 'target'" if stat is None else f"a variable {stat!r} along 'target'"
             raise ValueError(f"values must have {wanted}, got {along}")
-        return {name: _maps(_of_array(values[name], like, name), like) for name in chosen if stat in (None, name)}
+        if stat is not None:
+            return {stat: _maps(_of_array(values[stat], like, stat), like)}
+        known = [name for name in chosen if not np.isnan(np.asarray(values[name], dtype=np.float64)).all()]
+        return {name: _maps(_of_array(values[name], like, name), like) for name in known or chosen}
     if hasattr(values, "dims"):
         name = stat or str(values.name or "value")
         return {name: _maps(_of_array(values, like, name), like)}
     single = stat or "value"
     given = dict(values) if isinstance(values, Mapping) else {single: values}
-    return {single: _maps({str(name): array for name, array in given.items()}, like)}
+    return {single: _maps({str(name): _one(array, like, str(name)) for name, array in given.items()}, like)}
+
+
+def _one(values: Any, like: "Recording", name: str) -> Any:
+    """Values of one map; of a DataArray in the order of the recording."""
+    if not hasattr(values, "dims"):
+        return values
+    maps = _of_array(values, like, name)
+    if len(maps) != 1:
+        raise ValueError(f"values of {name!r} must be one map, got {len(maps)} in an array {list(values.dims)}")
+    return next(iter(maps.values()))
 
 
 def _maps(given: Mapping[str, Any], like: "Recording") -> Maps:
