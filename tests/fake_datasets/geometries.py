@@ -58,14 +58,21 @@ def grayordinates(places: Any, geometry: Grayordinates, **about: Any) -> Recordi
 
 def sensor_geometry() -> Sensors:
     """A magnetometer, two gradiometers and an electrode with positions, at 5 times."""
+    return Sensors.of_info(sensor_info(), TIMES)
+
+
+def sensor_info() -> Any:
+    """mne's `Info` of these sensors, with digitised points."""
     import mne
 
     info = mne.create_info(list(SENSORS), 10.0, ["mag", "grad", "grad", "eeg"])
+    points = np.random.default_rng(0).random((4, 3)) / 10
+    info.set_montage(mne.channels.make_dig_montage({"EEG001": points[0]}, *points[1:], coord_frame="head"))
     with info._unlock():
-        for number, channel in enumerate(info["chs"]):
+        for number, channel in enumerate(info["chs"][:3]):
             channel["loc"][:] = np.random.default_rng(number).random(12) / 10
         info["dev_head_t"] = mne.transforms.Transform("meg", "head", np.eye(4) + np.eye(4, k=3) / 50)
-    return Sensors.of_info(info, TIMES)
+    return info
 
 
 def sensors(places: Any, geometry: Sensors, **about: Any) -> Recording:

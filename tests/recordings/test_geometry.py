@@ -197,8 +197,7 @@ class TestReaders:
 
 class TestSensors:
     def test_what_mne_says_of_them_survives_files(self, tmp_path: Path) -> None:
-        raw = mne.io.RawArray(np.zeros((4, 50)), geometries.sensor_geometry().mne_info(0.01)[0], verbose="error")
-        info = raw.info
+        info = geometries.sensor_info()
         info["bads"] = ["MEG0112"]
         brain = geometries.sensors([0, 5, 10], Sensors.of_info(info, geometries.TIMES))
         save_recording(brain, tmp_path / "a.h5")
@@ -211,6 +210,9 @@ class TestSensors:
             np.testing.assert_array_equal(before["loc"], after["loc"])
             assert (before["coil_type"], before["coord_frame"]) == (after["coil_type"], after["coord_frame"])
         np.testing.assert_array_equal(made["dev_head_t"]["trans"], info["dev_head_t"]["trans"])
+        assert made["dig"] == info["dig"]
+        assert len(made["dig"]) == 4
+        assert made.get_montage().get_positions()["ch_pos"].keys() == {"EEG001"}
 
     def test_electrodes_of_known_names_lie_where_the_template_says(self) -> None:
         info, where = Sensors(("Oz", "Pz"), modality="eeg").mne_info(0.1)

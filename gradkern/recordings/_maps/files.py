@@ -132,12 +132,17 @@ def _volume(names: Sequence[str], full: _Full, grid: VolumeGrid, space: str, end
             if not np.allclose(image.get_qform(), grid.affine, rtol=0, atol=1e-3):
                 image.set_qform(grid.affine, 0, strip_shears=True)
         header.set_xyzt_units("mm")
-        header.set_intent("estimate", name=names[0].encode("ascii", "replace")[:15].decode())
+        header.set_intent("estimate", name=_ascii(names[0]) if len(names) == 1 else "")
         header["descrip"] = b"gradkern"
         nibabel().save(image, path)
 
     orientation = "unknown" if grid.affine is None else "affine of the recording"
     return MapFile("", ending, write, {"Orientation": orientation, "XformCode": code})
+
+
+def _ascii(words: str) -> str:
+    """What of a name NIfTI's header has room for: 15 characters of ASCII."""
+    return words.encode("ascii", "replace")[:15].decode()
 
 
 def _surfaces(names: Sequence[str], full: _Full, mesh: SurfaceMesh, ending: str) -> list[MapFile]:
