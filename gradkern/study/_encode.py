@@ -20,6 +20,7 @@ from gradkern.encoding._score import score
 from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
 from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
+from gradkern.errors import Refused
 from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.kernels._sketch import Sketch
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
     maps = chosen_maps(options, recordings)
-    todo, kept = {}, {}
+    todo = {}
     for name, recording in zip(names, recordings, strict=True):
         request = request_of(captures, spaces, options) | request_of_controls(captured, options)
         request |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
@@ -50,14 +51,11 @@ def run(options: argparse.Namespace) -> int:
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_up_to_date(file, request):
             print(f"{name}: kept {file}, which was made from the same")
-            kept[name] = recording, file
         else:
             todo[name] = *aligned(captured, captures[0], recording), file, request
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
     options.output.mkdir(exist_ok=True)
-    for name, (recording, file) in kept.items():
-        _write_maps(name, load_scores(file).to_dataset(), recording, file, maps)
     for name, (rows, recording, file, request) in todo.items():
         chosen, spaces = chosen_spaces(rows, options), _spaces_of(rows, options)
         print(f"{name}: {len(spaces)} feature spaces, {len(recording.targets)} targets", flush=True)
@@ -72,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
         _print_best(scores)
         _print_alphas_at_edges(scores, cv)
         print(f"{name}: all in {file}")
-        _write_maps(name, scores, recording, file, maps)
+    if maps is not None:
+        _write_maps(dict(zip(names, recordings, strict=True)), options.output, maps)
     return 0
 
 
@@ -86,15 +85,28 @@ def chosen_maps(options: argparse.Namespace, recordings: Sequence[Recording]) ->
     return MapRequest(options.maps or ("r",), overwrite=True)
 
 
-def _write_maps(name: str, scores: xr.Dataset, recording: Recording, file: Path, maps: MapRequest | None) -> None:
-    """Write the maps of a file of scores into maps/NAME beside it, in the place of earlier ones.
+def _write_maps(recordings: Mapping[str, Recording], output: Path, maps: MapRequest) -> None:
+    """Write the maps of all scores into maps/NAME beside them, in the place of earlier ones.
 
-    The scores are whole whatever happens here.
+    All scores are in their files before, and those of other recordings have maps where one has none.
+
+    Raises
+    ------
+    Refused : no map could be made of the scores of a recording
     """
-    if maps is not None:
-        folder = file.parent / "maps"
-        folder.mkdir(exist_ok=True)
-        print_maps(name, write_maps(scores, recording, folder / name, maps, source=file))
+    folder = output / "maps"
+    folder.mkdir(exist_ok=True)
+    refused = []
+    for name, recording in recordings.items():
+        file = output / f"{name}.nc"
+        try:
+            scores = load_scores(file).to_dataset()
+            print_maps(name, write_maps(scores, recording, folder / name, maps, source=file))
+        except Refused as reason:
+            print(f"{name}: no maps: {reason}")
+            refused.append(reason)
+    if refused:
+        raise refused[0]
 
 
 def _spaces_of(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[FeatureSpace, Any]:

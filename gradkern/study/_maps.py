@@ -49,8 +49,10 @@ def run(options: argparse.Namespace) -> int:
     recordings = {Path(file).stem: load_recording(file) for file in options.like}
     if options.geometry:
         source = options.geometry[0] if len(options.geometry) == 1 else tuple(options.geometry)
-        geometry = read_geometry(source)
-        recordings = {name: replace(recording, geometry=geometry) for name, recording in recordings.items()}
+        recordings = {
+            name: replace(recording, geometry=read_geometry(source, mesh=recording.space))
+            for name, recording in recordings.items()
+        }
     for name in scores:
         known_geometry(recordings[name])
     for name, of_recording in scores.items():

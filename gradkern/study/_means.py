@@ -65,11 +65,15 @@ def region_means(recording: Recording, hierarchy: str) -> Recording:
 
 
 def _of_regions(recording: Recording, region: NDArray[np.int64], names: tuple[str, ...]) -> Geometry | None:
-    """The places of the regions [v], where the recording's geometry has places in space."""
+    """The places of the regions [v]; None without a geometry in space, or a column that says where targets lie."""
     base = recording.geometry
     if not isinstance(base, VolumeGrid | SurfaceMesh | Grayordinates):
         return None
-    return Parcels(base, names, base.places(recording.targets), region)
+    try:
+        places = base.places(recording.targets)
+    except Refused:
+        return None
+    return Parcels(base, names, places, region)
 
 
 def _in_valued_regions(recording: Recording, hierarchy: str) -> Recording:

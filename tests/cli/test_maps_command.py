@@ -66,6 +66,17 @@ def test_scores_that_are_kept_have_maps_too(folders: Path, encoded: Path, capsys
     assert map_.is_file()
 
 
+def test_scores_without_a_map_keep_no_other_recording_from_its_own(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = arguments(folders, tmp_path / "scores", "--kinds", "activation", "--layers", "0", "--folds", "2")
+    assert main([*call, "--maps", "best-layer"]) == 2
+    said = capsys.readouterr()
+    assert "best-layer must be of at least 2 layers" in said.err
+    assert "s2: no maps" in said.out
+    assert sorted(path.name for path in (tmp_path / "scores").glob("*.nc")) == ["s1.nc", "s2.nc"]
+
+
 def test_maps_of_saved_scores(folders: Path, encoded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["maps", str(encoded / "s1.nc"), "--like", str(folders / "s1.h5"), "--out", str(tmp_path / "maps"),
             "--stat", "best-r", "ceiling", "--kinds", "gradient", "--claim", "order"]  # fmt: skip
