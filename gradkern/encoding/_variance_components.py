@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Spectrum = tuple[Floats, Floats]  # eigenvalues [n], eigenvectors [n, n]
 
-SHARES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.93])
+SHARES = np.array([0, 0.15, 0.4, 0.65, 0.88])
 _MOST_SHAPES = 3
 _GAIN = 4.0  # in log-likelihood, which a target must have to say what it reads
 _WORTH = 0.02  # of the gain of all targets, which a further shape must add
