@@ -62,7 +62,7 @@ mutate: $(DONE)/test
 	$(BIN)/python -m tests.mutate_kernels
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/reference docs/tutorials docs/sg_execution_times.rst gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 $(DONE)/venv:

@@ -30,6 +30,7 @@ nitpicky = False  # `names` in docstrings are links where there is such a name, 
 default_role = "py:obj"
 
 autosummary_generate = False  # reference_pages writes a page for every public name
+autodoc_preserve_defaults = True  # DEFAULT_ALPHAS, not its 41 numbers
 autodoc_typehints = "none"  # signatures stay readable; types are in the docstrings
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -48,6 +49,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # its page would load a script of another host
     "plot_gallery": os.environ.get("GRADKERN_TUTORIALS", "run") == "run",
     "reset_modules": ("matplotlib",),
 }
@@ -55,6 +57,7 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"gradkern {version}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -25,6 +25,7 @@ MODULES = ("gradkern.errors", "gradkern.kernels.reference", "gradkern.kernels.ba
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", lambda *_: write(), priority=1)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
     app.connect("build-finished", check_inventory)
     return {"parallel_read_safe": True}
@@ -79,6 +80,14 @@ def title(text: str) -> str:
 
 def first_sentence(value: object) -> str:
     return escaped(" ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split()))
+
+
+def shorten(
+    app: Sphinx, what: str, name: str, value: object, options: object, signature: str, result: str
+) -> tuple[str, str] | None:
+    """The grid of penalties by its name, instead of its numbers."""
+    grid = repr(gradkern.ridge.DEFAULT_ALPHAS)
+    return (signature.replace(grid, "DEFAULT_ALPHAS"), result) if signature and grid in signature else None
 
 
 def escape(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
