@@ -57,6 +57,8 @@ def target(link: str, path: Path, page: str) -> str:
     up = "../" * page.count("/")
     if name in shown:
         return f"{up}{shown[name]}.md{hash}{anchor}"
+    if name.startswith("examples/tutorials"):
+        return f"{up}tutorials/{absolute.stem if absolute.suffix else 'index'}.rst"
     if name.startswith("docs/"):
         return f"{up}{name.removeprefix('docs/')}{hash}{anchor}"
     return link
