@@ -12,18 +12,18 @@ import tokenize
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
+from typing import TYPE_CHECKING, Any
 
 import gradkern
+
+if TYPE_CHECKING:  # the tests read these pages where Sphinx is not installed
+    from sphinx.application import Sphinx
 
 FOLDER = Path(__file__).parents[1] / "reference"
 MODULES = ("gradkern.errors", "gradkern.kernels.reference", "gradkern.kernels.baselines", "gradkern.kernels.ops")
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("config-inited", lambda *_: write(), priority=1)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
@@ -83,14 +83,14 @@ def first_sentence(value: object) -> str:
 
 
 def shorten(
-    app: Sphinx, what: str, name: str, value: object, options: object, signature: str, result: str
+    app: "Sphinx", what: str, name: str, value: object, options: object, signature: str, result: str
 ) -> tuple[str, str] | None:
     """The grid of penalties by its name, instead of its numbers."""
     grid = repr(gradkern.ridge.DEFAULT_ALPHAS)
     return (signature.replace(grid, "DEFAULT_ALPHAS"), result) if signature and grid in signature else None
 
 
-def escape(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+def escape(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Let docstrings write |x|, alpha_ and [n, *shape], which reStructuredText takes for markup."""
     code = None  # the indent of the paragraph before a block of code
     for i, line in enumerate(lines):
@@ -240,10 +240,12 @@ def indented(text: str) -> str:
     return "\n".join(f"   {line}" if line else "" for line in text.splitlines())
 
 
-def check_inventory(app: Sphinx, exception: Exception | None) -> None:
+def check_inventory(app: "Sphinx", exception: Exception | None) -> None:
     """No public name may be missing from the built site."""
     if exception is not None or app.builder.format != "html":
         return
+    from sphinx.errors import ExtensionError
+
     objects = {name for name, *_ in app.env.get_domain("py").get_objects()}
     missing = [name for name in public_names() if name not in objects]
     if missing:

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:  # the tests read these pages where Sphinx is not installed
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
 PAGES = {  # page of the site -> file of the repository
@@ -15,7 +17,7 @@ PAGES = {  # page of the site -> file of the repository
 }
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("config-inited", lambda *_: forget_old_tutorials(), priority=1)
     app.connect("source-read", rewrite)
     return {"parallel_read_safe": True}
@@ -29,7 +31,7 @@ def forget_old_tutorials() -> None:
             path.unlink()
 
 
-def rewrite(app: Sphinx, page: str, source: list[str]) -> None:
+def rewrite(app: "Sphinx", page: str, source: list[str]) -> None:
     """Take the text of a repository's file, and turn links to files into links to their pages."""
     path = Path(app.env.doc2path(page))
     if path.suffix != ".md":
