@@ -173,15 +173,15 @@ Made by `python -m benchmarks.table` from `benchmarks/results/`. [How it is meas
 what the numbers say.
 
 A cell has the median milliseconds of the call and of what is beside it, which took turns in one run, then the
-median of the ratios of the rounds in bold, and its quartiles. Where other processes took 5 % of the machine or more, the
-cell says so. Each table has its device, its torch and the commit. Nothing was measured on a GPU unless a table's device
-is one."""
+median of the ratios of the rounds in bold, and its quartiles. Where other processes took 5 % of the machine or more,
+the cell says so. Each table has its device, its torch and the commit. Nothing was measured on a GPU unless a table's
+device is one."""
 POWER_HEAD = """# Rates of the tests in simulated studies
 
-Generated from `benchmarks/results/power-verdict.json` and `power.json` by `python -m benchmarks.table`. [power](power.md)
-explains the simulations and what the rates say. Each cell is a rate, its exact 95 % interval, and the number of brains.
-Rates in brackets: gradients have the property because they are functions of the activations. Bold: a false-positive rate
-above the level, or power below 0.8."""
+Generated from `benchmarks/results/power-verdict.json` and `power.json` by `python -m benchmarks.table`.
+[power](power.md) explains the simulations and what the rates say. Each cell is a rate, its exact 95 % interval, and the
+number of brains. Rates in brackets: gradients have the property because they are functions of the activations. Bold: a
+false-positive rate above the level, or power below 0.8."""
 KINDS = {"accuracy": accuracy, "power": power, "alternatives": alternatives}
 
 
