@@ -2,12 +2,14 @@
 
 import os
 import sys
+import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "_extensions")]
 os.environ.setdefault("TQDM_DISABLE", "1")
+warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"  # no path of this machine
 
 project = "gradkern"
 author = "The gradkern authors"

@@ -6,6 +6,7 @@ A verdict is a table: a row for each claim, with its estimate, interval, p value
 four conclusions. This page makes a small study of simulated brains and reads its rows.
 """
 
+import json
 from io import BytesIO
 
 import matplotlib.pyplot as plt
@@ -91,8 +92,11 @@ for row in table.to_dict("records"):
 # - **Wrong if** says in which case the claim is wrong although supported.
 
 row = table.set_index("id").loc["gradient-predicts-fmri-beyond:everything"]
-for column in ("conclusion", "estimate", "low", "high", "p", "smallest p", "by subject", "by layer", "why", "wrong if"):
-    print(f"{column:12} {row[column]}")
+for column in ("conclusion", "estimate", "low", "high", "p", "smallest p", "why", "wrong if"):
+    value = row[column]
+    print(f"{column:12} {value if isinstance(value, str) else round(value, 3)}")
+for column in ("by subject", "by layer"):
+    print(column, {name: round(value, 3) for name, value in json.loads(row[column]).items()})
 
 # %%
 # The responses of these brains do contain gradients, and p is small; but a study of this size finds as much in
