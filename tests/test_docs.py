@@ -67,6 +67,11 @@ def test_the_glossary_and_the_page_of_new_names_name_what_there_is() -> None:
     assert not missing
 
 
+def test_the_page_of_data_sets_has_every_reader() -> None:
+    page = (ROOT / "docs" / "start" / "data.md").read_text()
+    assert [name for name in gradkern.recordings.readers() if f"`{name}`" not in page] == []
+
+
 # what is compiled and not timed has no table
 MEASURED = sorted({*ROOT.glob("benchmarks/results/*.json")} - {ROOT / "benchmarks/results/machine-code.json"})
 
