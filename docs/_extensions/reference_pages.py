@@ -20,13 +20,15 @@ if TYPE_CHECKING:  # the tests read these pages where Sphinx is not installed
     from sphinx.application import Sphinx
 
 FOLDER = Path(__file__).parents[1] / "reference"
+SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 MODULES = ("gradkern.errors", "gradkern.kernels.reference", "gradkern.kernels.baselines", "gradkern.kernels.ops")
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:
     app.connect("config-inited", lambda *_: write(), priority=1)
     app.connect("autodoc-process-signature", shorten)
-    app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
+    app.connect("autodoc-process-docstring", lay_out, priority=400)  # before numpydoc, which comes at 500
+    app.connect("autodoc-process-docstring", escape, priority=900)
     app.connect("build-finished", check_inventory)
     return {"parallel_read_safe": True}
 
@@ -90,6 +92,47 @@ def shorten(
     return (signature.replace(grid, "DEFAULT_ALPHAS"), result) if signature and grid in signature else None
 
 
+def lay_out(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Write the sections of parameters, results and errors as fields.
+
+    numpydoc takes what follows `name : ` for a type, and every line of a result in prose for a result of its own.
+    """
+    laid_out: list[str] = []
+    i = 0
+    while i < len(lines):
+        if lines[i].strip() in SECTIONS and is_heading(lines, i):
+            end = next((j for j in range(i + 2, len(lines)) if is_heading(lines, j)), len(lines))
+            body = indented(field("\n".join(lines[i + 2 : end])))
+            laid_out += ["", f":{lines[i].strip()}:", "", *body.split("\n"), ""]
+            i = end
+        else:
+            laid_out.append(lines[i])
+            i += 1
+    lines[:] = laid_out
+
+
+def is_heading(lines: list[str], i: int) -> bool:
+    underline = lines[i + 1].strip() if i + 1 < len(lines) else ""
+    return len(underline) >= 3 and set(underline) == {"-"} and bool(lines[i].strip())
+
+
+def field(text: str) -> str:
+    """Entries `name : text` as terms with their text below; prose and lists stay as they are."""
+    written, after_prose = "", False
+    for block in re.split(r"\n(?=\S)", inspect.cleandoc(text)):
+        first, *rest = block.split("\n")
+        entry = re.match(r"(?!- )([\w.,*` /]+?) : (.*)", first)
+        more = inspect.cleandoc("\n" + "\n".join(rest)).splitlines() if any(rest) else []
+        is_prose = not entry and not first.startswith("- ")
+        if entry:
+            lines = [f"**{entry[1].replace('`', '')}**", *(f"   {line}".rstrip() for line in (entry[2], *more))]
+        else:
+            lines = [first, *(line if is_prose else f"  {line}" for line in more)]
+        written += ("\n" if is_prose and after_prose else "\n\n") + "\n".join(lines)
+        after_prose = is_prose and not (rest and not rest[-1].strip())
+    return written.strip("\n")
+
+
 def escape(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Let docstrings write |x|, alpha_ and [n, *shape], which reStructuredText takes for markup."""
     code = None  # the indent of the paragraph before a block of code
@@ -150,7 +193,7 @@ def package_page(package: ModuleType) -> str:
             rows = "\n".join(f"* - :doc:`{key} <{name}.{key}>`\n  - {summary(package, key)}" for key in chosen)
             table = ".. list-table::\n   :widths: 30 70\n\n" + indented(rows)
             text += f"\n{heading}\n{'-' * len(heading)}\n\n{table}\n"
-    entries = "\n".join(f"{name}.{key}" for key in package.__all__ if key not in inner)
+    entries = "\n".join(f"{key} <{name}.{key}>" for key in package.__all__ if key not in inner)
     return f"{text}\n.. toctree::\n   :hidden:\n\n{indented(entries)}\n"
 
 

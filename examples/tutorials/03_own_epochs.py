@@ -15,6 +15,7 @@ import torch
 import gradkern
 
 torch.set_num_threads(1)
+mne.set_log_level("warning")
 random = np.random.default_rng(0)
 
 # %%
