@@ -69,6 +69,20 @@ def test_docstrings_may_write_what_is_markup_elsewhere(line: str) -> None:
     assert extension("reference_pages").escaped(f"``{line}``") == f"``{line}``"
 
 
+def test_parameters_and_results_are_laid_out_as_they_are_meant() -> None:
+    lines = [
+        *("Do it.", "", "Parameters", "----------", "alpha_ : [v]", "    Of equal ones the larger.", ""),
+        *("Returns", "-------", "prose that", "goes on", "", "- r : [f]", "", "Raises", "------"),
+        *("ValueError : " + 95 * "x", "    or y", "", "Examples", "--------", ">>> 1"),
+    ]
+    extension("reference_pages").lay_out(None, "", "", None, None, lines)
+    text = "\n".join(line.rstrip() for line in lines)
+    assert ":Parameters:\n\n   **alpha_**\n      [v]\n\n      Of equal ones the larger.\n" in text
+    assert ":Returns:\n\n   prose that\n   goes on\n\n   - r : [f]\n" in text
+    assert ":Raises:\n\n   **ValueError**\n      " + 95 * "x" + "\n      or y\n" in text
+    assert text.endswith("Examples\n--------\n>>> 1")
+
+
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_have_a_title_and_links_that_lead_somewhere(path: Path) -> None:
     text = path.read_text()

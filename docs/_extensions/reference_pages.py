@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the tests read these pages where Sphinx is not installed
     from sphinx.application import Sphinx
 
 FOLDER = Path(__file__).parents[1] / "reference"
+FULL_LINE = 109  # a line with the next word is longer than this, at any indentation, where it was broken for its length
 SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 MODULES = ("gradkern.errors", "gradkern.kernels.reference", "gradkern.kernels.baselines", "gradkern.kernels.ops")
 
@@ -119,10 +120,12 @@ def is_heading(lines: list[str], i: int) -> bool:
 def field(text: str) -> str:
     """Entries `name : text` as terms with their text below; prose and lists stay as they are."""
     written, after_prose = "", False
-    for block in re.split(r"\n(?=\S)", inspect.cleandoc(text)):
+    for block in re.split(r"\n(?=\S)", inspect.cleandoc("\n" + text)):
         first, *rest = block.split("\n")
         entry = re.match(r"(?!- )([\w.,*` /]+?) : (.*)", first)
         more = inspect.cleandoc("\n" + "\n".join(rest)).splitlines() if any(rest) else []
+        if more and len(first) + len(more[0].split(" ")[0]) < FULL_LINE:  # broken on purpose: what follows stands alone
+            more.insert(0, "")
         is_prose = not entry and not first.startswith("- ")
         if entry:
             lines = [f"**{entry[1].replace('`', '')}**", *(f"   {line}".rstrip() for line in (entry[2], *more))]
