@@ -3,6 +3,7 @@
 # make quick     the same without the tests that are marked slow
 # make coverage  all tests, and which lines of gradkern they run
 # make bench     benchmarks (on a quiet machine)
+# make docs      the documentation site, in docs/_build/html; runs the tutorials
 # make lint      the checks alone                  make format  rewrite the code in its style
 # make mutate    break the kernels in every way and see the tests fail
 # make clean     remove .venv and what was built
@@ -24,7 +25,7 @@ CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -n
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
   $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 32 --dist loadfile --no-loadscope-reorder --doctest-modules tests gradkern
 
-.PHONY: demo test quick coverage bench lint format mutate clean
+.PHONY: demo test quick coverage bench docs lint format mutate clean
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
@@ -42,6 +43,10 @@ coverage: $(DONE)/test
 bench: $(DONE)/bench $(DONE)/test
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m pytest $$file || exit; done
 
+# Warnings are errors. Nothing is fetched. GRADKERN_TUTORIALS=skip shows the tutorials without running them.
+docs: $(DONE)/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+
 lint: $(DONE)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,7 +62,7 @@ mutate: $(DONE)/test
 	$(BIN)/python -m tests.mutate_kernels
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 $(DONE)/venv:
@@ -75,6 +80,6 @@ $(DONE)/native: $(DONE)/torch $(NATIVE)
 	@touch $@
 
 # gradkern itself is installed by now: these bring only what the extra adds, and build nothing.
-$(DONE)/test $(DONE)/bench: $(DONE)/%: $(DONE)/native
+$(DONE)/test $(DONE)/bench $(DONE)/docs: $(DONE)/%: $(DONE)/native
 	$(BIN)/python -m pip install 'gradkern[$*]'
 	@touch $@

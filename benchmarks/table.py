@@ -1,4 +1,4 @@
-"""Print the recorded results as Markdown: python -m benchmarks.table"""
+"""Write the recorded results as pages of the documentation: python -m benchmarks.table"""
 
 import json
 from collections.abc import Iterator
@@ -150,6 +150,38 @@ def alternatives(run: dict[str, Any]) -> Iterator[str]:
         yield f"| {first['text']} | {first['level']:g} | {organisation} | {' | '.join(cells)} |"
 
 
+TITLES = {
+    "sketch": "Sketch",
+    "sketch_outer": "Weight gradients of linear layers",
+    "sketch_conv": "Weight gradients of convolutions",
+    "capture": "Capture",
+    "ridge": "Ridge regression",
+    "banded": "Banded ridge regression",
+    "permutation": "Permutation tests",
+    "recordings": "Recordings read from the disk",
+    "column_moments": "Parts of the ridge: sums of columns",
+    "fold_scores": "Parts of the ridge: scores of a fold",
+    "select_scale": "Parts of the ridge: chosen penalties",
+    "accuracy": "Error of projections",
+    "alternatives": "Claims in brains without gradients",
+}
+LONG = ("accuracy", "sketch_outer", "sketch_conv", "fold_scores")
+POWER = {"power-verdict": "Results of verdicts", "power": "Results of single tests"}
+BENCHMARKS_HEAD = """# Benchmarks
+
+Made by `python -m benchmarks.table` from `benchmarks/results/`. [How it is measured](../../benchmarks/README.md), and
+what the numbers say.
+
+A cell has the median milliseconds of the call and of what is beside it, which took turns in one run, then the
+median of the ratios of the rounds in bold, and its quartiles. Where other processes took 5 % of the machine or more,
+the cell says so. Each table has its device, its torch and the commit. Nothing was measured on a GPU unless a table's
+device is one."""
+POWER_HEAD = """# Rates of the tests in simulated studies
+
+Generated from `benchmarks/results/power-verdict.json` and `power.json` by `python -m benchmarks.table`.
+[power](power.md) explains the simulations and what the rates say. Each cell is a rate, its exact 95 % interval, and the
+number of brains. Rates in brackets: gradients have the property because they are functions of the activations. Bold: a
+false-positive rate above the level, or power below 0.8."""
 KINDS = {"accuracy": accuracy, "power": power, "alternatives": alternatives}
 
 
@@ -160,9 +192,41 @@ def section(path: Path) -> str:
     return "\n".join([head, "", *KINDS.get(run["op"], timing)(run)])
 
 
+def folded(path: Path) -> str:
+    """A section below a line that opens it."""
+    return f"<details>\n<summary>{path.name}</summary>\n\n{section(path)}\n\n</details>"
+
+
+def benchmarks_page() -> str:
+    """Every timed file in its order of TITLES, then those of other ops and devices."""
+    timed = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in (*POWER, "machine-code")]
+    ops = {path: json.loads(path.read_text())["op"] for path in timed}
+    order = [*TITLES, *sorted(set(ops.values()) - set(TITLES))]
+    parts = [BENCHMARKS_HEAD]
+    for op in order:
+        files = [path for path in timed if ops[path] == op]
+        if files:
+            show = folded if op in LONG else section
+            parts += [f"## {TITLES.get(op, op)}", *(show(path) for path in files)]
+    return "\n\n".join(parts) + "\n"
+
+
+def power_page() -> str:
+    parts = [POWER_HEAD]
+    for stem, title in POWER.items():
+        parts += [f"## {title}", folded(RESULTS / f"{stem}.json")]
+    return "\n\n".join(parts) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Path below the repository -> text, of every page that is made of the recorded results."""
+    return {"docs/project/benchmarks.md": benchmarks_page(), "docs/power-tables.md": power_page()}
+
+
 def main() -> None:
-    for path in sorted(RESULTS.glob("*.json")):
-        print(f"\n{section(path)}")
+    for name, text in pages().items():
+        (RESULTS.parents[1] / name).write_text(text, encoding="utf-8")
+        print(name)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ of emulated kernels need not be listed: tests/conftest.py marks them all, becaus
 
 SLOW = (
     "tests/test_build.py",
+    "tests/test_tutorials.py::test_the_reference_has_every_public_name",
     "tests/study/test_verdict.py",
     "tests/study/test_spatial_claims.py",
     "tests/study/test_claims.py",

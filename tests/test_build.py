@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from tests import first_steps
 from tests.wheels import (
     ROOT,
+    SHIPPED,
     Environment,
     Wheel,
     clean_checkout,
@@ -22,7 +23,7 @@ from tests.wheels import (
     unpack,
 )
 
-EXTRAS = {"analysis", "demo", "models", "meg", "fmri", "simulate", "cupy", "bench", "test", "all"}
+EXTRAS = {"analysis", "demo", "models", "meg", "fmri", "simulate", "cupy", "bench", "test", "docs", "all"}
 SYSTEM_LIBRARIES = r"(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux[\w-]*)\.so\.\d+"
 HAS_NVCC = shutil.which("nvcc") is not None
 STEPS = str(ROOT / "tests" / "first_steps.py")
@@ -85,14 +86,14 @@ def test_licences_are_in_the_wheel(wheel: Wheel) -> None:
 
 def test_an_sdist_holds_all_that_a_build_reads(sdist: Path, sources: Path) -> None:
     held = {line.partition("/")[2] for line in command(["tar", "tzf", str(sdist)], sdist.parent).stdout.splitlines()}
-    folders = ("csrc", "python", "gradkern", "docs", "examples")
     needed = {
         path.relative_to(sources).as_posix()
-        for folder in folders
+        for folder in SHIPPED
         for path in (sources / folder).rglob("*")
         if path.is_file()
     }
-    needed |= {"CMakeLists.txt", "pyproject.toml", "setup.py", "LICENSE", "README.md", "CITATION.cff"}
+    needed |= {"CMakeLists.txt", "Makefile", "pyproject.toml", "setup.py", "LICENSE", "CITATION.cff", "README.md"}
+    needed |= {"CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md"}
     assert needed - held == set()
     assert not [file for file in held if file.endswith(".so")]
 

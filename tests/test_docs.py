@@ -12,7 +12,11 @@ from benchmarks import table
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")),
+]
 
 
 def test_the_readme_script_runs_and_is_the_example(capsys) -> None:
@@ -73,11 +77,22 @@ def test_the_glossary_and_the_page_of_new_names_name_what_there_is() -> None:
     assert not missing
 
 
+def test_the_page_of_data_sets_has_every_reader() -> None:
+    page = (ROOT / "docs" / "start" / "data.md").read_text()
+    assert [name for name in gradkern.recordings.readers() if f"`{name}`" not in page] == []
+
+
 # what is compiled and not timed has no table
 MEASURED = sorted({*ROOT.glob("benchmarks/results/*.json")} - {ROOT / "benchmarks/results/machine-code.json"})
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.name)
 def test_the_tables_of_the_benchmarks_are_those_of_the_recordings(path: Path) -> None:
-    document = "docs/power-tables.md" if path.stem.startswith("power") else "benchmarks/README.md"
+    document = "docs/power-tables.md" if path.stem.startswith("power") else "docs/project/benchmarks.md"
     assert table.section(path) in (ROOT / document).read_text()
+
+
+@pytest.mark.parametrize("document", table.pages())
+def test_pages_made_of_recordings_are_as_made(document: str) -> None:
+    """`python -m benchmarks.table` writes them."""
+    assert (ROOT / document).read_text() == table.pages()[document]

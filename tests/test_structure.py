@@ -22,7 +22,7 @@ BORDER = sorted(path for path in (ROOT / "python").rglob("*") if path.suffix in 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BASE = {
     "_extras", "_float32", "errors", "_files", "_lazy", "_excluded", "_geodesic", "_display", "_columns", "_integers",

@@ -16,6 +16,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = ("csrc", "python", "gradkern", "docs", "examples", "tests", "benchmarks", "recipe")  # folders of an sdist
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ def command(arguments: list[str], cwd: Path, **environment: str) -> subprocess.C
 def clean_checkout(copy: Path) -> Path:
     """The files of the repository that a build may read, without what an earlier build left among them."""
     built = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")
-    for folder in ("csrc", "python", "gradkern", "docs", "examples", "tests"):
+    for folder in SHIPPED:
         shutil.copytree(ROOT / folder, copy / folder, ignore=built)
+    for made in ("_build", "reference", "tutorials"):  # by `make docs`
+        shutil.rmtree(copy / "docs" / made, ignore_errors=True)
     for file in ROOT.iterdir():
         if file.is_file() and not file.name.startswith("."):
             shutil.copy(file, copy)

@@ -65,14 +65,14 @@ def score(
     -------
     Dataset with the variables
 
-        r, r2 : [feature, fold, target], Pearson r, and 1 - residual over total variance
-        noise_ceiling : [target], the highest r that is possible, NaN where it is not known
-        r_normalised, r2_normalised : [feature, fold, target], divided by noise_ceiling and by its square, NaN where
-            that is 0
-        targets_at_lowest_alpha, targets_at_largest_alpha : [feature, fold], number of targets whose chosen penalty is
-            the lowest or the largest of the grid. Targets that the features do not predict choose the largest
-        effective_rank, effective_rank_entropy : [feature], see `effective_rank`, of the images shown, NaN where
-            features do not vary; the mean over folds where features are residualized
+    - r, r2 : [feature, fold, target], Pearson r, and 1 - residual over total variance
+    - noise_ceiling : [target], the highest r that is possible, NaN where it is not known
+    - r_normalised, r2_normalised : [feature, fold, target], divided by noise_ceiling and by its square, NaN where
+      that is 0
+    - targets_at_lowest_alpha, targets_at_largest_alpha : [feature, fold], number of targets whose chosen penalty is
+      the lowest or the largest of the grid. Targets that the features do not predict choose the largest
+    - effective_rank, effective_rank_entropy : [feature], see `effective_rank`, of the images shown, NaN where
+      features do not vary; the mean over folds where features are residualized
 
     With `matching` also all of these but the noise ceiling and what is normalised by it, as "NAME_matched"
     [sketch_seed, ...]. "feature" has coordinates "model", "objective", "kind", "layer" and "depth", as far as the

@@ -82,10 +82,10 @@ def unique_scores(
     -------
     Dataset whose features are the gradients, with the variables
 
-        joint_r2, unique_r2, unique_covariates_r2, shared_r2 : [feature, target], of nested banded ridge: of gradient
-            and activations, what only the gradient adds, what only the activations add, what either explains
-        beyond_r, beyond_p, beyond_p_max : [feature, target], of `partial_permutation_test`
-        beyond_p_pooled : [feature], of the mean over all targets
+    - joint_r2, unique_r2, unique_covariates_r2, shared_r2 : [feature, target], of nested banded ridge: of gradient
+      and activations, what only the gradient adds, what only the activations add, what either explains
+    - beyond_r, beyond_p, beyond_p_max : [feature, target], of `partial_permutation_test`
+    - beyond_p_pooled : [feature], of the mean over all targets
 
     Targets that are constant or not finite are NaN, with a warning; so are gradients whose test is `Refused`, with the
     reason in attrs["unique"], a JSON object that also holds the settings.

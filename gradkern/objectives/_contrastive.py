@@ -38,12 +38,12 @@ class _TextObjective(TargetObjective):
 class Contrastive(_TextObjective):
     """CLIP's loss in a stored context: all terms of the batch loss that depend on this image.
 
-    With x the image's embedding, t_j the texts', all of norm 1, s = logit_scale and y the image's text:
+    With x the image's embedding, t_j the texts', all of norm 1, s = logit_scale and y the image's text::
 
-    a = -log [ exp(s x.t_y) / sum_j exp(s x.t_j) ]                                      image -> text, over M texts
-    b = sum_{k in K} -log [ exp(s x_k.t_{y_k}) / sum_{k' in K} exp(s x_k'.t_{y_k}) ]    text -> image, K the context
-                                                                                       images and this one
-    l = a without context images, (a + b) / 2 with them
+        a = -log [ exp(s x.t_y) / sum_j exp(s x.t_j) ]              image -> text, over M texts
+        b = sum_{k in K} -log [ exp(s x_k.t_{y_k}) / sum_{k' in K} exp(s x_k'.t_{y_k}) ]
+                                                                    text -> image, K the context images and this one
+        l = a without context images, (a + b) / 2 with them
 
     For M pairs, M - 1 of which are the context, l has the gradient of M times the batch loss with respect to this
     image, the others held fixed. A text that no image in K has gives no term.

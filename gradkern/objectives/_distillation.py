@@ -98,11 +98,11 @@ class SelfDistillation(_CropObjective):
 class SelfDistillationSurrogate(_CropObjective):
     """Self-distillation without a head, on the image's normalised features: a surrogate.
 
-    With f the features of the image as presented, g_v the teacher's of crop v (without gradient), and ^ for unit norm:
+    With f the features of the image as presented, g_v the teacher's of crop v (without gradient), and ^ for unit norm::
 
-    "cosine"        : l_i = mean_v 1 - <f^_i, g^_vi>
-    "cross-entropy" : l_i = mean_v sum_k -softmax(g^_vi / teacher_temperature)_k
-                      log softmax(f^_i / student_temperature)_k
+        "cosine"        : l_i = mean_v 1 - <f^_i, g^_vi>
+        "cross-entropy" : l_i = mean_v sum_k -softmax(g^_vi / teacher_temperature)_k
+                          log softmax(f^_i / student_temperature)_k
 
     Parameters
     ----------

@@ -255,7 +255,7 @@ def variogram_maps(values: Any, distances: Any, *, permutations: int = 1000, see
 
 @dataclass(frozen=True, repr=False)
 class VariogramPairs(Summary):
-    """Pairs of places `first` and `second` [m], sorted by bins of distance; the i-th bin begins at `starts`[i]."""
+    """Pairs of places `first` and `second` [m], sorted by bins of distance; the i-th bin begins at ``starts[i]``."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
