@@ -1,7 +1,10 @@
 """What the commands share: how one is added, options that several take, and choices that are read when needed."""
 
 import argparse
-from collections.abc import Iterator
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -91,3 +94,33 @@ def add_output(parser: argparse.ArgumentParser, default: str, what: str) -> None
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
+
+
+def add_device(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help=f"{what}: cpu, cuda, cuda:1, ... (default: cpu)"
+    )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that compute with captures and recordings: the device, and how results are printed."""
+    add_device(
+        parser,
+        "device for ridge regressions and permutations, whose results differ from those of another one by rounding",
+    )
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON, and nothing else")
+
+
+def reported(options: argparse.Namespace, run: Callable[[argparse.Namespace], Mapping[str, Any]]) -> int:
+    """Run a command that returns what it did; with --json that is all of stdout."""
+    if not options.json:
+        run(options)
+        return 0
+    with redirect_stdout(io.StringIO()):
+        done = run(options)
+    print(json.dumps(done, default=str, ensure_ascii=True))
+    return 0

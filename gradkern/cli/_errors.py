@@ -10,7 +10,7 @@ from pathlib import Path
 import gradkern
 from gradkern.errors import Refused
 
-BAD_INPUT, UNEXPECTED = 2, 1  # exit statuses
+BAD_INPUT, UNEXPECTED, STOPPED = 2, 1, 130  # exit statuses; the last is that of a shell after Ctrl-C
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -39,7 +39,7 @@ def is_about_input(error: Exception) -> bool:
     """
     if isinstance(error, Refused | OSError | ImportError):
         return True
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+    if not isinstance(error, ValueError | TypeError | RuntimeError | MemoryError) or error.__traceback__ is None:
         return False
     last = error.__traceback__
     while last.tb_next is not None:

@@ -1,11 +1,10 @@
 """Activations and gradients of any model, sketched layer by layer in one forward and backward pass per batch."""
 
 import difflib
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from gradkern._float32 import convolving_in_tf32, multiplying_at
 from gradkern._integers import as_integer
 from gradkern._lock import only_writer
+from gradkern._progress import showing_progress
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_batches, run_first_batch
@@ -96,7 +96,7 @@ def capture(
     uncovered : "error" if no rule captures the gradient of a parameter, or "warn" to leave it out and record that
     compile : whether each layer runs through `torch.compile`; not with "weight_gradient" and feedback weights, which
         watch the calls inside a layer
-    progress : whether a terminal shows a bar with images/s and the time left
+    progress : whether a terminal shows a bar with images/s and the time left, and a log a line a minute
     control_seed : seed of everything that controls draw
     allow_tf32 : whether a GPU may compute float32 convolutions and products in TF32, whose 11 bits move features by up
         to 1e-3. False switches TF32 off for the duration of the call, whatever torch's switches say; torch's default
@@ -228,7 +228,7 @@ class _Capture:
         for message in first.warnings:
             warnings.warn(message, stacklevel=4)
         store = make_store(array_shapes(plan, first), {**first.facts, "allow_tf32": self.allow_tf32})
-        with _progress(self._count, start, self.progress) as advance:
+        with showing_progress("capture", self._count, "images", start, self.progress) as advance:
             for begin, end, result in run_batches(plan, first, start, self._count):
                 hashes = [plan.images.hashes[i] for i in range(begin, end)]
                 store.write(begin, arrays_of(result, begin, end), result.loss_scale, hashes)
@@ -375,27 +375,3 @@ def _identity(objective: ObjectiveFunction | None) -> dict[str, Any] | None:
             "objective must have `facts`, a dict that tells it from others, for files (out=): a later call could not "
             f"recognise it by {error}"
         ) from error
-
-
-@contextmanager
-def _progress(total: int, done: int, is_wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; yields a function that is told how many images were done."""
-    if not (is_wanted and sys.stderr.isatty()):
-        yield lambda images: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [
-        TextColumn("capture"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]} images/s"),
-        TimeRemainingColumn(),
-    ]  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("capture", total=total, completed=done, rate="–")
-
-        def advance(images: int) -> None:
-            bar.update(task, advance=images)
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}" if speed else "–")
-
-        yield advance

@@ -142,9 +142,11 @@ def _arguments(architecture: str) -> dict[str, Any]:
 def _from_pretrained(architecture: str, source: str | None, what: str, **arguments: Any) -> tuple[nn.Module, list[str]]:
     """The network with all of its weights, and the keys that it does not use."""
     import transformers
+    from huggingface_hub.utils import logging as hub_logging
 
-    verbosity = transformers.logging.get_verbosity()
+    verbosity, of_hub = transformers.logging.get_verbosity(), hub_logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # what it would warn of is an error here
+    hub_logging.set_verbosity_error()
     try:
         network, report = getattr(transformers, architecture).from_pretrained(
             source,
@@ -156,6 +158,7 @@ def _from_pretrained(architecture: str, source: str | None, what: str, **argumen
         )
     finally:
         transformers.logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(of_hub)
     shapes = [entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"]]
     # constants 0, 1, 2, ... that older checkpoints hold and transformers creates itself
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith("embeddings.position_ids"))
