@@ -15,7 +15,7 @@ _EVERY = 60.0  # s between two lines of a log
 Advance = Callable[[float], None]
 
 _wanted: ContextVar[bool] = ContextVar("progress is wanted", default=False)
-_running: ContextVar[Advance | None] = ContextVar("the progress that is shown", default=None)
+_running: ContextVar[tuple[str, Advance] | None] = ContextVar("the innermost progress, and its unit", default=None)
 
 
 @contextmanager
@@ -30,23 +30,23 @@ def progress_shown(is_wanted: bool = True) -> Iterator[None]:
 
 @contextmanager
 def tracked(what: str, total: float, unit: str) -> Iterator[None]:
-    """Show how much of `total` is done, as `advanced` tells, where `progress_shown` wants it."""
+    """Show how much of `total` is done, as `advanced` tells inside, where `progress_shown` wants it."""
     with showing_progress(what, total, unit, is_wanted=_wanted.get()):
         yield
 
 
-def advanced(count: float = 1) -> None:
-    """Tell the progress that is shown, if there is one, that `count` more of its units are done."""
-    advance = _running.get()
-    if advance is not None:
-        advance(count)
+def advanced(count: float, unit: str) -> None:
+    """Tell the innermost progress that `count` more are done; it is not told of other units than its own."""
+    running = _running.get()
+    if running is not None and running[0] == unit:
+        running[1](count)
 
 
 @contextmanager
 def showing_progress(what: str, total: float, unit: str, done: float = 0, is_wanted: bool = True) -> Iterator[Advance]:
     """Show progress on stderr; yields a function that is told how many more units are done.
 
-    Of one inside another only the outer one is shown, and told of its own units alone.
+    Of one inside another only the outer one is shown.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def showing_progress(what: str, total: float, unit: str, done: float = 0, is_wan
     with _bar(what, total, unit, done) if kind == "terminal" else nullcontext(_ignored) as advance:
         if kind == "log":
             advance = _Lines(what, total, unit, done)
-        token = _running.set(advance)
+        token = _running.set((unit, advance))
         try:
             yield advance
         finally:
@@ -135,7 +135,7 @@ def _bar(what: str, total: float, unit: str, done: float) -> Iterator[Advance]:
         return f"{so_far:.0f}/{total:.0f} {unit}" + (f", {speed:.1f} a second" if speed else "")
 
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, completed=done, counted=counted(done, None))
+        task = bar.add_task(what, total=total, completed=int(done), counted=counted(done, None))
 
         def advance(count: float) -> None:
             bar.update(task, advance=count)

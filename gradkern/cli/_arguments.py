@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gradkern._device import computing_on
+
 
 class UsageError(ValueError):
     """An argument of the command line is wrong; the message names the command."""
@@ -117,10 +119,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def reported(options: argparse.Namespace, run: Callable[[argparse.Namespace], Mapping[str, Any]]) -> int:
     """Run a command that returns what it did; with --json that is all of stdout."""
-    if not options.json:
-        run(options)
-        return 0
-    with redirect_stdout(io.StringIO()):
-        done = run(options)
+    with computing_on(options.device):
+        if not options.json:
+            run(options)
+            return 0
+        with redirect_stdout(io.StringIO()):
+            done = run(options)
     print(json.dumps(done, default=str, ensure_ascii=True))
     return 0

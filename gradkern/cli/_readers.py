@@ -69,7 +69,7 @@ def _add_reader_options(parser: argparse.ArgumentParser) -> tuple[str, ...]:
     group = parser.add_argument_group("options of the readers")
     for option, listed in takers.items():
         types = [parameter.annotation for _, parameter, _ in listed]
-        settings = {"type": str} if option in _FILES else _settings(types)
+        settings: dict[str, Any] = {"type": str} if option in _FILES else _settings(types)
         words = (
             _HELP.get(option) or f"for {', '.join(name for name, _, _ in listed)}: {_documented(option, listed[0][2])}"
         )

@@ -33,7 +33,7 @@ def recognise_model(folder: str | Path) -> str:
         architectures, fields = tuple(stated.get("architectures") or ()), dict(stated)
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} must hold a configuration as JSON, got something else ({error})") from error
-    rows = {
+    rows: dict[str, Any] = {
         name: row.builder
         for name, row in CATALOGUE.items()
         if getattr(row.builder, "architecture", None) in architectures

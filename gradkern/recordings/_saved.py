@@ -77,7 +77,7 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
                 rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
                 stored[columns] = rows
                 checksums[columns] = row_checksums(rows)
-                advanced(len(rows))
+                advanced(len(rows), "targets")
         place = stored.id.get_offset(), size
         file.close()
         with aside.open("r+b") as raw:

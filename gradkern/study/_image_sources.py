@@ -10,7 +10,7 @@ import numpy as np
 from gradkern.recordings._formats.hdf5 import reading_hdf5
 from gradkern.recordings._readers.registry import READERS, load
 from gradkern.recordings._saved import load_recording
-from gradkern.recordings._stimuli import HDF5Images, folder_images
+from gradkern.recordings._stimuli import ChosenImages, HDF5Images, folder_images
 from gradkern.study._image_tables import places_of
 
 _HDF5 = (".h5", ".hdf5")
@@ -76,33 +76,19 @@ def shown_in(images: NamedImages, recordings: Sequence[str]) -> NamedImages:
         recording = load_recording(file)
         if recording.image_names is None:
             raise ValueError(f"--shown-in must be recordings that name their images, got {file}, which does not")
-        names = [recording.image_names[number] for number in np.unique(recording.image_ids)]
-        places = places_of(names, images.names)
-        lost = [name for name, where in zip(names, places, strict=True) if where is None]
+        wanted = [recording.image_names[number] for number in np.unique(recording.image_ids)]
+        places = places_of(wanted, images.names)
+        lost = [name for name, where in zip(wanted, places, strict=True) if where is None]
         if lost:
             raise ValueError(
-                f"--images must hold all images that {file} shows, got none for {len(lost)} of {len(names)}, first "
+                f"--images must hold all images that {file} shows, got none for {len(lost)} of {len(wanted)}, first "
                 f"{lost[0]!r} (the first there is {images.names[0]!r})"
             )
         chosen |= {where for where in places if where is not None}
     order = sorted(chosen)
     note = f"{len(order)} of {len(images)} images are shown in {', '.join(recordings)}"
     names = tuple(images.names[number] for number in order)
-    return NamedImages(_Chosen(images.images, order), names, (*images.notes, note))
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Some images of a source, each read when it is asked for."""
-
-    images: Any
-    order: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, number: int) -> Any:
-        return self.images[self.order[number]]
+    return NamedImages(ChosenImages(images.images, order), names, (*images.notes, note))
 
 
 def _of_hdf5(path: Path, dataset: str) -> NamedImages:
@@ -124,5 +110,6 @@ def _of_hdf5(path: Path, dataset: str) -> NamedImages:
 
 
 def _is_images(item: Any) -> bool:
-    shape, dtype = getattr(item, "shape", ()), getattr(item, "dtype", None)
+    shape: tuple[int, ...] = getattr(item, "shape", ())
+    dtype = getattr(item, "dtype", None)
     return len(shape) == 4 and shape[3] == 3 and dtype == np.uint8
