@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
         "check",
         "show what a recording holds, what is odd about it, and its noise ceiling",
         _CHECK,
-        "gradkern data check nsd path/to/nsd --subject 1\ngradkern data check saved subject-1.h5",
+        "gradkern data check nsd path/to/nsd --subject 2\ngradkern data check saved subject-1.h5",
     )
     add_reader_arguments(check)
     check.set_defaults(run=run)
@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
         "save",
         "write the recording of a subject to one file",
         _SAVE,
-        "gradkern data save nsd path/to/nsd --subject 1 --atlas streams --regions early ventral --zscore --average "
-        "--out subject-1.h5\n"
+        "gradkern data save nsd path/to/nsd --subject 2 --atlas streams --regions early ventral --zscore --average "
+        "--out subject-2.h5\n"
         "gradkern data save things-meg path/to/things-meg --subject 1 --window 0 0.5 --average --out meg-1.h5",
     )
     add_reader_arguments(save)

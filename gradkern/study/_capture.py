@@ -12,6 +12,7 @@ import torch
 from gradkern._device import usable_device
 from gradkern.features._capture import capture
 from gradkern.features._features import Features
+from gradkern.features._store import images_done
 from gradkern.kernels._sketch import Sketch
 from gradkern.models._catalogue import CATALOGUE
 from gradkern.models._load import LoadedModel, load_model
@@ -22,7 +23,6 @@ from gradkern.study._image_labels import read_labels
 from gradkern.study._image_sources import NamedImages, images_at, shown_in
 
 NO_OBJECTIVE = "none"  # activations alone
-_STATE = "capture.json"  # of a capture's folder
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     notes = [*images.notes, *notes]
     for note in notes:
         print(note)
-    before = done_in(options.output)
+    before = images_done(options.output)
     if before is not None and 0 < before[0] < before[1]:
         print(f"{options.output} holds {before[0]} of {before[1]} images: going on from there", flush=True)
     features = capture(
@@ -64,19 +64,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def kept(options: argparse.Namespace) -> str:
     """What a capture that was stopped has left, in words."""
-    done = done_in(options.output)
+    done = images_done(options.output)
     if done is None or not done[0]:
         return "nothing was captured yet"
     return f"{options.output} holds {done[0]} of {done[1]} images; the same command goes on from there"
-
-
-def done_in(folder: Path) -> tuple[int, int] | None:
-    """How many images of a capture are done, of how many; None where there is no capture."""
-    try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return int(state["done"]), int(state["count"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def chosen_kinds(options: argparse.Namespace) -> list[str]:

@@ -68,8 +68,11 @@ def _read(path: str) -> pd.DataFrame:
     except Exception as error:  # whatever pandas finds in a file that is no table
         raise ValueError(f"--labels must be a table, got {path!r}, which cannot be read as one ({error})") from error
     table.columns = table.columns.str.strip()
-    if not len(table) or table.columns.has_duplicates:
-        raise ValueError(f"--labels must have rows, and columns of different names, got {path!r} with {len(table)}")
+    if not len(table) or len(table.columns) < 2 or table.columns.has_duplicates:
+        raise ValueError(
+            f"--labels must have rows, and columns of images and of labels, got {len(table)} rows of "
+            f"{', '.join(map(repr, table.columns))} in {path!r}"
+        )
     return table
 
 
