@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-import gradkern
-from gradkern import Recording, Sketch
+from gradkern import Recording
 from gradkern.cli import main
 from gradkern.recordings import load_recording, save_recording
 from tests.fake_datasets.captures_and_recordings import write as write_study
 from tests.fake_datasets.nsd import FakeNSD
 from tests.fake_datasets.photographs import write as write_photographs
+from tests.fake_datasets.small_study import write as write_small_study
 from tests.fake_datasets.things_meg import FOLDER, fake_epochs, fake_trials
 
 FAST = {  # what makes an example small enough for its stand-ins, and changes nothing that it shows
@@ -86,28 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     FakeNSD(home / "path/to/nsd")
     (home / "path/to/things-meg" / FOLDER).mkdir(parents=True)
     fake_epochs(fake_trials()).save(home / "path/to/things-meg" / FOLDER / "preprocessed_P1-epo.fif", verbose="error")
-    _write_study(home)
+    write_small_study(home)
     return home
-
-
-def _write_study(home: Path) -> None:
-    """study.toml, of a capture and a recording of its own."""
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Flatten(1))
-    images, loss = torch.randn(30, 3, 8, 8), gradkern.objectives.FeatureNorm()
-    gradkern.capture(model, images, loss, layers=["0", "1", "2"], sketch=Sketch(64), out=home / "c", progress=False)
-    recording = Recording(
-        responses=np.random.default_rng(0).standard_normal((30, 6)).astype(np.float32),
-        presentations=pd.DataFrame({"image": np.arange(30)}),
-        targets=pd.DataFrame({"label": list("abcdef"), "roi": ["V1", "V1", "V2", "V2", "V4", "V4"]}),
-        subject="subject 1",
-        units="z",
-    )
-    save_recording(recording, home / "own.h5")
-    (home / "study.toml").write_text(
-        'layers = ["0", "1", "2"]\ndepth = [0, 0.5, 1]\naxis = {order = ["V1", "V2", "V4"]}\nfeatures.x = "c"\n'
-        'fmri.x = ["own.h5"]\n[judging]\npermutations = 19\n'
-    )
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
