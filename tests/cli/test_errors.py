@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": ["demo"],
     "models": ["models"],
     "layers": ["layers", "dinov2-base"],
+    "capture": ["capture", "resnet50", "--images", "x", "--out", "y"],
     "encode": ["encode", "--features", "x", "--recordings", "y"],
     "similarity": ["similarity", "--features", "x", "--recordings", "y"],
     "verdict": ["verdict", "study.toml"],
