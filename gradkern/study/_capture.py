@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print(f"{options.output} holds {before[0]} of {before[1]} images: going on from there", flush=True)
     features = capture(
         model.to(device),
-        model.spec.prepared(images.images, images.names, whole=options.whole),
+        model.spec.prepared(images.images, images.captured_names, whole=options.whole),
         objective,
         layers=options.layers,
         kinds=kinds,
@@ -131,7 +131,7 @@ def chosen_objective(options: argparse.Namespace, images: NamedImages) -> tuple[
     if not takes_labels:
         raise ValueError(f"--labels must be left out for {name}, which compares the image with none")
     labels, note = read_labels(
-        options.labels, images.names, len(images), options.label_column or (), options.image_column
+        options.labels, images.names, images.numbers, options.label_column or (), options.image_column
     )
     return named_objective(name, {**settings, "labels": labels}), [note]
 

@@ -17,7 +17,11 @@ _LABEL_COLUMNS = ("label", "class", "target", "category", "text", "caption")
 
 
 def read_labels(
-    path: str, names: Sequence[str] | None, count: int, columns: Sequence[str] = (), image_column: str | None = None
+    path: str,
+    names: Sequence[str] | None,
+    numbers: Sequence[int],
+    columns: Sequence[str] = (),
+    image_column: str | None = None,
 ) -> tuple[Tensor, str]:
     """A label for each image, from a table with a row for each, in any order.
 
@@ -26,14 +30,14 @@ def read_labels(
     path : .csv with commas, or .tsv or .txt with tabs, whose first line names the columns
     names : of the images, by which rows are found, whole or by the ends of paths without ending; None: the table has
         0-based numbers of the images
-    count : number of images
+    numbers : of the images, 0-based, in their source
     columns : one of class numbers, or one for each class with its probability; by default one called label, class, ...,
         or the only one beside that of the images
     image_column : which image a row is of; by default one called image, id, name, file, ...
 
     Returns
     -------
-    labels : int64 [count], or float32 [count, classes]
+    labels : int64 [images], or float32 [images, classes]
     note : which columns were read, and how many rows were of other images
 
     Raises
@@ -47,7 +51,7 @@ def read_labels(
     for name in chosen:
         _column(path, table, name, (), "--label-column")
     values = _numbers(path, table[chosen])
-    rows = _rows(path, table[of_image], names, count)
+    rows = _rows(path, table[of_image], names, numbers)
     _check_agreement(path, table[of_image], values)
     others = len(table) - len(np.unique(rows))
     note = f"labels: {', '.join(map(repr, chosen))} of {path}, by {of_image!r}" + (
@@ -108,11 +112,11 @@ def _numbers(path: str, cells: pd.DataFrame) -> NDArray[np.int64] | NDArray[np.f
     return values[:, 0] if cells.shape[1] == 1 else values  # type: ignore[no-any-return]
 
 
-def _rows(path: str, column: pd.Series, names: Sequence[str] | None, count: int) -> NDArray[np.int64]:
+def _rows(path: str, column: pd.Series, names: Sequence[str] | None, numbers: Sequence[int]) -> NDArray[np.int64]:
     """The row of each image."""
     words = [canonical(word.strip().replace("\\", "/")) for word in column]
     if names is None:
-        names = [str(number) for number in range(count)]  # 0-based
+        names = [str(number) for number in numbers]
         by_number = {word: row for row, word in enumerate(words)}
         places = [by_number.get(name) for name in names]
         what = "the 0-based number of each image, which has no name"
@@ -121,8 +125,8 @@ def _rows(path: str, column: pd.Series, names: Sequence[str] | None, count: int)
     lost = [name for name, place in zip(names, places, strict=True) if place is None]
     if lost:
         raise ValueError(
-            f"--labels must have {what} in {column.name!r}, got none for {len(lost)} of {count}, first {lost[0]!r} "
-            f"({path} begins with {words[0]!r})"
+            f"--labels must have {what} in {column.name!r}, got none for {len(lost)} of {len(numbers)}, first "
+            f"{lost[0]!r} ({path} begins with {words[0]!r})"
         )
     return np.array(places, dtype=np.int64)
 

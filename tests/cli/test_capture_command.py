@@ -14,10 +14,11 @@ import torch
 import gradkern
 from gradkern import Recording, Sketch, capture
 from gradkern.cli import main
+from gradkern.encoding import in_rows_of, matched_rows
 from gradkern.features import Features, load_features
 from gradkern.models import CATALOGUE, load_model, recognise_model
 from gradkern.objectives import CrossEntropy, FeatureNorm, named_objective, objective_classes
-from gradkern.recordings import FileImages, folder_images, save_recording
+from gradkern.recordings import FileImages, folder_images, load_recording, save_recording
 from tests.fake_datasets.photographs import CONFIGURATION, COUNT, LABELS, MODEL, names, pixels, write
 
 TINY = ["--untrained", "3", "--sketch", "64"]
@@ -130,7 +131,7 @@ class TestImages:
         found = load_features(tmp_path / "one")
         expected = in_python(None, kinds=["activation"])
         torch.testing.assert_close(found["activation", "blocks.2"], expected["activation", "blocks.2"], rtol=0, atol=0)
-        assert found.images.names is None
+        assert found.images.names == tuple(f"#{number}" for number in range(COUNT))
         assert found.images.hashes == expected.images.hashes
         with h5py.File(tmp_path / "images.h5", "a") as file:
             file["other"] = np.zeros((2, 4, 4, 3), np.uint8)
@@ -163,6 +164,31 @@ class TestImages:
         assert f"and --shown-in {files[0]}" in capsys.readouterr().err
         assert main(command(tmp_path / "no", "--shown-in", files[0], images="photographs/a")) == 2
         assert "--images must hold all images that" in capsys.readouterr().err
+
+    def test_numbers_of_a_part_are_those_of_the_whole(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """As for NSD, whose stimuli have no names: 3 of 8 images are captured, and found again by their numbers."""
+        with h5py.File(tmp_path / "images.h5", "w") as file:
+            file["bricks"] = np.stack([pixels(number) for number in range(COUNT)])
+        table, voxels = pd.DataFrame({"image": [6, 2, 4, 2]}), pd.DataFrame({"label": ["a", "b"]})
+        save_recording(Recording(np.eye(4, 2), table, voxels, "s", "z"), tmp_path / "s.h5")
+        (tmp_path / "t.csv").write_text("id,class\n" + "".join(f"{i},{(3 * i) % 10}\n" for i in range(COUNT)))
+        more = ["--shown-in", str(tmp_path / "s.h5"), "--labels", str(tmp_path / "t.csv")]
+        call = command(tmp_path / "out", "--objective", "cross-entropy", *more, images=str(tmp_path / "images.h5"))
+        assert main(call) == 0
+        found, recording = load_features(tmp_path / "out"), load_recording(tmp_path / "s.h5")
+        assert found.images.names == ("#2", "#4", "#6")
+        assert found.labels.tolist() == [6, 2, 8]
+        assert matched_rows(found, recording)[[2, 4, 6]].tolist() == [0, 1, 2]
+        in_order = in_rows_of(found, recording)
+        assert in_order.image_ids.tolist() == [2, 0, 1, 0]
+        other = Recording(np.eye(4, 2), table.assign(image=[6, 2, 4, 7]), voxels, "s", "z")
+        with pytest.raises(ValueError, match="got none of number 7 and 0 others among 3"):
+            matched_rows(found, other)
+        save_recording(Recording(np.eye(2), table[:2].assign(image=[9, 2]), voxels, "s", "z"), tmp_path / "far.h5")
+        assert main([*call, "--shown-in", str(tmp_path / "far.h5")]) == 2
+        assert "got none for 1 of 2, first 9 (there are numbers below 8)" in capsys.readouterr().err
+        assert main(command(tmp_path / "no", "--shown-in", str(tmp_path / "s.h5"))) == 2
+        assert "--shown-in must name its images as --images does" in capsys.readouterr().err
 
     def test_those_in_the_package(self, tmp_path: Path) -> None:
         assert main(command(tmp_path / "out", "--layers", "blocks.0", images="kay2017")) == 0
