@@ -134,7 +134,7 @@ def _bar(what: str, total: float, unit: str, done: float) -> Iterator[Advance]:
     def counted(so_far: float, speed: float | None) -> str:
         return f"{so_far:.0f}/{total:.0f} {unit}" + (f", {speed:.1f} a second" if speed else "")
 
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total, completed=int(done), counted=counted(done, None))
 
         def advance(count: float) -> None:

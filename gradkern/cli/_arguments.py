@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -125,5 +126,14 @@ def reported(options: argparse.Namespace, run: Callable[[argparse.Namespace], Ma
             return 0
         with redirect_stdout(io.StringIO()):
             done = run(options)
-    print(json.dumps(done, default=str, ensure_ascii=True))
+    print(json.dumps(_plain(done), default=str, allow_nan=False))
     return 0
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

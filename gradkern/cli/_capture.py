@@ -19,6 +19,13 @@ gradkern capture efficientnet-lite0 --images photographs --untrained 1 --out cap
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
+class _Kinds(Registry):
+    """The kinds that are no controls."""
+
+    def __iter__(self) -> Any:
+        return (name for name in super().__iter__() if "/" not in name)
+
+
 class _Controls(Registry):
     """The controls without "gradient/" before each."""
 
@@ -100,9 +107,9 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kinds",
         nargs="+",
-        choices=("activation", "gradient", "weight_gradient"),
+        choices=_Kinds("gradkern.features", "KINDS"),
         metavar="KIND",
-        help="activation, gradient and weight_gradient, or some of them (default: activation gradient)",
+        help="some of %(choices)s (default: activation gradient)",
     )
     parser.add_argument(
         "--controls",

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradkern.errors import naming
 from gradkern.models._catalogue import CATALOGUE
+from gradkern.models._checkpoint import quiet
 
 _CONFIGURATION = "config.json"
 _NO_SIZES = {"image_size", "layer_norm_eps"}  # which do not tell models apart
@@ -48,17 +49,12 @@ def recognise_model(folder: str | Path) -> str:
 
 def _is_of(builder: Any, fields: Mapping[str, Any], keys: Sequence[str]) -> bool:
     """Whether a configuration has the sizes of the published model; what the file leaves out has its default."""
-    import transformers
-
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
+    with quiet():
         published = builder.configuration({})
-        other = type(published)(**fields)
-    except Exception:  # of another version of transformers, or damaged
-        return False
-    finally:
-        transformers.logging.set_verbosity(verbosity)
+        try:
+            other = type(published)(**fields)
+        except Exception:  # of another version of transformers, or damaged
+            return False
     return all(_plain(getattr(other, key, None)) == _plain(getattr(published, key, None)) for key in keys)
 
 

@@ -47,24 +47,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         _write(folder, study, tables, notes)
     _print(table)
     print(f"wrote {options.output}: open report.html in a browser")
-    rows = {name: _records(each) for name, each in tables.items() if name in ("verdict", "survival")}
+    rows = {name: each.to_dict("records") for name, each in tables.items() if name in ("verdict", "survival")}
     return {"output": str(options.output), "notes": notes, **rows}
 
 
 def kept(options: argparse.Namespace) -> str:
     """What a call that was stopped has left, in words."""
     return f"{options.output} is as it was before" if options.output.exists() else "nothing was written"
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: NaN is null."""
-    return [
-        {
-            str(name): None if isinstance(value, float) and not np.isfinite(value) else value
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
 
 
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -216,6 +216,7 @@ class TestImages:
             "--labels must be class numbers, .*, got 'c/other.png'|--labels must be class numbers, .*, got 'b/photo",
         ),
         (["--kinds", "gradient"], "--objective must be given for gradient, got none"),
+        (["--kinds", "luck"], "--kinds must be some of activation, gradient, weight_gradient, got 'luck'"),
         (["--controls", "luck"], "--controls must be some of target-shuffled, .*, got 'luck'"),
         (["--tokens", "luck"], "--tokens must be some of all, .*, got 'luck'"),
         (["--layers", "blocks.9"], "layers must name modules of the model, got 'blocks.9'"),
@@ -320,6 +321,17 @@ class TestModels:
         found, expected = load_features(tmp_path / "out"), in_python(None, kinds=["activation"])
         torch.testing.assert_close(found["activation", "blocks.1"], expected["activation", "blocks.1"], rtol=0, atol=0)
         assert found.facts["weights"] == str(tmp_path / "weights.pth")
+
+
+def test_what_a_capture_finds_out_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_model(MODEL, "random", seed=3, config=CONFIGURATION)
+    state = {name: torch.full_like(value, float("nan")) for name, value in model.network.state_dict().items()}
+    torch.save(state, tmp_path / "weights.pth")
+    base = ["capture", MODEL, "--images", "photographs", "--config", "tiny.json", "--out", str(tmp_path / "out")]
+    assert main([*base, "--weights", str(tmp_path / "weights.pth")]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "is not finite" in error
 
 
 def test_every_objective_is_known_by_its_name_and_takes_its_settings_in_words(tmp_path: Path) -> None:
