@@ -47,5 +47,6 @@ SLOW = (
     "tests/kernels/test_weight_sketch.py::test_arrays_beyond_two_billion_elements",
     "tests/recordings/test_damaged_files.py::test_no_flipped_bit_gives_other_numbers",
     "tests/recordings/test_agreement.py::TestAffines::test_any_pair_agrees_or_is_quoted",
+    "tests/cli/test_examples.py::test_it_runs",
     "tests/cli/test_bad_input.py::test_each_file_of_a_data_set_broken_in_turn",
 )
