@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradkern
-from gradkern.cli import _data, _demo, _doctor, _encode, _layers, _models, _similarity, _verdict
+from gradkern.cli import _data, _demo, _doctor, _encode, _layers, _models, _run, _similarity, _store, _verdict
 from gradkern.cli._arguments import Parser, UsageError, add_command
 from gradkern.cli._errors import BAD_INPUT, report
 
-_COMMANDS = (_demo, _models, _layers, _encode, _similarity, _verdict, _doctor)
+_COMMANDS = (_demo, _models, _layers, _encode, _similarity, _verdict, _run, _store, _doctor)
 _DESCRIPTION = (
     "Compare a vision model's activations and backpropagated gradients with brain responses. "
     "`gradkern COMMAND --help` explains a command and gives an example."

@@ -46,6 +46,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def write_whole_verdict(study: StudyFile, folder: Path) -> pd.DataFrame:
+    """Test the claims of a study, and write what `gradkern verdict` writes into a folder; the table is returned."""
+    table = verdict(study.variants.study(), study.settings)
+    tables = {"verdict": table, "power": _power_of(table)}
+    _write(folder, study, tables, [*study.notes, *table.attrs["notes"]])
+    return table
+
+
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     rates = simulated_rates()
     return rates[rates["id"].isin(table["id"])]
