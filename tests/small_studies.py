@@ -12,12 +12,14 @@ import gradkern
 from gradkern.recordings import Recording, save_recording
 
 IMAGES, SIDE = 24, 8
+# a vision transformer of the catalogue, made tiny, so that workers in other processes can load it
+_SIZES = "hidden_size = 32, num_hidden_layers = 3, num_attention_heads = 2, intermediate_size = 64"
 STUDY = """\
 [images]
 pictures = "pictures"
 
 [models]
-toy = {name = "resnet50", weights = "random"}
+toy = {name = "vit-large-16", weights = "random", config = {SIZES, image_size = 32, patch_size = 8, num_labels = 10}}
 
 [capture]
 sketch = 64
@@ -36,7 +38,7 @@ second = "second.h5"
 folds = 3
 block = 6
 alphas = [0.1, 10.0]
-"""
+""".replace("SIZES", _SIZES)
 
 
 class Toy(nn.Module):

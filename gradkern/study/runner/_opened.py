@@ -1,8 +1,8 @@
 """Models and objectives that a study file names: what their numbers depend on, and the objects themselves."""
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,12 @@ class OpenedObjective:
     def has_targets(self) -> bool:
         """Whether it compares the output with a target, which the control "gradient/target-shuffled" needs."""
         return issubclass(self.kind, TargetObjective)
+
+    def at(self, chosen: Sequence[int] | None) -> "OpenedObjective":
+        """The objective at some images; None: at all."""
+        if chosen is None or self.labels is None:
+            return self
+        return replace(self, labels=self.labels[list(chosen)])
 
     def labels_of(self, start: int, stop: int) -> list[int] | None:
         """Labels of images [start, stop), on which their gradients depend."""

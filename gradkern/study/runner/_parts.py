@@ -28,7 +28,7 @@ class OpenedRecording:
     Attributes
     ----------
     hash : of the file
-    targets, presentations : of the chosen regions
+    targets, presentations : of the chosen regions; `shown` different images
     modality : "fmri" or "meg"
     images : that its subject saw
     """
@@ -38,6 +38,7 @@ class OpenedRecording:
     hash: str
     targets: int
     presentations: int
+    shown: int
     has_names: bool
     modality: str
     images: ImageSet
@@ -82,6 +83,7 @@ def open_parts(
         if name not in description.models:
             raise ValueError(f"models must be those of the study, {', '.join(description.models)}, got {name!r}")
     sets = {name: open_images(path, entry, contents) for name, entry in description.images.items()}
+    whole = sets
     if description.debug:
         sets = {name: images.some(_few(description, images)) for name, images in sets.items()}
     models = {name: open_model(path, entry, contents, given.get(name)) for name, entry in description.models.items()}
@@ -91,8 +93,8 @@ def open_parts(
     for name, entry in description.objectives.items():
         for place, images in sets.items():
             if fits(place, entry.images):
-                known = StudyImages(path, len(images), images.names)
-                objectives[name, place] = open_objective(path, entry, known, contents)
+                known = StudyImages(path, len(whole[place]), whole[place].names)
+                objectives[name, place] = open_objective(path, entry, known, contents).at(images.chosen)
     recordings = {
         name: _open_recording(path, entry, sets[entry.images], contents)
         for name, entry in description.recordings.items()
@@ -106,14 +108,17 @@ def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, conten
         digest = contents.hash_of(place)
         facts = contents.facts(f"recording {digest} {list(entry.roi)}", lambda: _facts(_loaded(place, entry)))
         modality = entry.modality or ("meg" if facts["has_times"] else "fmri")
-        targets, presentations = facts["targets"], facts["presentations"]
+        targets, presentations, shown = facts["targets"], facts["presentations"], facts["shown"]
         if images.chosen is None and not facts["has_names"] and facts["last_image"] >= len(images):
             got = f"image {facts['last_image']} of {len(images)}"
             raise Table(study, entry.key, {}).wrong("file", "of images of its set, counted from 0", got)
-        found = OpenedRecording(entry, place, digest, targets, presentations, facts["has_names"], modality, images)
+        found = OpenedRecording(
+            entry, place, digest, targets, presentations, shown, facts["has_names"], modality, images
+        )
         if images.chosen is not None:
             few = found.load()
-            found = replace(found, targets=min(targets, DEBUG_TARGETS), presentations=len(few.presentations))
+            shown, targets = len(np.unique(few.image_ids)), min(targets, DEBUG_TARGETS)
+            found = replace(found, targets=targets, presentations=len(few.presentations), shown=shown)
     return found
 
 
@@ -123,6 +128,7 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "presentations": len(recording.presentations),
         "has_names": recording.image_names is not None,
         "has_times": "time" in recording.targets,
+        "shown": len(np.unique(recording.image_ids)),
         "last_image": int(recording.image_ids.max()),
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from gradkern._files import as_json, differences, written_whole
+from gradkern.errors import Refused
 from gradkern.study.runner._claims import verdict_facts
 from gradkern.study.runner._contents import Contents, hash_facts
 from gradkern.study.runner._parts import OpenedRecording, StudyParts, open_parts
@@ -19,6 +20,7 @@ from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Order, SpacesOr
 
 DONE, NEW, CHANGED, DAMAGED = "done", "new", "changed", "damaged"
 _PLAN_FILE = "plan.json"
+_LEAST = 2  # images that a fold must test
 _SHOWN = 3  # differences that are named
 _SHUFFLED = "gradient/target-shuffled"
 
@@ -90,6 +92,7 @@ def make_plan(description: RunDescription, modules: Mapping[str, nn.Module] | No
     Raises
     ------
     FileNotFoundError, ValueError : something is missing or does not fit
+    Refused : a recording has too few images for the folds
     """
     contents = Contents(description.folder)
     parts = open_parts(description, contents, modules)
@@ -197,9 +200,12 @@ class _Planner:
 
     def _fits(self, recording: OpenedRecording) -> Iterator[PlannedTask]:
         description, images = self.parts.description, recording.entry.images
-        few = description.encode.cv.folds
-        if self.parts.images[images].chosen is not None and recording.presentations < few:
-            self.notes.append(f"{recording.entry.key}: {recording.presentations} presentations, fewer than {few} folds")
+        folds = description.encode.cv.folds
+        if recording.shown < _LEAST * folds:
+            least = f"{_LEAST} images for each of {folds} folds, got {recording.shown} images"
+            if not description.debug:
+                raise Refused(f"{description.path}: {recording.entry.key} must be of {least}")
+            self.notes.append(f"{recording.entry.key} is left out: wanted {least}")
             return
         for model in self.parts.models_at(images):
             name = model.entry.name

@@ -109,6 +109,8 @@ def run(
             break
         if round_number == 0:
             check_room(chosen)
+            for note in plan.notes:
+                say(note)
             say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {description.folder}")
         if kind == "local":
             new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
