@@ -1,29 +1,31 @@
 """A study of a tiny model, 24 images and two small recordings, in files."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
+from PIL import Image
 from torch import nn
 
 import gradkern
 from gradkern.recordings import Recording, save_recording
 
 IMAGES, SIDE = 24, 8
-# a vision transformer of the catalogue, made tiny, so that workers in other processes can load it
-_SIZES = "hidden_size = 32, num_hidden_layers = 3, num_attention_heads = 2, intermediate_size = 64"
+# workers in other processes load this model of the catalogue in a second; tests in one process give a toy in its place
 STUDY = """\
 [images]
 pictures = "pictures"
 
 [models]
-toy = {name = "vit-large-16", weights = "random", config = {SIZES, image_size = 32, patch_size = 8, num_labels = 10}}
+toy = {name = "efficientnet-lite0", weights = "random", layers = ["blocks.0", "blocks.2"]}
 
 [capture]
 sketch = 64
-block = 10
+block = 12
 batch_size = 4
 
 [objectives]
@@ -36,13 +38,13 @@ second = "second.h5"
 
 [encode]
 folds = 3
-block = 6
+block = 12
 alphas = [0.1, 10.0]
-""".replace("SIZES", _SIZES)
+"""
 
 
 class Toy(nn.Module):
-    """Two convolutions and logits."""
+    """Three convolutions and logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +78,6 @@ def picture(number: int, seed: int = 0) -> np.ndarray:
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
     Image.fromarray(pixels).save(path)
 
 
@@ -111,10 +111,6 @@ def small_study(folder: Path, text: str = STUDY, change: Callable[[str], str] | 
 
 def scores_of(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """Every score of every fit of a study, by the name of its task."""
-    import json
-
-    import xarray as xr
-
     found = {}
     for manifest in sorted((folder / "results" / "fit").glob("*/manifest.json")):
         with xr.open_dataset(manifest.with_name("scores.nc"), engine="h5netcdf") as scores:

@@ -84,7 +84,7 @@ class Blocks:
         for kind in self.order.kinds:
             for layer in self.order.layers:
                 if (kind, layer) not in found:
-                    raise Damaged(f"capture/{unit}", f"it has no {kind} of {layer}")
+                    raise Damaged(f"capture/{unit}", f"it has no {kind} of {layer}", is_there=False)
         return found
 
     def rows(self, kind: str, layer: str) -> StackedRows:

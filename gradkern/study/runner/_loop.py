@@ -143,9 +143,10 @@ class _Loop:
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, Damaged):
-                self.store.set_aside(error.place)
+                if error.is_there:
+                    self.store.set_aside(error.place)
                 self.outcome.damaged.append(error.place)
-                text = f"{text}; it was set aside, the next run makes it anew"
+                text = f"{text}; it is made anew"
             self._failed.add(task.id)
             self.outcome.failed[task.name] = text
             self.store.log({**stated, "state": "failed", "error": text})

@@ -109,6 +109,7 @@ class _Planner:
         self.notes: list[str] = []
         self._before = _saved(store.folder / _PLAN_FILE)
         self._spaces: dict[tuple[str, str, str], tuple[SpacesOrder, tuple[str, ...]]] = {}
+        self._cv = asdict(parts.description.encode.cv)
         self._present = set(store.places("fit")) | set(store.places("verdict"))
         self._units = set(store.units())
 
@@ -230,7 +231,7 @@ class _Planner:
             "names": hash_facts(images.names) if recording.has_names and images.names is not None else None,
             **_facts_of_spaces("spaces", spaces),
             **({} if covariates is None else _facts_of_spaces("covariates", covariates)),
-            "cv": asdict(encode.cv),
+            "cv": self._cv,
         }
         if objective != NO_OBJECTIVE:
             facts["raw_gradients"] = encode.raw_gradients

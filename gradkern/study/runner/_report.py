@@ -19,7 +19,12 @@ _SCORES = ("r", "r2", "r_normalised")
 
 
 def write_tables(plan: Plan) -> None:
-    """Write scores.csv, claims.csv and the folder of verdicts from all results that are done; each appears whole."""
+    """Write scores.csv, claims.csv and the folder of verdicts from all results that are done; each appears whole.
+
+    Raises
+    ------
+    Damaged : a result is not what was written
+    """
     folder = plan.store.folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in ((SCORE_TABLE, score_table(plan)), (CLAIM_TABLE, claim_table(plan))):
@@ -42,11 +47,16 @@ def score_table(plan: Plan) -> pd.DataFrame:
 
     Columns are model, objective, kind, layer, depth, recording, subject, modality, targets, and for each score its mean
     over the targets where it is a number.
+
+    Raises
+    ------
+    Damaged : scores are not those that were written
     """
     rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for planned in plan.tasks:
         order = planned.task.order
         if planned.state == DONE and isinstance(order, FitOrder):
+            plan.store.check(planned.task.place, whole=True)
             for row in _rows_of(plan.store.path(planned.task.place) / SCORES, order):
                 key = tuple(row[name] for name in ("model", "objective", "kind", "layer", "recording"))
                 rows.setdefault(key, []).append(row)
@@ -87,6 +97,7 @@ def claim_table(plan: Plan) -> pd.DataFrame:
         order = planned.task.order
         if planned.state != DONE or not isinstance(order, VerdictOrder):
             continue
+        plan.store.check(planned.task.place, whole=True)
         place = plan.store.path(planned.task.place)
         if (place / REFUSED).is_file():
             reason = (place / REFUSED).read_text(encoding="utf-8").strip()

@@ -15,6 +15,7 @@ from gradkern.study.runner._loop import Outcome, Share, failures, work
 from gradkern.study.runner._overrides import read_run
 from gradkern.study.runner._plan import DONE, Plan, make_plan
 from gradkern.study.runner._report import write_tables
+from gradkern.study.runner._store import Damaged
 
 _ROUNDS = 4  # in which damaged results are made anew
 
@@ -101,33 +102,51 @@ def run(
     plan = make_plan(description, models)
     kept = sum(planned.state == DONE for planned in plan.tasks)
     outcomes: list[Outcome] = []
-    for round_number in range(_ROUNDS):
+    is_whole = shard == (0, 1) and not stages
+    for _ in range(_ROUNDS):
         chosen = plan.only(only) if only else plan
         _set_damaged_aside(plan, say)
         plan.save()
-        if not chosen.missing:
-            break
-        if round_number == 0:
-            check_room(chosen)
-            for note in plan.notes:
-                say(note)
-            say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {description.folder}")
-        if kind == "local":
-            new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
-        else:
-            from gradkern.study.runner._executors import run_elsewhere
+        if chosen.missing:
+            _check_and_say(chosen, is_first=not outcomes, say=say)
+            if kind == "local":
+                new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
+            else:
+                from gradkern.study.runner._executors import run_elsewhere
 
-            new = run_elsewhere(kind, chosen, arguments(path, tuple(changes), debug, place, device, only), say)
-        outcomes += new
-        if not any(outcome.damaged for outcome in new):
+                new = run_elsewhere(kind, chosen, arguments(path, tuple(changes), debug, place, device, only), say)
+            outcomes += new
+            plan = make_plan(description, models)
+            if any(outcome.damaged for outcome in new):
+                continue
+        if not is_whole or _has_tables(plan, say):
             break
         plan = make_plan(description, models)
     result = _result(description.folder, outcomes, kept)
-    if shard == (0, 1) and not stages:
-        write_tables(make_plan(description, models) if outcomes else plan)
     for line in failures([result.outcome], repeat):
         say(line)
     return result
+
+
+def _check_and_say(chosen: Plan, *, is_first: bool, say: Callable[[str], None]) -> None:
+    """Refuse what the disk has no room for, and say what is to be run."""
+    if is_first:
+        check_room(chosen)
+        for note in chosen.notes:
+            say(note)
+        say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {chosen.store.folder}")
+
+
+def _has_tables(plan: Plan, say: Callable[[str], None]) -> bool:
+    """Write the tables; False where a result that they are of is damaged, which is set aside."""
+    try:
+        write_tables(plan)
+    except Damaged as error:
+        say(f"damaged {error.place}: {error.why}; it is set aside and made anew")
+        plan.store.log({"task": error.place, "state": "damaged", "error": error.why})
+        plan.store.set_aside(error.place)
+        return False
+    return True
 
 
 def arguments(

@@ -27,11 +27,11 @@ _ATTEMPTS = 20  # to take a lock whose folder vanishes meanwhile
 
 
 class Damaged(OSError):
-    """A result is not what its manifest says."""
+    """A result is not what its manifest says, or is there no more."""
 
-    def __init__(self, place: str, why: str) -> None:
+    def __init__(self, place: str, why: str, *, is_there: bool = True) -> None:
         super().__init__(f"{place} is damaged: {why}")
-        self.place, self.why = place, why
+        self.place, self.why, self.is_there = place, why, is_there
 
 
 @dataclass(frozen=True)
