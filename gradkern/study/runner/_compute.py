@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._score import score
 from gradkern.encoding._spaces import unit_gradients
-from gradkern.encoding._store import save_scores
 from gradkern.errors import Refused
 from gradkern.features._capture import capture
 from gradkern.kernels._sketch import Sketch
@@ -103,7 +103,9 @@ class Worker:
         controls = description.controls.encode if order.spaces.objective != NO_OBJECTIVE else ()
         spaces = chosen | control_spaces(chosen, known, controls, description.controls.seed)
         scores = score(spaces, recording, description.encode.cv)
-        save_scores(scores, aside / SCORES, {"task": task.name, "identity": task.id})
+        stored = BytesIO()  # HDF5 ends the process where a disk is full
+        scores.assign_attrs(task=task.name, identity=task.id).to_netcdf(stored, engine="h5netcdf")
+        (aside / SCORES).write_bytes(stored.getbuffer())
         return {"targets": order.stop - order.start, "features": len(spaces)}
 
     def _verdict(self, order: VerdictOrder, aside: Path) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def test_a_full_disk_ends_a_task_and_corrupts_nothing(study: Path, tmp_path: Pat
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=360k", "none", disk], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("no small disk can be mounted here (needs root)")
