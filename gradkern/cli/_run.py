@@ -9,7 +9,7 @@ from gradkern.cli._arguments import Registry, add_command
 _RUN = """\
 Capture, encode and judge what a study file says: models x objectives, recordings, claims. The study is
 cut into tasks; a task whose result is there and was made from the same is kept. Results lie in a folder
-named as the file. docs/study-runs.md describes the file."""
+named as the file. docs/studies.md describes the file."""
 _RUN_EXAMPLE = """\
 gradkern run study.toml --dry-run
 gradkern run study.toml --debug

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 from gradkern.study.runner import run
 from tests.slurm.cluster import running, why_not
@@ -20,7 +22,7 @@ from tests.small_studies import scores_of, small_study
 
 pytest.importorskip("submitit", reason="needs submitit (pip install 'gradkern[cluster]')")
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"no SLURM was started: {why_not()}")
-SMALL = ["recordings={first='first.h5'}", "encode.block=6", "capture.batch_size=2"]
+SMALL = ["recordings={first='first.h5'}", "objectives={norm='FeatureNorm'}", "encode.block=6"]
 WORKERS = [*SMALL, "executor={kind='slurm', workers=2, minutes=5, max_jobs=2}"]
 _SECONDS = 150
 
@@ -33,8 +35,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that ran undisturbed, in one process, with as many threads as the workers."""
     path = small_study(tmp_path_factory.mktemp("undisturbed") / "lab")
-    assert not run(path, changes=SMALL, say=lambda line: None).failed
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            assert not run(path, changes=SMALL, say=lambda line: None).failed
+    finally:
+        torch.set_num_threads(before)
     return path
 
 
