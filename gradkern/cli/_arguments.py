@@ -41,7 +41,10 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def add_command(commands: Any, name: str, summary: str, description: str, example: str) -> Parser:
+_DEBUG = "print the traceback of an error"
+
+
+def add_command(commands: Any, name: str, summary: str, description: str, example: str, debug: str = _DEBUG) -> Parser:
     """Add a command with its help.
 
     Parameters
@@ -50,6 +53,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
     summary : one line, for the list of commands
     description : what the command does, reads and writes
     example : command lines that a reader can adapt
+    debug : help of its option --debug
     """
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     parser: Parser = commands.add_parser(
@@ -59,7 +63,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
         epilog=f"example:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help=debug)
     return parser
 
 

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 
 import gradkern
 from gradkern._progress import progress_shown
-from gradkern.cli import _capture, _data, _demo, _doctor, _encode, _layers, _models, _similarity, _verdict
+from gradkern.cli import (
+    _capture,
+    _data,
+    _demo,
+    _doctor,
+    _encode,
+    _layers,
+    _models,
+    _run,
+    _similarity,
+    _store,
+    _verdict,
+)
 from gradkern.cli._arguments import Parser, UsageError
 from gradkern.cli._errors import BAD_INPUT, STOPPED, report
 
-_COMMANDS = (_demo, _models, _layers, _capture, _encode, _similarity, _verdict, _data, _doctor)
+_COMMANDS = (_demo, _models, _layers, _capture, _encode, _similarity, _verdict, _run, _store, _data, _doctor)
 _DESCRIPTION = (
     "Compare a vision model's activations and backpropagated gradients with brain responses. "
     "`gradkern COMMAND --help` explains a command and gives an example."

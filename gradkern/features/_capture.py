@@ -31,7 +31,7 @@ from gradkern.features._engine.tokens import check_reduction
 from gradkern.features._features import CapturedImages, Features, Key, features_from
 from gradkern.features._store import FeatureFiles, FeatureMemory, capture_state, check_same, saved_arrays
 from gradkern.kernels._sketch import Sketch
-from gradkern.objectives._base import facts_of
+from gradkern.objectives._base import check_seed, facts_of
 from gradkern.objectives._interface import ObjectiveFunction
 
 _AUTOCAST = (torch.bfloat16, torch.float16)
@@ -60,6 +60,7 @@ def capture(
     control_seed: int = 0,
     allow_tf32: bool = False,
     names: Sequence[str] | None = None,
+    first_index: int = 0,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
 
@@ -103,6 +104,9 @@ def capture(
         is that convolutions use it. `facts["allow_tf32"]` has the answer.
     names : of the images, all different, by which rows are matched with recordings; None takes `images.names` where
         there is such an attribute
+    first_index : of image 0 among all images of a study, where these are a part of them: objectives and random
+        cotangents draw by it, and tables of an objective are read at it. The targets of other images are those of other
+        images of the part
 
     Returns
     -------
@@ -146,6 +150,7 @@ def capture(
             controls=make_controls(wanted, objective, control_seed, len(source)),
             device=precision.device,
             dtype=precision.model,
+            first_index=check_seed(first_index, "first_index"),
         )
         described = facts_of(objective) if objective else _NO_OBJECTIVE
         with (
@@ -257,6 +262,7 @@ class _Capture:
             **plan.reduction.facts(), "dtype": self.precision.name, "objective": _identity(plan.objective),
             **plan.controls.facts(), "model": fingerprint_of_model(plan.model),
             **({"allow_tf32": True} if self.allow_tf32 else {}),
+            **({"first_index": plan.first_index} if plan.first_index else {}),
             **({"names_sha256": fingerprint(self.names)} if self.names else {}),
         }  # fmt: skip
 

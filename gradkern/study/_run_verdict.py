@@ -56,6 +56,14 @@ def kept(options: argparse.Namespace) -> str:
     return f"{options.output} is as it was before" if options.output.exists() else "nothing was written"
 
 
+def write_whole_verdict(study: StudyFile, folder: Path) -> pd.DataFrame:
+    """Test the claims of a study, and write what `gradkern verdict` writes into a folder; the table is returned."""
+    table = verdict(study.variants.study(), study.settings)
+    tables = {"verdict": table, "power": _power_of(table)}
+    _write(folder, study, tables, [*study.notes, *table.attrs["notes"]])
+    return table
+
+
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     rates = simulated_rates()
     return rates[rates["id"].isin(table["id"])]
