@@ -26,6 +26,16 @@ def test_the_readme_script_runs_and_is_the_example(capsys) -> None:
     assert r["activation 3"] > 0.8
 
 
+def test_the_example_of_the_page_of_maps_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "maps.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {})
+    written = {path.name for path in (tmp_path / "maps").iterdir()}
+    (named,) = re.findall(r"`maps/(\S+\.gii)`", page)
+    assert {named, named.replace("hemi-L", "hemi-R")} <= written
+    assert len([name for name in written if name.endswith("-ave.fif")]) == 2
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()

@@ -12,15 +12,17 @@ from gradkern.cli._arguments import (
     add_seed,
     reported,
 )
+from gradkern.cli._maps import add_stat
 
 _DESCRIPTION = """\
 Predict each recording from captured features by cross-validated ridge regression, and write the
 scores of the recording NAME.h5 to OUTPUT/NAME.nc. Each file appears when it is complete. Files that
 were made from the same inputs and settings are kept, so that a second call continues where the first
-one stopped."""
+one stopped. With --maps, brain maps of the scores are written to OUTPUT/maps/NAME (see gradkern maps)."""
 _EXAMPLE = """\
 gradkern encode --features captures/dinov2 --recordings subject-1.h5 subject-2.h5 --output scores
-gradkern encode --features captures/dinov2 --recordings subject-1.h5 --unique --controls image-permuted"""
+gradkern encode --features captures/dinov2 --recordings subject-1.h5 --unique --controls image-permuted
+gradkern encode --features captures/dinov2 --recordings subject-1.h5 --maps r best-layer preferred-depth"""
 _CONTROLS = Registry("gradkern.encoding._control_spaces", "CONTROLS")
 
 
@@ -48,6 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="SEED", help="with --match: seeds of the sketches (default: 1 2 3)"
     )
+    add_stat(parser, "--maps", None)
     add_computing(parser)
     parser.set_defaults(run=run, kept=kept)
 

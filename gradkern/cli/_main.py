@@ -13,6 +13,7 @@ from gradkern.cli import (
     _doctor,
     _encode,
     _layers,
+    _maps,
     _models,
     _run,
     _similarity,
@@ -22,7 +23,7 @@ from gradkern.cli import (
 from gradkern.cli._arguments import Parser, UsageError
 from gradkern.cli._errors import BAD_INPUT, STOPPED, report
 
-_COMMANDS = (_demo, _models, _layers, _capture, _encode, _similarity, _verdict, _run, _store, _data, _doctor)
+_COMMANDS = (_demo, _models, _layers, _capture, _encode, _maps, _similarity, _verdict, _run, _store, _data, _doctor)
 _DESCRIPTION = (
     "Compare a vision model's activations and backpropagated gradients with brain responses. "
     "`gradkern COMMAND --help` explains a command and gives an example."

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gradkern.encoding._folds import inner_groups as inner_groups
     from gradkern.encoding._folds import outer_folds as outer_folds
     from gradkern.encoding._image_statistics import image_statistics as image_statistics
+    from gradkern.encoding._maps import STATISTICS as STATISTICS
+    from gradkern.encoding._maps import ScoreMaps as ScoreMaps
+    from gradkern.encoding._maps import score_maps as score_maps
     from gradkern.encoding._matching import aligned as aligned
     from gradkern.encoding._matching import in_rows_of as in_rows_of
     from gradkern.encoding._matching import matched_rows as matched_rows

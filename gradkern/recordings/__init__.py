@@ -7,6 +7,14 @@ from gradkern._lazy import lazy
 if TYPE_CHECKING:
     from gradkern._excluded import Excluded as Excluded
     from gradkern.recordings._describe import describe as describe
+    from gradkern.recordings._maps.geometry import Geometry as Geometry
+    from gradkern.recordings._maps.geometry import VolumeGrid as VolumeGrid
+    from gradkern.recordings._maps.grayordinates import Grayordinates as Grayordinates
+    from gradkern.recordings._maps.known import read_geometry as read_geometry
+    from gradkern.recordings._maps.parcels import Parcels as Parcels
+    from gradkern.recordings._maps.save import save_maps as save_maps
+    from gradkern.recordings._maps.sensors import Sensors as Sensors
+    from gradkern.recordings._maps.surfaces import SurfaceMesh as SurfaceMesh
     from gradkern.recordings._named_splits import assign_split as assign_split
     from gradkern.recordings._named_splits import named as named
     from gradkern.recordings._noise_ceiling import Ceiling as Ceiling

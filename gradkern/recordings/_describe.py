@@ -35,6 +35,7 @@ def describe(recording: Recording, seed: int = 0) -> Iterator[tuple[str, str]]:
     yield "subject", recording.subject
     yield "responses", f"{n} presentations x {v} targets, {recording.responses.dtype}, {recording.units}"
     yield "space", recording.space or "not known"
+    yield "geometry", "not known" if recording.geometry is None else recording.geometry.words
     repeats = ", ".join(f"{(counts == count).sum()} x {count}" for count in np.unique(counts).tolist())
     source = "not given" if recording.images is None else f"{len(recording.images)} in the source"
     yield "images", f"{len(counts)}; shown: {repeats}; the images themselves: {source}"

@@ -13,6 +13,7 @@ from gradkern._excluded import Excluded
 from gradkern._places import hemispheres
 from gradkern.errors import Refused, naming
 from gradkern.recordings._formats.names import different_names, other_names
+from gradkern.recordings._maps.geometry import Geometry
 from gradkern.recordings._responses.lazy import Averaged, ChosenPresentations, ChosenTargets, Responses, ZScored
 from gradkern.recordings._responses.out_of_core import as_responses
 
@@ -46,12 +47,14 @@ class Recording:
     excluded : what was left out of the data, and why
     history : what was done to the responses, in words
     provenance : source, citation, licence, files and their hashes
+    geometry : the grid, the mesh, the grayordinates or the sensors that targets are some of, for `save_maps`; None if
+        it is not known
 
     Raises
     ------
     ValueError : shapes do not fit together or are empty, labels or names of images are not unique, image ids lie
-        outside the images, there are names for other images, a hemisphere is neither left nor right, or onsets are not
-        numbers
+        outside the images, there are names for other images, a hemisphere is neither left nor right, onsets are not
+        numbers, or targets lie outside the geometry
 
     Examples
     --------
@@ -76,6 +79,7 @@ class Recording:
     excluded: tuple[Excluded, ...] = ()
     history: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    geometry: Geometry | None = None
 
     @naming("Recording")
     def __post_init__(self) -> None:
@@ -94,6 +98,10 @@ class Recording:
         if "hemisphere" in targets:
             targets = targets.assign(hemisphere=hemispheres(targets["hemisphere"]))
         object.__setattr__(self, "targets", targets)
+        if self.geometry is not None:
+            if not isinstance(self.geometry, Geometry):
+                raise TypeError(f"geometry must be a Geometry or None, got {type(self.geometry).__name__}")
+            self.geometry.check(targets)
         self._check_presentations(n)
         if self.ncsnr is not None:
             self._check_ncsnr(v)
@@ -162,6 +170,7 @@ class Recording:
             ("responses", f"{n} presentations x {v} targets, {self.responses.dtype}"),
             ("units", self.units),
             ("space", self.space or "unknown"),
+            *([] if self.geometry is None else [("geometry", self.geometry.words)]),
             ("images", f"{shown}{source}"),
             ("presentations", ", ".join(map(str, self.presentations.columns))),
             ("targets", ", ".join(map(str, self.targets.columns))),

@@ -20,10 +20,13 @@ from gradkern._files import allocate, written_whole
 from gradkern._progress import advanced, tracked
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
+from gradkern.recordings._maps.geometry import Geometry
+from gradkern.recordings._maps.known import geometry_content, geometry_of_content
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.out_of_core import FileColumns, map_dataset, row_checksums
 
-_FORMAT, _VERSION = "gradkern recording", 1
+_FORMAT, _VERSION = "gradkern recording", 2
+_EARLIER = (1,)  # without a geometry
 _WORDS = ("subject", "units", "space")
 _CHECKSUMS = "responses_crc32"
 _MAGIC = b"gradkern seal 1\0"
@@ -66,6 +69,7 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
             file["image_names"] = _encoded(recording.image_names)
         if recording.ncsnr is not None:
             file["ncsnr"] = recording.ncsnr
+        _write_geometry(file, recording)
         stored = file.create_dataset("responses", (v, n), recording.responses.dtype, dcpl=_allocated_at_once())
         file.flush()
         with aside.open("r+b") as raw:
@@ -122,8 +126,9 @@ def load_recording(path: Any, images: Any = None) -> Recording:
 def _read(target: Path, file: Any) -> dict[str, Any]:
     """The arguments of `Recording`, but for its images."""
     kind, version = file.attrs.get("format"), file.attrs.get("version")
-    if (kind, version) != (_FORMAT, _VERSION):
-        raise ValueError(f"{target} must be a {_FORMAT} of version {_VERSION}, got {kind!r}, {version}")
+    if kind != _FORMAT or version not in (_VERSION, *_EARLIER):
+        versions = f"{_VERSION} or {', '.join(map(str, _EARLIER))}"
+        raise ValueError(f"{target} must be a {_FORMAT} of version {versions}, got {kind!r}, {version}")
     names = file.get("image_names")
     checksums = file[_CHECKSUMS][:] if _CHECKSUMS in file else None  # files of earlier versions have none
     return {
@@ -136,7 +141,27 @@ def _read(target: Path, file: Any) -> dict[str, Any]:
         "excluded": tuple(Excluded(*entry) for entry in json.loads(file.attrs["excluded"])),
         "history": tuple(json.loads(file.attrs["history"])),
         "provenance": dict(json.loads(file["provenance"].asstr()[()])),
+        "geometry": _read_geometry(file),
     }
+
+
+def _write_geometry(file: Any, recording: Recording) -> None:
+    if recording.geometry is None:
+        return
+    kind, plain, arrays = geometry_content(recording.geometry)
+    group = file.create_group("geometry")
+    group.attrs["kind"] = kind
+    group.create_dataset("plain", data=json.dumps(plain, default=_plain))  # attributes hold 64 KB at most
+    for name, values in arrays.items():
+        group.create_dataset(f"arrays/{name}", data=values)
+
+
+def _read_geometry(file: Any) -> Geometry | None:
+    if "geometry" not in file:
+        return None
+    group = file["geometry"]
+    arrays = {name: values[()] for name, values in group["arrays"].items()} if "arrays" in group else {}
+    return geometry_of_content(str(group.attrs["kind"]), json.loads(group["plain"].asstr()[()]), arrays)
 
 
 def _with_room(path: Path, size: int, folder: Path) -> Path:

@@ -18,14 +18,17 @@ from gradkern.encoding._dimension import DimensionMatching, match_spaces
 from gradkern.encoding._matching import aligned
 from gradkern.encoding._score import score
 from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
-from gradkern.encoding._store import is_up_to_date, save_scores
+from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
+from gradkern.errors import Refused
 from gradkern.features._features import Features
 from gradkern.features._store import load_features
 from gradkern.kernels._sketch import Sketch
+from gradkern.recordings._maps.known import known_geometry
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.ridge._cross_validation import CrossValidation
+from gradkern.study._maps import MapRequest, check_statistics, print_maps, write_maps
 
 _EDGE_SHARE = 0.01  # of the chosen alphas, from which on those at an edge of the grid are printed
 
@@ -42,6 +45,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     spaces = _spaces_of(captured, options)
     unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
+    maps = chosen_maps(options, recordings)
     todo: dict[str, Any] = {}
     done: dict[str, dict[str, Any]] = {}
     for name, recording in zip(names, recordings, strict=True):
@@ -74,6 +78,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print(f"{name}: all in {file}", flush=True)
         sizes = {"feature spaces": len(spaces), "targets": scores.sizes["target"]}
         done[name] = {"recording": name, "file": str(file), "kept": False, **sizes, "best": best}
+    if maps is not None:
+        _write_maps(dict(zip(names, recordings, strict=True)), options.output, maps)
     return {"output": str(options.output), "recordings": [done[name] for name in names]}
 
 
@@ -84,6 +90,40 @@ def kept(options: argparse.Namespace) -> str:
     if not there:
         return "nothing was written"
     return f"{', '.join(there)}: whole, and kept by the same command, which computes the rest"
+
+
+def chosen_maps(options: argparse.Namespace, recordings: Sequence[Recording]) -> MapRequest | None:
+    """The maps of --maps, which every recording must have a geometry for; None without --maps."""
+    if options.maps is None:
+        return None
+    check_statistics(options.maps, "--maps")
+    for recording in recordings:
+        known_geometry(recording)
+    return MapRequest(options.maps or ("r",), overwrite=True)
+
+
+def _write_maps(recordings: Mapping[str, Recording], output: Path, maps: MapRequest) -> None:
+    """Write the maps of all scores into maps/NAME beside them, in the place of earlier ones.
+
+    All scores are in their files before, and those of other recordings have maps where one has none.
+
+    Raises
+    ------
+    Refused : no map could be made of the scores of a recording
+    """
+    folder = output / "maps"
+    folder.mkdir(exist_ok=True)
+    refused = []
+    for name, recording in recordings.items():
+        file = output / f"{name}.nc"
+        try:
+            scores = load_scores(file).to_dataset()
+            print_maps(name, write_maps(scores, recording, folder / name, maps, source=file))
+        except Refused as reason:
+            print(f"{name}: no maps: {reason}")
+            refused.append(reason)
+    if refused:
+        raise refused[0]
 
 
 def _spaces_of(captured: Mapping[FeatureSpace, Any], options: argparse.Namespace) -> dict[FeatureSpace, Any]:

@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
 from gradkern.hierarchy._regions import Regions
+from gradkern.recordings._maps import Geometry, Grayordinates, Parcels, SurfaceMesh, VolumeGrid
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses import Mean, as_responses
 
 _POINT = ("x", "y", "z")
+_PLACE = ("vertex", "structure", "i", "j", "k")
 _READ = ("label", "hemisphere", "roi", *_POINT, "sensor", "time")  # columns of the targets that tests use
 
 
@@ -49,14 +52,28 @@ def region_means(recording: Recording, hierarchy: str) -> Recording:
     numbers = list(dict.fromkeys(name for name in (*_POINT, hierarchy) if name in table))
     targets = groups[numbers].mean().reset_index() if numbers else groups.size().reset_index()[columns]
     labels = targets[columns].astype(str).agg(" ".join, axis=1)
+    geometry = _of_regions(chosen, region, tuple(labels))
     done = f"averaged {int(there.sum())} targets within {len(count)} regions"
     return replace(
         chosen,
         responses=as_responses(means.astype(chosen.responses.dtype)),
         targets=targets.assign(label=labels, targets=there),
         ncsnr=None,
+        geometry=geometry,
         history=(*chosen.history, done),
     )
+
+
+def _of_regions(recording: Recording, region: NDArray[np.int64], names: tuple[str, ...]) -> Geometry | None:
+    """The places of the regions [v]; None without a geometry in space, or a column that says where targets lie."""
+    base = recording.geometry
+    if not isinstance(base, VolumeGrid | SurfaceMesh | Grayordinates):
+        return None
+    try:
+        places = base.places(recording.targets)
+    except Refused:
+        return None
+    return Parcels(base, names, places, region)
 
 
 def _in_valued_regions(recording: Recording, hierarchy: str) -> Recording:
@@ -99,10 +116,11 @@ def subject_mean(recordings: Sequence[Recording], hierarchy: str) -> Recording:
     return Recording(
         responses=Mean([recording.responses for recording in by_image]),
         presentations=pd.DataFrame({"image": first.image_ids, "repeats": repeats}),
-        targets=first.targets[[name for name in dict.fromkeys((*_READ, hierarchy)) if name in first.targets]],
+        targets=first.targets[[name for name in dict.fromkeys((*_READ, hierarchy, *_PLACE)) if name in first.targets]],
         subject=f"mean of {len(names)} subjects",
         units=first.units,
         space=first.space,
+        geometry=first.geometry if all(other.geometry == first.geometry for other in recordings) else None,
         history=(f"averaged over subjects {', '.join(names)}",),
     )
 

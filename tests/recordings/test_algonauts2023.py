@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradkern.recordings import load_algonauts2023
+from gradkern.recordings import SurfaceMesh, load_algonauts2023
 from tests.fake_datasets.algonauts2023 import write_algonauts
 
 
@@ -17,6 +17,23 @@ def test_algonauts(tmp_path: Path) -> None:
     assert found.images[11][0, 0].tolist() == [11, 0, 0]
     assert found.labels[5] == "rh.0"
     assert found.ncsnr is None
+
+
+def test_vertices_of_fsaverage_are_those_of_its_masks(tmp_path: Path) -> None:
+    write_algonauts(tmp_path)
+    assert load_algonauts2023(tmp_path, 3).geometry is None
+    masks = tmp_path / "subj03/roi_masks"
+    masks.mkdir()
+    for side, vertices in (("lh", [0, 7, 9, 100, 163841]), ("rh", [1, 2, 3, 4])):
+        inside = np.zeros(163842)
+        inside[vertices] = 1
+        np.save(masks / f"{side}.all-vertices_fsaverage_space.npy", inside)
+    found = load_algonauts2023(tmp_path, 3)
+    assert found.geometry == SurfaceMesh({"left": 163842, "right": 163842}, "fsaverage")
+    assert found.geometry.places(found.targets).tolist() == [0, 7, 9, 100, 163841, 163843, 163844, 163845, 163846]
+    np.save(masks / "rh.all-vertices_fsaverage_space.npy", inside[:-1])
+    with pytest.raises(ValueError, match=r"rh\.all-vertices_fsaverage_space\.npy must hold \[163842\] with 4 vertices"):
+        load_algonauts2023(tmp_path, 3)
 
 
 def test_algonauts_with_another_number_of_images_is_refused(tmp_path: Path) -> None:

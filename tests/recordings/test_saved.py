@@ -215,7 +215,7 @@ class TestSaved:
         path.unlink()
         with h5py.File(path, "w") as file:
             file["x"] = 1
-        with pytest.raises(ValueError, match=r"must be a gradkern recording of version 1, got None, None"):
+        with pytest.raises(ValueError, match=r"must be a gradkern recording of version 2 or 1, got None, None"):
             load_recording(path)
 
     def test_a_cell_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:

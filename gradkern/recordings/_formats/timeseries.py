@@ -14,6 +14,10 @@ from gradkern.recordings._formats.bids_names import entities
 from gradkern.recordings._formats.files import existing_file
 from gradkern.recordings._formats.packed import check_packed
 from gradkern.recordings._formats.volumes import Grid, agree_on_grid, open_image, read_volume, strict_nibabel
+from gradkern.recordings._maps.geometry import Geometry
+from gradkern.recordings._maps.grayordinates import Grayordinates
+from gradkern.recordings._maps.parcels import Parcels
+from gradkern.recordings._maps.surfaces import SurfaceMesh
 from gradkern.recordings._targets import mask_targets, vertex_targets
 
 TIME_TOLERANCE = 1e-3  # s: headers hold float32, and sidecars rounded numbers
@@ -25,13 +29,14 @@ _SURFACES = ("pointset", "triangle", "label", "vector", "genmat")  # intents of 
 
 class Series(NamedTuple):
     """Values [times, targets], the table of targets, the repetition time in s that the header states (None if it states
-    none), the files, and for volumes the grid."""
+    none), the files, for volumes the grid, and for others the geometry."""
 
     values: NDArray[np.float32]
     targets: pd.DataFrame
     step: float | None
     paths: list[Path]
     grid: Grid | None = None
+    geometry: Geometry | None = None
 
 
 class Mask(NamedTuple):
@@ -47,12 +52,13 @@ class Mask(NamedTuple):
 def open_series(source: Any, mask: Mask | None, agreements: Agreements) -> Series:
     """The time series of a run.
 
-    A pair of paths are the two hemispheres. A path that ends in .dtseries.nii has grayordinates, any other is a volume.
+    A pair of paths are the two hemispheres. A path that ends in .dtseries.nii has grayordinates, one that ends in
+    .ptseries.nii parcels of them, any other is a volume.
     """
     if isinstance(source, tuple | list):
         return _surfaces([existing_file(path) for path in source], agreements)
     path = existing_file(source)
-    if path.name.endswith(".dtseries.nii"):
+    if path.name.endswith((".dtseries.nii", ".ptseries.nii")):
         return _grayordinates(path)
     if path.name.endswith((".gii", ".gii.gz")):
         raise ValueError(f"surfaces must be a pair of files, left and right, got {path} alone")
@@ -141,7 +147,9 @@ def _surfaces(paths: list[Path], agreements: Agreements) -> Series:
     if len(parts[0]) != len(parts[1]):
         raise ValueError(f"both hemispheres must have as many times, got {len(parts[0])} and {len(parts[1])}")
     step = Agreements().same("repetition time", steps, equal=within(TIME_TOLERANCE), show=seconds)
-    return Series(np.concatenate(parts, axis=1), pd.concat(tables, ignore_index=True), step, paths)
+    counts = {side: values.shape[1] for side, values in zip(_SIDES, parts, strict=True)}
+    mesh = SurfaceMesh(counts, entities(paths[0].name).get("space", ""))
+    return Series(np.concatenate(parts, axis=1), pd.concat(tables, ignore_index=True), step, paths, geometry=mesh)
 
 
 def _gifti(path: Path) -> tuple[NDArray[np.float32], Any]:
@@ -188,10 +196,17 @@ def _grayordinates(path: Path) -> Series:
         times, models = image.header.get_axis(0), image.header.get_axis(1)
         values = np.asarray(image.dataobj, dtype=np.float32)
         step = float(times.step) * {"SECOND": 1.0}.get(times.unit, np.nan)
-        table = grayordinate_targets(models)
+        geometry, table = _of_axis(models)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as a CIFTI time series: {error}") from error
-    return Series(values, table, None if np.isnan(step) or not step else step, [path])
+    return Series(values, table, None if np.isnan(step) or not step else step, [path], geometry=geometry)
+
+
+def _of_axis(models: Any) -> tuple[Geometry, pd.DataFrame]:
+    """The geometry and the targets of CIFTI's brain models, or of its parcels."""
+    if hasattr(models, "voxels"):
+        return Parcels.from_axis(models), pd.DataFrame({"label": list(map(str, models.name))})
+    return Grayordinates.from_axis(models), grayordinate_targets(models)
 
 
 def grayordinate_targets(models: Any) -> pd.DataFrame:

@@ -20,22 +20,25 @@ AFFINE_OPTION = 'affine="mask" or "data"'
 
 
 class Grid(NamedTuple):
-    """The first axes of a file and its affine [4, 4] in mm, None if the header states none."""
+    """The first axes of a file, its affine [4, 4] in mm, None if the header states none, and NIfTI's code of the space
+    that the affine leads to."""
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
+    code: int = 0
 
 
 class Volume(NamedTuple):
-    """Values as the header scales them, the affine [4, 4] in mm, and whether the header states it."""
+    """Values as the header scales them, the affine [4, 4] in mm, whether the header states it, and by which code."""
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
     stated: bool
+    code: int = 0
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.values.shape[:3], self.affine if self.stated else None)
+        return Grid(self.values.shape[:3], self.affine if self.stated else None, self.code)
 
 
 @contextmanager
@@ -90,7 +93,7 @@ def read_volume(path: Path) -> Volume:
             raise
         reason = " ".join(str(error).split())  # nibabel's go over several lines
         raise ValueError(f"{path} cannot be read: {reason} (is it damaged or cut short?)") from error
-    return Volume(values, *_affine(path, image))
+    return Volume(values, *_affine(path, image), _code(image))
 
 
 def _read_packed(path: Path, kind: Any) -> NDArray[Any]:
@@ -126,7 +129,14 @@ def grid_of(path: Path) -> Grid:
     """The grid in the header of a file."""
     image = open_image(path)
     affine, stated = _affine(path, image)
-    return Grid(tuple(map(int, image.shape[:3])), affine if stated else None)
+    return Grid(tuple(map(int, image.shape[:3])), affine if stated else None, _code(image))
+
+
+def _code(image: Any) -> int:
+    """NIfTI's code of the space that the affine leads to, that of the sform before that of the qform."""
+    if "sform_code" not in image.header:
+        return 1  # MGH: scanner
+    return int(image.header["sform_code"]) or int(image.header["qform_code"])
 
 
 def _affine(path: Path, image: Any) -> tuple[NDArray[np.float64], bool]:
@@ -174,11 +184,11 @@ def agree_on_grid(agreements: Agreements, grids: Mapping[str, Grid], affine: str
         sources = list(stated)
         chosen = sources[0] if affine == "mask" or len(sources) == 1 else sources[1]
         agreements.decided("affine", f"that of the {affine}", "affine")
-        return Grid(shape, stated[chosen])
+        return Grid(shape, stated[chosen], grids[chosen].code)
     agreed = agreements.same(
         "affine", stated, equal=lambda a, b: same_affines(a, b, shape), show=_row, option=AFFINE_OPTION
     )
-    return Grid(shape, agreed)
+    return Grid(shape, agreed, next((grid.code for grid in grids.values() if grid.affine is not None), 0))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
+from gradkern.recordings._formats.files import Folder
+from gradkern.recordings._maps.surfaces import SurfaceMesh
 from gradkern.recordings._readers.dataset import NSD_AGREEMENT, DataSet
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Beside
@@ -23,6 +25,8 @@ _ALGONAUTS = DataSet(
     source="http://algonauts.csail.mit.edu (challenge of 2023)",
     subjects=range(1, 9),
 )
+_FSAVERAGE = 163842  # vertices of a hemisphere
+_ALL = "all-vertices_fsaverage_space.npy"
 _NSD_IMAGE = re.compile(r"train-(\d+)_nsd-(\d+)\.png$")
 
 
@@ -32,7 +36,8 @@ def load_algonauts2023(folder: Any, subject: int) -> Recording:
 
     Parameters
     ----------
-    folder : holds `subj01` and so on
+    folder : holds `subj01` and so on; `roi_masks/lh.all-vertices_fsaverage_space.npy` and rh. there give targets their
+        "vertex" of fsaverage
     subject : 1 to 8
 
     Returns
@@ -57,18 +62,44 @@ def load_algonauts2023(folder: Any, subject: int) -> Recording:
         raise ValueError(f"{home} must hold {counts[0]} images train-*.png, got {len(images)}")
     numbers = [_nsd_number(path, place) for place, path in enumerate(images, 1)]
     tables = [vertex_targets(side, values.shape[1], "place") for side, values in sides.items()]
+    vertices = [
+        _vertices(data, f"subj{subject:02d}/roi_masks/{side}.{_ALL}", values.shape[1]) for side, values in sides.items()
+    ]
+    geometry = None
+    if all(numbers is not None for numbers in vertices):
+        tables = [table.assign(vertex=numbers) for table, numbers in zip(tables, vertices, strict=True)]
+        geometry = SurfaceMesh(dict.fromkeys(sides, _FSAVERAGE), "fsaverage")
     return Recording(
         responses=Beside([as_responses(values) for values in sides.values()]),
         presentations=pd.DataFrame({"image": range(len(images)), "nsd": numbers, "split": "train"}),
         targets=pd.concat(tables),
         subject=f"subj{subject:02d}",
         units="standard deviations within a session",
-        space="challenge vertices of fsaverage",
+        space="challenge vertices of fsaverage" if geometry is None else "fsaverage",
         images=FileImages(images),
         image_names=tuple(path.name for path in images),
         history=("repeats were averaged by the challenge",),
         provenance=_ALGONAUTS.provenance(data),
+        geometry=geometry,
     )
+
+
+def _vertices(data: Folder, name: str, count: int) -> NDArray[np.int64] | None:
+    """The vertices of fsaverage that a hemisphere's responses are of; None if their file is not in the folder."""
+    if not data.has(name):
+        return None
+    path = data.file(name)
+    try:
+        inside = np.load(path, allow_pickle=False)
+    except Exception as error:  # NumPy raises what its parser of headers finds
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
+    vertices: NDArray[np.int64] = np.flatnonzero(inside)
+    if inside.shape != (_FSAVERAGE,) or len(vertices) != count:
+        raise ValueError(
+            f"{path} must hold [{_FSAVERAGE}] with {count} vertices, as the responses have, got {list(inside.shape)} "
+            f"with {len(vertices)}"
+        )
+    return vertices
 
 
 def _nsd_number(path: Path, place: int) -> int:

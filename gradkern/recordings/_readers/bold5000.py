@@ -19,6 +19,7 @@ from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes, volume_shape
 from gradkern.recordings._formats.timeseries import voxels
 from gradkern.recordings._formats.volumes import open_image
+from gradkern.recordings._maps.known import volume_grid
 from gradkern.recordings._readers.dataset import GLMSINGLE, PUBLIC_DATA, DataSet, check_choice, sorted_sessions
 from gradkern.recordings._readers.fmri import stack_sessions
 from gradkern.recordings._recording import Recording
@@ -106,6 +107,7 @@ def load_bold5000(
             *brain.notes,
         ),
         provenance=_BOLD5000.provenance(data, sessions=chosen, agreed=agreements.provenance()),
+        geometry=volume_grid(brain.grid),
     )
 
 

@@ -20,6 +20,7 @@ from gradkern.recordings._formats.nifti import open_volumes, with_data
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import Mask, voxels
 from gradkern.recordings._formats.volumes import agree_on_grid, grid_of, open_image
+from gradkern.recordings._maps.known import volume_grid
 from gradkern.recordings._readers.dataset import measured_targets
 from gradkern.recordings._readers.sampling import Run, Sampled, Sampling, sample_runs
 from gradkern.recordings._recording import Recording
@@ -84,6 +85,7 @@ def load_betas(
         space=_space(files),
         history=(*recording.history, *chosen.notes),
         provenance={**recording.provenance, "agreed": agreements.provenance()},
+        geometry=volume_grid(chosen.grid),
     )
 
 
@@ -241,6 +243,7 @@ def sampled_recording(sampled: Sampled, *, subject: str, space: str = "") -> Rec
             "space": space or ("vertices" if surfaces and named == "voxels" else named),
             "history": sampled.history,
             "provenance": {"files": hashes(sampled.files), "agreed": sampled.agreements.provenance()},
+            "geometry": sampled.geometry,
         },
     )
     return replace(recording, subject=subject, excluded=(*recording.excluded, *sampled.excluded))

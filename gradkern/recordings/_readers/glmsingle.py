@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint, read_mat, read_pickle
 from gradkern.recordings._formats.names import canonical, numbered_images
-from gradkern.recordings._formats.volumes import read_volume
+from gradkern.recordings._formats.volumes import Grid, read_volume
+from gradkern.recordings._maps.known import volume_grid
 from gradkern.recordings._readers.dataset import GLMSINGLE, check_choice, measured_targets
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import ChosenTargets, Responses, Whole
@@ -104,10 +105,10 @@ def load_glmsingle(
     presentations = pd.DataFrame({"image": ids, "session": _sessions(sessions, design)})
     if design is not None:
         presentations["run"] = design.runs
-    inside, affine = _inside(mask, estimates)
+    inside, grid = _inside(mask, estimates)
     measured = np.isfinite(estimates.first[0]) & ~(estimates.first == 0).all(0)
     masked = estimates.responses if inside.all() else ChosenTargets(estimates.responses, np.flatnonzero(inside))
-    targets = _targets(estimates, affine)[inside]
+    targets = _targets(estimates, grid.affine)[inside]
     files = [path] if design is None else [path, design.path]
     return Recording(
         **measured_targets(masked, targets, measured[inside], reason="without data"),
@@ -118,6 +119,7 @@ def load_glmsingle(
         image_names=names,
         history=(f"{path.name} of {trials} trials",),
         provenance={"citation": GLMSINGLE, "files": {file.name: fingerprint(file) for file in files}},
+        geometry=None if _flat(estimates.grid) else volume_grid(grid),
     )
 
 
@@ -272,21 +274,22 @@ def _image_ids(
     return ids, names
 
 
-def _inside(mask: Any, estimates: _Estimates) -> tuple[NDArray[np.bool_], NDArray[Any] | None]:
-    """Whether units are in the mask, in the order of the file, and the mask's affine if it has one."""
+def _inside(mask: Any, estimates: _Estimates) -> tuple[NDArray[np.bool_], Grid]:
+    """Whether units are in the mask, in the order of the file, and the grid, with the mask's affine if it has one."""
     grid = estimates.grid
     if mask is None:
-        return np.ones(estimates.responses.shape[1], bool), None
-    values, affine = np.asarray(mask) if not isinstance(mask, str | Path) else None, None
-    if values is None:
+        return np.ones(estimates.responses.shape[1], bool), Grid(grid, None)
+    if isinstance(mask, str | Path):
         volume = read_volume(existing_file(mask))
-        values, affine = volume.values, volume.affine
+        values, affine, code = volume.values, volume.affine, volume.code
+    else:
+        values, affine, code = np.asarray(mask), None, 0
     if values.shape != grid and not (_flat(grid) and values.shape == grid[:1]):
         raise ValueError(f"mask must be {list(grid)} as the betas are, got {list(values.shape)}")
     inside = np.asarray((values != 0) & (values == values)).reshape(grid).ravel(order=estimates.order)
     if not inside.any():
         raise ValueError("mask must hold something that is not 0")
-    return inside, affine
+    return inside, Grid(grid, affine, code)
 
 
 def _flat(grid: tuple[int, ...]) -> bool:

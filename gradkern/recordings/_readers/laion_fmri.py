@@ -24,6 +24,7 @@ from gradkern.recordings._formats.nifti import in_regions, open_volumes
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import Mask, voxels
 from gradkern.recordings._formats.volumes import Grid, agree_on_grid, read_volume
+from gradkern.recordings._maps.known import volume_grid
 from gradkern.recordings._readers.dataset import GLMSINGLE, DataSet, ncsnr_of_percent, sorted_sessions
 from gradkern.recordings._readers.fmri import on_one_grid, stack_sessions
 from gradkern.recordings._recording import Recording
@@ -131,6 +132,7 @@ def load_laion_fmri(
         ncsnr=_ncsnr(data, f"{start}desc-Noiseceiling{_REPEATS}rep_statmap.nii.gz", targets, place),
         history=(f"TYPED betas of sessions {', '.join(map(str, chosen))}", *inside.notes),
         provenance=_LAION_FMRI.provenance(data, sessions=chosen, agreed=agreements.provenance()),
+        geometry=volume_grid(inside.grid),
     )
 
 

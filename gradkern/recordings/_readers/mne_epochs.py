@@ -16,6 +16,7 @@ from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
 from gradkern.recordings._formats.names import is_missing, numbered_images
 from gradkern.recordings._formats.packed import check_packed, is_packed
+from gradkern.recordings._maps.sensors import Sensors
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Responses, Scaled, Whole
 from gradkern.recordings._responses.out_of_core import FileRows
@@ -145,6 +146,7 @@ def _recording(
             f"{len(names)} epochs, {times[0]:g} to {times[-1]:g} s at {epochs.info['sfreq']:g} Hz",
         ),
         provenance={"onset": origin.onset, "units": origin.units, "raw_files": origin.files} if origin else {},
+        geometry=Sensors.of_info(epochs.info, times),
     )
 
 

@@ -22,6 +22,8 @@ from gradkern.recordings._formats.names import canonical, is_missing, natural
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import grayordinate_targets, same_targets
 from gradkern.recordings._formats.volumes import strict_nibabel
+from gradkern.recordings._maps.geometry import Geometry
+from gradkern.recordings._maps.grayordinates import Grayordinates
 from gradkern.recordings._readers.dataset import PUBLIC_DATA, DataSet, check_choice, measured_targets, sorted_sessions
 from gradkern.recordings._readers.mne_epochs import load_epochs
 from gradkern.recordings._recording import Recording
@@ -53,6 +55,7 @@ class _Run(NamedTuple):
     names: list[str]
     session: int
     number: int
+    geometry: Geometry
 
 
 @naming("load_nod")
@@ -148,6 +151,7 @@ def _betas(data: Folder, subject: int, sessions: Sequence[int] | None) -> Record
         space="fsLR",
         image_names=tuple(names.tolist()),
         history=(f"betas of {len(runs)} runs in {table['session'].nunique()} sessions",),
+        geometry=runs[0].geometry,
     )
 
 
@@ -199,7 +203,8 @@ def _run(data: Folder, subject: int, path: Path) -> _Run:
     columns: Responses = FileColumns(np.memmap(path, dtype, "r", start, shape))
     if slope != 1 or offset:
         columns = Scaled(columns, slope, offset)
-    return _Run(path, columns, targets, names, _session(pairs["ses"], path), int(pairs["run"]))
+    session, number = _session(pairs["ses"], path), int(pairs["run"])
+    return _Run(path, columns, targets, names, session, number, Grayordinates.from_axis(models))
 
 
 def _stem(name: str) -> str:

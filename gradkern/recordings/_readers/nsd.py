@@ -13,7 +13,10 @@ from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder, map_mgh
 from gradkern.recordings._formats.hdf5 import Trials
 from gradkern.recordings._formats.nifti import open_volumes, volume_shape
-from gradkern.recordings._formats.volumes import agree_on_grid, grid_of, read_volume
+from gradkern.recordings._formats.volumes import Grid, agree_on_grid, grid_of, read_volume
+from gradkern.recordings._maps.geometry import Geometry, VolumeGrid
+from gradkern.recordings._maps.known import volume_grid
+from gradkern.recordings._maps.surfaces import SurfaceMesh
 from gradkern.recordings._readers.dataset import check_choice, measured_targets
 from gradkern.recordings._readers.nsd_experiment import (
     NSD,
@@ -73,13 +76,14 @@ class Request(NamedTuple):
 
 
 class Betas(NamedTuple):
-    """Responses, targets, ncsnr, whether each target was measured [v], and the type of the stored numbers."""
+    """Responses, targets, ncsnr, whether each target was measured [v], the type of the stored numbers, and geometry."""
 
     responses: Responses
     targets: pd.DataFrame
     ncsnr: NDArray[Any] | None
     measured: NDArray[np.bool_]
     stored_as: str
+    geometry: Geometry
 
 
 @naming("load_nsd")
@@ -135,7 +139,7 @@ def load_nsd(
     presentations = read_design(data, subject, chosen)
     request = Request(data, parts, subject, space, chosen.tolist(), atlas, Agreements(), affine)
     content = read_betas(request, scratch)
-    targets, places = add_places(data, subject, space, content.targets, content.measured)
+    targets, places, masks = add_places(data, subject, space, content.targets, content.measured)
     images = read_images(data)
     return Recording(
         **measured_targets(content.responses, targets, content.measured, content.ncsnr),
@@ -146,7 +150,14 @@ def load_nsd(
         images=images,
         history=(f"{NSD_BETAS[betas]} of sessions {ranges(chosen)}, stored as {content.stored_as}", *places),
         provenance=NSD.provenance(data, sessions=request.sessions, agreed=request.agreements.provenance()),
+        geometry=_with_affine(content.geometry, masks),
     )
+
+
+def _with_affine(geometry: Geometry, masks: Grid | None) -> Geometry:
+    """A volume's geometry with the affine of the masks, where no other file states one."""
+    unknown = isinstance(geometry, VolumeGrid) and geometry.affine is None
+    return volume_grid(masks) if unknown and masks is not None else geometry
 
 
 def read_betas(request: Request, scratch: Any) -> Betas:
@@ -158,13 +169,13 @@ def _surface(request: Request) -> Betas:
     """Both hemispheres of fsaverage or of the subject's own surface."""
     data, fsaverage = request.data, request.space == "fsaverage"
     brain = "fsaverage" if fsaverage else f"subj{request.subject:02d}"
-    hemispheres, tables, ncsnr, measured, stored_as = [], [], [], [], set()
+    hemispheres, tables, ncsnr, measured, stored_as, counts = [], [], [], [], set(), {}
     for side in _HEMISPHERES:
         responses, side_measured, stored = (_open_fsaverage if fsaverage else _open_native)(request, side)
         hemispheres.append(responses)
         measured.append(side_measured)
         stored_as.add(stored)
-        count = responses.shape[1]
+        counts[side] = count = responses.shape[1]
         table = vertex_targets(side, count)
         if request.atlas is not None:
             label = f"nsddata/freesurfer/{brain}/label/"
@@ -179,6 +190,7 @@ def _surface(request: Request) -> Betas:
         np.concatenate(ncsnr) if len(ncsnr) == len(_HEMISPHERES) else None,
         np.concatenate(measured),
         " and ".join(sorted(stored_as)),
+        SurfaceMesh(counts, brain if fsaverage else f"{brain} native"),
     )
 
 
@@ -289,7 +301,9 @@ def _volume(request: Request, scratch: Any) -> Betas:
         ncsnr = values_on(path, volume, (x, y, z))
         table = with_positions(table, volume.affine)
         places = {f"noise of {path}": volume.grid, **places}
-    if places:
-        agree_on_grid(request.agreements, places, request.affine)
+    agreed = agree_on_grid(request.agreements, places, request.affine) if places else Grid((x, y, z), None)
     responses, stored = _in_percent([session for session, _, _ in sessions])
-    return Betas(responses, table, ncsnr, np.all([measured for _, measured, _ in sessions], axis=0), stored)
+    if agreed.affine is not None:
+        table = with_positions(table, agreed.affine)
+    measured = np.all([measured for _, measured, _ in sessions], axis=0)
+    return Betas(responses, table, ncsnr, measured, stored, volume_grid(agreed))

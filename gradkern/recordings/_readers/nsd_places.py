@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradkern._places import side_of
 from gradkern.recordings._formats.files import Folder
-from gradkern.recordings._formats.volumes import read_volume
+from gradkern.recordings._formats.volumes import Grid, read_volume
 from gradkern.recordings._readers.nsd_experiment import read_values
 from gradkern.recordings._targets import with_positions
 
@@ -20,16 +20,16 @@ _MASKS = ("HCP_MMP1", "streams", "nsdgeneral", "Kastner2015", "prf-visualrois") 
 
 def add_places(
     data: Folder, subject: int, space: str, targets: pd.DataFrame, measured: NDArray[np.bool_]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> tuple[pd.DataFrame, tuple[str, ...], Grid | None]:
     """Add "x", "y", "z" in mm to vertices, and "hemisphere" to voxels, as far as files say them.
 
     Returns
     -------
-    The targets, and what was done or is missing, in words
+    The targets, what was done or is missing, in words, and the grid of the masks if they were read
     """
     if "vertex" in targets:
         brain = "fsaverage" if space == "fsaverage" else f"subj{subject:02d}"
-        return _vertices(data, f"nsddata/freesurfer/{brain}/surf", targets)
+        return *_vertices(data, f"nsddata/freesurfer/{brain}/surf", targets), None
     return _voxels(data, f"nsddata/ppdata/subj{subject:02d}/{space}/roi", targets, measured)
 
 
@@ -60,28 +60,29 @@ def _surface(path: Path) -> NDArray[np.float64]:
 
 def _voxels(
     data: Folder, folder: str, targets: pd.DataFrame, measured: NDArray[np.bool_]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> tuple[pd.DataFrame, tuple[str, ...], Grid | None]:
     """Voxels in a hemisphere's cortex by its mask; without masks, by the side of the middle that they lie on."""
     masks = [mask for mask in _MASKS if all(data.has(f"{folder}/{side}.{mask}.nii.gz") for side in _SIDES)]
     if masks:
         files = {side: data.file(f"{folder}/{side}.{masks[0]}.nii.gz") for side in _SIDES}
+        volume = read_volume(files["lh"])
         if "x" not in targets:
-            targets = with_positions(targets, read_volume(files["lh"]).affine)
+            targets = with_positions(targets, volume.affine)
         inside = {side: _cortex(read_values(path, _grid(targets))) for side, path in files.items()}
         hemisphere = np.where(inside["lh"], "left", np.where(inside["rh"], "right", ""))
         hemisphere[inside["lh"] & inside["rh"]] = ""
         line = f"hemisphere of voxels by lh.{masks[0]} and rh.{masks[0]}, none outside their cortex"
-        return targets.assign(hemisphere=hemisphere), (line,)
+        return targets.assign(hemisphere=hemisphere), (line,), volume.grid
     wanted = f"{folder}/lh.{_MASKS[0]}.nii.gz"
     if "x" not in targets or not measured.any():
-        return targets, (f"no hemisphere of voxels: {wanted} is missing, and no file says where they lie",)
+        return targets, (f"no hemisphere of voxels: {wanted} is missing, and no file says where they lie",), None
     x = targets["x"].to_numpy(dtype=np.float64)
     middle = float(np.median(x[measured]))
     line = (
         f"hemisphere of voxels by the side of x = {middle:.3g} mm, the middle of those measured, which errs near the "
         f"midline: {wanted} is missing"
     )
-    return targets.assign(hemisphere=np.where(x < middle, "left", "right")), (line,)
+    return targets.assign(hemisphere=np.where(x < middle, "left", "right")), (line,), None
 
 
 def _grid(targets: pd.DataFrame) -> tuple[int, ...]:

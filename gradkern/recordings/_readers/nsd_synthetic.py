@@ -107,6 +107,7 @@ def load_nsd_synthetic(
         ),
         history=(f"{NSD_BETAS[betas]} of NSD-synthetic, stored as {content.stored_as}",),
         provenance=_NSD_SYNTHETIC.provenance(data, agreed=request.agreements.provenance()),
+        geometry=content.geometry,
     )
 
 

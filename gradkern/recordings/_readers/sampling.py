@@ -25,6 +25,9 @@ from gradkern.recordings._formats.timeseries import (
     voxels,
 )
 from gradkern.recordings._formats.volumes import agree_on_grid
+from gradkern.recordings._maps.geometry import Geometry
+from gradkern.recordings._maps.known import volume_grid
+from gradkern.recordings._targets import with_positions
 
 _SHORTEST, _LONGEST = 0.05, 60  # s: a repetition time beyond these means that the header's units are wrong
 _DUMMY = ("non_steady_state_outlier", "NonSteadyStateOutlier")  # beginnings of fMRIPrep's columns, new and old
@@ -76,6 +79,7 @@ class Sampled(NamedTuple):
     excluded: tuple[Excluded, ...]
     history: tuple[str, ...]
     agreements: Agreements
+    geometry: Geometry | None = None
 
 
 def sample_runs(runs: Sequence[Run], mask: Any, settings: Sampling) -> Sampled:
@@ -94,6 +98,7 @@ class _Sampler:
     def __init__(self, settings: Sampling, mask: Mask | None, agreements: Agreements) -> None:
         self.settings, self.mask, self.agreements = settings, mask, agreements
         self.targets: pd.DataFrame | None = None if mask is None else mask.targets
+        self.geometry: Geometry | None = None if mask is None else volume_grid(mask.grid)
         self.parts: list[NDArray[np.float32]] = []
         self.rows: list[pd.DataFrame] = []
         self.files: list[Path] = []
@@ -138,6 +143,7 @@ class _Sampler:
             excluded,
             tuple(line for line in history if line),
             self.agreements,
+            self.geometry,
         )
 
     def _count(self, what: str, reason: str, count: int) -> None:
@@ -148,10 +154,13 @@ class _Sampler:
         """That the run lies where the mask and the first run lie."""
         if self.mask is not None and series.grid is not None:
             grids = {self.mask.source: self.mask.grid, f"data of {series.paths[0]}": series.grid}
-            agree_on_grid(self.agreements, grids, self.settings.affine)
+            agreed = agree_on_grid(self.agreements, grids, self.settings.affine)
+            self.geometry = volume_grid(agreed)
+            if agreed.affine is not None:
+                self.targets = with_positions(self.mask.targets, agreed.affine)
             return
         if self.targets is None:
-            self.targets = series.targets
+            self.targets, self.geometry = series.targets, series.geometry
         labels = series.targets["label"].tolist() if "label" in series.targets else []
         same_targets(self.targets["label"].tolist(), labels, series.paths[0])
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import read_pickle
+from gradkern.recordings._maps.sensors import Sensors
 from gradkern.recordings._readers.dataset import DataSet
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._responses.lazy import Stacked, Whole
@@ -69,6 +70,7 @@ def load_things_eeg2(folder: Any, subject: int, *, allow_pickle: bool = False) -
         space="sensors",
         history=(f"{first} images, {times[0]:g} to {times[-1]:g} s",),
         provenance=_THINGS_EEG2.provenance(data),
+        geometry=Sensors(sensors, times.tolist(), modality="eeg"),
     )
 
 

@@ -7,6 +7,7 @@ of an analysis can be compared with it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from gradkern._columns import unit_size
 from gradkern.errors import naming
+from gradkern.recordings._maps.known import FSLR
+from gradkern.recordings._maps.sensors import Sensors, plain_info
+from gradkern.recordings._maps.surfaces import SurfaceMesh
 from gradkern.recordings._readers.dataset import check_choice
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._simulation.alternatives import (
@@ -28,7 +32,7 @@ from gradkern.recordings._simulation.alternatives import (
     read_out,
 )
 from gradkern.recordings._simulation.cortex import HCP_ORDER, load_cortex
-from gradkern.recordings._simulation.meg_forward import forward_field, sensor_names
+from gradkern.recordings._simulation.meg_forward import forward_field, sensor_info, sensor_names
 from gradkern.recordings._targets import sensor_targets
 
 ORGANISATIONS = ("forward", "forward-then-backward", "gradient-misplaced", "none")
@@ -345,6 +349,7 @@ def _fmri(
         ncsnr=ncsnr,
         history=("simulated fMRI",),
         provenance=_truth(brain, planted),
+        geometry=SurfaceMesh(dict.fromkeys(("left", "right"), FSLR), "fs_LR 32k"),
     )
 
 
@@ -385,7 +390,13 @@ def _meg(
         ncsnr=(signal * scale).std(0).ravel(),
         history=("simulated MEG",),
         provenance=_truth(brain, planted),
+        geometry=Sensors(sensor_names(), None, _helmet()),
     )
+
+
+@lru_cache
+def _helmet() -> dict[str, Any]:
+    return plain_info(sensor_info())
 
 
 def _courses(brain: Brain, kind: str, n_layers: int, times: NDArray[Any]) -> NDArray[np.float64]:
