@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with progress_shown(not getattr(options, "json", False)):
             status: int = options.run(options)
     except KeyboardInterrupt:
-        print(f"gradkern {options.command}: stopped; {_kept(options)}", file=sys.stderr)
+        print(f"gradkern {options.command}: stopped{_kept(options)}", file=sys.stderr)
         return STOPPED
     except Exception as error:
         return report(error, options.command, options.debug)
@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _kept(options: argparse.Namespace) -> str:
-    """What a command that was stopped has left."""
-    return str(options.kept(options)) if "kept" in options else "nothing was written"
+    """What a command that was stopped has left, if it says so."""
+    return f"; {options.kept(options)}" if "kept" in options else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ def named_objective(name: str, settings: Mapping[str, Any] | None = None) -> Obj
 
     Parameters
     ----------
-    name : one of `objective_classes()`, such as "entropy"
+    name : one of `objective_classes()`, such as "entropy", or the name of the class, "Entropy"
     settings : fields of the class. Words become what the field is: a number, "true" or "false", "0.4,1.0" a pair; for
         a tensor, the path of a .npy file
 
@@ -57,6 +57,7 @@ def named_objective(name: str, settings: Mapping[str, Any] | None = None) -> Obj
     3
     """
     classes = objective_classes()
+    name = {kind.__name__: key for key, kind in classes.items()}.get(name, name)
     if name not in classes:
         raise ValueError(f"name must be one of {', '.join(sorted(classes))}, got {name!r}{_nearest(name, classes)}")
     fields = {field.name: field for field in dataclasses.fields(classes[name])}  # type: ignore[arg-type]

@@ -113,6 +113,7 @@ def chosen_model(options: argparse.Namespace) -> LoadedModel:
 def chosen_objective(options: argparse.Namespace, images: NamedImages) -> tuple[Objective | None, list[str]]:
     """The objective that the command line names, with its settings and labels, and what was read for it."""
     name, *words = options.objective
+    name = {kind.__name__: key for key, kind in objective_classes().items()}.get(name, name)  # as in Python
     known = (NO_OBJECTIVE, *sorted(objective_classes()))
     if name not in known:
         raise ValueError(f"--objective must be one of {', '.join(known)}, got {name!r}")

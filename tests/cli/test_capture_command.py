@@ -113,6 +113,12 @@ def test_what_was_stopped_is_gone_on_with(
     assert "stopped; nothing was captured yet" in capsys.readouterr().err
 
 
+def test_an_objective_has_the_name_of_its_class_too(tmp_path: Path) -> None:
+    for name in ("kl-uniform", "KLToUniform"):
+        assert main(command(tmp_path / "out", "--objective", name, "--layers", "blocks.0")) == 0  # is there already
+    assert load_features(tmp_path / "out").objective == "kl-uniform"
+
+
 def test_json_is_all_that_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path / "out", "--json")) == 0
     said = capfd.readouterr()
@@ -340,7 +346,7 @@ def test_every_objective_is_known_by_its_name_and_takes_its_settings_in_words(tm
     needs = {"text": str(tmp_path / "text.npy"), "queries": str(tmp_path / "text.npy"), "labels": torch.tensor([0, 1])}
     for name, kind in objective_classes().items():
         taken = {key: value for key, value in needs.items() if key in kind.__dataclass_fields__}
-        assert named_objective(name, taken).name == name
+        assert named_objective(name, taken).name == named_objective(kind.__name__, taken).name == name
     assert set(objective_classes().values()) == {
         value
         for value in map(gradkern.objectives.__dict__.get, gradkern.objectives.__all__)

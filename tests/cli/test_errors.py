@@ -79,6 +79,18 @@ def of_the_library(options: Any) -> int:
     raise ValueError("raised by a test, which is no check of gradkern")
 
 
+def stopped(options: Any) -> int:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_one_line_without_a_log(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plant(monkeypatch, "doctor", stopped)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "gradkern doctor: stopped\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("run", "status"), [(refusing, 2), (missing, 2), (of_the_library, 1)])
 def test_only_messages_about_input_are_without_a_log(
     run: Any, status: int, capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
