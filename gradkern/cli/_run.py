@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--device", default="cpu", help="that captures run on (default: %(default)s)")
     parser.add_argument("--stages", nargs="+", default=[], metavar="KIND", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, metavar="FILE", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=kept)
     for name, summary, description, action in (
         ("status", "how far a study has come", _STATUS, status),
         ("estimate", "what a study will take, before it runs", _ESTIMATE, estimate),
@@ -70,6 +70,10 @@ def run(options: argparse.Namespace) -> int:
     from gradkern.study.runner._commands import run as run_study
 
     return run_study(options)
+
+
+def kept(options: argparse.Namespace) -> str:
+    return "results of finished tasks are kept; the same command goes on from there"
 
 
 def status(options: argparse.Namespace) -> int:

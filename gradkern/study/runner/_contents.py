@@ -18,7 +18,7 @@ from gradkern._files import written_whole
 _CHUNK = 1 << 22
 _FRESH = 2_000_000_000  # ns within which a file could be written again at the same time
 _FILE = "contents.json"
-_VERSION = 1
+_VERSION = 2
 
 
 def hash_file(path: Path) -> str:

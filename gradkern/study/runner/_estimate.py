@@ -21,8 +21,12 @@ from gradkern.study.runner._sections import NO_OBJECTIVE
 from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Task
 
 _HASH, _NUMBER = 32, 4  # bytes of an image's hash and of a feature
-_VARIABLES = 4 * 8  # bytes of the scores of a target: r, r2 and both relative to the ceiling
-_MANIFEST = 2048  # bytes, about
+_VARIABLES = 2 * 4 + 2 * 8  # bytes of the scores of a target: r, r2 and both relative to the ceiling
+_WORD = 44  # bytes of a word of a target in netCDF, about, as are the next ones
+_NETCDF = 21_000  # of a file without its scores, and its manifest
+_WORDS = 2_700  # of the words of a capture and its manifest; more for each array and for an objective
+_WORDS_OF_ARRAY, _WORDS_OF_OBJECTIVE = 200, 900
+_HEADER = 128  # of an array's file
 _TARGETS = 32  # that are fitted in the calibration of fits
 _SHARE = 4 * 2**30  # bytes of feature rows that a fit holds at once
 
@@ -47,13 +51,22 @@ def capture_bytes(parts: StudyParts, order: CaptureOrder) -> int:
     if sketch == "raw":
         raise Refused(f"sketch must be a number where the size is to be known, got 'raw' of models.{order.model}")
     arrays = len(order.kinds) * len(order.layers)
-    return (order.stop - order.start) * (arrays * _NUMBER * int(sketch) + _HASH + _NUMBER) + _MANIFEST
+    return (order.stop - order.start) * (arrays * _NUMBER * int(sketch) + _HASH + _NUMBER) + _words(order, 2)
+
+
+def _words(order: CaptureOrder, more: int) -> int:
+    """Bytes of what is no value in a capture: headers, provenance, manifest; `more` arrays are beside the features."""
+    arrays = len(order.kinds) * len(order.layers)
+    of_objective = 0 if order.objective == NO_OBJECTIVE else _WORDS_OF_OBJECTIVE
+    return _WORDS + of_objective + arrays * _WORDS_OF_ARRAY + (arrays + more) * _HEADER
 
 
 def fit_bytes(parts: StudyParts, order: FitOrder) -> int:
     """Bytes of the scores of a fit."""
     spaces = _spaces_of(parts, order)
-    return (order.stop - order.start) * (spaces * parts.description.encode.cv.folds * _VARIABLES + 8) + 20 * _MANIFEST
+    numbers, words = parts.recordings[order.recording].columns
+    a_target = spaces * parts.description.encode.cv.folds * _VARIABLES + 8 * (1 + numbers) + _WORD * words
+    return (order.stop - order.start) * a_target + _NETCDF
 
 
 def check_room(plan: Plan) -> None:
@@ -113,7 +126,7 @@ def estimate_lines(plan: Plan) -> tuple[list[str], bool]:
 
 def estimated(plan: Plan) -> Iterator[tuple[str, Cost]]:
     """The cost of every missing task but verdicts, by its identity."""
-    speeds: dict[tuple[str, str, str], tuple[float, float, int]] = {}
+    speeds: dict[tuple[str, str, str], tuple[float, float, int, int]] = {}
     fits: dict[tuple[int, int, int], tuple[float, float]] = {}
     for task in plan.missing:
         order = task.order
@@ -121,18 +134,17 @@ def estimated(plan: Plan) -> Iterator[tuple[str, Cost]]:
             key = (order.model, order.objective, order.images)
             if key not in speeds:
                 speeds[key] = _time_of_capture(plan.parts, order)
-            fixed, each, size = speeds[key]
+            fixed, each, size, beside = speeds[key]
             count = order.stop - order.start
-            share = len(order.layers) * len(order.kinds)
-            disk = count * (size + _HASH) + share * 128 + _MANIFEST
+            disk = count * (size + _HASH) + _words(order, beside)
             memory = plan.parts.models[order.model].entry.capture.batch_size * size
             yield task.id, Cost(fixed + each * count, memory, disk)
         elif isinstance(order, FitOrder):
             yield task.id, _cost_of_fit(plan.parts, task, order, fits)
 
 
-def _time_of_capture(parts: StudyParts, order: CaptureOrder) -> tuple[float, float, int]:
-    """Seconds of a task and of each of its images, and bytes of an image, from captures of one and of two batches."""
+def _time_of_capture(parts: StudyParts, order: CaptureOrder) -> tuple[float, float, int, int]:
+    """Seconds of a task and of each image, bytes of an image, files beside features: from captures of few images."""
     opened, images = parts.models[order.model], parts.images[order.images]
     settings, goal = opened.entry.capture, None
     model = opened.load(parts.description.path)
@@ -140,7 +152,7 @@ def _time_of_capture(parts: StudyParts, order: CaptureOrder) -> tuple[float, flo
         goal = parts.objectives[order.objective, order.images].make(order.start, order.stop)
     available = order.stop - order.start
     times: dict[int, float] = {}
-    size = 0
+    size, beside = 0, 0
     for count in (2, min(settings.batch_size, available), min(2 * settings.batch_size, available)):
         source = model.spec.prepared(
             ChosenImages(images.source, tuple(range(order.start, order.start + count))), whole=settings.whole
@@ -159,12 +171,13 @@ def _time_of_capture(parts: StudyParts, order: CaptureOrder) -> tuple[float, flo
             progress=False,
         )
         times[count] = time.monotonic() - start  # the first call of all is slower, and is timed again where it can be
-        beside = [features.losses, *features.outputs.values(), features.entropy, features.labels]
-        arrays = [*features.values(), *(array for array in beside if array is not None)]
+        others = [features.losses, *features.outputs.values(), features.entropy, features.labels]
+        arrays = [*features.values(), *(array for array in others if array is not None)]
+        beside = len(arrays) - len(features) + 1  # and the hashes
         size = sum(array.numel() * array.element_size() // count for array in arrays)
     few, many = min(times), max(times)
     each = max(0.0, (times[many] - times[few]) / (many - few)) if many > few else times[many] / many
-    return max(0.0, times[many] - each * many), each, size
+    return max(0.0, times[many] - each * many), each, size, beside
 
 
 def _cost_of_fit(

@@ -8,13 +8,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradkern._files import written_whole
 from gradkern.study.runner._executor_entry import STAGES, ExecutorEntry, StageResources
-from gradkern.study.runner._loop import Outcome
+from gradkern.study.runner._loop import Outcome, facts_of_outcome
 from gradkern.study.runner._plan import Plan
 from gradkern.study.runner._tasks import Task
 
@@ -27,13 +28,13 @@ _ROUNDS = 4  # in which jobs are submitted for what is not done
 Say = Callable[[str], None]
 
 
-def run_elsewhere(kind: str, plan: Plan, arguments: Sequence[str], say: Say) -> list[Outcome]:
+def run_elsewhere(kind: str, plan: Plan, options: Mapping[str, Any], say: Say) -> list[Outcome]:
     """Have workers compute the missing tasks of a plan, and wait for them.
 
     Parameters
     ----------
     kind : "processes" or "slurm"
-    arguments : of the command line of a worker
+    options : of `run`, for the workers
     """
     logs = plan.store.folder / "workers" / time.strftime("%Y%m%d-%H%M%S")
     number = 0
@@ -42,18 +43,27 @@ def run_elsewhere(kind: str, plan: Plan, arguments: Sequence[str], say: Say) -> 
         logs = logs.with_name(f"{logs.name}-{number}")
     logs.mkdir(parents=True)
     watch = _Watch(plan, say)
-    entry = plan.parts.description.executor
-    outcomes = (
-        _in_processes(entry.workers, list(arguments), logs, watch)
-        if kind == "processes"
-        else _in_slurm(entry, plan, list(arguments), logs, watch)
-    )
+    options = {**options, "executor": "local"}
+    if kind == "processes":
+        outcomes = _in_processes(plan.parts.description.executor.workers, _arguments(plan, options), logs, watch)
+    else:
+        outcomes = _in_slurm(plan, options, logs, watch)
     watch.look()
     known = {name for outcome in outcomes for name in (*outcome.failed, *outcome.skipped)}
     lost = [task for task in plan.missing if task.name not in known and not _is_there(plan, task)]
     done = [task.name for task in plan.missing if _is_there(plan, task)]
     lines = {task.name: f"its worker ended before it was done; see {logs}" for task in lost}
     return [*outcomes, Outcome(done=_not_in(done, outcomes), failed=lines)]
+
+
+def _arguments(plan: Plan, options: Mapping[str, Any]) -> list[str]:
+    """The arguments of a worker's command line."""
+    words = ["run", str(plan.parts.description.path), "--executor", "local", "--device", str(options["device"])]
+    for change in options["changes"]:
+        words += ["--set", change]
+    words += ["--debug"] if options["debug"] else []
+    words += ["--folder", str(options["folder"])] if options["folder"] is not None else []
+    return [*words, "--only", str(options["only"])] if options["only"] else words
 
 
 def _not_in(names: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
@@ -167,16 +177,24 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
 
 
 class SlurmWorker:
-    """A job of an array: a worker of one stage, which begins again where the job is preempted or runs out of time."""
+    """A job of an array: a worker of one stage, which begins again where the job is preempted or runs out of time.
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.arguments = list(arguments)
+    Parameters
+    ----------
+    study : path of the study file
+    options : of `run`
+    told : the file that says what the worker did
+    """
 
-    def __call__(self) -> int:
-        from gradkern.cli import main
+    def __init__(self, study: Path, options: Mapping[str, Any], told: Path) -> None:
+        self.study, self.options, self.told = study, dict(options), told
 
-        status: int = main(self.arguments)
-        return status
+    def __call__(self) -> None:
+        from gradkern.study.runner._run import run
+
+        result = run(self.study, **self.options)
+        with written_whole(self.told) as aside:
+            aside.write_text(json.dumps(facts_of_outcome(result.outcome)), encoding="utf-8")
 
     def checkpoint(self) -> Any:
         """What submitit puts back into the queue: the same, because what is done is kept."""
@@ -185,8 +203,9 @@ class SlurmWorker:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def _in_slurm(entry: ExecutorEntry, plan: Plan, arguments: list[str], logs: Path, watch: _Watch) -> list[Outcome]:
+def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch) -> list[Outcome]:
     """Submit an array for each stage, one after the other by dependencies; again for what is not done."""
+    entry, study = plan.parts.description.executor, plan.parts.description.path.absolute()
     outcomes: list[Outcome] = []
     for round_number in range(_ROUNDS):
         known = {name for outcome in outcomes for name in (*outcome.failed, *outcome.skipped)}
@@ -202,7 +221,7 @@ def _in_slurm(entry: ExecutorEntry, plan: Plan, arguments: list[str], logs: Path
                 continue
             told = [logs / f"round-{round_number + 1}-{stage}-{number + 1}.json" for number in range(count)]
             workers = [
-                SlurmWorker([*arguments, "--stages", stage, "--shard", f"{number + 1}/{count}", "--outcome", str(file)])
+                SlurmWorker(study, {**options, "stages": [stage], "shard": (number, count)}, file)
                 for number, file in enumerate(told)
             ]
             before = _submitted(entry, stage, workers, logs, before)
@@ -240,12 +259,12 @@ def _submitted(entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker],
     if wanted.memory:
         parameters["mem"] = wanted.memory
     executor.update_parameters(**parameters)
-    jobs = executor.map_array(_called, workers)
+    jobs = [*executor.map_array(_called, workers)]
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _called(worker: SlurmWorker) -> int:
-    return worker()
+def _called(worker: SlurmWorker) -> None:
+    worker()
 
 
 def _are_queued(ids: Sequence[str]) -> bool:

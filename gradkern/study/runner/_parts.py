@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from gradkern.recordings._formats.names import canonical
@@ -29,6 +30,7 @@ class OpenedRecording:
     ----------
     hash : of the file
     targets, presentations : of the chosen regions; `shown` different images
+    columns : how many of the table of targets are numbers, and words
     modality : "fmri" or "meg"
     images : that its subject saw
     """
@@ -39,6 +41,7 @@ class OpenedRecording:
     targets: int
     presentations: int
     shown: int
+    columns: tuple[int, int]
     has_names: bool
     modality: str
     images: ImageSet
@@ -108,26 +111,38 @@ def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, conten
         digest = contents.hash_of(place)
         facts = contents.facts(f"recording {digest} {list(entry.roi)}", lambda: _facts(_loaded(place, entry)))
         modality = entry.modality or ("meg" if facts["has_times"] else "fmri")
-        targets, presentations, shown = facts["targets"], facts["presentations"], facts["shown"]
+        targets = facts["targets"]
         if images.chosen is None and not facts["has_names"] and facts["last_image"] >= len(images):
             got = f"image {facts['last_image']} of {len(images)}"
             raise Table(study, entry.key, {}).wrong("file", "of images of its set, counted from 0", got)
         found = OpenedRecording(
-            entry, place, digest, targets, presentations, shown, facts["has_names"], modality, images
+            entry,
+            place,
+            digest,
+            targets=targets,
+            presentations=facts["presentations"],
+            shown=facts["shown"],
+            columns=(facts["columns"][0], facts["columns"][1]),
+            has_names=facts["has_names"],
+            modality=modality,
+            images=images,
         )
         if images.chosen is not None:
-            few = found.load()
-            shown, targets = len(np.unique(few.image_ids)), min(targets, DEBUG_TARGETS)
-            found = replace(found, targets=targets, presentations=len(few.presentations), shown=shown)
+            rows = _rows_of(_loaded(place, entry), images, images.chosen)
+            seen = rows[rows >= 0]
+            shown, targets = len(np.unique(seen)), min(targets, DEBUG_TARGETS)
+            found = replace(found, targets=targets, presentations=len(seen), shown=shown)
     return found
 
 
 def _facts(recording: Recording) -> dict[str, Any]:
+    words = [name for name, column in recording.targets.items() if column.dtype.kind not in "biuf"]
     return {
         "targets": len(recording.targets),
         "presentations": len(recording.presentations),
         "has_names": recording.image_names is not None,
         "has_times": "time" in recording.targets,
+        "columns": [sum(column.dtype.kind in "biuf" for _, column in recording.targets.items()), len(words)],
         "shown": len(np.unique(recording.image_ids)),
         "last_image": int(recording.image_ids.max()),
     }
@@ -161,16 +176,22 @@ def _few(description: RunDescription, images: ImageSet) -> list[int]:
 
 def _of_images(recording: Recording, images: ImageSet, chosen: tuple[int, ...]) -> Recording:
     """The presentations of a few images, whose ids are their places among these."""
+    ids = _rows_of(recording, images, chosen)
+    few = recording.select_presentations(ids >= 0, f"of the first {len(chosen)} images")
+    presentations = few.presentations.assign(image=ids[ids >= 0])
+    return replace(few, presentations=presentations, images=None, image_names=images.names)
+
+
+def _rows_of(recording: Recording, images: ImageSet, chosen: tuple[int, ...]) -> NDArray[np.int64]:
+    """For each presentation the place of its image among a few; -1 where it is none of them."""
     if recording.image_names is not None and images.names is not None:
         place = {canonical(name): number for number, name in enumerate(images.names)}
         rows = np.array([place.get(name, -1) for name in recording.image_names], np.int64)
     else:
         rows = np.full(int(max(*chosen, recording.image_ids.max())) + 1, -1, np.int64)
         rows[list(chosen)] = np.arange(len(chosen))
-    ids = rows[recording.image_ids]
-    few = recording.select_presentations(ids >= 0, f"of the first {len(chosen)} images")
-    presentations = few.presentations.assign(image=ids[ids >= 0])
-    return replace(few, presentations=presentations, images=None, image_names=images.names)
+    found: NDArray[np.int64] = rows[recording.image_ids]
+    return found
 
 
 def _ends(layers: tuple[str, ...]) -> tuple[str, ...]:

@@ -104,8 +104,10 @@ def claim_table(plan: Plan) -> pd.DataFrame:
             table = pd.DataFrame([{"conclusion": "not tested", "why": reason}])
         else:
             table = pd.read_csv(place / "verdict.csv")
-        for position, name in enumerate(("model", "objective", "images")):
-            table.insert(position, name, getattr(order, name))
+        for position, (name, value) in enumerate(
+            {"model": order.model, "objective": order.objective, "image set": order.images}.items()
+        ):
+            table.insert(position, name, value)
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -114,7 +114,8 @@ def run(
             else:
                 from gradkern.study.runner._executors import run_elsewhere
 
-                new = run_elsewhere(kind, chosen, arguments(path, tuple(changes), debug, place, device, only), say)
+                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only}
+                new = run_elsewhere(kind, chosen, told, say)
             outcomes += new
             plan = make_plan(description, models)
             if any(outcome.damaged for outcome in new):
@@ -147,18 +148,6 @@ def _has_tables(plan: Plan, say: Callable[[str], None]) -> bool:
         plan.store.set_aside(error.place)
         return False
     return True
-
-
-def arguments(
-    path: Path, changes: Sequence[str], debug: bool, folder: Path | None, device: str, only: str | None
-) -> list[str]:
-    """The arguments of a worker's command line."""
-    words = ["run", str(path), "--executor", "local", "--device", device]
-    for change in changes:
-        words += ["--set", change]
-    words += ["--debug"] if debug else []
-    words += ["--folder", str(folder)] if folder is not None else []
-    return [*words, "--only", only] if only else words
 
 
 def command(path: Path, changes: Sequence[str], *, debug: bool, folder: Path | None) -> str:

@@ -265,3 +265,20 @@ def test_a_full_disk_ends_a_task_and_corrupts_nothing(study: Path, tmp_path: Pat
         assert same(disk / "study", undisturbed)
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_worker_process_that_is_killed_is_started_again(study: Path) -> None:
+    changes = ["recordings={first='first.h5'}", "objectives={norm='FeatureNorm'}", "executor.workers=1"]
+    folder = study.with_suffix("")
+    said: list[str] = []
+
+    def kill_once(line: str) -> None:
+        said.append(line)
+        if len(said) == 2:  # the first is what is to run, the second the first task
+            os.kill(json.loads((folder / "log.jsonl").read_text().splitlines()[0])["process"], signal.SIGKILL)
+
+    result = run(study, executor="processes", changes=changes, say=kill_once)
+    assert not result.failed
+    assert len(result.done) == 6
+    assert "worker-1 was killed by signal 9; it is started again" in said
+    assert set(finished_tasks(folder).values()) == {1}

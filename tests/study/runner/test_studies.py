@@ -74,10 +74,10 @@ def test_image_sets_modalities_controls_and_claims_of_one_file(tmp_path: Path) -
     assert kinds == {f"gradient{control}{more}" for control in ("", "/target-shuffled") for more in ("", "/raw")}
     claims = pd.read_csv(folder / "claims.csv")
     assert {"toy"} == set(claims["model"])  # models before training are controls of the others
-    assert set(zip(claims["objective"], claims["images"], strict=True)) == {
+    assert set(zip(claims["objective"], claims["image set"], strict=True)) == {
         ("norm", "pictures"), ("labelled", "pictures"), ("norm", "others"),
     }  # fmt: skip
-    with_untrained = claims[(claims["images"] == "pictures") & claims["id"].str.contains("untrained", na=False)]
+    with_untrained = claims[(claims["image set"] == "pictures") & claims["id"].str.contains("untrained", na=False)]
     assert len(with_untrained)
     assert (folder / "verdicts" / "toy" / "norm" / "pictures" / "report.html").is_file()
 
@@ -112,9 +112,9 @@ WRONG: list[tuple[str, str, str]] = [
     ('"labels.csv"', '"label.csv"', r"objectives.labelled.labels must be there, but there is no 'label.csv'"),
     ('pictures = "pictures"', 'pictures = "nowhere"', r"images.pictures"),
     ("folds = 3", "folds = 11", r"recordings.second must be of 2 images for each of 11 folds, got 20 images"),
-    ("folds = 3", 'folds = 3\n[executor]\npartition = "a; rm -r b"', r"executor.partition must be a word of SLURM"),
-    ("folds = 3", 'folds = 3\n[executor]\nkind = "slrum"', r"executor.kind must be one of local, processes, slurm"),
-    ("folds = 3", 'folds = 3\n[controls]\ncapture = ["raw"]', r"controls.capture must be some of .*got 'raw'"),
+    ("10.0]", '10.0]\n[executor]\npartition = "a; rm -r b"', r"executor.partition must be a word of SLURM"),
+    ("10.0]", '10.0]\n[executor]\nkind = "slrum"', r"executor.kind must be one of local, processes, slurm"),
+    ("10.0]", '10.0]\n[controls]\ncapture = ["raw"]', r"controls.capture must be some of .*got 'raw'"),
     ("norm =", '"no/rm" =', r"objectives must be names without '/'"),
 ]  # fmt: skip
 
