@@ -315,6 +315,7 @@ class TestBadInput:
             ([np.inf, 1], ValueError, "must be finite or NaN in float32, got inf"),
             ([1e60, 1], ValueError, r"must be finite or NaN in float32, got 1e\+60"),
             (["a", "b"], ValueError, "must be numbers, got <U1"),
+            ({1: [1, 2], "1": [3, 4]}, ValueError, r"values must have different names, got \['1', '1'\]"),
             ({}, ValueError, "values must be at least one map, got none"),
             (xr.Dataset({"r": ("feature", [1.0])}), ValueError, "values must have variables of numbers along 'target'"),
         ],

@@ -27,7 +27,7 @@ _STRUCTURES = {"left": "CortexLeft", "right": "CortexRight"}
 _HEMISPHERES = {"left": "L", "right": "R"}
 _MNE_SIDES = {"left": "lh", "right": "rh"}
 # FreeSurfer (and freeview) read arrays of these two intents as overlays, not those of NIfTI's statistics:
-# MRISreadGiftiAsMRI in utils/gifti.cpp. GIFTI's own intent of .shape.gii is SHAPE (GIFTI format, section 3.1)
+# MRISreadGiftiAsMRI in utils/gifti.cpp. GIFTI's intent of .shape.gii is SHAPE
 _INTENTS = {".func.gii": "NIFTI_INTENT_NONE", ".shape.gii": "NIFTI_INTENT_SHAPE"}
 _ALIGNED, _MNI = 2, 4
 _EVOKED = ("-ave.fif", "_ave.fif", "-ave.fif.gz", "_ave.fif.gz")
@@ -167,7 +167,7 @@ def _surfaces(names: Sequence[str], full: _Full, mesh: SurfaceMesh, ending: str)
 
 
 def _cifti(path: Path, names: Sequence[str], full: NDArray[np.float32], axis: Any) -> None:
-    """CIFTI-2, [maps, grayordinates or parcels], with the intent of its ending (CIFTI-2, section "File types")."""
+    """CIFTI-2, [maps, grayordinates or parcels], whose intent code and name belong to the ending."""
     cifti2 = nibabel().cifti2
     dense = not hasattr(axis, "voxels")
     intent = ("ConnDenseScalar", 3006) if dense else ("ConnParcelScalr", 3008)

@@ -39,6 +39,8 @@ def maps_of(values: Any, like: "Recording", stat: str | None) -> dict[str, Maps]
         return {name: _maps(_of_array(values, like, name), like)}
     single = stat or "value"
     given = dict(values) if isinstance(values, Mapping) else {single: values}
+    if len({str(name) for name in given}) < len(given):
+        raise ValueError(f"values must have different names, got {sorted(map(str, given))}")
     return {single: _maps({str(name): _one(array, like, str(name)) for name, array in given.items()}, like)}
 
 
