@@ -29,9 +29,9 @@ def written_whole(target: Path) -> Iterator[Path]:
     try:
         aside = folder / target.name
         yield aside
-        _flush(aside)
+        flush(aside)
         aside.replace(target)
-        _flush(target.parent)
+        flush(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -54,7 +54,7 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             aside.rename(target)
-        _flush(target.parent)
+        flush(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -123,7 +123,7 @@ def _short(value: Any) -> str:
     return text if len(text) < _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:

@@ -45,6 +45,23 @@ def only_writer(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
+def held_by(folder: Path) -> str:
+    """Who holds a folder, in words; "" for nobody."""
+    path = folder / _LOCK_FILE
+    try:
+        number = os.open(path, os.O_RDWR)
+    except OSError:
+        return ""
+    try:
+        _lock(number, path, folder)
+    except BlockingIOError:
+        holder = _holder(path)
+        return f"process {holder.get('process', 'unknown')} on {holder.get('host', 'an unknown host')}"
+    finally:
+        os.close(number)
+    return ""
+
+
 def is_lock(path: Path) -> bool:
     """Whether a file in a folder is that of `only_writer`."""
     return path.name == _LOCK_FILE

@@ -49,5 +49,12 @@ SLOW = (
     "tests/kernels/test_weight_sketch.py::test_arrays_beyond_two_billion_elements",
     "tests/recordings/test_damaged_files.py::test_no_flipped_bit_gives_other_numbers",
     "tests/recordings/test_agreement.py::TestAffines::test_any_pair_agrees_or_is_quoted",
+    "tests/cli/test_examples.py::test_it_runs",
+    "tests/slurm/test_slurm.py",
+    "tests/study/runner/test_studies.py::test_image_sets_modalities_controls_and_claims_of_one_file",
+    "tests/study/runner/test_studies.py::test_commands_print_what_there_is_to_do",
+    "tests/study/runner/test_identity.py::test_a_plan_of_3000_tasks_and_its_state_are_there_at_once",
+    "tests/study/runner/test_interruptions.py::test_a_process_that_is_killed_in_a_capture_leaves_nothing_that_counts",
+    "tests/study/runner/test_interruptions.py::test_a_process_that_is_killed_in_a_fit_leaves_nothing_that_counts",
     "tests/cli/test_bad_input.py::test_each_file_of_a_data_set_broken_in_turn",
 )

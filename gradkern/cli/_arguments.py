@@ -1,10 +1,16 @@
 """What the commands share: how one is added, options that several take, and choices that are read when needed."""
 
 import argparse
-from collections.abc import Iterator
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from gradkern._device import computing_on
 
 
 class UsageError(ValueError):
@@ -35,7 +41,10 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def add_command(commands: Any, name: str, summary: str, description: str, example: str) -> Parser:
+_DEBUG = "print the traceback of an error"
+
+
+def add_command(commands: Any, name: str, summary: str, description: str, example: str, debug: str = _DEBUG) -> Parser:
     """Add a command with its help.
 
     Parameters
@@ -44,6 +53,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
     summary : one line, for the list of commands
     description : what the command does, reads and writes
     example : command lines that a reader can adapt
+    debug : help of its option --debug
     """
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     parser: Parser = commands.add_parser(
@@ -53,7 +63,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
         epilog=f"example:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help=debug)
     return parser
 
 
@@ -91,3 +101,43 @@ def add_output(parser: argparse.ArgumentParser, default: str, what: str) -> None
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
+
+
+def add_device(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help=f"{what}: cpu, cuda, cuda:1, ... (default: cpu)"
+    )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that compute with captures and recordings: the device, and how results are printed."""
+    add_device(
+        parser,
+        "device for ridge regressions and permutations, whose results differ from those of another one by rounding",
+    )
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON, and nothing else")
+
+
+def reported(options: argparse.Namespace, run: Callable[[argparse.Namespace], Mapping[str, Any]]) -> int:
+    """Run a command that returns what it did; with --json that is all of stdout."""
+    with computing_on(options.device):
+        if not options.json:
+            run(options)
+            return 0
+        with redirect_stdout(io.StringIO()):
+            done = run(options)
+    print(json.dumps(_plain(done), default=str, allow_nan=False))
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,92 +1,140 @@
-"""`gradkern data check`: its arguments, and the recording that they name."""
+"""`gradkern data check` and `gradkern data save`: look at a data set, and write the recording of a subject."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from gradkern.recordings import readers
+import numpy as np
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "subject": {"help": "number of the subject (default: 1); for bids its label"},
-    "space": {
-        "help": "for nsd and nsd-synthetic (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
-        "files, with further entities as in MNI152NLin2009cAsym:res-2"
-    },
-    "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
-    "betas": {"help": "for nsd and nsd-synthetic (default: b3) and bold5000 (default: D)"},
-    "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
-    "atlas": {"help": "for nsd: a parcellation that names the regions"},
-    "task": {"help": "for bids: label of the task"},
-    "image": {"help": "column of the events (bids) or of the metadata (epochs) that names the image"},
-    "images": {"help": "folder of the images; for glmsingle a text file with the image of every trial, one a line"},
-    "units": {"help": "for epochs: units of the samples, in words"},
-    "derivatives": {"help": "for bids: folder of the preprocessed files (default: derivatives/fmriprep)"},
-    "mask": {"help": "NIfTI file whose voxels that are neither 0 nor NaN are read"},
-    "affine": {
-        "help": "whose affine holds where mask and data differ (default: an error)",
-        "choices": ("mask", "data"),
-    },
-    "delay": {"help": "for time series: seconds after onset (default: 5.5)", "type": float},
-    "repetition_time": {"help": "for time series: in s, where headers and sidecars differ", "type": float},
-    "start_time": {"help": "for bids: time in s that the first volume stands for", "type": float},
-    "dummy_scans": {"help": "for bids: volumes at the beginning that are not in steady state", "type": int},
-    "confounds": {"help": "for bids: columns of the confounds, or patterns, to regress out", "nargs": "+"},
-    "model": {"help": "for glmsingle: B, C or D (default: D)"},
-    "scratch": {"help": "folder where packed files are kept unpacked, instead of in memory"},
-    "allow_pickle": {"help": "read pickles, which can run any code", "action": "store_true", "default": None},
-}
+from gradkern.cli._arguments import add_command
+from gradkern.cli._readers import ReaderParser, add_reader_arguments, named_recording
+
+_CHECK = """\
+Read a data set and print what the recording of one subject holds, what is odd about it, and its
+noise ceiling."""
+_SAVE = """\
+Read a data set and write the recording of one subject to a file that `gradkern encode`, `similarity`
+and `verdict` read. What is asked for is done in this order: pictures with several ids get one,
+presentations and targets are chosen, responses are z-scored, repeats are averaged. Responses go
+through memory 1 GiB at a time; the file appears when it is complete. Images are not in it."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `gradkern data check`."""
-    parser.add_argument("kind", choices=tuple(readers()), help="data set or file format")
-    parser.add_argument(
-        "path",
-        nargs="?",
-        help="folder of the data set; for epochs the first -epo.fif file; for saved a file that save_recording wrote",
+def add(commands: Any) -> None:
+    """Add `gradkern data` and its actions."""
+    data = commands.add_parser("data", help="look at a data set, and save the recording of a subject")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=ReaderParser)
+    check = add_command(
+        actions,
+        "check",
+        "show what a recording holds, what is odd about it, and its noise ceiling",
+        _CHECK,
+        "gradkern data check nsd path/to/nsd --subject 2\ngradkern data check saved subject-1.h5",
     )
-    for name, settings in _OPTIONS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", **settings)
+    add_reader_arguments(check)
+    check.set_defaults(run=run)
+    save = add_command(
+        actions,
+        "save",
+        "write the recording of a subject to one file",
+        _SAVE,
+        "gradkern data save nsd path/to/nsd --subject 2 --atlas streams --regions early ventral --zscore --average "
+        "--out subject-2.h5\n"
+        "gradkern data save things-meg path/to/things-meg --subject 1 --window 0 0.5 --average --out meg-1.h5",
+    )
+    add_reader_arguments(save)
+    _add_choices(save)
+    save.set_defaults(run=run_save, kept=_kept)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", "--output", dest="output", type=Path, required=True, metavar="FILE", help="file to write, NAME.h5"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    parser.add_argument("--regions", nargs="+", metavar="ROI", help="only targets in these regions")
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("FROM", "TO"),
+        help="only targets at these times in s after onset, both included",
+    )
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only presentations with these values, such as split=test or session=1",
+    )
+    parser.add_argument(
+        "--merge-pictures", action="store_true", help="one id for pictures that are the same pixel by pixel"
+    )
+    parser.add_argument("--zscore", action="store_true", help="z-score every target within each session")
+    parser.add_argument(
+        "--average",
+        action="store_true",
+        help="one row an image, the mean of its presentations; the noise ceiling is estimated first if it is not known",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what a recording holds."""
     from gradkern.recordings import describe
 
-    for name, value in describe(_load(arguments)):
-        line = f"{name:<14} {value}"
-        print(line.encode("utf-8", "backslashreplace").decode())  # names of files that are not in Unicode
+    for name, value in describe(named_recording(arguments)):
+        _print(f"{name:<14} {value}")
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> Any:
-    from gradkern.recordings import load
+def run_save(arguments: argparse.Namespace) -> int:
+    """Write a recording, as it is asked for, to a file."""
+    from gradkern.recordings import save_recording
 
-    reader = readers()[arguments.kind]
-    options = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    for name in options:
-        if name not in reader.options:
-            raise ValueError(f"{reader.name} does not take --{name.replace('_', '-')}")
-    if "images" in options:
-        options["images"] = _images(reader.name, options["images"])
-    if reader.numbers_subjects:
-        options["subject"] = _number(options.get("subject", "1"))
-    for name in reader.needs:
-        if name not in options:
-            raise ValueError(f"{reader.name} needs --{name}: {_OPTIONS[name]['help']}")
-    return load(reader.name, arguments.path, **options)
-
-
-def _images(reader: str, path: str) -> Any:
-    """The images as the reader takes them: a folder, an image source, or the name of every trial's image."""
-    from gradkern.recordings import folder_images
-    from gradkern.recordings._formats.files import existing_file, read_lines
-
-    if reader == "glmsingle":
-        return read_lines(existing_file(path))
-    return folder_images(path)[0] if reader in ("epochs", "saved") else path
+    if arguments.output.exists() and not arguments.overwrite:
+        raise FileExistsError(
+            f"--out must be a new file, got {arguments.output}, which exists (--overwrite replaces it)"
+        )
+    recording = _prepared(named_recording(arguments), arguments)
+    save_recording(recording, arguments.output, overwrite=arguments.overwrite)
+    n, v = recording.responses.shape
+    for entry in recording.excluded:
+        _print(f"left out: {entry.count} {entry.what}: {entry.reason}")
+    for line in recording.history:
+        _print(f"history: {line}")
+    _print(f"subject {recording.subject}: {n} rows x {v} targets, {recording.units}: all in {arguments.output}")
+    return 0
 
 
-def _number(word: str) -> int:
-    if not word.isdecimal():
-        raise ValueError(f"--subject must be a number, got {word!r}")
-    return int(word)
+def _prepared(recording: Any, arguments: argparse.Namespace) -> Any:
+    from gradkern.recordings import merge_pictures
+
+    if arguments.merge_pictures:
+        recording = merge_pictures(recording)
+    for word in arguments.where:
+        column, value = _column(word, recording.presentations.columns)
+        chosen = recording.presentations[column].astype(str).to_numpy() == value
+        recording = recording.select_presentations(np.flatnonzero(chosen), f"with {column} {value}")
+    if arguments.regions:
+        recording = recording.roi(*arguments.regions)
+    if arguments.window:
+        recording = recording.window(*arguments.window)
+    if arguments.zscore:
+        recording = recording.zscore()
+    return recording.average_repeats() if arguments.average else recording
+
+
+def _column(word: str, columns: Sequence[str]) -> tuple[str, str]:
+    column, equals, value = word.partition("=")
+    if not equals or column not in list(columns):
+        raise ValueError(f"--where must be COLUMN=VALUE with one of {', '.join(map(str, columns))}, got {word!r}")
+    return column, value
+
+
+def _kept(arguments: argparse.Namespace) -> str:
+    is_there = arguments.output.exists()
+    return f"{arguments.output} is as it was before" if is_there else f"{arguments.output} was not written"
+
+
+def _print(line: str) -> None:
+    print(line.encode("utf-8", "backslashreplace").decode())  # names of files that are not in Unicode

@@ -3,7 +3,15 @@
 import argparse
 from typing import Any
 
-from gradkern.cli._arguments import Registry, add_command, add_feature_options, add_output, add_seed
+from gradkern.cli._arguments import (
+    Registry,
+    add_command,
+    add_computing,
+    add_feature_options,
+    add_output,
+    add_seed,
+    reported,
+)
 from gradkern.cli._maps import add_stat
 
 _DESCRIPTION = """\
@@ -43,7 +51,8 @@ def add(commands: Any) -> None:
         "--seeds", type=int, nargs="+", metavar="SEED", help="with --match: seeds of the sketches (default: 1 2 3)"
     )
     add_stat(parser, "--maps", None)
-    parser.set_defaults(run=run)
+    add_computing(parser)
+    parser.set_defaults(run=run, kept=kept)
 
 
 def _add_cross_validation(parser: argparse.ArgumentParser) -> None:
@@ -108,4 +117,10 @@ def _spelled(word: str) -> str:
 def run(options: argparse.Namespace) -> int:
     from gradkern.study._encode import run as encode
 
-    return encode(options)
+    return reported(options, encode)
+
+
+def kept(options: argparse.Namespace) -> str:
+    from gradkern.study._encode import kept as in_words
+
+    return in_words(options)

@@ -10,8 +10,9 @@ from pathlib import Path
 import gradkern
 from gradkern.errors import Refused
 
-BAD_INPUT, UNEXPECTED = 2, 1  # exit statuses
+BAD_INPUT, UNEXPECTED, STOPPED = 2, 1, 130  # exit statuses; the last is that of a shell after Ctrl-C
 _PACKAGE = Path(__file__).parents[1]
+_NATIVE_CALLS = _PACKAGE / "kernels" / "ops.py"  # the checks of the native part raise ValueErrors in its calls
 
 
 def report(error: Exception, command: str, debug: bool) -> int:
@@ -35,18 +36,22 @@ def report(error: Exception, command: str, debug: bool) -> int:
 def is_about_input(error: Exception) -> bool:
     """Whether an error is a message to the user: about files, missing packages, refused data, or raised by a check.
 
-    A check is a `raise` statement of gradkern. NumPy and torch raise ValueErrors too, of programming errors.
+    A check is a `raise` statement of gradkern, or of its native part. NumPy and torch raise ValueErrors too, of
+    programming errors.
     """
     if isinstance(error, Refused | OSError | ImportError):
         return True
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+    if not isinstance(error, ValueError | TypeError | RuntimeError | MemoryError) or error.__traceback__ is None:
         return False
     last = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
     code = last.tb_frame.f_code
+    file = Path(code.co_filename)
+    if file == _NATIVE_CALLS and isinstance(error, ValueError):
+        return True
     raised = dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
-    return raised and _PACKAGE in Path(code.co_filename).parents
+    return raised and _PACKAGE in file.parents
 
 
 def _log(error: Exception) -> str:

@@ -3,14 +3,27 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import gradkern
-from gradkern.cli import _data, _demo, _doctor, _encode, _layers, _maps, _models, _similarity, _verdict
-from gradkern.cli._arguments import Parser, UsageError, add_command
-from gradkern.cli._errors import BAD_INPUT, report
+from gradkern._progress import progress_shown
+from gradkern.cli import (
+    _capture,
+    _data,
+    _demo,
+    _doctor,
+    _encode,
+    _layers,
+    _maps,
+    _models,
+    _run,
+    _similarity,
+    _store,
+    _verdict,
+)
+from gradkern.cli._arguments import Parser, UsageError
+from gradkern.cli._errors import BAD_INPUT, STOPPED, report
 
-_COMMANDS = (_demo, _models, _layers, _encode, _maps, _similarity, _verdict, _doctor)
+_COMMANDS = (_demo, _models, _layers, _capture, _encode, _maps, _similarity, _verdict, _run, _store, _data, _doctor)
 _DESCRIPTION = (
     "Compare a vision model's activations and backpropagated gradients with brain responses. "
     "`gradkern COMMAND --help` explains a command and gives an example."
@@ -21,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status.
 
     Bad input is one line on stderr and status 2. Any other error is one line that names the log with its traceback, and
-    status 1.
+    status 1. Ctrl-C is one line that says what is kept, and status 130.
     """
     parser = _parser()
     try:
@@ -30,10 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return BAD_INPUT
     try:
-        status: int = options.run(options)
+        with progress_shown(not getattr(options, "json", False)):
+            status: int = options.run(options)
+    except KeyboardInterrupt:
+        print(f"gradkern {options.command}: stopped{_kept(options)}", file=sys.stderr)
+        return STOPPED
     except Exception as error:
         return report(error, options.command, options.debug)
     return status
+
+
+def _kept(options: argparse.Namespace) -> str:
+    """What a command that was stopped has left, if it says so."""
+    return f"; {options.kept(options)}" if "kept" in options else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,20 +64,4 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
-    _add_data(commands)
     return parser
-
-
-def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="look at a data set before computing with it")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = add_command(
-        actions,
-        "check",
-        "show what a recording holds, what is odd about it, and its noise ceiling",
-        "Read a data set and print what the recording of one subject holds, what is odd about it, and its\n"
-        "noise ceiling.",
-        "gradkern data check nsd path/to/nsd --subject 1\ngradkern data check saved subject-1.h5",
-    )
-    _data.add_arguments(check)
-    check.set_defaults(run=_data.run)

@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gradkern.cli._arguments import Registry, add_command, add_feature_options, add_output, add_seed
+from gradkern.cli._arguments import (
+    Registry,
+    add_command,
+    add_computing,
+    add_feature_options,
+    add_output,
+    add_seed,
+    reported,
+)
 
 _DESCRIPTION = """\
 Compare captured features with recordings by representational similarity analysis (RSA) and centered
@@ -56,10 +64,17 @@ def add(commands: Any) -> None:
         metavar="PATH",
         help="scores that encode wrote; the best layer by every measure is then printed side by side",
     )
-    parser.set_defaults(run=run)
+    add_computing(parser)
+    parser.set_defaults(run=run, kept=kept)
 
 
 def run(options: argparse.Namespace) -> int:
     from gradkern.study._similarity import run as similarity
 
-    return similarity(options)
+    return reported(options, similarity)
+
+
+def kept(options: argparse.Namespace) -> str:
+    from gradkern.study._similarity import kept as in_words
+
+    return in_words(options)

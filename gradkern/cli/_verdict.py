@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gradkern.cli._arguments import add_command, add_output
+from gradkern.cli._arguments import add_command, add_computing, add_output, reported
 
 _DESCRIPTION = """\
 Test the claims of Raugel et al. (2026) on a study, and write tables, figures and a report. The study
@@ -28,10 +28,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--together", action="store_true", help="with --multiverse: run every combination of the alternative choices"
     )
-    parser.set_defaults(run=run)
+    add_computing(parser)
+    parser.set_defaults(run=run, kept=kept)
 
 
 def run(options: argparse.Namespace) -> int:
     from gradkern.study._run_verdict import run as verdict
 
-    return verdict(options)
+    return reported(options, verdict)
+
+
+def kept(options: argparse.Namespace) -> str:
+    from gradkern.study._run_verdict import kept as in_words
+
+    return in_words(options)

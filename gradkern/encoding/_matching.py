@@ -11,7 +11,7 @@ from gradkern._pixels import pixel_hash, rgb_pixels
 from gradkern.encoding._residualize import Residualized
 from gradkern.errors import naming
 from gradkern.features._features import CapturedImages
-from gradkern.recordings._formats.names import canonical
+from gradkern.recordings._formats.names import canonical, numbers_named
 from gradkern.recordings._recording import Recording
 
 _COMPARED = 8  # images whose pixels are compared where names agree
@@ -23,8 +23,9 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     """Row of the features of each image in a recording's image source.
 
     Rows are matched by the images' names where both have some, and the pixels of a few images are then compared where
-    both have these; else by the pixels of all images that were shown. What has neither names nor pixels is matched by
-    position, if there is a row for each image of the recording's source.
+    both have these; else by the pixels of all images that were shown. Captured names that are numbers, "#17" as
+    `gradkern capture` gives to images of an HDF5 file, are the ids of a recording that has neither names nor pixels.
+    What else has neither is matched by position, if there is a row for each image of the recording's source.
 
     Parameters
     ----------
@@ -67,6 +68,9 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
             return rows
     if has_pixels:
         return _by_pixels(captured, recording, shown)
+    numbers = None if recording.image_names is not None else numbers_named(captured.names or ())
+    if numbers is not None and len(numbers):
+        return _by_number(numbers, recording, shown)
     return _by_position(captured, recording, count)
 
 
@@ -246,6 +250,18 @@ def _by_pixels(captured: CapturedImages, recording: Recording, shown: Any) -> ND
                 f"with the pixels {digest} of image {i} among {_listed(list(place))}"
             )
         rows[i] = place[digest]
+    return rows
+
+
+def _by_number(numbers: NDArray[np.int64], recording: Recording, shown: NDArray[np.int64]) -> NDArray[np.int64]:
+    rows = np.full(max(int(numbers.max()), int(shown.max())) + 1, -1, np.int64)
+    rows[numbers] = np.arange(len(numbers))
+    missing = shown[rows[shown] < 0]
+    if len(missing):
+        raise ValueError(
+            f"features must be of all {len(shown)} images that subject {recording.subject!r} was shown, got none of "
+            f"number {missing[0]} and {len(missing) - 1} others among {len(numbers)}"
+        )
     return rows
 
 

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
+from gradkern._device import chosen_device
+from gradkern._progress import advanced, tracked
 from gradkern.encoding._rsa import DISTANCES, centered_products, rdm, rdm_ceiling
 from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import feature_coordinates
 from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
+from gradkern.ridge._engine.precision import multiplying
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._exchangeable import draw_permutations
 
@@ -328,17 +332,23 @@ def _tested(
     pair = np.zeros((n, n), dtype=np.int64)  # index of the pair of two images
     pair[upper] = np.arange(len(features))
     pair += pair.T
-    observed = features.T @ brains
-    reached, reached_max = np.zeros(observed.shape), np.zeros(observed.shape)
-    for order in orders:
-        null = features[pair[order[upper[0]], order[upper[1]]]].T @ brains
-        reached += null >= observed - _ROUNDING
-        largest = null.max(0)
-        of_subject = np.array([largest[subject == number].max() for number in range(subject.max() + 1)])
-        reached_max += of_subject[subject] >= observed - _ROUNDING
-    scores = {"": observed.astype(np.float64)}
+    device = chosen_device() or torch.device("cpu")
+    X, Y = (torch.from_numpy(values).to(device) for values in (features, brains))
+    of_subject = [torch.from_numpy(np.flatnonzero(subject == number)).to(device) for number in range(subject.max() + 1)]
+    its_subject = torch.from_numpy(subject).to(device)
+    with torch.no_grad(), multiplying("float32"), tracked("similarity", len(orders), "permutations"):
+        observed = X.T @ Y
+        reached, reached_max = torch.zeros_like(observed), torch.zeros_like(observed)
+        for order in orders:
+            null = X[torch.from_numpy(pair[order[upper[0]], order[upper[1]]]).to(device)].T @ Y
+            reached += null >= observed - _ROUNDING
+            largest = torch.stack([null[:, columns].max() for columns in of_subject])
+            reached_max += largest[its_subject] >= observed - _ROUNDING
+            advanced(1, "permutations")
+    scores = {"": observed.cpu().numpy().astype(np.float64)}
     return scores | {
-        name: (1 + count) / (1 + len(orders)) for name, count in (("_p", reached), ("_p_max", reached_max))
+        name: (1 + count.cpu().numpy().astype(np.float64)) / (1 + len(orders))
+        for name, count in (("_p", reached), ("_p_max", reached_max))
     }
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
+from gradkern._progress import tracked
 from gradkern.encoding._dimension import DimensionMatching, EffectiveRank, effective_rank, match_spaces
 from gradkern.encoding._folds import inner_groups, outer_folds
 from gradkern.encoding._matching import aligned
@@ -184,11 +185,12 @@ def _scored(
             varies = np.ptp(X[images], axis=0).any()
             results[name].ranks.append(effective_rank(X[images]) if varies else EffectiveRank(np.nan, np.nan))
 
-    for names in _shares({name: X for name, X in once.items() if name not in by_fold}, recording, memory):
-        add({name: _rows(once[name], recording) for name in names}, splits)
-    for names in _shares(by_fold, recording, memory):
-        for train, test in splits:
-            add(_residuals({name: by_fold[name] for name in names}, recording, train, groups), [(train, test)])
+    with tracked(f"scores of {recording.subject}", len(once) * len(splits), "fits"):
+        for names in _shares({name: X for name, X in once.items() if name not in by_fold}, recording, memory):
+            add({name: _rows(once[name], recording) for name in names}, splits)
+        for names in _shares(by_fold, recording, memory):
+            for train, test in splits:
+                add(_residuals({name: by_fold[name] for name in names}, recording, train, groups), [(train, test)])
     ordered = [results[same_as[name]] for name in features]
     scores = np.stack([np.concatenate(each.scores, axis=1) for each in ordered], axis=1)
     edges = np.stack([each.at_edges(cv.alphas) for each in ordered], axis=1)

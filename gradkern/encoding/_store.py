@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from gradkern._files import as_json, differences, written_whole
+from gradkern._files import allocate, as_json, differences, written_whole
 from gradkern.errors import naming
 
 _MADE_FROM = "made_from"  # attribute: everything that decides the scores in the file
@@ -26,12 +26,15 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
     Raises
     ------
     FileNotFoundError : the folder does not exist
+    OSError : the disk has no room; the message has the bytes that are needed
     """
     target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
     stated = scores.assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
     with written_whole(target) as aside:
+        with aside.open("wb") as file:  # HDF5 cannot go on after a full disk
+            allocate(file.fileno(), int(stated.nbytes), target.parent)
         stated.to_netcdf(aside, engine=_ENGINE)
 
 

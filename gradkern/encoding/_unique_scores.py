@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gradkern._progress import advanced, tracked
 from gradkern.encoding._control_spaces import COVARIATES, activations_for
 from gradkern.encoding._matching import aligned
 from gradkern.encoding._spaces import FeatureSpace, coordinates
@@ -115,7 +116,8 @@ def unique_scores(
             "that their errors differ in variance: p of the test is not exact",
             stacklevel=3,
         )
-    variables, facts = _variables(gradients, activations, responses, settings)
+    with tracked(f"unique variance of {recording.subject}", len(gradients), "gradients"):
+        variables, facts = _variables(gradients, activations, responses, settings)
     result = xr.Dataset(
         {name: (("feature", "target")[: values.ndim], values) for name, values in variables.items()},
         coords={**coordinates(gradients), "target": list(recording.labels)},
@@ -174,6 +176,8 @@ def _variables(
         except Refused as refusal:
             refusals[str(space)] = refusal
             continue
+        finally:
+            advanced(1, "gradients")
         test, rows_left[str(space)] = result.test, result.test.n
         parts = (result.joint, result.unique, result.unique_covariates, result.shared, test.r, test.p, test.p_max)
         for name, values in zip(UNIQUE_VARIABLES, parts, strict=True):

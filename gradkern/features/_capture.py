@@ -1,11 +1,10 @@
 """Activations and gradients of any model, sketched layer by layer in one forward and backward pass per batch."""
 
 import difflib
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from gradkern._float32 import convolving_in_tf32, multiplying_at
 from gradkern._integers import as_integer
 from gradkern._lock import only_writer
+from gradkern._progress import showing_progress
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint, fingerprint_of_model
 from gradkern.features._engine.first_batch import array_shapes, arrays_of, run_batches, run_first_batch
@@ -31,7 +31,7 @@ from gradkern.features._engine.tokens import check_reduction
 from gradkern.features._features import CapturedImages, Features, Key, features_from
 from gradkern.features._store import FeatureFiles, FeatureMemory, capture_state, check_same, saved_arrays
 from gradkern.kernels._sketch import Sketch
-from gradkern.objectives._base import facts_of
+from gradkern.objectives._base import check_seed, facts_of
 from gradkern.objectives._interface import ObjectiveFunction
 
 _AUTOCAST = (torch.bfloat16, torch.float16)
@@ -60,6 +60,7 @@ def capture(
     control_seed: int = 0,
     allow_tf32: bool = False,
     names: Sequence[str] | None = None,
+    first_index: int = 0,
 ) -> Features:
     """Sketch a model's activations and gradients at named layers.
 
@@ -96,13 +97,16 @@ def capture(
     uncovered : "error" if no rule captures the gradient of a parameter, or "warn" to leave it out and record that
     compile : whether each layer runs through `torch.compile`; not with "weight_gradient" and feedback weights, which
         watch the calls inside a layer
-    progress : whether a terminal shows a bar with images/s and the time left
+    progress : whether a terminal shows a bar with images/s and the time left, and a log a line a minute
     control_seed : seed of everything that controls draw
     allow_tf32 : whether a GPU may compute float32 convolutions and products in TF32, whose 11 bits move features by up
         to 1e-3. False switches TF32 off for the duration of the call, whatever torch's switches say; torch's default
         is that convolutions use it. `facts["allow_tf32"]` has the answer.
     names : of the images, all different, by which rows are matched with recordings; None takes `images.names` where
         there is such an attribute
+    first_index : of image 0 among all images of a study, where these are a part of them: objectives and random
+        cotangents draw by it, and tables of an objective are read at it. The targets of other images are those of other
+        images of the part
 
     Returns
     -------
@@ -146,6 +150,7 @@ def capture(
             controls=make_controls(wanted, objective, control_seed, len(source)),
             device=precision.device,
             dtype=precision.model,
+            first_index=check_seed(first_index, "first_index"),
         )
         described = facts_of(objective) if objective else _NO_OBJECTIVE
         with (
@@ -228,7 +233,7 @@ class _Capture:
         for message in first.warnings:
             warnings.warn(message, stacklevel=4)
         store = make_store(array_shapes(plan, first), {**first.facts, "allow_tf32": self.allow_tf32})
-        with _progress(self._count, start, self.progress) as advance:
+        with showing_progress("capture", self._count, "images", start, self.progress) as advance:
             for begin, end, result in run_batches(plan, first, start, self._count):
                 hashes = [plan.images.hashes[i] for i in range(begin, end)]
                 store.write(begin, arrays_of(result, begin, end), result.loss_scale, hashes)
@@ -257,6 +262,7 @@ class _Capture:
             **plan.reduction.facts(), "dtype": self.precision.name, "objective": _identity(plan.objective),
             **plan.controls.facts(), "model": fingerprint_of_model(plan.model),
             **({"allow_tf32": True} if self.allow_tf32 else {}),
+            **({"first_index": plan.first_index} if plan.first_index else {}),
             **({"names_sha256": fingerprint(self.names)} if self.names else {}),
         }  # fmt: skip
 
@@ -375,27 +381,3 @@ def _identity(objective: ObjectiveFunction | None) -> dict[str, Any] | None:
             "objective must have `facts`, a dict that tells it from others, for files (out=): a later call could not "
             f"recognise it by {error}"
         ) from error
-
-
-@contextmanager
-def _progress(total: int, done: int, is_wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; yields a function that is told how many images were done."""
-    if not (is_wanted and sys.stderr.isatty()):
-        yield lambda images: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [
-        TextColumn("capture"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]} images/s"),
-        TimeRemainingColumn(),
-    ]  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("capture", total=total, completed=done, rate="–")
-
-        def advance(images: int) -> None:
-            bar.update(task, advance=images)
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}" if speed else "–")
-
-        yield advance

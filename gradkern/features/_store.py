@@ -105,6 +105,15 @@ class CaptureState:
         return self.done >= self.count
 
 
+def images_done(folder: Path) -> tuple[int, int] | None:
+    """How many images of a capture into a folder are done, and of how many; None where there is none to go on with."""
+    try:
+        state = _read_state(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # none, or none of this version
+        return None
+    return state.done, state.count
+
+
 def capture_state(folder: Path, request: Mapping[str, Any], images: ImageSource) -> CaptureState:
     """The state of a capture into a folder: that of an earlier call, or a new one.
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gradkern.models._load import architecture as architecture
     from gradkern.models._load import load_model as load_model
     from gradkern.models._load import names as names
+    from gradkern.models._recognised import recognise_model as recognise_model
     from gradkern.models._spec import LoadedModel as LoadedModel
     from gradkern.models._spec import ModelSpec as ModelSpec
     from gradkern.models._untrained import UNTRAINED as UNTRAINED

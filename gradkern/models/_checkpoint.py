@@ -4,8 +4,10 @@ import argparse
 import hashlib
 import json
 import pickle
+import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +145,7 @@ def _from_pretrained(architecture: str, source: str | None, what: str, **argumen
     """The network with all of its weights, and the keys that it does not use."""
     import transformers
 
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # what it would warn of is an error here
-    try:
+    with quiet():  # what transformers would warn of is an error here
         network, report = getattr(transformers, architecture).from_pretrained(
             source,
             output_loading_info=True,
@@ -154,10 +154,29 @@ def _from_pretrained(architecture: str, source: str | None, what: str, **argumen
             **arguments,
             **_arguments(architecture),
         )
-    finally:
-        transformers.logging.set_verbosity(verbosity)
     shapes = [entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"]]
     # constants 0, 1, 2, ... that older checkpoints hold and transformers creates itself
     unexpected = sorted(key for key in report["unexpected_keys"] if not key.endswith("embeddings.position_ids"))
     check_keys(what, report["missing_keys"], unexpected if report["missing_keys"] else (), shapes)
     return network, unexpected
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No messages of transformers and of the hub; their bars on a terminal alone."""
+    from huggingface_hub.utils import logging as of_hub
+    from transformers import logging as of_transformers
+
+    before = of_transformers.get_verbosity(), of_hub.get_verbosity()
+    has_bars = of_transformers.is_progress_bar_enabled()
+    of_transformers.set_verbosity_error()
+    of_hub.set_verbosity_error()
+    if sys.stderr is None or not sys.stderr.isatty():
+        of_transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        of_transformers.set_verbosity(before[0])
+        of_hub.set_verbosity(before[1])
+        if has_bars:
+            of_transformers.enable_progress_bar()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gradkern.objectives._base import TargetObjective as TargetObjective
     from gradkern.objectives._base import facts_of as facts_of
     from gradkern.objectives._base import name_of as name_of
+    from gradkern.objectives._by_name import named_objective as named_objective
+    from gradkern.objectives._by_name import objective_classes as objective_classes
     from gradkern.objectives._contrastive import Contrastive as Contrastive
     from gradkern.objectives._contrastive import SigmoidContrastive as SigmoidContrastive
     from gradkern.objectives._detection import Detection as Detection

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern._files import allocate, written_whole
+from gradkern._progress import advanced, tracked
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
 from gradkern.recordings._maps.geometry import Geometry
@@ -75,10 +76,12 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
             place = stored.id.get_offset()
             allocate(raw.fileno(), place + size, target.parent, start=place, needed=size)
         checksums = file.create_dataset(_CHECKSUMS, (v,), np.uint32)
-        for columns, block in recording.blocks():
-            rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
-            stored[columns] = rows
-            checksums[columns] = row_checksums(rows)
+        with tracked("save", v, "targets"):
+            for columns, block in recording.blocks():
+                rows = np.ascontiguousarray(block.T, dtype=stored.dtype)
+                stored[columns] = rows
+                checksums[columns] = row_checksums(rows)
+                advanced(len(rows), "targets")
         place = stored.id.get_offset(), size
         file.close()
         with aside.open("r+b") as raw:

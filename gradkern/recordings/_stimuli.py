@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,6 +76,20 @@ class FileImages:
     @naming("FileImages")
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
         return read_pixels(self.paths[number])
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenImages:
+    """The images of a source with these numbers, in this order, each read when it is asked for."""
+
+    images: Any
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.images[self.numbers[number]]
 
 
 @naming("folder_images")

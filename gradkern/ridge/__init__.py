@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
+    from gradkern._device import computing_on as computing_on
     from gradkern.ridge._alphas import DEFAULT_ALPHAS as DEFAULT_ALPHAS
     from gradkern.ridge._alphas import EdgeCount as EdgeCount
     from gradkern.ridge._banded_cv import BandedRidgeCV as BandedRidgeCV

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradkern._progress import advanced
 from gradkern.errors import naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._cross_validation import CrossValidation, Nesting, resolve_setting
@@ -299,6 +300,7 @@ class _Scores:
                     if scoring == "r"
                     else r_squared(held.responses, held.predictions, weights)
                 )
+            advanced(len(held.alpha) / self.alphas.shape[1], "fits")
 
     def scores_to_caller(self, nested: _Nested, single: bool) -> Array:
         """Scores [s, f, v], of a single scoring [f, v], without v of a single 1-D target."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gradkern.study import claims as claims
     from gradkern.study import power as power
     from gradkern.study import report as report
+    from gradkern.study import runner as runner
     from gradkern.study._derived_hierarchy import DerivedHierarchy as DerivedHierarchy
     from gradkern.study._derived_hierarchy import parse_hierarchy as parse_hierarchy
     from gradkern.study._means import region_means as region_means
@@ -29,5 +30,6 @@ if TYPE_CHECKING:
     from gradkern.study._variants import choices as choices
     from gradkern.study._variants import verdict_multiverse as verdict_multiverse
     from gradkern.study.claims._verdict import verdict as verdict
+    from gradkern.study.runner._run import run as run
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -33,8 +33,11 @@ from gradkern.study._maps import MapRequest, check_statistics, print_maps, write
 _EDGE_SHARE = 0.01  # of the chosen alphas, from which on those at an edge of the grid are printed
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write NAME.nc for every recording NAME.h5, each complete or not at all; files that are up to date are kept."""
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Write NAME.nc for every recording NAME.h5, each complete or not at all; files that are up to date are kept.
+
+    Returns what was done, for JSON.
+    """
     names = recording_names(options.recordings)
     cv = chosen_cv(options)
     captures = [load_features(folder) for folder in options.features]
@@ -43,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     unique, matching = chosen_unique(options, cv), chosen_matching(captures, spaces, options)
     recordings = load_recordings(options)
     maps = chosen_maps(options, recordings)
-    todo = {}
+    todo: dict[str, Any] = {}
+    done: dict[str, dict[str, Any]] = {}
     for name, recording in zip(names, recordings, strict=True):
         request = request_of(captures, spaces, options) | request_of_controls(captured, options)
         request |= {"unique": asdict(unique) if unique else {}, "matched": asdict(matching) if matching else {}}
@@ -51,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         file = options.output / f"{name}.nc"
         if not options.overwrite and is_up_to_date(file, request):
             print(f"{name}: kept {file}, which was made from the same")
+            done[name] = {"recording": name, "file": str(file), "kept": True}
         else:
             todo[name] = *aligned(captured, captures[0], recording), file, request
     if not options.output.parent.is_dir():
@@ -67,12 +72,24 @@ def run(options: argparse.Namespace) -> int:
             scores = scores.assign(partition.reindex(feature=scores.feature.values).data_vars)
             scores = scores.assign_attrs(partition.attrs)
         save_scores(scores, file, request)
-        _print_best(scores)
+        best = _best(scores)
+        _print_best(scores, best)
         _print_alphas_at_edges(scores, cv)
-        print(f"{name}: all in {file}")
+        print(f"{name}: all in {file}", flush=True)
+        sizes = {"feature spaces": len(spaces), "targets": scores.sizes["target"]}
+        done[name] = {"recording": name, "file": str(file), "kept": False, **sizes, "best": best}
     if maps is not None:
         _write_maps(dict(zip(names, recordings, strict=True)), options.output, maps)
-    return 0
+    return {"output": str(options.output), "recordings": [done[name] for name in names]}
+
+
+def kept(options: argparse.Namespace) -> str:
+    """What a call that was stopped has left, in words."""
+    files = [options.output / f"{Path(file).stem}.nc" for file in options.recordings]
+    there = [str(file) for file in files if file.is_file()]
+    if not there:
+        return "nothing was written"
+    return f"{', '.join(there)}: whole, and kept by the same command, which computes the rest"
 
 
 def chosen_maps(options: argparse.Namespace, recordings: Sequence[Recording]) -> MapRequest | None:
@@ -244,17 +261,32 @@ def hash_of(recording: Recording) -> str:
     return str(digest)
 
 
-def _print_best(scores: xr.Dataset) -> None:
+def _best(scores: xr.Dataset) -> list[dict[str, Any]]:
     """The best layer of every model, objective and kind, by r over all targets, and the unique variance there."""
     table = scores.r.mean(("fold", "target")).to_dataframe().reset_index()
     if "unique_r2" in scores:
         table = table.assign(unique=scores.unique_r2.mean("target").values, p=scores.beyond_p_pooled.values)
+    best = []
     for (model, objective, kind), rows in table.groupby(["model", "objective", "kind"], sort=False):
-        best = rows.loc[rows["r"].idxmax()] if rows["r"].notna().any() else rows.iloc[0]
-        what = f"{model}, {kind} of {objective}" if kind != "activation" else f"{model}, {kind}"
-        print(f"  {what:<60} r {best['r']:6.3f} at {best['layer']}, the best of {len(rows)} layers")
-        if pd.notna(best.get("p")):
-            print(f"  {'':<60} unique R2 {best['unique']:.4f} there; beyond activations: p {best['p']:.4f}")
+        row = rows.loc[rows["r"].idxmax()] if rows["r"].notna().any() else rows.iloc[0]
+        what = {"model": model, "objective": objective, "kind": kind, "layer": row["layer"], "of layers": len(rows)}
+        numbers = {name: _number(row.get(key)) for name, key in (("r", "r"), ("unique r2", "unique"), ("p", "p"))}
+        best.append({**what, **numbers})
+    return best
+
+
+def _number(value: Any) -> float | None:
+    """A number as JSON has it; None where it is not known."""
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _print_best(scores: xr.Dataset, best: Sequence[Mapping[str, Any]]) -> None:
+    for row in best:
+        of = f" of {row['objective']}" if row["kind"] != "activation" else ""
+        what, r = f"{row['model']}, {row['kind']}{of}", np.nan if row["r"] is None else row["r"]
+        print(f"  {what:<60} r {r:6.3f} at {row['layer']}, the best of {row['of layers']} layers")
+        if row["p"] is not None:
+            print(f"  {'':<60} unique R2 {row['unique r2']:.4f} there; beyond activations: p {row['p']:.4f}")
     print(f"  r: held-out, mean over {scores.sizes['target']} targets")
 
 

@@ -214,12 +214,7 @@ def matched(wanted: Sequence[str], names: Sequence[str], what: str) -> NDArray[n
     ------
     ValueError : a name is not among the names; the nearest one is named
     """
-    whole = {name: number for number, name in enumerate(names)}
-    stems: dict[str, int | None] = {}
-    for number, name in enumerate(names):
-        stem = PurePosixPath(name).stem
-        stems[stem] = None if stem in stems else number
-    found = [whole.get(name, stems.get(PurePosixPath(name).stem)) for name in wanted]
+    found = places_of(wanted, names)
     lost = [name for name, number in zip(wanted, found, strict=True) if number is None]
     if lost:
         nearest = get_close_matches(lost[0], list(names), 1)
@@ -228,6 +223,16 @@ def matched(wanted: Sequence[str], names: Sequence[str], what: str) -> NDArray[n
             f"{what} must be names of images, got {lost[0]!r} and {len(lost) - 1} others that are not{hint}"
         )
     return np.array(found, dtype=np.int64)
+
+
+def places_of(wanted: Sequence[str], names: Sequence[str]) -> list[int | None]:
+    """The index in `names` of each name, by whole names, or by ends of paths without ending if these are unique."""
+    whole = {name: number for number, name in enumerate(names)}
+    stems: dict[str, int | None] = {}
+    for number, name in enumerate(names):
+        stem = PurePosixPath(name).stem
+        stems[stem] = None if stem in stems else number
+    return [whole.get(name, stems.get(PurePosixPath(name).stem)) for name in wanted]
 
 
 def image_names(recordings: Sequence[Recording], count: int) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradkern._progress import advanced, tracked
 from gradkern.errors import Refused, naming
 
 REFUSED = "refused"
@@ -69,7 +70,12 @@ def multiverse(
         names = {name: list(options) for name, options in choices.items()}
         raise ValueError(f"choices must have options, got {names}")
     base = {name: next(iter(options)) for name, options in choices.items()}
-    runs = [(options, *_run(analysis, choices, options)) for options in _specifications(choices, base, together)]
+    specifications = list(_specifications(choices, base, together))
+    runs = []
+    with tracked("multiverse", len(specifications), "analyses"):
+        for options in specifications:
+            runs.append((options, *_run(analysis, choices, options)))
+            advanced(1, "analyses")
     claims = [list(estimates) for _, estimates, why in runs if not why]
     if not claims:
         raise Refused(f"analysis must allow some choices, got only refusals, first: {runs[0][2]}")

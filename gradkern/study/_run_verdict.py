@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,11 @@ from gradkern.study.report._words import counts_in_words
 MARK = "verdict.csv"
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write verdict.csv, power.csv, figures and report.html, with --multiverse its tables too: all or nothing."""
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Write verdict.csv, power.csv, figures and report.html, with --multiverse its tables too: all or nothing.
+
+    Returns what was done, for JSON.
+    """
     check_free(options.output, options.overwrite, MARK)
     if options.together and not options.multiverse:
         raise ValueError("--together needs --multiverse")
@@ -43,7 +47,21 @@ def run(options: argparse.Namespace) -> int:
         _write(folder, study, tables, notes)
     _print(table)
     print(f"wrote {options.output}: open report.html in a browser")
-    return 0
+    rows = {name: each.to_dict("records") for name, each in tables.items() if name in ("verdict", "survival")}
+    return {"output": str(options.output), "notes": notes, **rows}
+
+
+def kept(options: argparse.Namespace) -> str:
+    """What a call that was stopped has left, in words."""
+    return f"{options.output} is as it was before" if options.output.exists() else "nothing was written"
+
+
+def write_whole_verdict(study: StudyFile, folder: Path) -> pd.DataFrame:
+    """Test the claims of a study, and write what `gradkern verdict` writes into a folder; the table is returned."""
+    table = verdict(study.variants.study(), study.settings)
+    tables = {"verdict": table, "power": _power_of(table)}
+    _write(folder, study, tables, [*study.notes, *table.attrs["notes"]])
+    return table
 
 
 def _power_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict
+from typing import Any
 
 from gradkern.encoding._matching import in_rows_of
 from gradkern.encoding._rsa_scores import RSASettings, best_layers_by_measure, rsa_scores
@@ -11,8 +12,11 @@ from gradkern.features._store import load_features
 from gradkern.study._encode import chosen_spaces, hash_of, load_recordings, request_of
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write similarity.nc, complete or not at all; a file that is up to date is kept."""
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Write similarity.nc, complete or not at all; a file that is up to date is kept.
+
+    Returns what was done, for JSON.
+    """
     settings = RSASettings(
         options.by, options.distance, options.comparison, options.permutations, options.images or None, options.seed
     )
@@ -24,16 +28,25 @@ def run(options: argparse.Namespace) -> int:
     request |= {"recordings": [hash_of(recording) for recording in recordings], "how": asdict(settings)}
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent} is not a folder")
-    if not options.overwrite and is_up_to_date(options.output, request):
+    is_kept = not options.overwrite and is_up_to_date(options.output, request)
+    if is_kept:
         print(f"kept {options.output}, which was made from the same")
         similar = load_scores(options.output).to_dataset()
     else:
         similar = rsa_scores(spaces, recordings, settings)
         save_scores(similar, options.output, request)
+    done: dict[str, Any] = {"output": str(options.output), "kept": is_kept, "feature spaces": len(spaces)}
+    done["subjects"] = [str(subject) for subject in similar.subject.values]
     if encoded is not None:
         table = best_layers_by_measure(similar, [group.to_dataset() for group in encoded.children.values()])
         print(table.to_string(index=False))
+        done["best layers"] = table.to_dict("records")
     print(
         f"RSA and CKA with {similar.sizes['subject']} subjects, {len(spaces)} feature spaces: all in {options.output}"
     )
-    return 0
+    return done
+
+
+def kept(options: argparse.Namespace) -> str:
+    """What a call that was stopped has left, in words."""
+    return f"{options.output} is as it was before" if options.output.exists() else "nothing was written"

@@ -15,6 +15,8 @@ from gradkern.study._toml import Table, read_toml
 
 _KEYS = ("features", "fmri", "meg", "hierarchy", "layers", "depth", "nuisances", "labels", "images", "splits",
          "settings")  # fmt: skip
+# of a study that `gradkern run` captures and encodes itself
+RUN_SECTIONS = ("models", "objectives", "recordings", "capture", "encode", "controls", "analyses", "executor")
 _CAPTURE_KEYS = ("folder", "token", "raw", "untrained", "outputs")
 _SETTINGS = ("permutations", "bootstraps", "max_targets", "max_locations", "seed", "folds",
              "selection", "preference", "latency", "window", "alphas", "layer", "subject_checks")  # fmt: skip
@@ -83,8 +85,23 @@ def parse_study(path: Path) -> StudyDescription:
     FileNotFoundError : there is no such file
     ValueError : not TOML, unknown keys, values of another type; the file and the key are named
     """
-    file = read_toml(path)
-    file.check_keys(_KEYS, tuple(_EARLIER))
+    return described_study(read_toml(path))
+
+
+def described_study(file: Table) -> StudyDescription:
+    """A study of captures and recordings, from the values of its file.
+
+    Raises
+    ------
+    ValueError : as of `parse_study`
+    """
+    path = file.path
+    file.check_keys(_KEYS, (*_EARLIER, *RUN_SECTIONS))
+    of_run = [name for name in RUN_SECTIONS if name in file.values]
+    if of_run and "features" not in file.values:
+        raise file.wrong("features", "captures by name (`gradkern run` makes them of [models])", f"[{of_run[0]}]")
+    if of_run:
+        raise file.wrong(of_run[0], "left out beside [features], which are captured already", "both")
     hierarchy_key, settings_key = (_key_of(file, name, _EARLIER) for name in ("hierarchy", "settings"))
     hierarchy = parse_hierarchy(file.values.get(hierarchy_key, "distance"), f"{path}: {hierarchy_key}")
     entries = file.table("features", "a table, name = folder")

@@ -118,18 +118,24 @@ def read_study(path: Path) -> StudyFile:
     return load_study(parse_study(path))
 
 
-def load_study(description: StudyDescription) -> StudyFile:
+def load_study(description: StudyDescription, captures: Mapping[str, Features] | None = None) -> StudyFile:
     """Load the captures and recordings that a study file names.
+
+    Parameters
+    ----------
+    captures : by the folders that the description names, those that are loaded already
 
     Raises
     ------
     FileNotFoundError, ValueError : as of `read_study`
     """
-    path = description.path
-    captures = {name: _load_capture(description, entry) for name, entry in description.features.items()}
-    _check_same_images(path, captures)
-    features = {name: capture.features for name, capture in captures.items()}
-    first = next(iter(captures.values())).captured
+    path, known_captures = description.path, captures or {}
+    loaded_captures = {
+        name: _load_capture(description, entry, known_captures) for name, entry in description.features.items()
+    }
+    _check_same_images(path, loaded_captures)
+    features = {name: capture.features for name, capture in loaded_captures.items()}
+    first = next(iter(loaded_captures.values())).captured
     derived = description.hierarchy if isinstance(description.hierarchy, DerivedHierarchy) else None
     fmri = {name: _load_subjects(description, f"fmri.{name}", files, first, derived)
             for name, files in description.fmri.items()}  # fmt: skip
@@ -151,7 +157,7 @@ def load_study(description: StudyDescription) -> StudyFile:
     )
     with located(path, "features, fmri, meg"):
         variants.study()
-    loaded: list[_Capture | _Subject] = [*captures.values()]
+    loaded: list[_Capture | _Subject] = [*loaded_captures.values()]
     loaded += [subject for named in (fmri, meg) for subjects in named.values() for subject in subjects]
     facts = {"study": path.name, "study_sha256": fingerprint(path)}
     for part in loaded:
@@ -162,7 +168,7 @@ def load_study(description: StudyDescription) -> StudyFile:
         for key in description.without_effect
     ]
     facts |= known.facts
-    return StudyFile(path, variants, _settings(description, next(iter(captures.values())).layers), facts, notes)
+    return StudyFile(path, variants, _settings(description, next(iter(loaded_captures.values())).layers), facts, notes)
 
 
 def _check_same_images(path: Path, captures: Mapping[str, _Capture]) -> None:
@@ -229,9 +235,9 @@ def _settings(description: StudyDescription, layers: Sequence[str]) -> VerdictSe
     return replace(description.settings, layer=layers.index(description.layer))
 
 
-def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Capture:
+def _load_capture(description: StudyDescription, entry: CaptureEntry, known: Mapping[str, Features]) -> _Capture:
     path, key = description.path, entry.key
-    captured, facts = _load_features(path, key, entry.folder)
+    captured, facts = _load_features(path, key, entry.folder, known)
     take = _token(path, entry, captured)
     kinds = list(dict.fromkeys(kind for kind, _ in captured))
     for kind in KINDS:
@@ -245,7 +251,11 @@ def _load_capture(description: StudyDescription, entry: CaptureEntry) -> _Captur
         kind: [_scaled(kind, take(captured[kind, layer].numpy()), entry.raw) for layer in layers] for kind in used
     }
     if entry.untrained is not None:
-        other, other_facts = _load_untrained(path, f"{key}.untrained", entry.untrained, captured, layers)
+        other, other_facts = _load_untrained(path, f"{key}.untrained", entry.untrained, captured, known)
+        for layer in layers:
+            if ("gradient", layer) not in other:
+                wanted = f"a capture with gradients at {', '.join(layers)}"
+                raise wrong(path, f"{key}.untrained", wanted, f"none at {layer!r}")
         values[UNTRAINED] = [_scaled(UNTRAINED, take(other["gradient", layer].numpy()), entry.raw) for layer in layers]
         facts |= other_facts
     try:
@@ -273,20 +283,22 @@ def _outputs(path: Path, key: str, name: str, count: int) -> NDArray[Any]:
     return values
 
 
-def _load_features(path: Path, key: str, folder: str) -> tuple[Features, dict[str, str]]:
+def _load_features(path: Path, key: str, folder: str, known: Mapping[str, Features]) -> tuple[Features, dict[str, str]]:
     """The capture in a folder, and its provenance."""
-    place = _existing(path, key, folder)
-    with located(path, key):
-        captured: Features = load_features(place)
+    captured = known.get(folder)
+    if captured is None:
+        place = _existing(path, key, folder)
+        with located(path, key):
+            captured = load_features(place)
     facts = {key: folder} | {f"{key}.{name}": str(fact) for name, fact in captured.provenance().items()}
     return captured, facts
 
 
 def _load_untrained(
-    path: Path, key: str, folder: str, trained: Features, layers: Sequence[str]
+    path: Path, key: str, folder: str, trained: Features, known: Mapping[str, Features]
 ) -> tuple[Features, dict[str, str]]:
-    """The capture of the model before training, made as the other one was."""
-    captured, facts = _load_features(path, key, folder)
+    """The capture of the model before training, made as the other one was; gradients at layers of the trained one."""
+    captured, facts = _load_features(path, key, folder, known)
     for name in _SAME:
         wanted, got = trained.provenance().get(name), captured.provenance().get(name)
         if wanted != got:
@@ -295,9 +307,6 @@ def _load_untrained(
         raise wrong(path, key, "a capture of the same images", "others")
     if trained.facts["model_sha256"] == captured.facts["model_sha256"]:
         raise wrong(path, key, "a capture of the model with other weights", "one of the same")
-    for layer in layers:
-        if ("gradient", layer) not in captured:
-            raise wrong(path, key, f"a capture with gradients at {', '.join(layers)}", f"none at {layer!r}")
     return captured, facts
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": ["demo"],
     "models": ["models"],
     "layers": ["layers", "dinov2-base"],
+    "capture": ["capture", "resnet50", "--images", "x", "--out", "y"],
     "encode": ["encode", "--features", "x", "--recordings", "y"],
     "similarity": ["similarity", "--features", "x", "--recordings", "y"],
     "verdict": ["verdict", "study.toml"],
@@ -76,6 +77,18 @@ def missing(options: Any) -> int:
 
 def of_the_library(options: Any) -> int:
     raise ValueError("raised by a test, which is no check of gradkern")
+
+
+def stopped(options: Any) -> int:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_one_line_without_a_log(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plant(monkeypatch, "doctor", stopped)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "gradkern doctor: stopped\n"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("run", "status"), [(refusing, 2), (missing, 2), (of_the_library, 1)])

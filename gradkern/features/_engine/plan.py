@@ -42,6 +42,7 @@ class CapturePlan:
     parameters : the layers' parameters
     feedback : kind -> the mode that sends its gradient back through feedback weights
     kept : what the model keeps beside its parameters before every pass; None: it is not put back between passes
+    first_index : of image 0 among all images of a study, by which objectives draw and read their tables
     tables : attributes that the model computed from parameters before the capture, and keeps -> their names
     """
 
@@ -54,6 +55,7 @@ class CapturePlan:
     controls: Controls
     device: torch.device
     dtype: torch.dtype
+    first_index: int = 0
     kept: KeptTensors | None = None
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: ParameterLayout = field(init=False)
@@ -131,7 +133,7 @@ class BatchEvaluation:
 def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
     """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
     images = _to_model(plan, plan.images.batch(start, stop))
-    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu")))
+    batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu") + plan.first_index))
     return BatchEvaluation(
         plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
     )
@@ -158,8 +160,9 @@ def _control_losses(plan: CapturePlan, batch: Batch) -> dict[str, Loss]:
     if RANDOM_COTANGENT in plan.controls.kinds:
         losses[RANDOM_COTANGENT] = lambda output: objective(output, batch)
     if plan.controls.others is not None:
-        index = plan.controls.others[batch.index]
-        others, prepared = _prepare(plan, Batch(_to_model(plan, plan.images.at(index.tolist())), index))
+        places = plan.controls.others[batch.index - plan.first_index]
+        images = _to_model(plan, plan.images.at(places.tolist()))
+        others, prepared = _prepare(plan, Batch(images, places + plan.first_index))
         reads_output = getattr(objective, "reads_output", True)
         output = plan.model(others.images.clone(), **prepared.inputs) if reads_output else None
         targets = objective.targets(output, others)

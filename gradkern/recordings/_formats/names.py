@@ -16,6 +16,9 @@ MISSING = ("n/a", "")  # BIDS' word for no value, and the empty cell
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.0+)?")  # of a table; digits after leading zeros are a name
 
 
+_NUMBERED = re.compile(r"#(0|[1-9][0-9]{0,8})")
+
+
 def canonical(name: str) -> str:
     """A name in Unicode's composed form (NFC), without the `.` of paths such as "./a.png"."""
     text = unicodedata.normalize("NFC", name)
@@ -113,3 +116,21 @@ def numbered_images(shown: Any) -> tuple[NDArray[np.int64], tuple[str, ...] | No
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def name_numbers(numbers: Iterable[int]) -> tuple[str, ...]:
+    """Names of images that have only their 0-based numbers in the image source: "#17".
+
+    Examples
+    --------
+    >>> from gradkern.recordings._formats.names import name_numbers
+    >>> name_numbers([0, 17])
+    ('#0', '#17')
+    """
+    return tuple(f"#{number}" for number in numbers)
+
+
+def numbers_named(names: Iterable[str]) -> NDArray[np.int64] | None:
+    """The numbers in names that `name_numbers` made; None where one is another name."""
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    return None if None in found else np.array([int(match[1]) for match in found if match], dtype=np.int64)

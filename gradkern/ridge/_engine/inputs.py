@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from gradkern._device import chosen_device
 from gradkern.kernels._arrays import from_dlpack_of, is_dlpack_array
 
 Array: TypeAlias = NDArray[Any] | Tensor
@@ -47,6 +48,8 @@ class DevicePlan:
 def device_plan(device: Any, given: Any = None, /, **arrays: Array) -> DevicePlan:
     """Decide where to compute on `arrays`, the first of which is the one that results follow.
 
+    Without `device`, `computing_on` decides, or else the place of the arrays.
+
     float64 if any array is float64 or integer, else float32 (half precision is widened, exactly). `given` is the first
     array as the caller gave it, whose package results go back to if it came by DLPack.
 
@@ -58,13 +61,14 @@ def device_plan(device: Any, given: Any = None, /, **arrays: Array) -> DevicePla
     homes = {name: array.device if isinstance(array, Tensor) else _CPU for name, array in arrays.items()}
     (first, home), *others = homes.items()
     for name, other in others:
-        if device is None and other != home:
+        if device is None and chosen_device() is None and other != home:
             raise ValueError(
                 f"{name} is on {other} but {first} is on {home}; move one of them, or say with device= where to compute"
             )
     dtypes = [_real_dtype(name, array) for name, array in arrays.items()]
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
-    where = home if device is None else torch.device(device)
+    chosen = chosen_device() if device is None else torch.device(device)
+    where = home if chosen is None else chosen
     back = from_dlpack_of(given, first) if is_dlpack_array(given) else None
     return DevicePlan(where, dtype, home if isinstance(arrays[first], Tensor) else None, back)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradkern._progress import advanced, tracked
 from gradkern.errors import Refused, naming
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._subject_checks import subject_checks
@@ -93,7 +94,12 @@ def verdict(
         claims = tuple(claim for claim in claims if claim.id in only)
     scored = score_study(study, settings, [claim.arguments[-1] for claim in claims if claim.test is beyond])
     run = executor.map if executor else map
-    table = pd.DataFrame(run(partial(_verdict_row, scored=scored, rates=rates), claims))
+    rows = []
+    with tracked("verdict", len(claims), "claims"):
+        for row in run(partial(_verdict_row, scored=scored, rates=rates), claims):
+            rows.append(row)
+            advanced(1, "claims")
+    table = pd.DataFrame(rows)
     notes = [note for subjects in scored.subjects.values() for subject in subjects for note in subject.notes]
     table.attrs["notes"] = notes + (subject_checks(scored) if settings.subject_checks else [])
     return table

@@ -1,0 +1,130 @@
+"""What a task computes, into a folder of its own."""
+
+import shutil
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradkern.encoding._control_spaces import control_spaces
+from gradkern.encoding._score import score
+from gradkern.encoding._spaces import unit_gradients
+from gradkern.errors import Refused
+from gradkern.features._capture import capture
+from gradkern.kernels._sketch import Sketch
+from gradkern.study._run_verdict import write_whole_verdict
+from gradkern.study._study_file import load_study
+from gradkern.study.runner._claims import description_of, folder_name
+from gradkern.study.runner._features import Blocks
+from gradkern.study.runner._image_sets import ChosenImages
+from gradkern.study.runner._parts import StudyParts
+from gradkern.study.runner._sections import NO_OBJECTIVE
+from gradkern.study.runner._store import Store
+from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Task, VerdictOrder
+
+SCORES = "scores.nc"
+REFUSED = "refused.txt"
+
+
+class Worker:
+    """Computes tasks of a study, one after another; the model of the last capture is kept."""
+
+    def __init__(self, parts: StudyParts, store: Store, device: str = "cpu") -> None:
+        self.parts, self.store, self._device = parts, store, device
+        self._model: tuple[str, Any] | None = None
+
+    def compute(self, task: Task, aside: Path) -> dict[str, Any]:
+        """Compute a task into a folder; what is worth knowing beside the result is returned.
+
+        Raises
+        ------
+        Damaged : a result that it reads is not what its manifest says
+        Exception : whatever the computation raises
+        """
+        order = task.order
+        if isinstance(order, CaptureOrder):
+            return self._capture(order, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        if isinstance(order, FitOrder):
+            return self._fit(task, order, aside)
+        return self._verdict(order, aside)
+
+    def _capture(self, order: CaptureOrder, aside: Path) -> dict[str, Any]:
+        opened, images = self.parts.models[order.model], self.parts.images[order.images]
+        settings = opened.entry.capture
+        if self._model is None or self._model[0] != order.model:
+            self._model = None  # two models are not in memory at once
+            self._model = order.model, opened.load(self.parts.description.path).to(self._device)
+        model = self._model[1]
+        source = model.spec.prepared(
+            ChosenImages(images.source, tuple(range(order.start, order.stop))), whole=settings.whole
+        )
+        goal: Any = None
+        if order.objective != NO_OBJECTIVE:
+            goal = self.parts.objectives[order.objective, order.images].make(order.start, order.stop)
+        arguments: dict[str, Any] = {
+            "layers": order.layers,
+            "kinds": order.kinds,
+            "tokens": settings.tokens,
+            "sketch": "raw" if settings.sketch == "raw" else Sketch(int(settings.sketch)),
+            "batch_size": settings.batch_size,
+            "dtype": None if settings.dtype is None else getattr(torch, settings.dtype),
+            "control_seed": self.parts.description.controls.seed,
+            "first_index": 0 if goal is None else order.start,
+            "out": aside,
+            "progress": False,
+        }
+        try:
+            captured = capture(model, source, goal, **arguments)
+        except FileExistsError:  # what was left was stopped before it said what it is of, or is damaged
+            shutil.rmtree(aside)
+            captured = capture(model, source, goal, **arguments)
+        for path in aside.glob(".*"):  # what a process left that was killed
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        return {"device": self._device, **_plain(captured.facts)}
+
+    def _fit(self, task: Task, order: FitOrder, aside: Path) -> dict[str, Any]:
+        opened = self.parts.recordings[order.recording]
+        description, names = self.parts.description, opened.images.names
+        depth = self.parts.models[order.spaces.model].depth
+        recording = opened.load()
+        recording = recording.select_targets(
+            np.arange(order.start, order.stop), f"targets {order.start} to {order.stop - 1}"
+        )
+        captured = Blocks(self.store, order.spaces).spaces(names, depth)
+        chosen: Any = captured if description.encode.raw_gradients else unit_gradients(captured)
+        known: Any = captured
+        if order.covariates is not None:
+            known = Blocks(self.store, order.covariates).spaces(names, depth) | captured
+        controls = description.controls.encode if order.spaces.objective != NO_OBJECTIVE else ()
+        spaces = chosen | control_spaces(chosen, known, controls, description.controls.seed)
+        scores = score(spaces, recording, description.encode.cv)
+        stored = BytesIO()  # HDF5 ends the process where a disk is full
+        scores.assign_attrs(task=task.name, identity=task.id).to_netcdf(stored, engine="h5netcdf")
+        (aside / SCORES).write_bytes(stored.getbuffer())
+        return {"targets": order.stop - order.start, "features": len(spaces)}
+
+    def _verdict(self, order: VerdictOrder, aside: Path) -> dict[str, Any]:
+        names = self.parts.images[order.images].names
+        activations = Blocks(self.store, order.activations)
+        captures = {
+            folder_name(order.model, order.objective): Blocks(self.store, order.gradients).features(names, activations)
+        }
+        if order.untrained is not None:
+            place = folder_name(order.untrained.model, order.objective)
+            captures[place] = Blocks(self.store, order.untrained).features(names)
+        try:
+            table = write_whole_verdict(load_study(description_of(self.parts, order), captures), aside)
+        except Refused as error:
+            (aside / REFUSED).write_text(f"{error}\n", encoding="utf-8")
+            return {"refused": str(error)}
+        return {"claims": len(table)}
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts about a capture that are short."""
+    return {name: value for name, value in facts.items() if isinstance(value, str | int | float | bool | None)}

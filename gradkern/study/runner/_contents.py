@@ -1,0 +1,92 @@
+"""Hashes of the contents of files, and facts about recordings, kept in the study so that a plan reads nothing twice.
+
+A hash is taken again when the size, the time or the number of a file differs from those it was taken at, or when the
+file had only just been written.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from gradkern._files import written_whole
+
+_CHUNK = 1 << 22
+_FRESH = 2_000_000_000  # ns within which a file could be written again at the same time
+_FILE = "contents.json"
+_VERSION = 2
+
+
+def hash_file(path: Path) -> str:
+    """32 hexadecimal digits of the bytes of a file."""
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_facts(facts: Any) -> str:
+    """32 hexadecimal digits of what JSON can hold."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class Contents:
+    """What is known of files by their contents; kept in a folder, which need not exist before `save`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _FILE
+        self._known: dict[str, list[Any]] = {}
+        self._facts: dict[str, Any] = {}
+        self._changed = False
+        try:
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            if stored["version"] == _VERSION:
+                self._known, self._facts = dict(stored["files"]), dict(stored["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # everything is read again
+
+    def hash_of(self, path: Path) -> str:
+        """The hash of a file's bytes.
+
+        Raises
+        ------
+        OSError : the file cannot be read
+        """
+        name, stat = os.fspath(path), path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(name)
+        if known is not None and known[:3] == state:
+            return str(known[3])
+        digest = hash_file(path)
+        if stat.st_mtime_ns < time.time_ns() - _FRESH:
+            self._known[name] = [*state, digest]
+            self._changed = True
+        return digest
+
+    def hashes_of(self, paths: Sequence[Path]) -> list[str]:
+        """The hashes of many files, which are read by several threads."""
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.hash_of, paths))
+
+    def facts(self, key: str, make: Callable[[], Any]) -> Any:
+        """What is known under a key that names contents, or else what `make` finds, as JSON has it."""
+        if key not in self._facts:
+            self._facts[key] = json.loads(json.dumps(make()))
+            self._changed = True
+        return self._facts[key]
+
+    def save(self) -> None:
+        """Write what was found, for the next plan."""
+        if not self._changed:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(self._path) as aside:
+            stored = {"version": _VERSION, "files": self._known, "facts": self._facts}
+            aside.write_text(json.dumps(stored), encoding="utf-8")
+        self._changed = False

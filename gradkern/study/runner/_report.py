@@ -1,0 +1,121 @@
+"""Tables of a whole study from the results of its tasks: rows of feature spaces and recordings, and of claims."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from gradkern._files import folder_written_whole, written_whole
+from gradkern.study.runner._compute import REFUSED, SCORES
+from gradkern.study.runner._plan import DONE, Plan
+from gradkern.study.runner._tasks import FitOrder, VerdictOrder
+
+SCORE_TABLE, CLAIM_TABLE, VERDICTS = "scores.csv", "claims.csv", "verdicts"
+_SCORES = ("r", "r2", "r_normalised")
+
+
+def write_tables(plan: Plan) -> None:
+    """Write scores.csv, claims.csv and the folder of verdicts from all results that are done; each appears whole.
+
+    Raises
+    ------
+    Damaged : a result is not what was written
+    """
+    folder = plan.store.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in ((SCORE_TABLE, score_table(plan)), (CLAIM_TABLE, claim_table(plan))):
+        if len(table):
+            with written_whole(folder / name) as aside:
+                table.to_csv(aside, index=False)
+    places = {
+        planned.task.order: plan.store.path(planned.task.place)
+        for planned in plan.tasks
+        if planned.state == DONE and isinstance(planned.task.order, VerdictOrder)
+    }
+    if places:
+        with folder_written_whole(folder / VERDICTS) as aside:
+            for order, place in places.items():
+                shutil.copytree(place, aside / order.model / order.objective / order.images)
+
+
+def score_table(plan: Plan) -> pd.DataFrame:
+    """Means over targets and folds: a row for each model, objective, kind, layer and recording.
+
+    Columns are model, objective, kind, layer, depth, recording, subject, modality, targets, and for each score its mean
+    over the targets where it is a number.
+
+    Raises
+    ------
+    Damaged : scores are not those that were written
+    """
+    rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for planned in plan.tasks:
+        order = planned.task.order
+        if planned.state == DONE and isinstance(order, FitOrder):
+            plan.store.check(planned.task.place, whole=True)
+            for row in _rows_of(plan.store.path(planned.task.place) / SCORES, order):
+                key = tuple(row[name] for name in ("model", "objective", "kind", "layer", "recording"))
+                rows.setdefault(key, []).append(row)
+    modality = {name: recording.modality for name, recording in plan.parts.recordings.items()}
+    return pd.DataFrame([{**_joined(blocks), "modality": modality[key[4]]} for key, blocks in rows.items()])
+
+
+def _rows_of(path: Path, order: FitOrder) -> list[dict[str, Any]]:
+    """Sums over the targets of a block; names are those of the study, whatever they were when it was computed."""
+    with xr.open_dataset(path, engine="h5netcdf") as scores:
+        means = {name: scores[name].mean("fold").values for name in _SCORES}  # [feature, target]
+        kinds, layers, depth = (scores[name].values for name in ("kind", "layer", "depth"))
+        subject = str(scores.attrs["subject"])
+    rows = []
+    for place, (kind, layer) in enumerate(zip(kinds, layers, strict=True)):
+        row = {"model": order.spaces.model, "objective": order.spaces.objective, "kind": str(kind),
+               "layer": str(layer), "depth": float(depth[place]), "recording": order.recording,
+               "subject": subject, "targets": order.stop - order.start}  # fmt: skip
+        for name, values in means.items():
+            good = values[place][np.isfinite(values[place])]
+            row[name] = (float(good.sum()), len(good))
+        rows.append(row)
+    return rows
+
+
+def _joined(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    row = {**blocks[0], "targets": sum(block["targets"] for block in blocks)}
+    for name in _SCORES:
+        count = sum(block[name][1] for block in blocks)
+        row[name] = sum(block[name][0] for block in blocks) / count if count else np.nan
+    return row
+
+
+def claim_table(plan: Plan) -> pd.DataFrame:
+    """The claims of all models and objectives; what the data could not carry has the reason alone."""
+    tables = []
+    for planned in plan.tasks:
+        order = planned.task.order
+        if planned.state != DONE or not isinstance(order, VerdictOrder):
+            continue
+        plan.store.check(planned.task.place, whole=True)
+        place = plan.store.path(planned.task.place)
+        if (place / REFUSED).is_file():
+            reason = (place / REFUSED).read_text(encoding="utf-8").strip()
+            table = pd.DataFrame([{"conclusion": "not tested", "why": reason}])
+        else:
+            table = pd.read_csv(place / "verdict.csv")
+        for position, (name, value) in enumerate(
+            {"model": order.model, "objective": order.objective, "image set": order.images}.items()
+        ):
+            table.insert(position, name, value)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def counts(plan: Plan) -> Mapping[str, Mapping[str, int]]:
+    """Kind of task -> state -> how many."""
+    found: dict[str, dict[str, int]] = {}
+    for planned in plan.tasks:
+        of_kind = found.setdefault(planned.task.kind, {})
+        of_kind[planned.state] = of_kind.get(planned.state, 0) + 1
+    return found

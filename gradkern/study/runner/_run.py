@@ -1,0 +1,187 @@
+"""Run a study: plan it, compute what is missing, and write its tables."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gradkern.errors import naming
+from gradkern.study.runner._estimate import check_room
+from gradkern.study.runner._executor_entry import EXECUTORS
+from gradkern.study.runner._loop import Outcome, Share, failures, work
+from gradkern.study.runner._overrides import read_run
+from gradkern.study.runner._plan import DONE, Plan, make_plan
+from gradkern.study.runner._report import write_tables
+from gradkern.study.runner._store import Damaged
+
+_ROUNDS = 4  # in which damaged results are made anew
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run of a study did.
+
+    Attributes
+    ----------
+    folder : of the study
+    done : names of the tasks that were computed
+    kept : how many were done before
+    failed : name of a task -> its error, or the failed task that it needs
+    damaged : places of results that were set aside and made anew
+    outcome : the same, task by task
+    """
+
+    folder: Path
+    done: tuple[str, ...]
+    kept: int
+    failed: Mapping[str, str]
+    damaged: tuple[str, ...]
+    outcome: Outcome
+
+
+@naming("run")
+def run(
+    study: Any,
+    *,
+    executor: str | None = None,
+    only: str | None = None,
+    changes: Sequence[str] = (),
+    shard: tuple[int, int] = (0, 1),
+    debug: bool = False,
+    folder: Any = None,
+    device: str = "cpu",
+    models: Mapping[str, nn.Module] | None = None,
+    stages: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> RunResult:
+    """Capture, encode and judge what a study file says; what is done and was made from the same is kept.
+
+    Parameters
+    ----------
+    study : path of the study file
+    executor : "local" (in this process), "processes" or "slurm"; None: as the file says
+    only : a pattern of names of tasks, such as "fit/*"; what these need is computed too
+    changes : of values of the file, "encode.folds=3" each
+    shard : (i, n), this process is the i-th of n, from 0, that do the study together
+    debug : 8 images, the first and the last layer and 100 targets, into a folder of its own
+    folder : of tasks and results; None: beside the file, with its name
+    device : that captures run on
+    models : of `load_model`, in the place of those of the file with these names; in this process only
+    stages : kinds of tasks that this process takes; () for all
+    say : is told what happens, a line at a time
+
+    Returns
+    -------
+    RunResult; scores.csv and claims.csv are in the study's folder
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : the file is wrong, or something that it names is missing or does not fit
+    OSError : the disk has no room for what is missing; the message has the arithmetic
+
+    Examples
+    --------
+    >>> run("missing.toml")
+    Traceback (most recent call last):
+    FileNotFoundError: run: missing.toml must be a study file, but there is no such file
+    """
+    path = Path(study).expanduser()
+    place = None if folder is None else Path(folder).expanduser()
+    description = read_run(path, changes, debug=debug, folder=place)
+    kind = executor or description.executor.kind
+    if kind not in EXECUTORS:
+        raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
+    if models and kind != "local":
+        raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")
+    repeat = command(path, changes, debug=debug, folder=place)
+    plan = make_plan(description, models)
+    kept = sum(planned.state == DONE for planned in plan.tasks)
+    outcomes: list[Outcome] = []
+    is_whole = shard == (0, 1) and not stages
+    for _ in range(_ROUNDS):
+        chosen = plan.only(only) if only else plan
+        _set_damaged_aside(plan, say)
+        plan.save()
+        if chosen.missing:
+            _check_and_say(chosen, is_first=not outcomes, say=say)
+            if kind == "local":
+                new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
+            else:
+                from gradkern.study.runner._executors import run_elsewhere
+
+                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only}
+                new = run_elsewhere(kind, chosen, told, say)
+            outcomes += new
+            plan = make_plan(description, models)
+            if any(outcome.damaged for outcome in new):
+                continue
+        if not is_whole or _has_tables(plan, say):
+            break
+        plan = make_plan(description, models)
+    result = _result(description.folder, outcomes, kept)
+    for line in failures([result.outcome], repeat):
+        say(line)
+    return result
+
+
+def _check_and_say(chosen: Plan, *, is_first: bool, say: Callable[[str], None]) -> None:
+    """Refuse what the disk has no room for, and say what is to be run."""
+    if is_first:
+        check_room(chosen)
+        for note in chosen.notes:
+            say(note)
+        say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {chosen.store.folder}")
+
+
+def _has_tables(plan: Plan, say: Callable[[str], None]) -> bool:
+    """Write the tables; False where a result that they are of is damaged, which is set aside."""
+    try:
+        write_tables(plan)
+    except Damaged as error:
+        say(f"damaged {error.place}: {error.why}; it is set aside and made anew")
+        plan.store.log({"task": error.place, "state": "damaged", "error": error.why})
+        plan.store.set_aside(error.place)
+        return False
+    return True
+
+
+def command(path: Path, changes: Sequence[str], *, debug: bool, folder: Path | None) -> str:
+    """The command line that runs a study in this way."""
+    words = ["gradkern", "run", str(path)]
+    for change in changes:
+        words += ["--set", change]
+    words += ["--debug"] if debug else []
+    words += ["--folder", str(folder)] if folder is not None else []
+    return shlex.join(words)
+
+
+def _set_damaged_aside(plan: Plan, say: Callable[[str], None]) -> None:
+    for place, why in plan.damaged.items():
+        say(f"damaged {place}: {why}; it is set aside and made anew")
+        plan.store.log({"task": place, "state": "damaged", "error": why})
+        plan.store.set_aside(place)
+
+
+def _result(folder: Path, outcomes: Sequence[Outcome], kept: int) -> RunResult:
+    done = [name for outcome in outcomes for name in outcome.done]
+    there = {*done, *(name for outcome in outcomes for name in outcome.elsewhere)}
+    failed = {
+        name: why
+        for outcome in outcomes
+        for name, why in {**outcome.failed, **outcome.skipped}.items()
+        if name not in there
+    }
+    damaged = [place for outcome in outcomes for place in outcome.damaged]
+    whole = Outcome(
+        done,
+        [name for outcome in outcomes for name in outcome.elsewhere],
+        {name: error for outcome in outcomes for name, error in outcome.failed.items() if name in failed},
+        {name: need for outcome in outcomes for name, need in outcome.skipped.items() if name in failed},
+        damaged,
+    )
+    return RunResult(folder, tuple(done), kept, failed, tuple(damaged), whole)
