@@ -131,7 +131,7 @@ def read_mat(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> 
     """
     from scipy.io import loadmat
 
-    from gradkern.recordings._formats.hdf5 import reading_hdf5
+    from gradkern._hdf5 import reading_hdf5
 
     names, optional = list(names), list(optional)
     content: dict[str, Any]
