@@ -6,7 +6,7 @@ from typing import Any
 from gradkern.recordings import readers
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "subject": {"help": "number of the subject (default: 1); for bids its label"},
+    "subject": {"help": "number of the subject (default: 1); for bids and bids-eeg its label"},
     "space": {
         "help": "for nsd and nsd-synthetic (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
         "files, with further entities as in MNI152NLin2009cAsym:res-2"
@@ -15,8 +15,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "betas": {"help": "for nsd and nsd-synthetic (default: b3) and bold5000 (default: D)"},
     "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
     "atlas": {"help": "for nsd: a parcellation that names the regions"},
-    "task": {"help": "for bids: label of the task"},
-    "image": {"help": "column of the events (bids) or of the metadata (epochs) that names the image"},
+    "task": {"help": "for bids and bids-eeg: label of the task"},
+    "image": {"help": "column of the events (bids, bids-eeg) or of the metadata (epochs) that names the image"},
     "images": {"help": "folder of the images; for glmsingle a text file with the image of every trial, one a line"},
     "units": {"help": "for epochs: units of the samples, in words"},
     "derivatives": {"help": "for bids: folder of the preprocessed files (default: derivatives/fmriprep)"},
@@ -83,7 +83,7 @@ def _images(reader: str, path: str) -> Any:
 
     if reader == "glmsingle":
         return read_lines(existing_file(path))
-    return folder_images(path)[0] if reader in ("epochs", "saved") else path
+    return folder_images(path)[0] if reader in ("epochs", "saved", "bids-eeg") else path
 
 
 def _number(word: str) -> int:

@@ -27,7 +27,7 @@ def recording(ids: np.ndarray, *, folders: bool = True) -> Recording:
     """The responses to these images, in this order of the image source."""
     names = tuple(NAMES[i] if folders else Path(NAMES[i]).name for i in ids)
     shown = pd.DataFrame({"image": range(len(ids))})
-    targets = pd.DataFrame({"label": list("abc"), "roi": ["V1", "V1", "V4"]})
+    targets = pd.DataFrame({"label": list("abc"), "roi": ["V1", "V1", "V1"]})
     return Recording(Y[ids], shown, targets, "s", "z", image_names=names)
 
 

@@ -97,6 +97,7 @@ READERS = {
         Reader("bold5000", "load_bold5000", "BOLD5000, release 2.0: single-trial betas"),
         Reader("laion-fmri", "load_laion_fmri", "LAION-fMRI: single-trial betas"),
         Reader("bids", "load_bids", "runs of a BIDS data set preprocessed by fMRIPrep or DeepPrep"),
+        Reader("bids-eeg", "load_bids_eeg", "raw EEG of a BIDS data set, cut into epochs"),
         Reader("glmsingle", "load_glmsingle", "output of GLMsingle: single-trial betas", _UNNAMED),
         Reader("epochs", "load_epochs", "epochs of mne in -epo.fif files", {**_UNNAMED, "units": "as stored"}),
         Reader("saved", "load_recording", "a file that save_recording wrote"),
