@@ -12,7 +12,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "files, with further entities as in MNI152NLin2009cAsym:res-2"
     },
     "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
-    "betas": {"help": "for nsd and nsd-synthetic (default: b3) and bold5000 (default: D)"},
+    "betas": {"help": "for nsd and nsd-synthetic (default: b3), bold5000 (default: D) and cneuromod-things"},
     "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
     "atlas": {"help": "for nsd: a parcellation that names the regions"},
     "task": {"help": "for bids and bids-eeg: label of the task"},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.bids import load_bids as load_bids
     from gradkern.recordings._readers.bids_eeg import load_bids_eeg as load_bids_eeg
     from gradkern.recordings._readers.bold5000 import load_bold5000 as load_bold5000
+    from gradkern.recordings._readers.cneuromod_things import load_cneuromod_things as load_cneuromod_things
     from gradkern.recordings._readers.fmri import load_betas as load_betas
     from gradkern.recordings._readers.fmri import load_bold as load_bold
     from gradkern.recordings._readers.glmsingle import load_glmsingle as load_glmsingle

@@ -109,7 +109,8 @@ def _edf(path: Path, values: NDArray[Any], width: int = 2) -> None:
     """Records of one second: EDF, or BDF with 24 bits."""
     n, limit = len(CHANNELS), 2 ** (8 * width - 1)
     fields = [
-        ("0" if width == 2 else "\xffBIOSEMI", 8), ("X X X X", 80), ("Startdate 01-JAN-2020 X X X", 80), ("01.01.20", 8),
+        ("0" if width == 2 else "\xffBIOSEMI", 8), ("X X X X", 80), ("Startdate 01-JAN-2020 X X X", 80),
+        ("01.01.20", 8),
         ("00.00.00", 8), (str(256 * (n + 1)), 8), ("" if width == 2 else "24BIT", 44), (str(SECONDS), 8),
         ("1", 8), (str(n), 4),
     ]  # fmt: skip
@@ -138,6 +139,7 @@ def _eeglab(path: Path, values: NDArray[Any]) -> None:
     content = {
         "setname": "x", "nbchan": len(CHANNELS), "trials": 1, "pnts": values.shape[1], "srate": float(RATE),
         "xmin": 0.0,
-        "xmax": SECONDS - 1 / RATE, "data": (values * 1e6).astype(np.float32), "chanlocs": places, "event": [], "epoch": [],
+        "xmax": SECONDS - 1 / RATE, "data": (values * 1e6).astype(np.float32), "chanlocs": places, "event": [],
+        "epoch": [],
     }  # fmt: skip
     savemat(path, {"EEG": content}, appendmat=False)

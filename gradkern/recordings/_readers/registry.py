@@ -96,6 +96,7 @@ READERS = {
         Reader("algonauts2023", "load_algonauts2023", "Algonauts 2023: training responses, means over repeats"),
         Reader("bold5000", "load_bold5000", "BOLD5000, release 2.0: single-trial betas"),
         Reader("laion-fmri", "load_laion_fmri", "LAION-fMRI: single-trial betas"),
+        Reader("cneuromod-things", "load_cneuromod_things", "CNeuroMod-THINGS: single-trial betas"),
         Reader("bids", "load_bids", "runs of a BIDS data set preprocessed by fMRIPrep or DeepPrep"),
         Reader("bids-eeg", "load_bids_eeg", "raw EEG of a BIDS data set, cut into epochs"),
         Reader("glmsingle", "load_glmsingle", "output of GLMsingle: single-trial betas", _UNNAMED),
