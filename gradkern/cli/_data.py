@@ -8,11 +8,14 @@ from gradkern.recordings import readers
 _OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {"help": "number of the subject (default: 1); for bids and bids-eeg its label"},
     "space": {
-        "help": "for nsd and nsd-synthetic (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
+        "help": "for nsd, nsd-synthetic, nsd-imagery (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
         "files, with further entities as in MNI152NLin2009cAsym:res-2"
     },
+    "condition": {"help": "for nsd-imagery: vision or imagery (default: vision)"},
     "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
-    "betas": {"help": "for nsd and nsd-synthetic (default: b3), bold5000 (default: D) and cneuromod-things"},
+    "betas": {
+        "help": "for nsd, nsd-synthetic, nsd-imagery (default: b3), bold5000 (default: D) and cneuromod-things"
+    },
     "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
     "atlas": {"help": "for nsd: a parcellation that names the regions"},
     "task": {"help": "for bids and bids-eeg: label of the task"},

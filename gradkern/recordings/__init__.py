@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.mne_raw import save_epochs as save_epochs
     from gradkern.recordings._readers.nod import load_nod as load_nod
     from gradkern.recordings._readers.nsd import load_nsd as load_nsd
+    from gradkern.recordings._readers.nsd_imagery import load_nsd_imagery as load_nsd_imagery
     from gradkern.recordings._readers.nsd_synthetic import load_nsd_synthetic as load_nsd_synthetic
     from gradkern.recordings._readers.nsd_timeseries import load_nsd_timeseries as load_nsd_timeseries
     from gradkern.recordings._readers.registry import Reader as Reader

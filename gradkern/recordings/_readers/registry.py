@@ -88,6 +88,7 @@ READERS = {
     for reader in (
         Reader("nsd", "load_nsd", "Natural Scenes Dataset: single-trial betas"),
         Reader("nsd-synthetic", "load_nsd_synthetic", "NSD-synthetic: single-trial betas for 284 synthetic images"),
+        Reader("nsd-imagery", "load_nsd_imagery", "NSD-imagery: single-trial betas for 18 targets, seen or imagined"),
         Reader("nsd-timeseries", "load_nsd_timeseries", "Natural Scenes Dataset: preprocessed time series"),
         Reader("things-meg", "load_things_meg", "THINGS-MEG: preprocessed epochs"),
         Reader("things-fmri", "load_things_fmri", "THINGS-fMRI: tables of single-trial betas"),
