@@ -8,8 +8,8 @@ from gradkern.recordings import readers
 _OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {"help": "number of the subject (default: 1); for bids and bids-eeg its label"},
     "space": {
-        "help": "for nsd, nsd-synthetic, nsd-imagery (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
-        "files, with further entities as in MNI152NLin2009cAsym:res-2"
+        "help": "for nsd, nsd-synthetic, nsd-imagery (default: fsaverage), nsd-timeseries; for bids that of the runs, "
+        "with further entities as in MNI152NLin2009cAsym:res-2"
     },
     "condition": {"help": "for nsd-imagery: vision or imagery (default: vision)"},
     "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
