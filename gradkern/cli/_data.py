@@ -13,9 +13,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "condition": {"help": "for nsd-imagery: vision or imagery (default: vision)"},
     "modality": {"help": "for nod: fmri, meg or eeg (default: fmri)"},
-    "betas": {
-        "help": "for nsd, nsd-synthetic, nsd-imagery (default: b3), bold5000 (default: D) and cneuromod-things"
-    },
+    "betas": {"help": "for nsd, nsd-synthetic, nsd-imagery (default: b3), bold5000 (default: D) and cneuromod-things"},
     "sessions": {"help": "sessions to read (default: those that are there)", "type": int, "nargs": "+"},
     "atlas": {"help": "for nsd: a parcellation that names the regions"},
     "task": {"help": "for bids and bids-eeg: label of the task"},

@@ -54,7 +54,7 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     """
     captured, count = _identity(features), _count(features)
     if captured is None:
-        recording.check_images(count)
+        check_rows(recording, count)
         return np.arange(count)
     shown = np.unique(recording.image_ids)
     has_pixels = captured.hashes is not None and captured.hashes_are_of == "pixels" and recording.images is not None
@@ -68,6 +68,17 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     if has_pixels:
         return _by_pixels(captured, recording, shown)
     return _by_position(captured, recording, count)
+
+
+def check_rows(recording: Recording, count: int) -> None:
+    """Raise a ValueError unless row i of `count` rows without names can be image i of the recording's source."""
+    source = recording.image_names if recording.images is None else recording.images
+    if source is not None and len(source) != count:
+        raise ValueError(
+            f"features must have a row for each of the recording's {len(source)} images, got {count} rows and no names "
+            "by which to match them; features.given(array, names) gives them names"
+        )
+    recording.check_images(count)
 
 
 def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> tuple[Mapping[Any, Any], Recording]:

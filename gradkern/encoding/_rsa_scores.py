@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gradkern
+from gradkern.encoding._matching import check_rows
 from gradkern.encoding._rsa import DISTANCES, centered_products, rdm, rdm_ceiling
 from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import feature_coordinates
@@ -204,7 +205,7 @@ def _checked(spaces: Mapping[str, Any], subjects: Sequence[Recording]) -> dict[s
                 f"{sorted(sizes)})"
             )
     for one in subjects:
-        one.check_images(next(iter(sizes)))
+        check_rows(one, next(iter(sizes)))
     return {one.subject: check_first("rsa_scores", one) for one in subjects}
 
 

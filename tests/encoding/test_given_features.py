@@ -120,3 +120,17 @@ def test_layers_of_one_model_from_two_sources_are_joined() -> None:
     spaces = join_captures([first, second])
     a, b = (np.asarray(values) for values in spaces.values())
     np.testing.assert_array_equal(a, b)
+
+
+@given(rows=st.integers(40, 80), shown=st.integers(30, 60))
+@settings(max_examples=15, deadline=None)
+def test_arrays_without_names_have_a_row_for_each_image_of_the_source(rows: int, shown: int) -> None:
+    brain = recording(np.arange(shown))
+    X = np.random.default_rng(0).standard_normal((rows, 3))
+    if rows == shown:
+        score({"X": X}, brain)
+        return
+    with pytest.raises(
+        ValueError, match=rf"score: features must have a row for each .* {shown} images, got {rows} rows"
+    ):
+        score({"X": X}, brain)
