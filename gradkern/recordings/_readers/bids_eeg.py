@@ -16,6 +16,7 @@ from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements, within
 from gradkern.recordings._formats.bids_names import entities, inherited, levels, number_in, run_of, sidecar
 from gradkern.recordings._formats.files import Folder, existing_file, fingerprint
+from gradkern.recordings._formats.mat5 import check_mat
 from gradkern.recordings._formats.names import natural
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._readers.fmri import read_events
@@ -150,6 +151,8 @@ def _read(run: _Run) -> Any:
 
     readers = {".vhdr": "brainvision", ".edf": "edf", ".bdf": "bdf", ".set": "eeglab"}
     try:
+        if run.path.suffix == ".set":
+            check_mat(run.path)
         raw = getattr(mne.io, f"read_raw_{readers[run.path.suffix]}")(run.path, preload=False, verbose="error")
         raw.load_data(verbose="error")
     except FileNotFoundError as error:
