@@ -3,6 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
 
@@ -47,14 +48,17 @@ def checked_names(names: Sequence[str], count: int) -> tuple[str, ...]:
 
     Raises
     ------
-    ValueError : no words, another number of them, or two are the same
+    ValueError : no words, no order, another number of them, or two are the same, also in another form of Unicode
     """
+    if isinstance(names, AbstractSet):
+        raise ValueError(f"names must have an order, got a {type(names).__name__}")
     if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"names must be words, one an image, got {names!r}")
     words = tuple(str(name) for name in names)
     if len(words) != count:
         raise ValueError(f"names must be one an image, {count}, got {len(words)}")
-    twice = [name for name, times in Counter(words).items() if times > 1]
+    forms = Counter(map(posix, words))
+    twice = [name for name in words if forms[posix(name)] > 1]
     if twice:
-        raise ValueError(f"names must be different, got {twice[0]!r} {words.count(twice[0])} times")
+        raise ValueError(f"names must be different, got {twice[0]!r} {forms[posix(twice[0])]} times")
     return words

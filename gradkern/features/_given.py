@@ -1,6 +1,7 @@
 """Features that others captured: arrays and files of any package, with the names of the images."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,11 @@ def _read(path: Path) -> Source:
 
 
 def _in_memory(features: Any) -> Source:
-    if not isinstance(features, Mapping) or hasattr(features, "dims"):  # a data set of xarray is a mapping too
+    if not isinstance(features, Mapping):
         return Source({"features": features}, _index_of(features))
+    if isinstance(features, Features):
+        return Source(features, features.images.names)
+    features = dict(getattr(features, "data_vars", features))  # a data set of xarray, or a mapping
     lists = [names for values in features.values() if (names := _index_of(values)) is not None]
     for names in lists[1:]:
         if list(names) != list(lists[0]):
@@ -207,7 +211,7 @@ def _named(
     """The names of the images; those of all sources must be of the same files."""
     sources = {"names=": names, "the features": stored, "images": of_images}
     known = {
-        place: checked_names(words if isinstance(words, str) else list(words), count)
+        place: checked_names(words if isinstance(words, str | AbstractSet) else list(words), count)
         for place, words in sources.items()
         if words is not None
     }

@@ -68,6 +68,8 @@ FORMATS: dict[str, Callable[[Path], Any]] = {
     "neuralset npy": lambda path: write_neuralset(path / "c", X, NAMES, "NumpyArray"),
     "pandas": lambda path: pd.DataFrame(X, index=NAMES),
     "xarray": lambda path: xr.DataArray(X, dims=("image", "unit"), coords={"image": NAMES}),
+    "data set": lambda path: xr.Dataset({"features": (("image", "unit"), X)}, coords={"image": NAMES}),
+    "Features": lambda path: features.given(X, NAMES),
     "mapping": lambda path: {"features": pd.DataFrame(X, index=NAMES)},
 }  # fmt: skip
 
@@ -83,7 +85,9 @@ def test_every_format_has_the_same_numbers_and_names(tmp_path: Path, form: str) 
     assert got.losses.isnan().all()
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("pandas", "xarray", "mapping")])
+@pytest.mark.parametrize(
+    "form", [form for form in FORMATS if form not in ("pandas", "xarray", "data set", "Features", "mapping")]
+)
 def test_load_features_reads_what_others_wrote(tmp_path: Path, form: str) -> None:
     path = FORMATS[form](tmp_path)
     assert torch.equal(load_features(path)[KEY], features.given(path)[KEY])
@@ -177,6 +181,7 @@ class TestNames:
             (None, "tell which images"), (NAMES[:-1], "one an image, 23, got 22"),
             ([*NAMES[:-1], NAMES[0]], "different"),
             (list(range(N)), "words"), ("abc", "words"), ([*NAMES[:-1], ""], "words"),
+            (set(NAMES), "order"), ([*NAMES[:-2], "é", "e\u0301"], "different"),
         ],
     )  # fmt: skip
     def test_bad_names_are_refused(self, names: Any, message: str) -> None:

@@ -143,6 +143,15 @@ class TestFiles:
         with pytest.raises(ValueError, match="run-10"):
             read(fake)
 
+    @pytest.mark.parametrize(("ending", "lacking"), [(".vhdr", 3), (".edf", 2), (".bdf", 3), (".edf", -2)])
+    def test_a_few_bytes_less_or_more(self, tmp_path: Path, ending: str, lacking: int) -> None:
+        fake = FakeEEG(tmp_path, ending).write()
+        path = fake.path(1, ".eeg") if ending == ".vhdr" else fake.path(1)
+        content = path.read_bytes()
+        path.write_bytes(content[:3000] + content[3000 + lacking :])
+        with pytest.raises(ValueError, match=r"run-10.* must have .* bytes"):
+            read(fake)
+
     def test_no_events(self, tmp_path: Path) -> None:
         fake = FakeEEG(tmp_path).write()
         (fake.home / f"{fake.stem(0)}_events.tsv").unlink()

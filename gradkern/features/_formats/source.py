@@ -77,7 +77,11 @@ def _map_npy(path: Path) -> NDArray[Any]:
     try:
         values: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except Exception as error:
-        hint = " (it is a pickle, which can run any code)" if "pickle" in str(error) else " (is it cut short?)"
+        hint = (
+            " (it is a pickle, which can run any code)"
+            if "pickle" in str(error) or "Python objects" in str(error)
+            else " (is it cut short?)"
+        )
         raise ValueError(f"{path} cannot be read as an array: {error}{hint}") from error
     size, expected = path.stat().st_size, getattr(values, "offset", 0) + values.nbytes
     if isinstance(values, np.memmap) and size != expected:

@@ -15,6 +15,7 @@ from gradkern._excluded import Excluded
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements, within
 from gradkern.recordings._formats.bids_names import entities, inherited, levels, number_in, run_of, sidecar
+from gradkern.recordings._formats.eeg_files import check_size
 from gradkern.recordings._formats.files import Folder, existing_file, fingerprint
 from gradkern.recordings._formats.mat5 import check_mat
 from gradkern.recordings._formats.names import natural
@@ -153,6 +154,7 @@ def _read(run: _Run) -> Any:
     try:
         if run.path.suffix == ".set":
             check_mat(run.path)
+        check_size(run.path)
         raw = getattr(mne.io, f"read_raw_{readers[run.path.suffix]}")(run.path, preload=False, verbose="error")
         raw.load_data(verbose="error")
     except FileNotFoundError as error:
