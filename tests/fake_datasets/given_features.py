@@ -1,5 +1,6 @@
 """Features in the layouts that other packages write: thingsvision 2.7, TorchLens 2.36, neuralset 0.4 (exca 0.6)."""
 
+import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,11 @@ def write_torchlens(folder: Path, arrays: Arrays, names: Sequence[str] | None, b
         "storage": {"shard_format": "safetensors", "ledger": "ledger.jsonl"},
         "totals": {"n_shards": len(lines), "n_stimuli": count},
     } | changes  # fmt: skip
+    if names is not None:
+        digest = hashlib.sha256(json.dumps(list(names), separators=(",", ":")).encode()).hexdigest()
+        manifest = {"stimulus_provenance": {"ids_digest": f"sha256:{digest}"}} | manifest
+    ledger = hashlib.sha256((folder / "ledger.jsonl").read_bytes()).hexdigest()
+    manifest = {"ledger_digest": f"sha256:{ledger}"} | manifest
     (folder / "manifest.json").write_text(json.dumps(manifest))
     if names is not None:
         ids = {"schema": "tl_extract_stimulus_ids_v1", "ids": list(names)}

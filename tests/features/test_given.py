@@ -282,6 +282,20 @@ class TestTorchLens:
         with pytest.raises(ValueError, match=message):
             features.given(folder)
 
+    def test_ids_and_ledger_have_checksums(self, tmp_path: Path) -> None:
+        folder = write_torchlens(tmp_path / "t", {"features": X}, NAMES)
+        for name in ("stimulus_ids.json", "ledger.jsonl"):
+            content = (folder / name).read_text()
+            (folder / name).write_text(
+                content.replace("aardvark_03b", "aardvark_99b").replace('"index": 0', '"index": 9')
+            )
+            with pytest.raises(ValueError, match=f"{name} must have the checksum of the manifest"):
+                features.given(folder)
+            (folder / name).write_text(content)
+        (folder / "stimulus_ids.json").unlink()
+        with pytest.raises(FileNotFoundError, match="has a checksum, is missing"):
+            features.given(folder)
+
     def test_without_ids_names_must_be_given(self, tmp_path: Path) -> None:
         folder = write_torchlens(tmp_path / "t", {"features": X}, None)
         with pytest.raises(ValueError, match="names must tell"):
@@ -292,7 +306,7 @@ class TestTorchLens:
 def test_every_flipped_byte_is_refused_or_changes_no_name(tmp_path: Path) -> None:
     """Shards have a checksum. Any other damage ends in other numbers of the one array at most, never in other rows."""
     rng = np.random.default_rng(0)
-    for form in ("TorchLens", "neuralset", "thingsvision hdf5", "npz"):
+    for form in ("TorchLens", "neuralset", "thingsvision hdf5", "npz", "pt"):
         (tmp_path / form).mkdir()
         path = FORMATS[form](tmp_path / form)
         files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
@@ -307,6 +321,6 @@ def test_every_flipped_byte_is_refused_or_changes_no_name(tmp_path: Path) -> Non
                 continue
             finally:
                 file.write_bytes(original)
-            if form in ("TorchLens", "npz") and file.suffix != ".json":
+            if form in ("TorchLens", "npz", "pt") and file.suffix != ".json":
                 np.testing.assert_array_equal(got[KEY].numpy(), X)
             assert len(got.images.names or ()) == N

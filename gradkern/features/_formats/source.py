@@ -1,6 +1,7 @@
 """What a reader of features gives back, and arrays in single files."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,11 @@ def _text(path: Path) -> dict[str, Any]:
 def _torch(path: Path) -> dict[str, Any]:
     import torch
 
+    if zipfile.is_zipfile(path):  # torch does not compare checksums
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is another")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -63,7 +63,8 @@ def read_extraction(folder: Path) -> Source:
             parts[name].append(content[name])
         at += int(entry["n_rows"])
     arrays = {name: torch.cat(blocks) for name, blocks in parts.items()}
-    return Source(arrays, _ids(folder, rows), {"format": f"TorchLens {manifest.get('torchlens_version')}"})
+    ids = _ids(folder, rows, (manifest.get("stimulus_provenance") or {}).get("ids_digest"))
+    return Source(arrays, ids, {"format": f"TorchLens {manifest.get('torchlens_version')}"})
 
 
 def _shard(folder: Path, entry: dict[str, Any]) -> Any:
@@ -79,13 +80,19 @@ def _shard(folder: Path, entry: dict[str, Any]) -> Any:
     return read_arrays(path).arrays
 
 
-def _ids(folder: Path, rows: int) -> list[str] | None:
+def _ids(folder: Path, rows: int, digest: Any) -> list[str] | None:
+    """The ids of the stimuli, with the checksum that the manifest has of them."""
     path = folder / _IDS
     if not path.is_file():
+        if digest is not None:
+            raise FileNotFoundError(f"{path}, of which the manifest has a checksum, is missing")
         return None
     ids = _json(path).get("ids")
     if not isinstance(ids, list) or len(ids) != rows:
         raise ValueError(f"{path} must hold {rows} ids, got {len(ids) if isinstance(ids, list) else ids!r}")
+    content = hashlib.sha256(json.dumps(ids, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
+    if digest not in (None, f"sha256:{content}"):
+        raise ValueError(f"{path} must have the checksum of the manifest, {digest}, got sha256:{content}")
     return [str(name) for name in ids]
 
 
