@@ -97,11 +97,22 @@ class TestDisagreement:
     def test_what_is_not_applicable_is_no_source(self, tmp_path: Path) -> None:
         read(FakeEEG(tmp_path, sidecar={"RecordingDuration": "n/a"}).write())
 
-    def test_of_names_of_channels(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("names", [("Fz", "Oz", "Pz", "O1", "EOG"), ("Fz", "Cz", "Cz", "O1", "EOG")])
+    def test_of_names_of_channels(self, tmp_path: Path, names: tuple[str, ...]) -> None:
         fake = FakeEEG(tmp_path).write()
-        fake.write_channels(1, ("Fz", "Oz", "Cz", "O1", "EOG"))
-        with pytest.raises(ValueError, match=r"got Cz in the header of .*run-10_eeg.*, channel 1 and Oz in the table"):
+        fake.write_channels(1, names)
+        with pytest.raises(
+            ValueError, match=r"channels must be the same .* header of .*run-10_eeg.* differ in .*[CO]z"
+        ):
             read(fake)
+
+    def test_channels_in_another_order_are_found_by_their_names(self, tmp_path: Path) -> None:
+        fake = FakeEEG(tmp_path, status={"Oz": "bad"}).write()
+        right = np.asarray(read(fake).responses)
+        table = fake.home / f"{fake.stem(1)}_channels.tsv"
+        head, *rows = table.read_text().splitlines()
+        table.write_text("\n".join([head, *rows[::-1], ""]))
+        np.testing.assert_array_equal(np.asarray(read(fake).responses), right)
 
     def test_of_units(self, tmp_path: Path) -> None:
         fake = FakeEEG(tmp_path).write()

@@ -209,10 +209,15 @@ def _eeg_of(run: _Run, raw: Any, agreements: Agreements) -> dict[str, str]:
         kinds = raw.get_channel_types()
         return {name: "good" for name, kind in zip(raw.ch_names, kinds, strict=True) if kind == "eeg"}
     table = read_table(run.channels, ("name", "type"), "\t", names=("name", "type", "units", "status"))
-    agreements.same("channels", {f"header of {run.path}": len(raw.ch_names), f"table of {run.channels}": len(table)})
-    for position, (name, other) in enumerate(zip(raw.ch_names, table["name"], strict=True)):
-        where = {f"header of {run.path}, channel {position}": name, f"table of {run.channels}": other}
-        Agreements().same("channel", where)
+    names = table["name"].tolist()
+    if len(set(names)) < len(names) or set(names) != set(raw.ch_names):
+        only = sorted(map(str, set(names) ^ set(raw.ch_names))) or ["a name twice"]
+        raise ValueError(
+            f"channels must be the same everywhere, got {len(raw.ch_names)} in the header of {run.path} and {len(names)} "
+            f"in the table of {run.channels}, which differ in {', '.join(only[:4])}"
+        )
+    agreements.same("channels", {f"header of {run.path}": len(raw.ch_names), f"table of {run.channels}": len(names)})
+    table = table.set_index("name", drop=False).loc[raw.ch_names]  # whose order may be another
     if "units" in table:
         _check_voltages(run, raw, table)
     status = table["status"] if "status" in table else pd.Series(["good"] * len(table))
