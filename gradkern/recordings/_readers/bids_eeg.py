@@ -213,8 +213,8 @@ def _eeg_of(run: _Run, raw: Any, agreements: Agreements) -> dict[str, str]:
     if len(set(names)) < len(names) or set(names) != set(raw.ch_names):
         only = sorted(map(str, set(names) ^ set(raw.ch_names))) or ["a name twice"]
         raise ValueError(
-            f"channels must be the same everywhere, got {len(raw.ch_names)} in the header of {run.path} and {len(names)} "
-            f"in the table of {run.channels}, which differ in {', '.join(only[:4])}"
+            f"channels must be the same everywhere, got {len(raw.ch_names)} in the header of {run.path} and "
+            f"{len(names)} in the table of {run.channels}, which differ in {', '.join(only[:4])}"
         )
     agreements.same("channels", {f"header of {run.path}": len(raw.ch_names), f"table of {run.channels}": len(names)})
     table = table.set_index("name", drop=False).loc[raw.ch_names]  # whose order may be another
