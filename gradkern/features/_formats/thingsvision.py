@@ -19,7 +19,8 @@ from gradkern.features._formats.source import ENDINGS, Source, read_arrays
 NAMES_FILES = ("file_names.txt", "image_names.txt", "names.txt", "image-names.json", "names.json")
 _LABELS = "targets"  # of thingsvision: the classes of the images
 _PART = re.compile(r"features(?P<suffix>.*?)_(?P<start>[0-9]+)(?:-(?P<stop>[0-9]+))?")
-_ARRAYS = tuple(ending for ending in ENDINGS if ending != ".txt")
+_NAMED = (".txt", ".h5", ".hdf5")  # formats of much else, which are read where they are called features
+_ARRAYS = tuple(ending for ending in ENDINGS if ending not in _NAMED)
 
 
 def is_folder_of_arrays(folder: Path) -> bool:
@@ -135,7 +136,9 @@ def _single(path: Path) -> Any:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Folders of modules; those of captures are not looked into."""
+    places = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in places if not (path / "capture.json").is_file())
 
 
 def _array_files(folder: Path) -> list[Path]:
@@ -143,8 +146,8 @@ def _array_files(folder: Path) -> list[Path]:
     refused = [path.name for path in files if path.suffix == ".mat" and path.stem.startswith("features")]
     if refused:
         read_arrays(folder / refused[0])  # says why
-    text = [path for path in files if path.suffix == ".txt" and path.stem.startswith("features")]
-    return sorted([path for path in files if path.suffix.lower() in _ARRAYS] + text)
+    named = [path for path in files if path.suffix.lower() in _NAMED and path.stem.startswith("features")]
+    return sorted([path for path in files if path.suffix.lower() in _ARRAYS] + named)
 
 
 def _read_list(path: Path) -> list[str]:
