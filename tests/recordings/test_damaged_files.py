@@ -237,3 +237,16 @@ def test_missing_bytes_in_an_mgh_file_are_seen(tmp_path: Path, lacking: int) -> 
     path.write_bytes(content[:400] + content[400 + lacking :])
     with pytest.raises(ValueError, match=r"lh\.betas_session.*bytes"):
         load_nsd(tmp_path, 2)
+
+
+@pytest.mark.parametrize("lacking", [1, 8, -4])
+def test_missing_bytes_in_epochs_are_seen(tmp_path: Path, lacking: int) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 2, 40)) * 1e-12
+    table = pd.DataFrame({"image": ["a", "b", "c"]})
+    made = mne.EpochsArray(values, mne.create_info(2, 100.0, "mag"), metadata=table, verbose="error")
+    made.save(path := tmp_path / "x-epo.fif", verbose="error")
+    content = path.read_bytes()
+    middle = content.index(values[1].astype(">f4").tobytes()[:64])
+    path.write_bytes(content[:middle] + content[middle + lacking :])
+    with pytest.raises(ValueError, match=r"x-epo\.fif"):
+        load_epochs(path, "image", subject="s", units="T")
