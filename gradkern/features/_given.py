@@ -14,6 +14,7 @@ from gradkern._image_names import checked_names, same_tail
 from gradkern._pixels import pixel_hash, rgb_pixels
 from gradkern.errors import naming
 from gradkern.features._engine.fingerprint import fingerprint
+from gradkern.features._engine.hooks import KINDS
 from gradkern.features._features import CapturedImages, Features, Key
 from gradkern.features._formats.neuralset import is_cache, read_cache
 from gradkern.features._formats.source import ENDINGS, Source, read_arrays, strings
@@ -46,8 +47,8 @@ def given(
     Parameters
     ----------
     features : an array [n, ...] of NumPy, torch or any library with DLPack, of h5py, pandas or xarray; a mapping of
-        such, by layer or by (kind, layer); or a path: a .npy, .npz, .h5, .pt or .safetensors file, a folder of arrays
-        with `file_names.txt` (as thingsvision writes it), an extraction of TorchLens, a cache of neuralset
+        such, by layer, "kind/layer" or (kind, layer); or a path: a .npy, .npz, .h5, .pt or .safetensors file, a folder
+        of arrays with `file_names.txt` (as thingsvision writes it), an extraction of TorchLens, a cache of neuralset
     names : of the n images. None: those in the file, beside it, in the table's index, or of `images`. If there are
         several sources, they must name the same files
     model : its name. None: that of the file or folder, or "given"
@@ -157,7 +158,7 @@ def _arrays(given_arrays: Mapping[Any, Any]) -> tuple[dict[Key, Tensor], dict[st
     arrays: dict[Key, Tensor] = {}
     flattened: dict[str, list[int]] = {}
     for name, values in given_arrays.items():
-        key = name if isinstance(name, tuple) else (_ACTIVATION, name)
+        key = name if isinstance(name, tuple) else _key_of(name)
         if len(key) != 2 or not all(isinstance(word, str) and word for word in key):
             raise ValueError(f"features must be named by layer or by (kind, layer), got {name!r}")
         tensor = _float32(values, f"features of {key[1]!r}")
@@ -170,6 +171,12 @@ def _arrays(given_arrays: Mapping[Any, Any]) -> tuple[dict[Key, Tensor], dict[st
     if len(set(counts.values())) > 1:
         raise ValueError(f"features must have a row for each image in every layer, got {counts}")
     return arrays, flattened
+
+
+def _key_of(name: Any) -> tuple[str, Any]:
+    """Kind and layer of a name: "gradient/layer4" is a gradient, what names no kind an activation."""
+    kind, _, layer = name.partition("/") if isinstance(name, str) else ("", "", "")
+    return (kind, layer) if kind in KINDS and layer else (_ACTIVATION, name)
 
 
 def _float32(values: Any, name: str) -> Tensor:

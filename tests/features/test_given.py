@@ -125,6 +125,27 @@ def test_modules_are_layers_and_axes_are_laid_side_by_side(tmp_path: Path) -> No
     assert (got.facts["model"], got.depth) == ("resnet", {"layer4.1.conv2": 0.9})
 
 
+def test_names_may_have_the_kind_before_the_layer(tmp_path: Path) -> None:
+    (tmp_path / "f/gradient").mkdir(parents=True)
+    (tmp_path / "f/activation").mkdir()
+    for layer in ("a", "b"):
+        np.save(tmp_path / f"f/gradient/{layer}.npy", 2 * X)
+        np.save(tmp_path / f"f/activation/{layer}.npy", X)
+    (tmp_path / "f/file_names.txt").write_text("\n".join(NAMES))
+    got = load_features(tmp_path / "f")
+    assert set(got) == {(kind, layer) for kind in ("activation", "gradient") for layer in ("a", "b")}
+    np.testing.assert_array_equal(got["gradient", "b"].numpy(), 2 * X)
+    assert got.objective == "given"
+
+
+def test_what_is_left_of_a_capture_is_not_taken_for_features(tmp_path: Path) -> None:
+    np.save(tmp_path / "activation-1.npy", X)
+    np.save(tmp_path / "losses.npy", X[:, 0])
+    (tmp_path / "image-names.json").write_text(json.dumps(NAMES))
+    with pytest.raises(FileNotFoundError, match="load_features: folder must hold"):
+        load_features(tmp_path)
+
+
 def test_cached_layers_are_layers(tmp_path: Path) -> None:
     Z = np.random.default_rng(1).standard_normal((N, 4, 5)).astype(np.float32)
     folder = write_neuralset(tmp_path / "c", Z, NAMES)

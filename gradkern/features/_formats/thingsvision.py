@@ -19,13 +19,14 @@ from gradkern.features._formats.source import ENDINGS, Source, read_arrays
 NAMES_FILES = ("file_names.txt", "image_names.txt", "names.txt", "image-names.json", "names.json")
 _LABELS = "targets"  # of thingsvision: the classes of the images
 _PART = re.compile(r"features(?P<suffix>.*?)_(?P<start>[0-9]+)(?:-(?P<stop>[0-9]+))?")
+_OF_CAPTURES = ("capture.json", "image-hashes.npy", "losses.npy")
 _NAMED = (".txt", ".h5", ".hdf5")  # formats of much else, which are read where they are called features
 _ARRAYS = tuple(ending for ending in ENDINGS if ending not in _NAMED)
 
 
 def is_folder_of_arrays(folder: Path) -> bool:
     """Whether a folder, or a folder in it, has arrays."""
-    return any(_array_files(place) for place in (folder, *_folders(folder)))
+    return not _is_of_capture(folder) and any(_array_files(place) for place in (folder, *_folders(folder)))
 
 
 def read_folder(folder: Path) -> Source:
@@ -138,7 +139,12 @@ def _single(path: Path) -> Any:
 def _folders(folder: Path) -> list[Path]:
     """Folders of modules; those of captures are not looked into."""
     places = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in places if not (path / "capture.json").is_file())
+    return sorted(path for path in places if not _is_of_capture(path))
+
+
+def _is_of_capture(folder: Path) -> bool:
+    """Whether `capture` wrote files of a folder, also one that has lost its request."""
+    return any((folder / name).is_file() for name in _OF_CAPTURES)
 
 
 def _array_files(folder: Path) -> list[Path]:
