@@ -26,7 +26,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 BASE = {
     "_extras", "_float32", "errors", "_files", "_lazy", "_excluded", "_geodesic", "_display", "_columns", "_integers",
-    "_lock", "_pixels", "_places", "_device", "_progress",
+    "_lock", "_pixels", "_places", "_device", "_progress", "_hdf5", "_image_names",
 }  # fmt: skip
 NEURAL = {"objectives", "models", "features"}
 STATISTICS = {"ridge", "stats", "hierarchy"}

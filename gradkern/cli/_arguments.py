@@ -70,7 +70,11 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
 def add_feature_options(parser: argparse.ArgumentParser) -> None:
     """Options of commands that compare captured features with recordings."""
     parser.add_argument(
-        "--features", nargs="+", required=True, metavar="FOLDER", help="folders that capture(..., out=) wrote"
+        "--features",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="folders that capture(..., out=) wrote, or files and folders of other packages that features.given reads",
     )
     parser.add_argument(
         "--recordings",

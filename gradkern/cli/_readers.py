@@ -11,15 +11,16 @@ from gradkern.cli._arguments import Parser
 from gradkern.recordings import readers
 
 _HELP = {  # where several readers take an option, and their documents differ
-    "subject": "number of the subject (default: 1); for bids its label",
-    "space": "for nsd and nsd-synthetic (default: fsaverage) and nsd-timeseries; for bids that of the preprocessed "
-    "files, with further entities as in MNI152NLin2009cAsym:res-2",
+    "subject": "number of the subject (default: 1); for bids and bids-eeg its label",
+    "space": "for nsd, nsd-synthetic, nsd-imagery (default: fsaverage), nsd-timeseries; for bids that of the runs, "
+    "with further entities as in MNI152NLin2009cAsym:res-2",
+    "condition": "for nsd-imagery: vision or imagery (default: vision)",
     "modality": "for nod: fmri, meg or eeg (default: fmri)",
-    "betas": "for nsd and nsd-synthetic (default: b3) and bold5000 (default: D)",
+    "betas": "for nsd, nsd-synthetic, nsd-imagery (default: b3), bold5000 (default: D) and cneuromod-things",
     "sessions": "sessions to read (default: those that are there); for glmsingle the session of every trial",
     "atlas": "for nsd: a parcellation that names the regions",
-    "task": "for bids: label of the task",
-    "image": "column of the events (bids) or of the metadata (epochs) that names the image",
+    "task": "for bids and bids-eeg: label of the task",
+    "image": "column of the events (bids, bids-eeg) or of the metadata (epochs) that names the image",
     "images": "folder of the images; for glmsingle a text file with the image of every trial, one a line",
     "units": "for epochs: units of the samples, in words",
     "derivatives": "for bids: folder of the preprocessed files (default: derivatives/fmriprep)",
@@ -145,7 +146,7 @@ def _images(reader: str, path: str) -> Any:
 
     if reader == "glmsingle":
         return read_lines(existing_file(path))
-    return folder_images(path)[0] if reader in ("epochs", "saved") else path
+    return folder_images(path)[0] if reader in ("epochs", "saved", "bids-eeg") else path
 
 
 def _number(word: str) -> int:

@@ -332,7 +332,9 @@ def _difficulty(features: Features, nuisances: Any, logits: NDArray[Any] | None,
         except Refused as why:  # an image without a gradient has no logarithm of its norm
             missing["difficulty/norms"] = str(why)
             known = [features.losses] if features.entropy is None else [features.losses, features.entropy]
-            tables["nuisances"] = np.stack([values.double().numpy() for values in known], 1)
+            finite = [values.double().numpy() for values in known if not values.isnan().all()]
+            if finite:
+                tables["nuisances"] = np.stack(finite, 1)
     if nuisances is not None:
         tables["nuisances given"] = check_matrix("nuisances", _floating(nuisances), len(features.losses))
     if logits is not None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._image_names import posix, tails
 from gradkern._pixels import pixel_hash, rgb_pixels
 from gradkern.encoding._residualize import Residualized
 from gradkern.errors import naming
 from gradkern.features._features import CapturedImages
-from gradkern.recordings._formats.names import canonical, numbers_named
+from gradkern.recordings._formats.names import numbers_named
 from gradkern.recordings._recording import Recording
 
 _COMPARED = 8  # images whose pixels are compared where names agree
@@ -55,7 +56,7 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     """
     captured, count = _identity(features), _count(features)
     if captured is None:
-        recording.check_images(count)
+        check_rows(recording, count)
         return np.arange(count)
     shown = np.unique(recording.image_ids)
     has_pixels = captured.hashes is not None and captured.hashes_are_of == "pixels" and recording.images is not None
@@ -72,6 +73,17 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     if numbers is not None and len(numbers):
         return _by_number(numbers, recording, shown)
     return _by_position(captured, recording, count)
+
+
+def check_rows(recording: Recording, count: int) -> None:
+    """Raise a ValueError unless row i of `count` rows without names can be image i of the recording's source."""
+    source = recording.image_names if recording.images is None else recording.images
+    if source is not None and len(source) != count:
+        raise ValueError(
+            f"features must have a row for each of the recording's {len(source)} images, got {count} rows and no names "
+            "by which to match them; features.given(array, names) gives them names"
+        )
+    recording.check_images(count)
 
 
 def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> tuple[Mapping[Any, Any], Recording]:
@@ -205,16 +217,28 @@ def _count(features: Any) -> int:
 
 
 def _by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of the wanted names; where none is there as it is, of paths that end in them."""
     place: dict[str, int] = {}
     for row, name in enumerate(captured):
-        if place.setdefault(_normal(name), row) != row:
-            raise ValueError(f"names must be different, got {captured[place[_normal(name)]]!r} and {name!r} for one")
-    return np.array([place.get(_normal(name), -1) for name in wanted], np.int64)
+        if place.setdefault(posix(name), row) != row:
+            raise ValueError(f"names must be different, got {captured[place[posix(name)]]!r} and {name!r} for one")
+    rows = np.array([place.get(posix(name), -1) for name in wanted], np.int64)
+    return rows if (rows >= 0).any() else _by_tail(captured, wanted)
 
 
-def _normal(name: str) -> str:
-    """A name in the one form in which names are compared: Unicode composed, "/" between folders, no "./" before."""
-    return canonical(name.replace("\\", "/"))
+def _by_tail(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    place: dict[str, list[int]] = {}
+    for row, name in enumerate(captured):
+        for tail in tails(name):
+            place.setdefault(tail, []).append(row)
+    several = next((name for name in wanted if len(place.get(posix(name), ())) > 1), None)
+    if several is not None:
+        first, other = place[posix(several)][:2]
+        raise ValueError(
+            f"names must tell images apart, got {captured[first]!r} and {captured[other]!r} in the features for "
+            f"{several!r}"
+        )
+    return np.array([place.get(posix(name), [-1])[0] for name in wanted], np.int64)
 
 
 def _check_found(rows: NDArray[np.int64], shown: Any, captured: Sequence[str], recording: Recording) -> None:

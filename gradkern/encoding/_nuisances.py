@@ -27,12 +27,14 @@ def nuisances(features: Features, kind: str = "gradient") -> xr.DataArray:
     Raises
     ------
     ValueError : no such kind, or losses that are not finite
-    Refused : an image whose gradient is zero, of which there is no logarithm
+    Refused : an image whose gradient is zero, of which there is no logarithm; or no loss is known
     """
     layers = [layer for captured_kind, layer in features if captured_kind == kind]
     if not layers or kind == "activation":
         kinds = sorted({captured_kind for captured_kind, _ in features})
         raise ValueError(f"kind must be a gradient of the features, got {kind!r}; there are {kinds}")
+    if features.losses.isnan().all():
+        raise Refused("features must have the losses of the images, got none (given(..., losses=))")
     columns = {"loss": features.losses.double().numpy()}
     if features.entropy is not None:
         columns["entropy"] = features.entropy.double().numpy()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import gradkern
 from gradkern._device import chosen_device
 from gradkern._progress import advanced, tracked
+from gradkern.encoding._matching import check_rows
 from gradkern.encoding._rsa import DISTANCES, centered_products, rdm, rdm_ceiling
 from gradkern.encoding._scale import check_first
 from gradkern.encoding._spaces import feature_coordinates
@@ -208,7 +209,7 @@ def _checked(spaces: Mapping[str, Any], subjects: Sequence[Recording]) -> dict[s
                 f"{sorted(sizes)})"
             )
     for one in subjects:
-        one.check_images(next(iter(sizes)))
+        check_rows(one, next(iter(sizes)))
     return {one.subject: check_first("rsa_scores", one) for one in subjects}
 
 

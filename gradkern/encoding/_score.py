@@ -13,7 +13,7 @@ import gradkern
 from gradkern._progress import tracked
 from gradkern.encoding._dimension import DimensionMatching, EffectiveRank, effective_rank, match_spaces
 from gradkern.encoding._folds import inner_groups, outer_folds
-from gradkern.encoding._matching import aligned
+from gradkern.encoding._matching import aligned, check_rows
 from gradkern.encoding._residualize import Residualized, residualize_spaces
 from gradkern.encoding._scale import check_first, unit_size
 from gradkern.encoding._spaces import COORDINATES, feature_coordinates
@@ -54,7 +54,8 @@ def score(
     ----------
     features : name -> [images, d], named by `FeatureSpace` (of `join_captures` and `control_spaces`), by pairs (kind,
         layer) as `gradkern.capture` gives, or in any other way. Captures are matched with the recording's images by
-        names and pixels (`matched_rows`); of other features, row i is image i of the recording's image source.
+        names and pixels (`matched_rows`); of other features, row i is image i of the recording's image source, which
+        must have as many.
         Features that are `Residualized` are fitted anew on the training images of every fold.
     recording : single trials, or means over repeats (which is faster)
     cv : what is held out, and how alphas are chosen; None: `CrossValidation()`
@@ -100,7 +101,7 @@ def score(
     for name, X in features.items():
         if len(X.shape) != 2:
             raise ValueError(f"features must be [images, d], got {list(X.shape)} of {name!r}")
-        recording.check_images(len(X))
+        check_rows(recording, len(X))
     odd = check_first("score", recording)
     splits = outer_folds(cv, recording)
     spaces = dict(zip(named["feature"], features.values(), strict=True))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradkern._progress import advanced, tracked
 from gradkern.encoding._control_spaces import COVARIATES, activations_for
-from gradkern.encoding._matching import aligned
+from gradkern.encoding._matching import aligned, check_rows
 from gradkern.encoding._spaces import FeatureSpace, coordinates
 from gradkern.encoding._unique import UniqueVariance, unique_variance
 from gradkern.errors import Refused, naming
@@ -105,7 +105,7 @@ def unique_scores(
         raise ValueError(f"spaces must hold gradients, got only {[str(space) for space in spaces]}")
     activations = {space: activations_for(space, captured, settings.covariates) for space in gradients}
     for values in gradients.values():
-        recording.check_images(len(values))
+        check_rows(recording, len(values))
     has_repeats = len(np.unique(recording.image_ids)) < len(recording.image_ids)
     means = recording.average_repeats(estimate=False) if has_repeats else recording
     repeats = means.repeats

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gradkern.features._engine.gradient_controls import CONTROLS as CONTROLS
     from gradkern.features._engine.hooks import KINDS as KINDS
     from gradkern.features._features import Features as Features
+    from gradkern.features._given import given as given
     from gradkern.features._store import load_features as load_features
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -2,7 +2,6 @@
 
 import difflib
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradkern._float32 import convolving_in_tf32, multiplying_at
+from gradkern._image_names import checked_names
 from gradkern._integers import as_integer
 from gradkern._lock import only_writer
 from gradkern._progress import showing_progress
@@ -139,7 +139,8 @@ def capture(
         precision = _check_precision(model, dtype, _check_device(model, device))
         source = ImageSource(images)
         own = None if isinstance(images, Tensor) else getattr(images, "names", None)
-        named = _check_names(own if names is None else names, len(source))
+        asked = own if names is None else names
+        named = None if asked is None else checked_names(asked, len(source))
         plan = CapturePlan(
             model=model,
             images=source,
@@ -277,20 +278,6 @@ def _check_options(batch_size: int | None, uncovered: str) -> int | None:
     if uncovered not in ("error", "warn"):
         raise ValueError(f'uncovered must be "error" or "warn", got {uncovered!r}')
     return size
-
-
-def _check_names(names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"names must be words, one an image, got {names!r}")
-    found = tuple(str(name) for name in names)
-    if len(found) != count:
-        raise ValueError(f"names must be one an image, {count}, got {len(found)}")
-    twice = [name for name, times in Counter(found).items() if times > 1]
-    if twice:
-        raise ValueError(f"names must be different, got {twice[0]!r} {found.count(twice[0])} times")
-    return found
 
 
 def _check_not_compiled(model: nn.Module) -> None:

@@ -20,6 +20,7 @@ from gradkern.errors import naming
 from gradkern.features._engine.images import ImageSource
 from gradkern.features._engine.probe import probe_difference
 from gradkern.features._features import CapturedImages, Features, Key, features_from
+from gradkern.features._given import given, is_given
 from gradkern.kernels._sketch import Sketch
 
 _STATE_FILE = "capture.json"
@@ -40,14 +41,16 @@ def load_features(folder: Any) -> Features:
 
     Parameters
     ----------
-    folder : path of the folder
+    folder : path of the folder; or of a file or folder that `given` reads, with the names of the images
 
     Raises
     ------
-    FileNotFoundError : the folder holds no capture, or an array is missing
+    FileNotFoundError : the folder holds no capture and no features of others, or an array is missing
     ValueError : the capture is not finished, or was written by a later version of gradkern
     """
     path = Path(folder).expanduser()
+    if not (path / _STATE_FILE).is_file() and is_given(path):
+        return given(path)
     if not (path / _STATE_FILE).is_file():
         raise FileNotFoundError(f"folder must hold {_STATE_FILE}, as capture(..., out=) writes it, got {path}")
     state = _read_state(path)

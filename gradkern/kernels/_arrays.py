@@ -27,6 +27,8 @@ def to_torch(x: Any, argument: str) -> tuple[Tensor, Callable[[Tensor], Any]]:
     ValueError : x is an array whose memory a tensor cannot share
     """
     if isinstance(x, Tensor):
+        if x.layout != torch.strided:
+            raise ValueError(f"{argument} must be a dense tensor, got {x.layout}; call to_dense() on it")
         return x, lambda result: result
     if isinstance(x, np.ndarray):
         return _from_numpy(x, argument), lambda result: result.numpy()
@@ -62,6 +64,12 @@ def from_dlpack_of(x: Any, argument: str) -> Callable[[Tensor], Any]:
 
 
 def _from_numpy(x: np.ndarray, argument: str) -> Tensor:
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise ValueError(
+            f"{argument} must have a number everywhere, got {np.ma.getmaskarray(x).sum()} masked; fill them in"
+        )
+    if not x.dtype.isnative:
+        raise ValueError(f"{argument} must be in this machine's byte order, got {x.dtype.str}; call astype on it")
     if x.dtype.name not in _NUMPY_DTYPES:
         raise ValueError(f"{argument} must be float16, float32 or float64, got {x.dtype}")
     if not x.flags.c_contiguous:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from gradkern.recordings._noise_ceiling import split_half as split_half
     from gradkern.recordings._readers.algonauts2023 import load_algonauts2023 as load_algonauts2023
     from gradkern.recordings._readers.bids import load_bids as load_bids
+    from gradkern.recordings._readers.bids_eeg import load_bids_eeg as load_bids_eeg
     from gradkern.recordings._readers.bold5000 import load_bold5000 as load_bold5000
+    from gradkern.recordings._readers.cneuromod_things import load_cneuromod_things as load_cneuromod_things
     from gradkern.recordings._readers.fmri import load_betas as load_betas
     from gradkern.recordings._readers.fmri import load_bold as load_bold
     from gradkern.recordings._readers.glmsingle import load_glmsingle as load_glmsingle
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._readers.mne_raw import save_epochs as save_epochs
     from gradkern.recordings._readers.nod import load_nod as load_nod
     from gradkern.recordings._readers.nsd import load_nsd as load_nsd
+    from gradkern.recordings._readers.nsd_imagery import load_nsd_imagery as load_nsd_imagery
     from gradkern.recordings._readers.nsd_synthetic import load_nsd_synthetic as load_nsd_synthetic
     from gradkern.recordings._readers.nsd_timeseries import load_nsd_timeseries as load_nsd_timeseries
     from gradkern.recordings._readers.registry import Reader as Reader

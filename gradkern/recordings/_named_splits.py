@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from gradkern._excluded import Excluded
+from gradkern._image_names import canonical
 from gradkern.errors import Refused, naming
 from gradkern.recordings._formats.files import existing_file
-from gradkern.recordings._formats.names import canonical, is_missing
+from gradkern.recordings._formats.names import is_missing
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._splits import Split, published

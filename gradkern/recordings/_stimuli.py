@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
+from gradkern._hdf5 import reading_hdf5
+from gradkern._image_names import canonical
 from gradkern._pixels import ENDINGS, OTHER_ENDINGS, read_pixels
 from gradkern.errors import Refused, naming
 from gradkern.recordings._formats.files import Folder
-from gradkern.recordings._formats.hdf5 import reading_hdf5
-from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._recording import Recording
 
 _THINGS = "https://osf.io/jum2f (the password is on that page)"

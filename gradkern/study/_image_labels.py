@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern.recordings._formats.names import canonical
+from gradkern._image_names import canonical
 from gradkern.study._image_tables import ID_COLUMNS, is_table, places_of
 
 _IMAGE_COLUMNS = (*ID_COLUMNS, "filename", "file_name", "image_name", "image_id", "stimulus", "path")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradkern.recordings._formats.hdf5 import reading_hdf5
+from gradkern._hdf5 import reading_hdf5
 from gradkern.recordings._formats.names import name_numbers
 from gradkern.recordings._readers.registry import READERS, load
 from gradkern.recordings._recording import Recording

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradkern._display import as_html, as_text, listed
+from gradkern.encoding._matching import check_rows
 from gradkern.errors import Refused, naming
 from gradkern.features._features import Features
 from gradkern.hierarchy._latency import Latency
@@ -211,7 +212,7 @@ def _check_recordings(name: str, recordings: Sequence[Recording], images: int) -
     if len(set(subjects)) < len(subjects):
         raise ValueError(f"{name} must have one recording per subject, got {subjects}")
     for recording in recordings:
-        recording.check_images(images)
+        check_rows(recording, images)
         if len(np.unique(recording.image_ids)) < len(recording.image_ids):
             raise ValueError(
                 f"{name} must have one row per image, got repeats: average_repeats() keeps the noise ceiling"

@@ -177,7 +177,7 @@ def _check_same_images(path: Path, captures: Mapping[str, _Capture]) -> None:
     counts = {name: len(capture.captured.losses) for name, capture in captures.items()}
     if len(set(counts.values())) > 1:
         raise wrong(path, "features", "captures of the same images", f"{counts} images")
-    models = [str(captured.facts.get("model_sha256", number)) for number, captured in enumerate(together)]
+    models = [str(captured.facts.get("model_sha256") or number) for number, captured in enumerate(together)]
     with located(path, "features"):
         orders = row_orders(together, models)
     for name, order in zip(captures, orders, strict=True):
@@ -305,9 +305,14 @@ def _load_untrained(
             raise wrong(path, key, f"a capture with the {name} {wanted!r}", repr(got))
     if trained.facts["images_sha256"] != captured.facts["images_sha256"]:
         raise wrong(path, key, "a capture of the same images", "others")
-    if trained.facts["model_sha256"] == captured.facts["model_sha256"]:
+    if _weights(trained) == _weights(captured):
         raise wrong(path, key, "a capture of the model with other weights", "one of the same")
     return captured, facts
+
+
+def _weights(captured: Features) -> str:
+    """The hash of a capture's model; of features that others captured, that of all of them."""
+    return str(captured.facts["model_sha256"] or captured.facts["features_sha256"])
 
 
 def _token(path: Path, entry: CaptureEntry, captured: Features) -> Callable[[Any], Any]:

@@ -26,9 +26,11 @@ from gradkern.recordings import (
     load_bold,
     load_epochs,
     load_glmsingle,
+    load_nsd,
     load_recording,
     save_recording,
 )
+from tests.fake_datasets.nsd import FakeNSD
 
 FLIPS = 150
 Case = tuple[Path, Callable[[], Any]]  # the file, and what is read of it
@@ -203,3 +205,48 @@ def test_with_a_scratch_folder_too(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     ends = flip(betas(tmp_path, "b.nii.gz", scratch=tmp_path / "scratch"), FLIPS)
     assert set(ends) <= {"same", "refused"}, ends
+
+
+def test_no_damage_of_a_matlab_file_ends_the_process(tmp_path: Path) -> None:
+    """SciPy alone crashes about once in 100 flips: it does not compare types of elements with its tables."""
+    values = np.random.default_rng(0).standard_normal((*GRID, 8))
+    path = tmp_path / "TYPED_FITHRF_GLMDENOISE_RR.mat"
+    words = np.array([np.arange(3), "word"], dtype=object)
+    more = {"struct": {"x": 1, "y": "abc", "z": [1, 2]}, "cell": words, "complex": np.array([1 + 2j]), "text": "naïve"}
+    savemat(path, {"modelmd": values, "R2": values[..., 0], **more})
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    near = random.integers(len(content) - 900, len(content), 250)
+    places = np.concatenate([random.integers(128, len(content), 30), near])
+    refused = 0
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            load_glmsingle(path, subject="s", images=list("abcdefgh"))
+        except ValueError:
+            refused += 1
+    assert refused > 80
+
+
+@pytest.mark.parametrize("lacking", [1, 7, 19])
+def test_missing_bytes_in_an_mgh_file_are_seen(tmp_path: Path, lacking: int) -> None:
+    FakeNSD(tmp_path)
+    path = next(tmp_path.glob("nsddata_betas/ppdata/*/fsaverage/*/lh.betas_session*.mgh"))
+    content = path.read_bytes()
+    path.write_bytes(content[:400] + content[400 + lacking :])
+    with pytest.raises(ValueError, match=r"lh\.betas_session.*bytes"):
+        load_nsd(tmp_path, 2)
+
+
+@pytest.mark.parametrize("lacking", [1, 8, -4])
+def test_missing_bytes_in_epochs_are_seen(tmp_path: Path, lacking: int) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 2, 40)) * 1e-12
+    table = pd.DataFrame({"image": ["a", "b", "c"]})
+    made = mne.EpochsArray(values, mne.create_info(2, 100.0, "mag"), metadata=table, verbose="error")
+    made.save(path := tmp_path / "x-epo.fif", verbose="error")
+    content = path.read_bytes()
+    middle = content.index(values[1].astype(">f4").tobytes()[:64])
+    path.write_bytes(content[:middle] + content[middle + lacking :])
+    with pytest.raises(ValueError, match=r"x-epo\.fif"):
+        load_epochs(path, "image", subject="s", units="T")

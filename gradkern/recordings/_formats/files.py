@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import struct
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern.recordings._formats.mat5 import check_mat
+
 _MIB = 2**20
+_MGH_ENDS = (
+    0,
+    16,
+    20,
+)  # bytes after the values: nothing, 4 numbers of the scan, 5 of them; longer ones go on with words
 _ANNEX_SIZE = re.compile(r"annex/.*-s(\d+)(?:-[mSC][^-/]*)*--[^/]*$")
-_COMPRESSED, _ENDS = 15, 128  # of MATLAB 5 files: the type of compressed elements, and where the header ends
 
 
 class Folder:
@@ -131,13 +135,13 @@ def read_mat(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> 
     """
     from scipy.io import loadmat
 
-    from gradkern.recordings._formats.hdf5 import reading_hdf5
+    from gradkern._hdf5 import reading_hdf5
 
     names, optional = list(names), list(optional)
     content: dict[str, Any]
     try:
+        check_mat(path)
         content = loadmat(path, variable_names=[name.partition("/")[0] for name in (*names, *optional)])
-        _check_mat(path)
         content |= {name: value for name in optional if (value := _field(content, name)) is not None}
     except NotImplementedError:  # version 7.3
         with reading_hdf5(path) as file:
@@ -157,25 +161,6 @@ def _field(content: dict[str, Any], name: str) -> Any:
         return content.get(head)
     fields = content[head].dtype.names or ()
     return content[head][field].flat[0] if field in fields and content[head].size else None
-
-
-def _check_mat(path: Path) -> None:
-    """Raise a ValueError if a compressed element of a MATLAB 5 file is damaged, which SciPy does not look for."""
-    content = path.read_bytes()
-    if not all(content[:4]):  # version 4, which has no compression
-        return
-    order = ">" if content[126:128] == b"MI" else "<"
-    place = _ENDS
-    while place + 8 <= len(content):
-        kind, size = struct.unpack(f"{order}2I", content[place : place + 8])
-        if kind == _COMPRESSED:
-            packed = zlib.decompressobj()
-            packed.decompress(content[place + 8 : place + 8 + size])
-            if not packed.eof or packed.unused_data:
-                raise ValueError("a compressed element is cut short")
-        place += 8 + size + (0 if kind == _COMPRESSED else -size % 8)
-    if place != len(content):
-        raise ValueError(f"elements end at byte {place} of {len(content)}")
 
 
 def read_pickle(path: Path, names: tuple[str, ...] = (), *, allow_pickle: bool) -> dict[str, Any]:
@@ -224,6 +209,11 @@ def map_mgh(path: Path) -> NDArray[Any]:
     expected, size = start + vertices * frames * dtype.itemsize, path.stat().st_size
     if size < expected:
         raise ValueError(f"{path} is cut short: {size} bytes, {expected} expected of shape {list(shape)}")
+    if size - expected not in _MGH_ENDS and size - expected < max(_MGH_ENDS):
+        raise ValueError(
+            f"{path} must end with {' or '.join(map(str, _MGH_ENDS))} bytes of its scan after shape {list(shape)}, got "
+            f"{size - expected} (are bytes missing?)"
+        )
     return np.memmap(path, dtype.newbyteorder(">"), "r", start, (frames, vertices))
 
 

@@ -1,37 +1,14 @@
 """HDF5 datasets with an axis of trials, as responses that are read in parts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._hdf5 import reading_hdf5
 from gradkern.recordings._responses.lazy import Responses
 from gradkern.recordings._responses.out_of_core import FileColumns, FileRows
-
-
-@contextmanager
-def reading_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file, opened for reading.
-
-    Raises
-    ------
-    ValueError : it is no such file, or is damaged: h5py raises errors of many kinds for what HDF5 finds in one
-    """
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(str(path)):
-            raise  # a check of what the file holds
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as HDF5: {reason} (is it damaged or cut short?)") from error
 
 
 class Trials(Responses):

@@ -1,37 +1,22 @@
 """Names and numbers of images, in one spelling: what is a number, what is a name, and what is missing."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._image_names import canonical, same_name
+
 MISSING = ("n/a", "")  # BIDS' word for no value, and the empty cell
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.0+)?")  # of a table; digits after leading zeros are a name
 
 
 _NUMBERED = re.compile(r"#(0|[1-9][0-9]{0,8})")
-
-
-def canonical(name: str) -> str:
-    """A name in Unicode's composed form (NFC), without the `.` of paths such as "./a.png"."""
-    text = unicodedata.normalize("NFC", name)
-    parts = [part for place, part in enumerate(text.split("/")) if part != "." and (part or not place)]
-    return "/".join(parts) or text
-
-
-def same_name(a: str, b: str) -> bool:
-    """Whether two names are of one file: folders before it, and its ending, may be left out."""
-    pairs = [PurePosixPath(canonical(name.replace("\\", "/"))) for name in (a, b)]
-    files = {path.name for path in pairs}
-    bare = not all(path.suffix for path in pairs)
-    return len(files) == 1 or (bare and len({path.stem for path in pairs}) == 1)
 
 
 @lru_cache(maxsize=16)  # since every step of a recording checks the same names again

@@ -118,6 +118,9 @@ def _map(path: Path) -> NDArray[Any]:
         values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy raises what its parser of headers finds
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
+    size, expected = path.stat().st_size, int(getattr(values, "offset", 0)) + values.nbytes
+    if size != expected:
+        raise ValueError(f"{path} must have {expected} bytes by its header, got {size}")
     if values.ndim != 2 or values.dtype.kind != "f":
         raise ValueError(f"{path} must hold float of 2 dimensions, got {values.dtype} {list(values.shape)}")
     return values

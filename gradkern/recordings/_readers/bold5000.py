@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gradkern._image_names import canonical
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder, read_lines
-from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes, volume_shape
 from gradkern.recordings._formats.timeseries import voxels
 from gradkern.recordings._formats.volumes import open_image

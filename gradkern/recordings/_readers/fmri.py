@@ -11,11 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
+from gradkern._image_names import canonical
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.bids_names import entities
 from gradkern.recordings._formats.files import existing_file, fingerprint
-from gradkern.recordings._formats.names import canonical, names_or_numbers, numbered_images
+from gradkern.recordings._formats.names import names_or_numbers, numbered_images
 from gradkern.recordings._formats.nifti import open_volumes, with_data
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import Mask, voxels

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._image_names import canonical
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint, read_mat, read_pickle
-from gradkern.recordings._formats.names import canonical, numbered_images
+from gradkern.recordings._formats.names import numbered_images
 from gradkern.recordings._formats.volumes import Grid, read_volume
 from gradkern.recordings._maps.known import volume_grid
 from gradkern.recordings._readers.dataset import GLMSINGLE, check_choice, measured_targets
@@ -152,7 +153,8 @@ def _estimates(path: Path, allow_pickle: bool) -> _Estimates:
 
 def _lazy(path: Path) -> _Estimates:
     """Responses in HDF5, where MATLAB's axes are reversed."""
-    from gradkern.recordings._formats.hdf5 import Trials, reading_hdf5
+    from gradkern._hdf5 import reading_hdf5
+    from gradkern.recordings._formats.hdf5 import Trials
 
     reverse = path.suffix == ".mat"
     with reading_hdf5(path) as file:

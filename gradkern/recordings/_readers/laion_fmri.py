@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._hdf5 import reading_hdf5
+from gradkern._image_names import canonical
 from gradkern._pixels import read_pixels
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.files import Folder
-from gradkern.recordings._formats.hdf5 import reading_hdf5
-from gradkern.recordings._formats.names import canonical
 from gradkern.recordings._formats.nifti import in_regions, open_volumes
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import Mask, voxels

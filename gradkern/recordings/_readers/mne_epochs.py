@@ -263,4 +263,24 @@ def _mapped(path: Path, start: int, form: int, length: int, width: int) -> NDArr
         raise ValueError(f"{path} must hold epochs of {width} samples, got {length - 16} bytes")
     if path.stat().st_size < start + length:
         raise ValueError(f"{path} is cut short: {path.stat().st_size} bytes, {start + length} expected")
+    _check_rest(path, start + length)
     return np.memmap(path, dtype, "r", start, (count, width))
+
+
+def _check_rest(path: Path, position: int) -> None:
+    """Raise a ValueError unless entries follow the epochs to the end of the file, as they do if no byte is missing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            content = file.read(16)
+            if len(content) < 16:
+                break
+            _, _, length, following = struct.unpack(">4i", content)
+            if length < 0:
+                break
+            if following < 0:
+                return
+            position = following if following > position else position + 16 + length
+    if position != size:
+        raise ValueError(f"{path} must have entries from its epochs to its end, got none at byte {position} of {size}")

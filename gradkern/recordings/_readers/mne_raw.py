@@ -245,7 +245,7 @@ def save_epochs(parts: Iterable[Any], path: Any, *, overwrite: bool = False, spl
         raise FileExistsError(f"{target} is there already; overwrite=True replaces it")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as first:
-        _concatenated(parts, first.with_name("samples")).save(
+        concatenated(parts, first.with_name("samples")).save(
             first, split_size=split_size, fmt="single", verbose="error"
         )
         # the first file means that all are there: the old one goes first, and the new one gets its name last
@@ -256,7 +256,7 @@ def save_epochs(parts: Iterable[Any], path: Any, *, overwrite: bool = False, spl
     return target
 
 
-def _concatenated(parts: Iterable[Any], samples: Path) -> Any:
+def concatenated(parts: Iterable[Any], samples: Path) -> Any:
     """One mne.EpochsArray of all parts, whose values are a memory map of the file `samples`."""
     import mne
 

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern._image_names import canonical
 from gradkern.errors import naming
 from gradkern.recordings._formats.bids_names import entities
 from gradkern.recordings._formats.files import Folder, read_lines
-from gradkern.recordings._formats.names import canonical, is_missing, natural
+from gradkern.recordings._formats.names import is_missing, natural
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._formats.timeseries import grayordinate_targets, same_targets
 from gradkern.recordings._formats.volumes import strict_nibabel

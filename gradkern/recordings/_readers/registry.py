@@ -88,6 +88,7 @@ READERS = {
     for reader in (
         Reader("nsd", "load_nsd", "Natural Scenes Dataset: single-trial betas"),
         Reader("nsd-synthetic", "load_nsd_synthetic", "NSD-synthetic: single-trial betas for 284 synthetic images"),
+        Reader("nsd-imagery", "load_nsd_imagery", "NSD-imagery: single-trial betas for 18 targets, seen or imagined"),
         Reader("nsd-timeseries", "load_nsd_timeseries", "Natural Scenes Dataset: preprocessed time series"),
         Reader("things-meg", "load_things_meg", "THINGS-MEG: preprocessed epochs"),
         Reader("things-fmri", "load_things_fmri", "THINGS-fMRI: tables of single-trial betas"),
@@ -96,7 +97,9 @@ READERS = {
         Reader("algonauts2023", "load_algonauts2023", "Algonauts 2023: training responses, means over repeats"),
         Reader("bold5000", "load_bold5000", "BOLD5000, release 2.0: single-trial betas"),
         Reader("laion-fmri", "load_laion_fmri", "LAION-fMRI: single-trial betas"),
+        Reader("cneuromod-things", "load_cneuromod_things", "CNeuroMod-THINGS: single-trial betas"),
         Reader("bids", "load_bids", "runs of a BIDS data set preprocessed by fMRIPrep or DeepPrep"),
+        Reader("bids-eeg", "load_bids_eeg", "raw EEG of a BIDS data set, cut into epochs"),
         Reader("glmsingle", "load_glmsingle", "output of GLMsingle: single-trial betas", _UNNAMED),
         Reader("epochs", "load_epochs", "epochs of mne in -epo.fif files", {**_UNNAMED, "units": "as stored"}),
         Reader("saved", "load_recording", "a file that save_recording wrote"),

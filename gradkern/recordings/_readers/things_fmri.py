@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradkern._hdf5 import reading_hdf5
 from gradkern.errors import naming
-from gradkern.recordings._formats.hdf5 import reading_hdf5
 from gradkern.recordings._formats.names import numbered_images
 from gradkern.recordings._formats.tables import read_table
 from gradkern.recordings._readers.dataset import (

@@ -87,7 +87,7 @@ def open_images(path: Path, entry: ImageSetEntry, contents: Contents) -> ImageSe
 
 def _hashes(images: HDF5Images) -> list[str]:
     """A hash of the pixels of each image of a dataset."""
-    from gradkern.recordings._formats.hdf5 import reading_hdf5
+    from gradkern._hdf5 import reading_hdf5
 
     hashes: list[str] = []
     with reading_hdf5(images.path) as file:

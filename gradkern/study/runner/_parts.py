@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from gradkern.recordings._formats.names import canonical
+from gradkern._image_names import canonical
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._image_tables import StudyImages

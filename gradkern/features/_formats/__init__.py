@@ -1,0 +1,1 @@
+"""Files of features that other packages wrote, each format in a file of its own."""
