@@ -13,18 +13,8 @@ import torch
 import gradkern
 
 IMAGES = 30
-COMMANDS = (
-    "demo",
-    "data check",
-    "data save",
-    "capture",
-    "encode",
-    "similarity",
-    "verdict",
-    "doctor",
-    "models",
-    "layers",
-)
+COMMANDS = ("demo", "data check", "data save", "capture", "encode", "similarity", "verdict", "maps", "run", "status",
+            "estimate", "report", "store ls", "doctor", "models", "layers")  # fmt: skip
 NEEDS = {  # a call that needs an extra
     "models": lambda: gradkern.load_model("resnet50", weights="random"),
     "meg": lambda: gradkern.recordings.sensor_names(),

@@ -242,6 +242,26 @@ def test_an_image_has_its_random_cotangent_wherever_it_is_run() -> None:
         close(all_of_them[key][:3], values.double())
 
 
+def test_a_part_of_a_study_has_what_the_whole_has() -> None:
+    """Labels are read, and cotangents drawn, at the place of an image in the study."""
+    kinds = ["gradient", RANDOM, ALIGNED]
+    objective = objectives.CrossEntropy(LABELS)
+    ask = {"layers": LAYERS[ConvNet], "kinds": kinds}
+    whole = gradkern.capture(build(ConvNet), pictures(), objective, **ask)
+    part = gradkern.capture(build(ConvNet), pictures()[3:], objective, first_index=3, **ask)
+    for key, values in part.items():
+        close(values, whole[key][3:].double())
+    assert part.labels.tolist() == LABELS[3:].tolist()
+    others = objectives.CrossEntropy(torch.cat([torch.zeros(3, dtype=torch.int64), LABELS[3:]]))
+    shuffled = [  # targets of others are those of other images of the part
+        gradkern.capture(build(ConvNet), pictures()[3:], given, layers=["head"], kinds=[SHUFFLED], first_index=3)
+        for given in (objective, others)
+    ]
+    assert torch.equal(*(captured[SHUFFLED, "head"] for captured in shuffled))
+    with pytest.raises(ValueError, match="first_index must be"):
+        gradkern.capture(build(ConvNet), pictures(), objective, first_index=-1, **ask)
+
+
 class Counting(Transformer):
     calls = 0
 

@@ -6,6 +6,7 @@ Debian and Ubuntu: `apt-get install slurm-wlm munge`. It runs as root, and touch
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -87,14 +88,33 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         _until(lambda: "idle" in _asked(["sinfo", "--noheader", "--format=%T"], environment), daemons, folder)
         yield environment
     finally:
-        _asked(["scancel", "--full", "--signal=KILL", "--user=root"], environment)
-        time.sleep(0.5)
-        for daemon in reversed(daemons):
-            daemon.terminate()
-        for daemon in reversed(daemons):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(10)
-            daemon.kill()
+        _stop(daemons, environment)
+
+
+def _stop(daemons: Sequence[subprocess.Popen[bytes]], environment: dict[str, str]) -> None:
+    """End all jobs, the daemons, and what daemons left behind."""
+    _asked(["scancel", "--full", "--signal=KILL", "--user=root"], environment)
+    stop = time.monotonic() + 5
+    while time.monotonic() < stop and _asked(["squeue", "--noheader"], environment).strip():
+        time.sleep(0.1)
+    for daemon in reversed(daemons):
+        daemon.terminate()
+    for daemon in reversed(daemons):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.wait(10)
+        daemon.kill()
+    for process in _steps(environment["SLURM_CONF"]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _steps(configuration: str) -> Iterator[int]:
+    """Processes of steps that this SLURM started, and nobody else's."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_step = (folder / "cmdline").read_bytes().startswith(b"slurmstepd")
+            if is_step and f"SLURM_CONF={configuration}\0".encode() in (folder / "environ").read_bytes():
+                yield int(folder.name)
 
 
 def _found(program: str) -> str | None:

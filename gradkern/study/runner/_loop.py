@@ -120,11 +120,16 @@ class _Loop:
                     self.pending.remove(task)
         except BlockingIOError:
             return
+        except OSError as error:  # no room for its folder, or no right to write there
+            self._note_failure(task, f"{type(error).__name__}: {error}")
+            self.pending = [other for other in self.pending if other is not task]
 
     def _give_up(self, task: Task, absent: Sequence[Task]) -> None:
         """Skip a task that needs one of another stage which nobody computes."""
         for need in absent:
             if not self.stages or need.kind in self.stages:
+                if need not in self.pending:  # it was done, and was set aside since
+                    self.pending.append(need)
                 continue
             with suppress(BlockingIOError), self.store.claimed(need):
                 if not _is_there(self.store, need):
@@ -147,15 +152,20 @@ class _Loop:
                     self.store.set_aside(error.place)
                 self.outcome.damaged.append(error.place)
                 text = f"{text}; it is made anew"
-            self._failed.add(task.id)
-            self.outcome.failed[task.name] = text
-            self.store.log({**stated, "state": "failed", "error": text})
-            self.say(f"failed {task.name}: {text}")
+            self._note_failure(task, text)
             return
-        self.store.log({**stated, "state": "done", **used})
+        with suppress(OSError):  # the result is there, whether the disk has room for its line or not
+            self.store.log({**stated, "state": "done", **used})
         self.outcome.done.append(task.name)
         self._seconds.setdefault(task.kind, []).append(float(used["seconds"]))
         self.say(f"{self._count()} {task.name}: {used['seconds']:.1f} s{self._left(task)}")
+
+    def _note_failure(self, task: Task, text: str) -> None:
+        self._failed.add(task.id)
+        self.outcome.failed[task.name] = text
+        with suppress(OSError):  # a full disk has no room for the line either
+            self.store.log({"task": task.name, "id": task.id, "state": "failed", "error": text})
+        self.say(f"failed {task.name}: {text}")
 
     def _count(self) -> str:
         return f"[{self._total - len(self.pending) + 1}/{self._total}]"

@@ -162,6 +162,13 @@ def command(path: Path, changes: Sequence[str], *, debug: bool, folder: Path | N
 
 def _set_damaged_aside(plan: Plan, say: Callable[[str], None]) -> None:
     for place, why in plan.damaged.items():
+        try:
+            plan.store.check(place)
+            continue  # another process has made it anew
+        except FileNotFoundError:
+            continue  # another process has set it aside
+        except Damaged:
+            pass
         say(f"damaged {place}: {why}; it is set aside and made anew")
         plan.store.log({"task": place, "state": "damaged", "error": why})
         plan.store.set_aside(place)
