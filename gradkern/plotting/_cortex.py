@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import dijkstra
 from gradkern.errors import naming
 from gradkern.plotting._meshes import FSAVERAGE_VERTICES, SIDES, Mesh, load_mesh, template_of
 from gradkern.plotting._places import checked_values, places_of, space_of
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
 
 # towards the viewer, and to the right on the page
 _TOWARDS = {
@@ -111,7 +111,7 @@ def cortex_map(
         for axis, name in zip(axes[0], view.views, strict=True):
             axis.text(0.5, 1.03, name, ha="center", va="bottom", transform=axis.transAxes)
         _scale(figure, axes, colors, label, drawn)
-        figure.suptitle(f"{title}\n{drawn.note}" if title else drawn.note, fontsize=9, x=0.01, ha="left")
+        headline(figure, f"{title}\n{drawn.note}" if title else drawn.note)
     return figure
 
 

@@ -21,6 +21,7 @@ from gradkern.plotting._style import (
     VALUES,
     beyond,
     color_range,
+    headline,
     kind_styles,
     say_if_zero_is_hidden,
 )
@@ -41,7 +42,7 @@ def layer_map(
 ) -> Figure:
     """Draw the mean score of each layer in every region, or at every time: a panel for each kind, on one scale.
 
-    Circles mark the best layer of each column; the strip below is the noise ceiling.
+    Circles mark the best layer of each column; the bars below are the noise ceiling (r).
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def layer_map(
         width = max(2.4, min(5.0, 0.28 * len(columns) + 1))
         layers = max(map(len, maps.values()))
         figure = Figure(figsize=(width * len(maps) + 1.2, max(2.0, 0.2 * layers + 1.0) + 0.9), layout="constrained")
-        axes = figure.subplots(2, len(maps), squeeze=False, sharex=True, height_ratios=[max(layers, 5), 1])
+        axes = figure.subplots(2, len(maps), squeeze=False, sharex=True, height_ratios=[max(layers, 5), 2])
         for (above, below), (kind, values) in zip(axes.T, maps.items(), strict=True):
             _heat(above, values, colors)
             best = np.where(np.isfinite(values).any(0), np.argmax(np.nan_to_num(values, nan=-np.inf), axis=0), -1)
@@ -78,14 +79,11 @@ def layer_map(
                 above.plot(marked, best[marked], "o", markersize=5, markerfacecolor="none", markeredgecolor="black")
             above.set_title(LABELS.get(kind, kind))
             _layer_ticks(above, subjects[0].layers[kind])
-            _heat(below, ceiling[None], colors)
-            below.set_yticks([0], ["ceiling"])
+            _ceiling_bars(below, ceiling)
             _column_ticks(below, columns, by)
-        if not np.isfinite(ceiling).any():
-            axes[1, 0].text(0, 0, " not known", va="center", fontsize=7)
         label, ends = f"{units_of(variable)}, mean over targets", beyond(every, *colors.get_clim())
         figure.colorbar(colors, ax=axes, label=label, extend=ends, shrink=0.8)
-        figure.suptitle(f"{sizes_in_words(subjects)}; circles: the best layer", fontsize=9, x=0.01, ha="left")
+        headline(figure, f"{sizes_in_words(subjects)}; circles: the best layer")
     return figure
 
 
@@ -114,6 +112,14 @@ def _heat(axis: Any, values: NDArray[Any], colors: ScalarMappable) -> None:
     axis.set_facecolor(MISSING)
     axis.imshow(values, cmap=colors.get_cmap(), norm=colors.norm, aspect="auto", interpolation="nearest")
     axis.spines[:].set_visible(False)
+
+
+def _ceiling_bars(axis: Any, ceiling: NDArray[np.float64]) -> None:
+    axis.bar(range(len(ceiling)), np.nan_to_num(ceiling), width=0.9, color=GREY)
+    most = np.nanmax(ceiling) if np.isfinite(ceiling).any() else np.nan
+    axis.set_ylabel("ceiling" if np.isfinite(most) else "ceiling\nnot known", fontsize=7)
+    axis.set_yticks([0, round(float(most), 2)] if most > 0 else [0])
+    axis.tick_params(axis="y", labelsize=7)
 
 
 def _layer_ticks(axis: Any, layers: Sequence[str]) -> None:
@@ -253,6 +259,6 @@ def _extents(
 
 def _finish(figure: Figure, axis: Any, subjects: Sequence[Subject], more: str = "") -> None:
     say_if_zero_is_hidden(axis)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     thin = "; thin lines: subjects" if len(subjects) > 1 else ""
-    figure.suptitle(f"{sizes_in_words(subjects)}{more}{thin}", fontsize=8, x=0.01, ha="left")
+    headline(figure, f"{sizes_in_words(subjects)}{more}{thin}")

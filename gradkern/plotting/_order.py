@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.plotting._scored import grid_of, mean_over
-from gradkern.plotting._style import STYLE, counted, kind_styles, say_if_zero_is_hidden
+from gradkern.plotting._style import STYLE, counted, headline, kind_styles, say_if_zero_is_hidden
 
 _BINS = 10
 _FEWEST = 3  # targets in a bin
@@ -123,9 +123,9 @@ def latency_by_depth(
         axis.set_xlabel("relative depth of the layer")
         axis.set_ylabel("latency after onset (ms)")
         say_if_zero_is_hidden(axis)
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", fontsize=8)
         bars = "; bars: standard errors" if errors else ""
         thin = "; thin lines: subjects" if subjects > 1 else ""
         title = f"n = {counted(subjects, 'subject')}, {counted(len(depth), 'layer')}{bars}{thin}"
-        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+        headline(figure, title)
     return figure

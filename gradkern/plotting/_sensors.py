@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.plotting._places import checked_values, places_of
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
 
 LAYOUTS = ("CTF275", "CTF151", "Vectorview-all", "EEG1005", "biosemi", "KIT-157", "magnesWH3600")
 _HEAD = 0.095  # m, the radius that mne draws a head with
@@ -72,14 +72,15 @@ def topomaps(
                     raise ValueError(f"values must be of at least {_FEWEST} {name} at {time:g} s, got {known.sum()}")
                 mne.viz.plot_topomap(
                     column[known], at[known], axes=axis, show=False, contours=0, cmap=colors.get_cmap(),
-                    vlim=(low, high), sphere=(0, 0, 0, _HEAD), sensors="k.", extrapolate="local",
+                    vlim=(low, high), sphere=(0, 0, 0, _HEAD), sensors=False, extrapolate="local",
                 )  # fmt: skip
+                axis.plot(*at[known].T, ".", color="black", markersize=1 if len(at) > 64 else 3, zorder=10)
                 axis.set_title(f"{1000 * time:.0f} ms", fontsize=9)
             row[0].set_ylabel(name, fontsize=8)
         ends = beyond(by_time.to_numpy(), low, high)
         figure.colorbar(colors, ax=axes, label=label, extend=ends, shrink=0.9, aspect=15)
         title = f"n = {counted(len(sensors), 'sensor')}, places of mne's layout {layout}"
-        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+        headline(figure, title)
     return figure
 
 

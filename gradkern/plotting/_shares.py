@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gradkern.errors import naming
 from gradkern.plotting._scored import Subject, mean_over, sizes_in_words, subjects_of, units_of
-from gradkern.plotting._style import COLORS, GREY, LABELS, STYLE, kind_styles, say_if_zero_is_hidden
+from gradkern.plotting._style import COLORS, GREY, LABELS, STYLE, headline, kind_styles, say_if_zero_is_hidden
 
 _SHARES = {  # variable -> label, color, line, marker
     "joint_r2": ("both together", GREY, "--", ""),
@@ -54,8 +54,8 @@ def variance_shares(scores: Any) -> Figure:
         axes[0].set_ylabel("share of variance (held-out R²)")
         say_if_zero_is_hidden(axes[0])
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", title="explained by", fontsize=8)
-        figure.suptitle(f"{sizes_in_words(subjects)}, mean over targets", fontsize=8, x=0.01, ha="left")
+        figure.legend(handles, labels, loc="outside right center", title="explained by", fontsize=8)
+        headline(figure, f"{sizes_in_words(subjects)}, mean over targets")
     return figure
 
 
@@ -115,9 +115,9 @@ def controls_beside(scores: Any, kind: str = "gradient", *, variable: str = "r")
         right.set_title("above 0: more than the control", fontsize=9)
         for axis in (left, right):
             say_if_zero_is_hidden(axis)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8)
         thin = "; thin lines: subjects" if len(subjects) > 1 else ""
-        figure.suptitle(f"{sizes_in_words(subjects)}{thin}", fontsize=8, x=0.01, ha="left")
+        headline(figure, f"{sizes_in_words(subjects)}{thin}")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -31,6 +32,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gradkern",  # the same figure is the same file
 }
 FORMATS = (".svg", ".png")
+_LETTER = 0.066  # inches, the width of a letter of size 8
 _FILES = {".svg": {"metadata": {"Date": None}}, ".png": {"dpi": 300, "metadata": {"Software": "gradkern"}}}
 
 
@@ -111,7 +113,14 @@ def say_if_zero_is_hidden(axis: Any, direction: str = "y") -> None:
     low, high = sorted(getattr(axis, f"get_{direction}lim")())
     if not low <= 0 <= high:
         label = getattr(axis, f"get_{direction}label")()
-        getattr(axis, f"set_{direction}label")(f"{label} (0 is not on this axis)")
+        getattr(axis, f"set_{direction}label")(f"{label}\n(0 is not on this axis)")
+
+
+def headline(figure: Figure, text: str) -> None:
+    """What a figure is of, above it, in lines that it is wide enough for."""
+    width = int(figure.get_figwidth() / _LETTER)
+    lines = [fill(line, width) for line in text.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize=8, x=0.01, ha="left")
 
 
 def counted(count: int, noun: str) -> str:

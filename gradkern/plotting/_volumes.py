@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.plotting._places import checked_values, places_of, space_of
-from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted
+from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
 
 # name -> axes of the page, axis that is looked along; words at the ends of the axes
 _PLANES = {
@@ -75,7 +75,7 @@ def volume_map(
         left_out = int((~known).sum())
         note = f"n = {counted(int(known.sum()), 'voxel')}{f', {left_out:,} without a value' if left_out else ''}; "
         note += f"largest along the line of sight; space {space or 'unknown'}"
-        figure.suptitle(f"{title}\n{note}" if title else note, fontsize=8, x=0.01, ha="left")
+        headline(figure, f"{title}\n{note}" if title else note)
     return figure
 
 
