@@ -15,7 +15,8 @@ from gradkern.study._study_file import StudyFile, read_study
 from gradkern.study._variants import choices, verdict_multiverse
 from gradkern.study.claims._verdict import NOT_FOUND, verdict
 from gradkern.study.power._rates import simulated_rates
-from gradkern.study.report._html import Picture, write_verdict
+from gradkern.study.report._html import write_verdict
+from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import counts_in_words
 
 MARK = "verdict.csv"
@@ -56,7 +57,7 @@ def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame], n
         table.to_csv(folder / f"{name}.csv", index=False)
     pictures = _pictures(tables)
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        picture.write(folder)
     facts = _facts(study)
     page = write_verdict(tables["verdict"], tables["power"], pictures, facts, notes, tables.get("survival"))
     (folder / "report.html").write_text(page, encoding="utf-8")

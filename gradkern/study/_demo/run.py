@@ -30,7 +30,8 @@ from gradkern.recordings._recording import Recording
 from gradkern.study._demo.layers import layerwise_scores
 from gradkern.study._demo.scoring import DemoScoring, predict
 from gradkern.study._output.folders import check_free, made_by, written_whole
-from gradkern.study.report._html import Picture, best_layers, write_report
+from gradkern.study.report._html import best_layers, write_report
+from gradkern.study.report._picture import Picture
 
 MODEL = "efficientnet-lite0"
 SKETCH = Sketch(2048)
@@ -85,7 +86,7 @@ def run_demo(
         scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
         pictures = _pictures(scores, captures, recording, scoring)
         for picture in pictures:
-            (folder / f"{picture.name}.png").write_bytes(picture.png)
+            picture.write(folder)
         (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
     _print_scores(scores, console)
     console.print(f"\nComputed in {finished - started:.0f} s. In [bold]{output}[/bold]:")

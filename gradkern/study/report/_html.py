@@ -1,7 +1,5 @@
 """One self-contained HTML page: what was done, the numbers, the figures, and what they do and do not say."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,29 +9,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from gradkern.plotting._claims import numbers_by_name
 from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
 from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
+from gradkern.study.report._answer import answer, methods, missed, references
+from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as a file and in the page."""
-
-    name: str
-    caption: str
-    png: bytes
-
-    @classmethod
-    def of(cls, name: str, caption: str, figure: Figure) -> "Picture":
-        """Draw the figure, once: a second drawing may differ by a pixel."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": "gradkern"})
-        return cls(name, caption, buffer.getvalue())
 
 
 @dataclass(frozen=True)
@@ -103,6 +86,7 @@ def write_verdict(
     facts: Mapping[str, Any],
     notes: Sequence[str],
     survived: pd.DataFrame | None = None,
+    diagnostics: Mapping[str, str] | None = None,
 ) -> str:
     """A verdict's page as HTML; pictures are inside it.
 
@@ -113,6 +97,7 @@ def write_verdict(
     facts : provenance, printed as a table at the end
     notes : what was left out and what was done to the data, in words
     survived : of `survival`
+    diagnostics : what was looked at, in words, and what it is
     """
     rows = [_shown(row) for row in table.to_dict("records")]
     return _page(
@@ -126,6 +111,11 @@ def write_verdict(
         warned=table.attrs.get("notes", []),
         survived=None if survived is None else survived.to_dict("records"),
         power=power_table(power, list(table["id"])),
+        sentences=answer(table),
+        missed=missed(table),
+        diagnostics=dict(diagnostics or {}),
+        methods=methods(table, facts),
+        references=references(list(table["id"])),
     )
 
 
@@ -196,6 +186,8 @@ def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], 
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["number"] = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
-    shown = [(p.name, p.caption, base64.b64encode(p.png).decode()) for p in pictures]
-    page: str = environment.get_template(template).render(pictures=shown, facts=facts, **values)
+    topics: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        topics.setdefault(picture.topic, []).append(picture)
+    page: str = environment.get_template(template).render(topics=topics, facts=facts, **values)
     return page
