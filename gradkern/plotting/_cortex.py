@@ -8,9 +8,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection, TriMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
@@ -124,7 +125,8 @@ class _Drawn:
     targets: pd.DataFrame
     template: str
     view: CortexView
-    note: str = field(default="")
+    note: str = ""
+    made: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: Any, like: Any, opacity: Any, view: CortexView) -> "_Drawn":
@@ -144,7 +146,11 @@ class _Drawn:
 
     def on(self, side: str, shape: str) -> tuple[Mesh, NDArray[np.float64], NDArray[np.float64]]:
         """A hemisphere's mesh with values and opacity at its vertices, NaN and 0 where there are none."""
-        mesh = load_mesh(self.template, side, shape)
+        if (side, shape) not in self.made:
+            self.made[side, shape] = self._on(load_mesh(self.template, side, shape), side)
+        return self.made[side, shape]
+
+    def _on(self, mesh: Mesh, side: str) -> tuple[Mesh, NDArray[np.float64], NDArray[np.float64]]:
         here = (self.targets["hemisphere"] == side).to_numpy()
         vertices = self.targets["vertex"].to_numpy(dtype=np.int64)[here]
         most = FSAVERAGE_VERTICES if self.template == "fsaverage" else len(mesh.points)
@@ -208,12 +214,7 @@ def _panel(axis: Any, drawn: _Drawn, side: str, view: str, colors: ScalarMappabl
     mean = (corners[0] * corners[1]).sum(1) / np.maximum(corners[1].sum(1), 1)
     alpha = (opacity[triangles].max(axis=1) * known)[:, None]
     face = (1 - alpha) * face + alpha * colors.to_rgba(mean)[:, :3]
-    polygons = np.stack([across[triangles], height[triangles]], axis=2)
-    faces = PolyCollection(
-        list(polygons), facecolors=np.clip(face * light[:, None], 0, 1), edgecolors="none", antialiaseds=False
-    )
-    faces.set_rasterized(True)
-    axis.add_collection(faces)
+    axis.add_collection(_faces(across, height, triangles, np.clip(face * light[:, None], 0, 1)), autolim=False)
     shown = np.unique(triangles)
     if view == "flat":
         valued = shown[np.isfinite(values[shown])]
@@ -222,6 +223,16 @@ def _panel(axis: Any, drawn: _Drawn, side: str, view: str, colors: ScalarMappabl
     _outline(axis, drawn, mesh, side, (across, height, triangles), named=view == "flat")
     axis.set_aspect("equal")
     axis.axis("off")
+
+
+def _faces(across: NDArray[Any], height: NDArray[Any], triangles: NDArray[np.int64], colors: NDArray[Any]) -> TriMesh:
+    """Triangles of one color each, in this order; each has corners of its own, so that no color runs into the next."""
+    corners = np.arange(3 * len(triangles)).reshape(-1, 3)
+    mesh = TriMesh(Triangulation(across[triangles].ravel(), height[triangles].ravel(), corners))
+    mesh.set_facecolor(np.repeat(colors, 3, axis=0))
+    mesh.set_rasterized(True)
+    mesh.set_in_layout(False)
+    return mesh
 
 
 def _shape_columns(axes: Any) -> None:

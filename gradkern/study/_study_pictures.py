@@ -1,7 +1,7 @@
 """Figures of a study's scores for its report: maps, layers, time and controls, and what the fits look like."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,18 +34,28 @@ class StudyPictures:
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     diagnostics: dict[str, str] = field(default_factory=dict)
+    only: Collection[str] | None = None  # names of the pictures that are wanted; None: all
 
     def draw(self, name: str, topic: str, caption: str, figure: Callable[[], Figure], data: pd.DataFrame) -> None:
         """Add a picture, or the reason why there is none."""
+        if self.only is not None and name not in self.only:
+            return
         try:
             self.pictures.append(Picture.of(name, caption, figure(), data=data, topic=topic))
         except (ValueError, ImportError) as error:
             self.notes.append(f"no figure {name}: {error}")
 
 
-def study_pictures(study: Study, settings: VerdictSettings) -> StudyPictures:
-    """Score activations, gradients and controls of every layer once more without resampling, and draw the scores."""
-    made = StudyPictures()
+def study_pictures(
+    study: Study, settings: VerdictSettings, only: Collection[str] | None = None
+) -> StudyPictures:
+    """Score activations, gradients and controls of every layer once more without resampling, and draw the scores.
+
+    Parameters
+    ----------
+    only : names of the pictures to draw; None: all
+    """
+    made = StudyPictures(only=only)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the verdict has said what is odd
         scored = score_study(study, settings)
@@ -140,11 +150,12 @@ def _preferred(scores: xr.Dataset, kind: str, depth: NDArray[Any]) -> tuple[NDAr
 
 def _map(scores: xr.Dataset, kind: str, preferred: NDArray[Any], best: NDArray[Any]) -> Figure:
     label = "preferred depth (0: first layer, 1: last)"
+    limits = _ends(preferred)
     if "vertex" not in scores.coords:
-        return plotting.volume_map(preferred, scores, label, title=kind, limits=(0, 1))
+        return plotting.volume_map(preferred, scores, label, title=kind, limits=limits)
     reach = _REACH if scores.sizes["target"] < _FEW * 2 * 32_492 else 0.0
     opacity = np.clip(best / max(float(best.max()), 1e-12), 0, 1)
-    view = plotting.CortexView(limits=(0, 1), reach=reach, opacity_label="r / largest r")
+    view = plotting.CortexView(limits=limits, reach=reach, opacity_label="r / largest r")
     return plotting.cortex_map(preferred, scores, label, title=kind, opacity=opacity, view=view)
 
 
@@ -154,6 +165,13 @@ def _places(scores: xr.Dataset, hierarchy: str) -> NDArray[np.float64] | None:
         if name in scores.coords and scores[name].dims == ("target",) and scores[name].dtype.kind in "fiu":
             return np.asarray(scores[name].values, dtype=np.float64)
     return None
+
+
+def _ends(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Limits of a color scale that nearly all values lie in; None where they are all the same or there are none."""
+    known = values[np.isfinite(values)]
+    low, high = np.quantile(known, [0.02, 0.98]) if len(known) else (0.0, 0.0)
+    return (float(low), float(high)) if low < high else None
 
 
 def _regions(scores: xr.Dataset, hierarchy: str) -> list[str]:

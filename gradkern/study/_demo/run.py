@@ -29,6 +29,7 @@ from gradkern.recordings._readers.kay2017 import load_kay2017
 from gradkern.recordings._recording import Recording
 from gradkern.study._demo.layers import layerwise_scores
 from gradkern.study._demo.scoring import DemoScoring, predict
+from gradkern.study._demo.simulated import SimulatedVerdicts, missing, simulated_verdicts
 from gradkern.study._output.folders import check_free, made_by, written_whole
 from gradkern.study.report._html import best_layers, write_report
 from gradkern.study.report._picture import Picture
@@ -78,22 +79,45 @@ def run_demo(
     scores = layerwise_scores(
         captures, grey_pixels(recording.images), recording, scoring, lambda f: _tracked(f, console)
     )
+    encoded = time.perf_counter()
+    simulated = _simulated(console)
     finished = time.perf_counter()
     facts = _facts(model, recording, captures[0], scoring)
-    facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(finished - captured, 1)}
+    facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(encoded - captured, 1)}
+    facts |= {"seconds_simulated": round(finished - encoded, 1)}
     scores.attrs = {key: str(value) for key, value in facts.items()}
     with written_whole(output, overwrite) as folder:
         scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
         pictures = _pictures(scores, captures, recording, scoring)
         for picture in pictures:
             picture.write(folder)
-        (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
+        if simulated is not None:
+            simulated.table.to_csv(folder / "simulated_verdict.csv", index=False)
+            for picture in (picture for both in simulated.pictures.values() for picture in both):
+                picture.write(folder)
+        (folder / "report.html").write_text(write_report(scores, pictures, facts, simulated), encoding="utf-8")
     _print_scores(scores, console)
+    if simulated is not None:
+        _print_verdicts(simulated, console)
     console.print(f"\nComputed in {finished - started:.0f} s. In [bold]{output}[/bold]:")
     console.print("  report.html   everything in words and pictures: open it in a browser")
     console.print("  scores.nc     every score with its interval: xarray.open_dataset")
-    console.print(f"  {', '.join(f'{p.name}.png' for p in pictures)}")
+    if simulated is not None:
+        console.print("  simulated_verdict.csv   the verdicts on the two simulated brains")
+    console.print(f"  {', '.join(p.name for p in pictures)}: .png and .svg")
     return output / "report.html"
+
+
+def _simulated(console: Console) -> SimulatedVerdicts | None:
+    """Verdicts on simulated brains; None, which is said, where a package is missing."""
+    if missing():
+        console.print(
+            f"[bold]verdict[/bold] on simulated brains: left out, it needs {', '.join(missing())}: "
+            r"pip install 'gradkern\[simulate]'"
+        )
+        return None
+    console.print("[bold]verdict[/bold] on two simulated brains, one without gradients and one with")
+    return simulated_verdicts()
 
 
 def _some_images(recording: Recording, count: int | None) -> Recording:
@@ -219,3 +243,16 @@ def _print_scores(scores: xr.Dataset, console: Console) -> None:
                 cells += of_target[kind].sel(scaling="unit length").isel(layer=i).values.tolist()
             table.add_row(str(layer).removeprefix("blocks."), *(f"{cell:.2f}" for cell in cells))
         console.print(table)
+
+
+def _print_verdicts(simulated: SimulatedVerdicts, console: Console) -> None:
+    title = f"Verdicts on simulated brains of stated truth: {simulated.simulated}"
+    table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("claim")
+    for organisation in simulated.pictures:
+        table.add_column(f"{organisation}:\nthe claim is", no_wrap=True)
+        table.add_column("the verdict", no_wrap=True)
+    for entry in simulated.by_claim():
+        cells = [cell for row in entry["rows"] for cell in (row["truth"], row["conclusion"])]
+        table.add_row(entry["claim"], *cells)
+    console.print(table)

@@ -51,12 +51,15 @@ def _best(target: str, kind: str, objective: str, r: xr.DataArray, interval: xr.
     return Best(target, kind.replace("_", " "), objective, str(r.layer.values[top]), float(r[top]), low, high)
 
 
-def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping[str, Any]) -> str:
+def write_report(
+    scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping[str, Any], simulated: Any = None
+) -> str:
     """The demo's page as HTML; pictures are inside it.
 
     Parameters
     ----------
     facts : provenance, printed as a table at the end
+    simulated : verdicts on simulated brains, of `simulated_verdicts`; None: left out
     """
     comparisons = [
         (str(t), float(scores.noise_ceiling.sel(target=t)), float(scores.pixels.sel(target=t)))
@@ -70,6 +73,7 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
         comparisons=comparisons,
         layers=scores.sizes["layer"],
         power=power_table(simulated_rates(), _without_controls()),
+        simulated=simulated,
     )
 
 

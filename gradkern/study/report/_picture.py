@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from gradkern.plotting._style import STYLE
 
+# what layouts fit needs no second drawing to find its edges
+_WHOLE = STYLE | {"savefig.bbox": "standard"}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -47,9 +50,9 @@ class Picture:
     ) -> "Picture":
         """Draw the figure, once: a second drawing may differ by a pixel."""
         png, svg = io.BytesIO(), io.BytesIO()
-        with mpl.rc_context(STYLE):
-            figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": "gradkern"})
-            figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
+        with mpl.rc_context(_WHOLE):
+            figure.savefig(png, format="png", metadata={"Software": "gradkern"})
+            figure.savefig(svg, format="svg", metadata={"Date": None})
         table = "" if data is None else data.to_csv(index=False)
         return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic)
 
