@@ -148,7 +148,8 @@ class _Drawn:
         """A hemisphere's mesh with values and opacity at its vertices, NaN and 0 where there are none."""
         if (side, shape) not in self.made:
             self.made[side, shape] = self._on(load_mesh(self.template, side, shape), side)
-        return self.made[side, shape]
+        made: tuple[Mesh, NDArray[np.float64], NDArray[np.float64]] = self.made[side, shape]
+        return made
 
     def _on(self, mesh: Mesh, side: str) -> tuple[Mesh, NDArray[np.float64], NDArray[np.float64]]:
         here = (self.targets["hemisphere"] == side).to_numpy()
@@ -197,9 +198,7 @@ def _nearest(mesh: Mesh, start: NDArray[np.int64], reach: float) -> NDArray[np.i
     edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
     lengths = np.linalg.norm(mesh.folded[edges[:, 0]] - mesh.folded[edges[:, 1]], axis=1)
     graph = sparse.coo_array((lengths, edges.T), shape=(len(mesh.folded),) * 2).tocsr()
-    _, _, sources = dijkstra(
-        graph, directed=False, indices=start, min_only=True, limit=reach, return_predecessors=True
-    )
+    _, _, sources = dijkstra(graph, directed=False, indices=start, min_only=True, limit=reach, return_predecessors=True)
     return np.where(sources < 0, -1, sources).astype(np.int64)
 
 
@@ -225,10 +224,10 @@ def _panel(axis: Any, drawn: _Drawn, side: str, view: str, colors: ScalarMappabl
     axis.axis("off")
 
 
-def _faces(across: NDArray[Any], height: NDArray[Any], triangles: NDArray[np.int64], colors: NDArray[Any]) -> TriMesh:
+def _faces(across: NDArray[Any], height: NDArray[Any], triangles: NDArray[np.int64], colors: NDArray[Any]) -> Any:
     """Triangles of one color each, in this order; each has corners of its own, so that no color runs into the next."""
     corners = np.arange(3 * len(triangles)).reshape(-1, 3)
-    mesh = TriMesh(Triangulation(across[triangles].ravel(), height[triangles].ravel(), corners))
+    mesh: Any = TriMesh(Triangulation(across[triangles].ravel(), height[triangles].ravel(), corners))
     mesh.set_facecolor(np.repeat(colors, 3, axis=0))
     mesh.set_rasterized(True)
     mesh.set_in_layout(False)
@@ -265,9 +264,7 @@ def _projected(
     return mesh.points @ right, mesh.points @ np.cross(towards, right), triangles[order], light
 
 
-def _outline(
-    axis: Any, drawn: _Drawn, mesh: Mesh, side: str, page: tuple[NDArray[Any], ...], named: bool
-) -> None:
+def _outline(axis: Any, drawn: _Drawn, mesh: Mesh, side: str, page: tuple[NDArray[Any], ...], named: bool) -> None:
     """Borders of areas: lines through the triangles in which one begins, and on flat maps their names."""
     if not drawn.view.outlines:
         return
@@ -297,7 +294,8 @@ def _outline(
 
 def _scale(figure: Figure, axes: Any, colors: ScalarMappable, label: str, drawn: _Drawn) -> None:
     """The color bar; with opacity, a field of colors whose second side is the opacity."""
-    low, high = colors.norm.vmin, colors.norm.vmax
+    ends: Any = colors.get_clim()
+    low, high = ends
     if drawn.opacity is None:
         extend = beyond(drawn.values, low, high)
         figure.colorbar(colors, ax=axes, label=label, shrink=0.75, extend=extend, aspect=25)

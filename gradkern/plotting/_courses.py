@@ -198,7 +198,7 @@ def scores_by_time(
         axis = figure.subplots()
         for kind, style in styles.items():
             rows = _rows_of(subjects[0], kind, layer)
-            curves = [mean_over(_by_column(one, one.values[kind][rows], "time", times), 0) for one in subjects]
+            curves = [mean_over(_by_column(one, one.values[kind][rows], "time", list(times)), 0) for one in subjects]
             _lines(axis, 1000 * times, np.array(curves), style)
         _ceiling_line(axis, subjects, variable, times)
         axis.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
@@ -234,14 +234,12 @@ def _ceiling_line(axis: Any, subjects: Sequence[Subject], variable: str, times: 
         if np.isfinite(ceiling):
             axis.axhline(float(ceiling), color=GREY, linestyle="--", linewidth=1, label="noise ceiling")
         return
-    courses = np.array([_by_column(one, one.ceiling[None] ** power, "time", times)[0] for one in subjects])
+    courses = np.array([_by_column(one, one.ceiling[None] ** power, "time", list(times))[0] for one in subjects])
     if np.isfinite(courses).any():
         axis.plot(1000 * times, mean_over(courses, 0), color=GREY, linestyle="--", linewidth=1, label="noise ceiling")
 
 
-def _extents(
-    axis: Any, clusters: Mapping[str, ClusterTest], styles: Mapping[str, Any], times: NDArray[Any]
-) -> str:
+def _extents(axis: Any, clusters: Mapping[str, ClusterTest], styles: Mapping[str, Any], times: NDArray[Any]) -> str:
     """Bars of the clusters' times below the curves; what they are, in words."""
     low, high = axis.get_ylim()
     shown = 0

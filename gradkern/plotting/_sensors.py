@@ -106,8 +106,8 @@ def sensor_places(sensors: Sequence[str]) -> tuple[str, NDArray[np.float64]]:
             return name, (np.array([known[_bare(sensor)] for sensor in sensors]) - middle) / radius * _HEAD
     best = min(missing, key=lambda name: len(missing[name]))
     raise ValueError(
-        f"sensors must be of one of mne's layouts {', '.join(LAYOUTS)}, got {len(missing[best])} of {len(sensors)} that "
-        f"are not in {best}, such as {missing[best][:3]}"
+        f"sensors must be of one of mne's layouts {', '.join(LAYOUTS)}, got {len(missing[best])} of {len(sensors)} "
+        f"that are not in {best}, such as {missing[best][:3]}"
     )
 
 
@@ -117,12 +117,15 @@ def _bare(sensor: str) -> str:
 
 
 def _chosen(known: NDArray[np.float64], times: Sequence[float] | None) -> NDArray[np.float64]:
+    nearest: NDArray[np.float64]
     if times is None:
-        return known[np.unique(np.linspace(0, len(known) - 1, min(_SHOWN, len(known))).round().astype(int))]
+        nearest = known[np.unique(np.linspace(0, len(known) - 1, min(_SHOWN, len(known))).round().astype(int))]
+        return nearest
     wanted = np.asarray(times, dtype=np.float64)
     if not len(wanted) or wanted.min() < known[0] - 1e-9 or wanted.max() > known[-1] + 1e-9:
         raise ValueError(f"times must lie in {known[0]:g}..{known[-1]:g} s, got {list(times)}")
-    return np.unique(known[np.abs(known[:, None] - wanted).argmin(axis=0)])
+    nearest = np.unique(known[np.abs(known[:, None] - wanted).argmin(axis=0)])
+    return nearest
 
 
 def _types(layout: str, sensors: Sequence[str]) -> dict[str, NDArray[np.int64]]:

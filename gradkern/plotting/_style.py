@@ -33,7 +33,10 @@ STYLE: dict[Any, Any] = {
 }
 FORMATS = (".svg", ".png")
 _LETTER = 0.066  # inches, the width of a letter of size 8
-_FILES = {".svg": {"metadata": {"Date": None}}, ".png": {"dpi": 300, "metadata": {"Software": "gradkern"}}}
+_FILES: dict[str, dict[str, Any]] = {
+    ".svg": {"metadata": {"Date": None}},
+    ".png": {"dpi": 300, "metadata": {"Software": "gradkern"}},
+}
 
 
 @naming("save")

@@ -1,5 +1,6 @@
 """Maps in a volume: the largest value along each of three directions, as a glass brain."""
 
+from importlib import import_module
 from typing import Any
 
 import matplotlib as mpl
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradkern.errors import naming
+from gradkern.plotting._meshes import data_of
 from gradkern.plotting._places import checked_values, places_of, space_of
 from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
 
@@ -103,8 +105,8 @@ def _spacing(places: NDArray[Any]) -> float:
 
 def _brain(axis: Any, direction: str) -> None:
     """Outlines of the MNI brain."""
-    from nilearn.plotting.glass_brain import plot_brain_schematics
-
+    data_of("nilearn", "brain")
+    plot_brain_schematics = import_module("nilearn.plotting.glass_brain").plot_brain_schematics
     limits = axis.get_xlim(), axis.get_ylim()
     plot_brain_schematics(axis, direction, edgecolor=MISSING)
     axis.autoscale_view()

@@ -11,8 +11,8 @@ import pandas as pd
 from gradkern import plotting as figures
 from gradkern.study._multiverse import survival
 from gradkern.study._output import check_free, made_by, written_whole
-from gradkern.study._study_pictures import StudyPictures, study_pictures
 from gradkern.study._study_file import StudyFile, read_study
+from gradkern.study._study_pictures import StudyPictures, study_pictures
 from gradkern.study._variants import choices, verdict_multiverse
 from gradkern.study.claims._verdict import NOT_FOUND, verdict
 from gradkern.study.power._rates import simulated_rates

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,7 @@ class StudyPictures:
             self.notes.append(f"no figure {name}: {error}")
 
 
-def study_pictures(
-    study: Study, settings: VerdictSettings, only: Collection[str] | None = None
-) -> StudyPictures:
+def study_pictures(study: Study, settings: VerdictSettings, only: Collection[str] | None = None) -> StudyPictures:
     """Score activations, gradients and controls of every layer once more without resampling, and draw the scores.
 
     Parameters
@@ -67,7 +66,7 @@ def study_pictures(
             shown = [_of_kinds(one, [k for k in (*KINDS, *study.controls) if k in KINDS or "/" in k]) for one in scores]
             made.draw(
                 "controls", "Controls", f"Gradients beside their controls, mean over fMRI targets; {_AS_THEY_ARE}.",
-                lambda shown=shown: plotting.controls_beside(shown), _by_layer(shown),
+                partial(plotting.controls_beside, shown), _by_layer(shown),
             )  # fmt: skip
     return made
 
@@ -134,7 +133,7 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) ->
         words = f"Depth that {subject}'s targets prefer among {kind}s; opaque: r of the best layer is high"
         made.draw(
             f"map_{kind}", "Maps", f"{words}. {_AS_THEY_ARE[0].upper()}{_AS_THEY_ARE[1:]}.",
-            lambda kind=kind, preferred=preferred, best=best: _map(first, kind, preferred, best), table,
+            partial(_map, first, kind, preferred, best), table,
         )  # fmt: skip
 
 
@@ -198,7 +197,7 @@ def _meg(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) -> 
         made.draw(
             f"sensors_{kind}", "Time",
             f"r of {kind}s at the sensors of {first.attrs['subject']}, mean over layers; {_AS_THEY_ARE}.",
-            lambda values=values: plotting.topomaps(values, first, "held-out r"), _targets(first).assign(r=values),
+            partial(plotting.topomaps, values, first, "held-out r"), _targets(first).assign(r=values),
         )  # fmt: skip
 
 

@@ -77,7 +77,9 @@ class TestCortex:
         axis = plotting.cortex_map(np.ones(32_492), vertices(32_492), "r", view=view).axes[0]
         assert {text.get_text() for text in axis.texts} >= {"V1", "MT"}
         wrong = plotting.CortexView(views=("flat",), outlines=("V99",))
-        with pytest.raises(ValueError, match=r"cortex_map: outlines must be areas of the map, got \['V99'\]; it has .*V1"):
+        with pytest.raises(
+            ValueError, match=r"cortex_map: outlines must be areas of the map, got \['V99'\]; it has .*V1"
+        ):
             plotting.cortex_map(np.ones(32_492), vertices(32_492), "r", view=wrong)
 
     @needs_nilearn
@@ -128,7 +130,9 @@ class TestVolume:
     @needs_nilearn
     def test_the_outline_is_of_the_mni_brain_only(self) -> None:
         places = pd.DataFrame({"x": [0.0, 2], "y": [0.0, 0], "z": [0.0, 0]})
-        drawn = [len(plotting.volume_map([1.0, 2.0], recording(places, s), "r").axes[0].patches) for s in ("T1w", "MNI")]
+        drawn = [
+            len(plotting.volume_map([1.0, 2.0], recording(places, s), "r").axes[0].patches) for s in ("T1w", "MNI")
+        ]
         assert drawn[0] == 0 < drawn[1]
 
 

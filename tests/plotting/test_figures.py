@@ -80,7 +80,9 @@ class TestLayers:
         drawn = line(figure.axes[0], "activation")
         np.testing.assert_allclose(drawn.get_xdata(), [100, 200, 300])
         at = [list(one.layer.values[:LAYERS]).index("blocks.1") for one in BOTH]
-        expected = np.mean([one.r.values[row].mean(0).reshape(2, 3).mean(0) for row, one in zip(at, BOTH)], axis=0)
+        expected = np.mean(
+            [one.r.values[row].mean(0).reshape(2, 3).mean(0) for row, one in zip(at, BOTH, strict=True)], axis=0
+        )
         np.testing.assert_allclose(drawn.get_ydata(), expected)
         with pytest.raises(ValueError, match=r"scores_by_time: layer must be one of .*blocks.0.*, got 'x'"):
             plotting.scores_by_time(BOTH, layer="x")
@@ -172,5 +174,5 @@ def test_files_hold_text_as_text_and_are_the_same_each_time(tmp_path: Path) -> N
     plotting.save(plotting.scores_by_depth(BOTH), tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_bytes() == paths[0].read_bytes()
     assert not re.search(r"\d{4}-\d\d-\d\dT", paths[0].read_text())
-    with pytest.raises(NotADirectoryError, match="save: .*nowhere must be a folder"):
+    with pytest.raises(NotADirectoryError, match=r"save: .*nowhere must be a folder"):
         plotting.save(Figure(), tmp_path / "nowhere" / "figure")

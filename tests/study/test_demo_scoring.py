@@ -1,6 +1,7 @@
 """Scores of features against a recording: what they are, and that nothing leaks into them."""
 
 import re
+
 import numpy as np
 import pandas as pd
 import pytest

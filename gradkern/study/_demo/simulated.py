@@ -3,6 +3,7 @@
 import importlib.util
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ class SimulatedVerdicts:
     simulated: str
     notes: list[str]
 
-    def by_claim(self) -> list[dict[str, object]]:
+    def by_claim(self) -> list[dict[str, Any]]:
         """For each claim its words, and a row of every organisation."""
         claims = self.table.groupby("claim", sort=False)
         return [{"claim": claim, "rows": rows.to_dict("records")} for claim, rows in claims]
