@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradkern.plotting._style import counted
 from gradkern.recordings._simulation.brain import Brain
 from gradkern.study._settings import VerdictSettings
 from gradkern.study._study_pictures import study_pictures
@@ -111,7 +112,7 @@ def simulated_verdicts(simulation: Simulation | None = None) -> SimulatedVerdict
         notes += [f"{organisation}: {line}" for line in dict.fromkeys(lines)]
     brain = simulation.brain
     words = (
-        f"{simulation.images} images, {brain.subjects} subjects, {brain.vertices} vertices, "
+        f"{simulation.images} images, {counted(brain.subjects, 'subject')}, {brain.vertices} vertices, "
         f"a noise ceiling of {brain.ceiling:g}, {simulation.layers} layers of a small network"
     )
     return SimulatedVerdicts(pd.concat(rows, ignore_index=True), pictures, words, notes)
