@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradkern import plotting
@@ -37,7 +36,7 @@ class StudyPictures:
     diagnostics: dict[str, str] = field(default_factory=dict)
     only: Collection[str] | None = None  # names of the pictures that are wanted; None: all
 
-    def draw(self, name: str, topic: str, caption: str, figure: Callable[[], Figure], data: pd.DataFrame) -> None:
+    def draw(self, name: str, topic: str, caption: str, figure: Callable[[], Any], data: pd.DataFrame) -> None:
         """Add a picture, or the reason why there is none."""
         if self.only is not None and name not in self.only:
             return
@@ -147,7 +146,7 @@ def _preferred(scores: xr.Dataset, kind: str, depth: NDArray[Any]) -> tuple[NDAr
     return np.where(predicted, Preference().depth_of(r, depth), np.nan), np.nan_to_num(r).max(axis=0)
 
 
-def _map(scores: xr.Dataset, kind: str, preferred: NDArray[Any], best: NDArray[Any]) -> Figure:
+def _map(scores: xr.Dataset, kind: str, preferred: NDArray[Any], best: NDArray[Any]) -> Any:
     label = "preferred depth (0: first layer, 1: last)"
     limits = _ends(preferred)
     if "vertex" not in scores.coords:
