@@ -69,7 +69,7 @@ class TestDemo:
         assert re.search(rf'<section id="power"[^>]*><details>.*<td>{row}</td>.*</details>', page, re.DOTALL)
 
     def test_it_ends_with_verdicts_on_brains_of_stated_truth(self, folder: Path) -> None:
-        table = pd.read_csv(folder / "simulated_verdict.csv").set_index(["id", "organisation"])
+        table = pd.read_csv(folder / "simulated_verdict.csv", dtype={"truth": str}).set_index(["id", "organisation"])
         assert table.loc[("gradient-has-temporal-order", "forward"), "truth"] == "false"
         assert table.loc[("gradient-has-temporal-order", "forward"), "conclusion"] != "supported"
         assert table.loc[("gradient-has-temporal-order", "forward-then-backward"), "truth"] == "true"
