@@ -254,9 +254,7 @@ def _print_verdicts(simulated: SimulatedVerdicts, console: Console) -> None:
     table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("claim")
     for organisation in simulated.pictures:
-        table.add_column(f"{organisation}:\nthe claim is", no_wrap=True)
-        table.add_column("the verdict", no_wrap=True)
+        table.add_column(organisation, no_wrap=True)
     for entry in simulated.by_claim():
-        cells = [cell for row in entry["rows"] for cell in (row["truth"], row["conclusion"])]
-        table.add_row(entry["claim"], *cells)
+        table.add_row(entry["claim"], *(f"{row['conclusion']}\n(is {row['truth']})" for row in entry["rows"]))
     console.print(table)
