@@ -129,9 +129,12 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) ->
             lambda: plotting.depth_by_hierarchy(depths, places, hierarchy), table,
         )  # fmt: skip
     for kind, (preferred, best) in values.items():
+        if np.isnan(preferred).all():
+            made.notes.append(f"no map of {kind}s: they predict no target of {subject}")
+            continue
         words = f"Depth that {subject}'s targets prefer among {kind}s; opaque: r of the best layer is high"
         made.draw(
-            f"map_{kind}", "Maps", f"{words}. {_AS_THEY_ARE[0].upper()}{_AS_THEY_ARE[1:]}.",
+            f"map_{kind}", "Maps", f"{words}; {_AS_THEY_ARE}.",
             partial(_map, first, kind, preferred, best), table,
         )  # fmt: skip
 
