@@ -47,8 +47,13 @@ BELOW["cli"] = BELOW["study"] | {"study"}
 BELOW["__main__"] = {"cli"}
 ONLY_IN = {
     "gradkern._native": ["gradkern/kernels/ops.py"],
-    "mne": ["gradkern/recordings/*", "gradkern/stats/_clusters.py", "gradkern/study/power/*"],
-    "nibabel": ["gradkern/recordings/*"],
+    "mne": [
+        "gradkern/recordings/*",
+        "gradkern/stats/_clusters.py",
+        "gradkern/study/power/*",
+        "gradkern/plotting/_sensors.py",
+    ],
+    "nibabel": ["gradkern/recordings/*", "gradkern/plotting/_meshes.py"],
     "matplotlib": ["gradkern/plotting/*", "gradkern/study/report/*"],
     "jinja2": ["gradkern/study/report/*"],
     "transformers": ["gradkern/models/*"],

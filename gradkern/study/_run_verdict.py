@@ -13,10 +13,12 @@ from gradkern import plotting as figures
 from gradkern.study._multiverse import survival
 from gradkern.study._output import check_free, made_by, written_whole
 from gradkern.study._study_file import StudyFile, read_study
+from gradkern.study._study_pictures import StudyPictures, study_pictures
 from gradkern.study._variants import choices, verdict_multiverse
 from gradkern.study.claims._verdict import NOT_FOUND, verdict
 from gradkern.study.power._rates import simulated_rates
-from gradkern.study.report._html import Picture, write_verdict
+from gradkern.study.report._html import write_verdict
+from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import counts_in_words
 
 MARK = "verdict.csv"
@@ -43,8 +45,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print("choices: " + "; ".join(f"{name}: {', '.join(each)}" for name, each in names.items()), flush=True)
         runs = verdict_multiverse(study.variants, study.settings, table, together=options.together)
         tables |= {"multiverse": runs, "survival": survival(runs)}
+    print("figures", flush=True)
+    drawn = study_pictures(study.variants.study(), study.settings)
     with written_whole(options.output, options.overwrite, MARK) as folder:
-        _write(folder, study, tables, notes)
+        _write(folder, study, tables, notes, drawn)
     _print(table)
     print(f"wrote {options.output}: open report.html in a browser")
     rows = {name: each.to_dict("records") for name, each in tables.items() if name in ("verdict", "survival")}
@@ -69,15 +73,27 @@ def _power_of(table: pd.DataFrame) -> pd.DataFrame:
     return rates[rates["id"].isin(table["id"])]
 
 
-def _write(folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame], notes: Sequence[str]) -> None:
+def _write(
+    folder: Path, study: StudyFile, tables: Mapping[str, pd.DataFrame], notes: Sequence[str], drawn: StudyPictures
+) -> None:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-    pictures = _pictures(tables)
+    pictures = [*_pictures(tables), *drawn.pictures]
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        picture.write(folder)
     facts = _facts(study)
-    page = write_verdict(tables["verdict"], tables["power"], pictures, facts, notes, tables.get("survival"))
+    page = write_verdict(
+        tables["verdict"], tables["power"], pictures, facts, [*notes, *drawn.notes], tables.get("survival"),
+        _sketch(study) | drawn.diagnostics,
+    )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _sketch(study: StudyFile) -> dict[str, str]:
+    """The error that the sketch adds, in words."""
+    captured = study.variants.study().captured
+    k = None if captured is None else captured.provenance().get("sketch_k")
+    return {} if k is None else {"sketch": f"{k} columns; error of a cosine about {float(k) ** -0.5:.3f}"}
 
 
 def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
@@ -85,10 +101,12 @@ def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
         "Estimate of every claim with its 95 % interval, in a panel of its own scale for each modality and unit. Blue: "
         "supported; orange: such data cannot decide; grey: not found. Ticks are the subjects."
     )
-    pictures = [Picture.of("verdict", caption, figures.verdict_estimates(tables["verdict"]))]
-    if (tables["verdict"]["by layer"] != "").any():
+    table, topic = tables["verdict"], "Claims"
+    pictures = [Picture.of("verdict", caption, figures.verdict_estimates(table), data=table, topic=topic)]
+    if (table["by layer"] != "").any():
         caption = "Estimates at every layer, of the claims whose test has them."
-        pictures.append(Picture.of("layers", caption, figures.estimates_by_layer(tables["verdict"])))
+        numbers = table.loc[table["by layer"] != "", ["id", "units", "by layer"]]
+        pictures.append(Picture.of("layers", caption, figures.estimates_by_layer(table), data=numbers, topic=topic))
     if "multiverse" in tables:
         for id, runs in tables["multiverse"].groupby("id", sort=False):
             if not runs["value"].notna().any():
@@ -96,7 +114,8 @@ def _pictures(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
             claim = runs["claim"].iloc[0]
             caption = f"{claim}: the estimate of every analysis with its 95 % interval, and the choices that made it."
             name = f"choices_{id}".replace(":", "_").replace("/", "_")
-            pictures.append(Picture.of(name, caption, figures.specification_curve(runs, claim)))
+            figure = figures.specification_curve(runs, claim)
+            pictures.append(Picture.of(name, caption, figure, data=runs, topic="Alternative choices"))
     return pictures
 
 

@@ -2,21 +2,39 @@
 
 import base64
 import re
+import warnings
+from functools import partial
+from inspect import unwrap
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+from rich.console import Console
 
 from gradkern.cli import main
 from gradkern.models import load_model
+from gradkern.recordings import Brain
+from gradkern.study import VerdictSettings
 from gradkern.study import _output as output
+from gradkern.study._demo import Simulation, simulated_verdicts
+
+# as small as tests allow: what the demo's own sizes conclude is in the docs
+SMALL = Simulation(
+    images=120, layers=4, every=12, claims=("activation-maps-hierarchy", "gradient-has-temporal-order"),
+    brain=Brain(subjects=1, repeats=1, ceiling=0.9, vertices=60, silent=0, times=tuple(np.arange(2, 12) * 0.04)),
+    settings=VerdictSettings(permutations=19, bootstraps=20, subject_checks=False),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo") / "report"
-    assert main(["demo", "--images", "24", "--output", str(path)]) == 0
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing that a newcomer can do nothing about
+        patch.setattr("gradkern.study._demo.run.simulated_verdicts", partial(simulated_verdicts, SMALL))
+        assert main(["demo", "--images", "24", "--output", str(path)]) == 0
     return path
 
 
@@ -37,14 +55,40 @@ class TestDemo:
     def test_pictures_are_files_and_in_the_page(self, folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
         pictures = {name for name in names if name.endswith(".png")}
-        assert names - pictures == {"scores.nc", "report.html"}
-        assert len(pictures) == 5
+        simulated = {name for name in pictures if name.startswith("simulated_")}
+        beside = {Path(name).with_suffix(".svg").name for name in pictures}
+        beside |= {Path(name).with_suffix(".csv").name for name in simulated}
+        assert names - pictures == beside | {"scores.nc", "report.html", "simulated_verdict.csv"}
+        assert len(pictures - simulated) == 5
+        assert (folder / "report.html").stat().st_size < 15e6
         page = (folder / "report.html").read_text()
         inside = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
         assert {base64.b64decode(data) for data in inside} == {(folder / name).read_bytes() for name in pictures}
         assert not re.search(r'(src|href)="http', page)
         row = "gradients have the temporal order of backpropagation"
-        assert re.search(rf"<details>.*<td>{row}</td>.*</details>", page, re.DOTALL)
+        assert re.search(rf'<section id="power"[^>]*><details>.*<td>{row}</td>.*</details>', page, re.DOTALL)
+
+    def test_it_ends_with_verdicts_on_brains_of_stated_truth(self, folder: Path) -> None:
+        table = pd.read_csv(folder / "simulated_verdict.csv", dtype={"truth": str}).set_index(["id", "organisation"])
+        assert table.loc[("gradient-has-temporal-order", "forward"), "truth"] == "false"
+        assert table.loc[("gradient-has-temporal-order", "forward"), "conclusion"] != "supported"
+        assert table.loc[("gradient-has-temporal-order", "forward-then-backward"), "truth"] == "true"
+        assert table.loc[("activation-maps-hierarchy", "forward"), "truth"] == "true"
+        page = (folder / "report.html").read_text()
+        shown = page[page.index('<section id="simulated"') :]
+        shown = shown[: shown.index("</section>")]
+        for organisation in ("forward", "forward-then-backward"):
+            assert f"{organisation}: the claim is" in shown
+            assert f'download="simulated_{organisation}_layers_times.csv"' in shown
+        assert "120 images, 1 subject, 60 vertices, a noise ceiling of 0.9, 4 layers of a small network" in shown
+
+    def test_without_its_packages_the_simulation_is_left_out_and_said_to_be(self, capsys, monkeypatch) -> None:
+        from gradkern.study._demo import run_demo
+
+        monkeypatch.setattr("gradkern.study._demo.simulated.NEEDED", ("mne", "no_such_package"))
+        assert unwrap(run_demo).__globals__["_simulated"](Console(width=200)) is None
+        said = "left out, it needs no_such_package: pip install 'gradkern[simulate]'"
+        assert said in capsys.readouterr().out
 
     def test_nothing_else_is_left(self, folder: Path) -> None:
         assert [path.name for path in folder.parent.iterdir()] == ["report"]

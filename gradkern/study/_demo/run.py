@@ -2,6 +2,7 @@
 
 import platform
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,10 @@ from gradkern.recordings._readers.kay2017 import load_kay2017
 from gradkern.recordings._recording import Recording
 from gradkern.study._demo.layers import layerwise_scores
 from gradkern.study._demo.scoring import DemoScoring, predict
+from gradkern.study._demo.simulated import SimulatedVerdicts, missing, simulated_verdicts
 from gradkern.study._output.folders import check_free, made_by, written_whole
-from gradkern.study.report._html import Picture, best_layers, write_report
+from gradkern.study.report._html import best_layers, write_report
+from gradkern.study.report._picture import Picture
 
 MODEL = "efficientnet-lite0"
 SKETCH = Sketch(2048)
@@ -77,22 +80,45 @@ def run_demo(
     scores = layerwise_scores(
         captures, grey_pixels(recording.images), recording, scoring, lambda f: _tracked(f, console)
     )
+    encoded = time.perf_counter()
+    simulated = _simulated(console)
     finished = time.perf_counter()
     facts = _facts(model, recording, captures[0], scoring)
-    facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(finished - captured, 1)}
+    facts |= {"seconds_capture": round(captured - started, 1), "seconds_encoding": round(encoded - captured, 1)}
+    facts |= {"seconds_simulated": round(finished - encoded, 1)}
     scores.attrs = {key: str(value) for key, value in facts.items()}
     with written_whole(output, overwrite) as folder:
         scores.to_netcdf(folder / "scores.nc", engine="h5netcdf")
         pictures = _pictures(scores, captures, recording, scoring)
         for picture in pictures:
-            (folder / f"{picture.name}.png").write_bytes(picture.png)
-        (folder / "report.html").write_text(write_report(scores, pictures, facts), encoding="utf-8")
+            picture.write(folder)
+        if simulated is not None:
+            simulated.table.to_csv(folder / "simulated_verdict.csv", index=False)
+            for picture in (picture for both in simulated.pictures.values() for picture in both):
+                picture.write(folder)
+        (folder / "report.html").write_text(write_report(scores, pictures, facts, simulated), encoding="utf-8")
     _print_scores(scores, console)
+    if simulated is not None:
+        _print_verdicts(simulated, console)
     console.print(f"\nComputed in {finished - started:.0f} s. In [bold]{output}[/bold]:")
     console.print("  report.html   everything in words and pictures: open it in a browser")
     console.print("  scores.nc     every score with its interval: xarray.open_dataset")
-    console.print(f"  {', '.join(f'{p.name}.png' for p in pictures)}")
+    if simulated is not None:
+        console.print("  simulated_verdict.csv   the verdicts on the two simulated brains")
+    console.print(f"  {', '.join(p.name for p in pictures)}: .png and .svg")
     return output / "report.html"
+
+
+def _simulated(console: Console) -> SimulatedVerdicts | None:
+    """Verdicts on simulated brains; None, which is said, where a package is missing."""
+    if missing():
+        console.print(
+            f"[bold]verdict[/bold] on simulated brains: left out, it needs {', '.join(missing())}: "
+            r"pip install 'gradkern\[simulate]'"
+        )
+        return None
+    console.print("[bold]verdict[/bold] on two simulated brains, one without gradients and one with")
+    return simulated_verdicts()
 
 
 def _some_images(recording: Recording, count: int | None) -> Recording:
@@ -113,7 +139,10 @@ def _capture(model: LoadedModel, recording: Recording, console: Console) -> list
     for objective in OBJECTIVES:
         kinds = ("gradient", "weight_gradient") if captures else ("activation", "gradient", "weight_gradient")
         console.print(f"[bold]capture[/bold] {', '.join(kinds)} of {objective.name} at {len(model.spec.layers)} blocks")
-        captures.append(capture(model, inputs, objective, kinds=kinds, sketch=SKETCH))
+        with warnings.catch_warnings():
+            # of 1e-5, which nobody who runs the demo can do anything about; the report says it
+            warnings.filterwarnings("ignore", message=r".*own rounding depends on the batch")
+            captures.append(capture(model, inputs, objective, kinds=kinds, sketch=SKETCH))
     return captures
 
 
@@ -218,3 +247,14 @@ def _print_scores(scores: xr.Dataset, console: Console) -> None:
                 cells += of_target[kind].sel(scaling="unit length").isel(layer=i).values.tolist()
             table.add_row(str(layer).removeprefix("blocks."), *(f"{cell:.2f}" for cell in cells))
         console.print(table)
+
+
+def _print_verdicts(simulated: SimulatedVerdicts, console: Console) -> None:
+    title = f"Verdicts on simulated brains of stated truth: {simulated.simulated}"
+    table = Table(pad_edge=False, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("claim")
+    for organisation in simulated.pictures:
+        table.add_column(organisation, no_wrap=True)
+    for entry in simulated.by_claim():
+        table.add_row(entry["claim"], *(f"{row['conclusion']}\n(is {row['truth']})" for row in entry["rows"]))
+    console.print(table)

@@ -1,7 +1,5 @@
 """One self-contained HTML page: what was done, the numbers, the figures, and what they do and do not say."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,31 +9,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from gradkern.plotting._claims import numbers_by_name
 from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
 from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
+from gradkern.study.report._answer import answer, methods, missed, references
+from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
-
-_SIZES = ["images", "subjects", "ceiling"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as a file and in the page."""
-
-    name: str
-    caption: str
-    png: bytes
-
-    @classmethod
-    def of(cls, name: str, caption: str, figure: Figure) -> "Picture":
-        """Draw the figure, once: a second drawing may differ by a pixel."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": "gradkern"})
-        return cls(name, caption, buffer.getvalue())
 
 
 @dataclass(frozen=True)
@@ -70,12 +51,15 @@ def _best(target: str, kind: str, objective: str, r: xr.DataArray, interval: xr.
     return Best(target, kind.replace("_", " "), objective, str(r.layer.values[top]), float(r[top]), low, high)
 
 
-def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping[str, Any]) -> str:
+def write_report(
+    scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping[str, Any], simulated: Any = None
+) -> str:
     """The demo's page as HTML; pictures are inside it.
 
     Parameters
     ----------
     facts : provenance, printed as a table at the end
+    simulated : verdicts on simulated brains, of `simulated_verdicts`; None: left out
     """
     comparisons = [
         (str(t), float(scores.noise_ceiling.sel(target=t)), float(scores.pixels.sel(target=t)))
@@ -88,7 +72,8 @@ def write_report(scores: xr.Dataset, pictures: Sequence[Picture], facts: Mapping
         best=best_layers(scores),
         comparisons=comparisons,
         layers=scores.sizes["layer"],
-        power=power_tables(simulated_rates(), _without_controls()),
+        power=power_table(simulated_rates(), _without_controls()),
+        simulated=simulated,
     )
 
 
@@ -105,6 +90,7 @@ def write_verdict(
     facts: Mapping[str, Any],
     notes: Sequence[str],
     survived: pd.DataFrame | None = None,
+    diagnostics: Mapping[str, str] | None = None,
 ) -> str:
     """A verdict's page as HTML; pictures are inside it.
 
@@ -115,6 +101,7 @@ def write_verdict(
     facts : provenance, printed as a table at the end
     notes : what was left out and what was done to the data, in words
     survived : of `survival`
+    diagnostics : what was looked at, in words, and what it is
     """
     rows = [_shown(row) for row in table.to_dict("records")]
     return _page(
@@ -127,7 +114,12 @@ def write_verdict(
         notes=notes,
         warned=table.attrs.get("notes", []),
         survived=None if survived is None else survived.to_dict("records"),
-        power=power_tables(power, list(table["id"])),
+        power=power_table(power, list(table["id"])),
+        sentences=answer(table),
+        missed=missed(table),
+        diagnostics=dict(diagnostics or {}),
+        methods=methods(table, facts),
+        references=references(list(table["id"])),
     )
 
 
@@ -142,16 +134,6 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def power_tables(rates: pd.DataFrame, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """A `power_table` for each size of study in which some of the claims or tests have most of their rates."""
-    claims: dict[object, list[str]] = {}
-    for id in dict.fromkeys(id for id in ids if id in set(rates["id"])):
-        of_claim = rates[rates["id"] == id]
-        size = of_claim.groupby(_SIZES).size().idxmax()
-        claims.setdefault(size, []).append(id)
-    return [power_table(rates, some) for some in claims.values()]
-
-
 def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     """Rates of claims or tests: a row per test, a column per organisation, of the sizes that all organisations have.
 
@@ -159,17 +141,18 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     -------
     "organisations", "brains" (how many), "size" (of their study, in words), "measured" (with which code, in words; ""
     if with the running one), and "rows" of "id", "test" (in words), "level" and "cells": "text", and whether it is
-    "odd", not as expected
+    "odd", not as expected; "others" of "test", "organisation", "size", "expected" and "cell", of tests that were
+    simulated at other sizes only
 
     Raises
     ------
     ValueError : none of the ids is in the rates
     """
-    rates = rates[rates["id"].isin(ids)]
-    if rates.empty:
+    sizes = ["images", "subjects", "ceiling"]
+    usual = list(rates.groupby(sizes).size().idxmax())
+    chosen = rates[(rates[sizes] == usual).all(axis=1) & rates["id"].isin(ids)]
+    if chosen.empty:
         raise ValueError(f"power_table: ids must be in the rates, got {list(ids)}")
-    usual = list(rates.groupby(_SIZES).size().idxmax())
-    chosen = rates[(rates[_SIZES] == usual).all(axis=1)]
     organisations = list(dict.fromkeys(chosen["organisation"]))
     cells = {(row["id"], row["organisation"]): row for row in chosen.to_dict("records")}
     rows = []
@@ -188,10 +171,29 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     return {
         "organisations": organisations,
         "brains": int(runs.sum()),
-        "size": f"{usual[0]} images, {usual[1]} subjects, a noise ceiling of {usual[2]:g}",
+        "size": _size(int(usual[0]), int(usual[1]), usual[2]),
         "measured": "" if current else EARLIER_CODE,
         "rows": rows,
+        "others": _others(rates[rates["id"].isin(set(ids) - {row["id"] for row in rows})]),
     }
+
+
+def _others(rates: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for each organisation and size of the tests that were simulated at other sizes only."""
+    return [
+        {
+            "test": row["text"],
+            "organisation": row["organisation"],
+            "size": _size(row["images"], row["subjects"], row["ceiling"]),
+            "expected": row["expected"],
+            "cell": _cell(row),
+        }
+        for row in rates.to_dict("records")
+    ]
+
+
+def _size(images: int, subjects: int, ceiling: float) -> str:
+    return f"{images} images, {subjects} subjects, a noise ceiling of {ceiling:g}"
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +210,8 @@ def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], 
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["number"] = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
-    shown = [(p.name, p.caption, base64.b64encode(p.png).decode()) for p in pictures]
-    page: str = environment.get_template(template).render(pictures=shown, facts=facts, **values)
+    topics: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        topics.setdefault(picture.topic, []).append(picture)
+    page: str = environment.get_template(template).render(topics=topics, facts=facts, **values)
     return page

@@ -1,0 +1,73 @@
+"""A figure as files and in a page: drawn once, with what it shows in words and in numbers."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gradkern.plotting._style import STYLE
+
+# what layouts fit needs no second drawing to find its edges
+_WHOLE = STYLE | {"savefig.bbox": "standard"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a file and in the page.
+
+    Attributes
+    ----------
+    name : of its files, without a suffix
+    caption : what it shows, below it
+    png, svg : the figure; text of the SVG is text
+    alt : what it shows, for who cannot see it; "": the caption
+    data : its numbers, as CSV; "": none
+    topic : heading that it stands under
+    """
+
+    name: str
+    caption: str
+    png: bytes
+    svg: bytes = b""
+    alt: str = ""
+    data: str = ""
+    topic: str = "Figures"
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        caption: str,
+        figure: Figure,
+        *,
+        alt: str = "",
+        data: pd.DataFrame | None = None,
+        topic: str = "Figures",
+    ) -> "Picture":
+        """Draw the figure, once: a second drawing may differ by a pixel."""
+        png, svg = io.BytesIO(), io.BytesIO()
+        with mpl.rc_context(_WHOLE):
+            figure.savefig(png, format="png", metadata={"Software": "gradkern"})
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+        table = "" if data is None else data.to_csv(index=False)
+        return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic)
+
+    def write(self, folder: Path) -> None:
+        """Write NAME.png, and NAME.svg and NAME.csv if there are such."""
+        (folder / f"{self.name}.png").write_bytes(self.png)
+        if self.svg:
+            (folder / f"{self.name}.svg").write_bytes(self.svg)
+        if self.data:
+            (folder / f"{self.name}.csv").write_text(self.data, encoding="utf-8")
+
+    def source(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+    def table(self) -> str:
+        """Its numbers as a data URI."""
+        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.data.encode()).decode()}"
