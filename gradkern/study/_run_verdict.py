@@ -64,7 +64,8 @@ def write_whole_verdict(study: StudyFile, folder: Path) -> pd.DataFrame:
     """Test the claims of a study, and write what `gradkern verdict` writes into a folder; the table is returned."""
     table = verdict(study.variants.study(), study.settings)
     tables = {"verdict": table, "power": _power_of(table)}
-    _write(folder, study, tables, [*study.notes, *table.attrs["notes"]])
+    drawn = study_pictures(study.variants.study(), study.settings)
+    _write(folder, study, tables, [*study.notes, *table.attrs["notes"]], drawn)
     return table
 
 
