@@ -91,24 +91,26 @@ class ConditionalTest:
 class _Block:
     """Images `rows` [m] of the confounds, their standardized responses [m, v], and the responses' components.
 
-    `apart` [m, m]: pairs of images whose noise is independent. `kernels` of the confounds, and of more, by name.
+    `images` have the kernels of the confounds, and of more, by name.
     """
 
-    rows: Rows
+    images: ImageBlock
     Y: Floats
     components: Components
-    apart: NDArray[np.bool_]
-    kernels: KernelSet
 
-    def cells(self, names: Sequence[str]) -> Iterator[tuple[Rows, Floats, ExcludedKernels]]:
+    @property
+    def rows(self) -> Rows:
+        return self.images.rows
+
+    def cells(self, kernels: KernelSet, names: Sequence[str]) -> Iterator[tuple[Rows, Floats, ExcludedKernels]]:
         """Targets of each covariance, their whitened responses [m, targets] of mean square 1, and what is excluded."""
-        components, matrices = self.components, [self.kernels.matrices[name] for name in names]
+        components, matrices, apart = self.components, [kernels.matrices[name] for name in names], self.images.apart
         for shape, share in components.cells():
             targets = components.members((shape, share))
             whitening = components.shapes[shape].whitening(SHARES[share])
             responses = whitening @ self.Y[:, targets]
             responses /= np.sqrt(np.square(responses).mean(0))
-            yield targets, responses, ExcludedKernels.of(matrices, whitening, self.apart)
+            yield targets, responses, ExcludedKernels.of(matrices, whitening, apart)
 
 
 class _Sums:
@@ -257,12 +259,13 @@ def _add(
     block: _Block, features: Sequence[Floats], excluded: Sequence[Confounds], sums: Mapping[tuple[int, int], _Sums]
 ) -> None:
     """Add the terms of a block's pairs of images, for each set of excluded parts and each feature space."""
-    names = [_names(block.kernels, confounds) for confounds in excluded]
+    kernels = block.images.kernels
+    names = [_names(kernels, confounds) for confounds in excluded]
     every = list(dict.fromkeys(name for some in names for name in some))
     order = {name: number for number, name in enumerate(every)}
     subsets = [np.array([order[name] for name in some], dtype=np.int64) for some in names]
     similar = {b: linear(features[b][block.rows]) for b in {b for _, b in sums}}
-    for targets, responses, beside in block.cells(every):
+    for targets, responses, beside in block.cells(kernels, every):
         seen = responses.astype(np.float32)
         for b, similarity in similar.items():
             whole = beside.kernel(similarity)
@@ -432,8 +435,9 @@ def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _B
     if (np.ptp(Y, axis=0) == 0).any():
         raise Refused(f"every target must vary, got {int((np.ptp(Y, axis=0) == 0).sum())} that do not")
     standardized = (Y - Y.mean(0)) / Y.std(0)
-    components = variance_components(block.kernels, standardized, _names(block.kernels, confounds), seed)
-    return _Block(block.rows, standardized, components, block.apart, block.kernels)
+    kernels = block.kernels
+    components = variance_components(kernels, standardized, _names(kernels, confounds), seed)
+    return _Block(block, standardized, components)
 
 
 def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.bool_]]:

@@ -21,9 +21,10 @@ _MOST_LAYERS = 8  # read nonlinearly: neighbouring layers are alike
 _ACTIVATIONS, _SCALED, _OUTPUTS = "activations", "scaled activations", "outputs"
 
 
-def kernels_of(confounds: Confounds, rows: NDArray[np.int64]) -> dict[str, Floats]:
+def named_kernels(confounds: Confounds, rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
     """Kernels [m, m] of all parts for m images, each centered and of mean diagonal 1; constant ones are left out."""
-    return {f"{part}: {name}": kernel for part, name, kernel in _each_kernel(confounds, rows)}
+    for part, name, kernel in _each_kernel(confounds, rows):
+        yield f"{part}: {name}", kernel
 
 
 def mean_kernels_of(confounds: Confounds, rows: NDArray[np.int64]) -> dict[str, Floats]:

@@ -124,7 +124,7 @@ class VerdictSettings:
     cv : cross-validation: folds of images, alphas and their selection; its scheme must be "image"
     permutations, bootstraps : of every test, and of every interval
     layer : index of the layer that is tested where a claim is about one feature space; None: the middle one
-    max_targets : score at most this many fMRI targets of a recording, drawn at random
+    max_targets : score at most this many targets of a recording, drawn at random; time courses are of all
     max_locations : use at most this many locations of a map in its spatial null
     subject_checks : test supported claims again without the subject with the largest estimate, and look for subjects
         whose images are in another order

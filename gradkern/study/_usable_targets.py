@@ -1,6 +1,7 @@
 """Targets that can have a score: those that vary, and whose responses are all there."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,26 +12,22 @@ from gradkern.recordings._recording import Recording
 _ROUNDING = 8  # machine epsilons: means of equal numbers differ by a few
 
 
-def usable_targets(recording: Recording, Y: NDArray[np.float64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+def usable_targets(recording: Recording) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Which targets can have a score, and what is left out, in words.
 
     A target is left out if it does not vary, or has NaN. Of targets with "sensor" and "time", whole times are left out
     where at least half of the sensors are bad, and whole sensors that are bad at another time, because time courses
-    need every sensor at every time. If no target is left, all are kept, and the tests refuse them.
-
-    Parameters
-    ----------
-    Y : [n, v], the recording's responses
+    need every sensor at every time. If no target is left, all are kept, and the tests refuse them. Responses are read
+    block by block.
 
     Returns
     -------
     usable : [v]
     notes : a sentence for each reason; none if all are usable
     """
-    missing = ~np.isfinite(Y).all(0)
-    size = np.abs(Y).max(0, initial=0.0, where=np.isfinite(Y))
-    rounding = _ROUNDING * np.finfo(recording.responses.dtype).eps * size
-    constant = ~missing & (np.ptp(np.where(missing, 0.0, Y), axis=0) <= rounding)
+    missing, constant = np.zeros((2, len(recording.targets)), dtype=bool)
+    for columns, block in recording.blocks():
+        missing[columns], constant[columns] = _missing_and_constant(block)
     bad = missing | constant
     if not bad.any():
         return ~bad, ()
@@ -46,6 +43,14 @@ def usable_targets(recording: Recording, Y: NDArray[np.float64]) -> tuple[NDArra
         for words, lost in reasons.items()
         if lost.any()
     )
+
+
+def _missing_and_constant(Y: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    missing = ~np.isfinite(Y).all(0)
+    size = np.abs(Y).max(0, initial=0.0, where=np.isfinite(Y))
+    rounding = _ROUNDING * np.finfo(Y.dtype).eps * size.astype(np.float64)
+    constant = ~missing & (np.ptp(np.where(missing, 0.0, Y.astype(np.float64)), axis=0) <= rounding)
+    return missing, constant
 
 
 def usable_in_all(

@@ -105,7 +105,7 @@ def test_the_statistic_by_hand():
     assert model.readouts == [(3, {})]  # noise reads nothing
     pairs = np.triu_indices(50, 1)
     center = np.eye(50) - 1 / 50
-    beside = np.array([kernel[pairs] for kernel in model.blocks[0].kernels.matrices.values()], dtype=float)
+    beside = np.array([kernel[pairs] for kernel in model.blocks[0].images.kernels.matrices.values()], dtype=float)
     noise = np.array([np.outer(column, column)[pairs] for column in center])
     centered = X - X.mean(0)
     K = (centered @ centered.T / np.square(centered).sum(1).mean())[pairs]
@@ -125,13 +125,14 @@ def test_whatever_confounds_and_noise_weigh_the_statistic_expects_nothing():
     model = response_model({"activations": A}, responses(A, 5, "linear", targets=6))
     (block,) = model.blocks
     random = np.random.default_rng(1)
-    names = list(block.kernels.matrices)
+    kernels = block.images.kernels
+    names = list(kernels.matrices)
     weights = random.exponential(size=len(names))
-    V = sum(weight * block.kernels.matrices[name] for weight, name in zip(weights, names, strict=True))
+    V = sum(weight * kernels.matrices[name] for weight, name in zip(weights, names, strict=True))
     center = np.eye(60) - 1 / 60
     V = V + center @ np.diag(random.exponential(size=60) ** 2) @ center
     similarity = (G - G.mean(0)) @ (G - G.mean(0)).T
-    for targets, whitened, excluded in block.cells(names):
+    for targets, whitened, excluded in block.cells(kernels, names):
         W = excluded.whitening.astype(float)
         kernel = excluded.kernel(similarity / np.trace(similarity))
         (left,) = excluded.orthogonal(kernel, [np.arange(len(names))])

@@ -11,6 +11,7 @@ import pytest
 
 from gradkern import Recording
 from gradkern.hierarchy import Latency, Preference
+from gradkern.recordings import Responses
 from gradkern.ridge import CrossValidation
 from gradkern.study import Study, VerdictSettings, verdict
 from gradkern.study.claims import (
@@ -344,11 +345,33 @@ def test_a_way_to_judge_that_cannot_be_is_refused() -> None:
             VerdictSettings(**{name: value})
 
 
-def test_meg_that_does_not_fit_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(score_study.__globals__, "free_bytes", lambda place: 10 * 2**20)
-    monkeypatch.setitem(score_study.__globals__, "check_first", lambda *arguments: pytest.fail("work had begun"))
-    with pytest.raises(ValueError, match=r"MEG of 2 subjects, up to 200 x 1,\d+ numbers each, must fit into memory"):
-        verdict(study("none"), SETTINGS)
+class NeverWhole(Responses):
+    """Responses of which some columns are read at a time."""
+
+    def __init__(self, values: Responses) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def columns(self, which: slice) -> np.ndarray:
+        return self.values.columns(which)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise AssertionError("all responses were read")
+
+
+def test_meg_is_never_read_whole_and_time_courses_are_of_all_targets() -> None:
+    made = study("forward-then-backward", WITH_OWN, WITH_OWN)
+    streamed = replace(made, meg=[replace(one, responses=NeverWhole(one.responses)) for one in made.meg])
+    rows = ["gradient-later-than-activation", "gradient-predicts-meg"]
+    few, many = (
+        verdict(streamed, replace(SETTINGS, max_targets=most), only=rows).set_index("id") for most in (40, 100)
+    )
+    whole = verdict(made, replace(SETTINGS, max_targets=10**6), only=rows).set_index("id")
+    later, predicted = rows
+    for column in ("estimate", "low", "high"):
+        assert few.loc[later, column] == many.loc[later, column] == whole.loc[later, column]
+    assert few.loc[predicted, "targets"] == 2 * 40
+    assert len(made.meg[0].targets) > 100
+    assert whole.loc[predicted, "targets"] == sum(len(one.targets) for one in made.meg)
 
 
 def test_subjects_whose_images_come_in_another_order_are_one_test() -> None:

@@ -92,9 +92,8 @@ def _tested(scored: ScoredStudy, subject: Subject) -> dict[str, list[Conditional
 
 
 def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalTest | Refused]]:
-    chosen, everything, settings = _chosen_targets(scored, subject), scored.excluded(), scored.settings
-    responses = subject.Y if chosen is None else subject.Y[:, chosen]
-    model = fitted_model(everything, responses, subject.rows, _blocks(scored, subject), settings.seed)
+    everything, settings = scored.excluded(), scored.settings
+    model = fitted_model(everything, subject.Y, subject.rows, _blocks(scored, subject), settings.seed)
     rows = scored.exclusions
     results = model.tests(
         [scored.features["gradient"][layer] for layer in _layers(scored)],
@@ -103,15 +102,6 @@ def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalT
         settings.seed,
     )
     return dict(zip(rows, results, strict=True))
-
-
-def _chosen_targets(scored: ScoredStudy, subject: Subject) -> Floats | None:
-    """At most `max_targets` targets, drawn at random; None: all."""
-    v, most = subject.Y.shape[1], scored.settings.max_targets
-    if v <= most:
-        return None
-    drawn: Floats = np.sort(np.random.default_rng(scored.settings.seed).choice(v, most, replace=False))
-    return drawn
 
 
 def _blocks(scored: ScoredStudy, subject: Subject) -> list[ImageBlock]:

@@ -7,14 +7,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._kernels import mean_kernels_of
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
-from gradkern.features._engine.memory import free_bytes
 from gradkern.hierarchy._layer_courses import residual_features
 from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
@@ -31,13 +29,19 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A subject's chosen targets: responses Y [n, v] to the images `rows` [n] of the features, in rising order."""
+    """A subject's chosen targets: responses Y [n, v] to the images `rows` [n] of the features, in rising order.
+
+    `whole` has all usable targets, also those that were not drawn, and is read block by block; `order` [n] are the
+    places of the images in it. `notes` say what was left out of the targets.
+    """
 
     modality: str
     recording: Recording
     Y: Floats
     rows: NDArray[np.int64]
-    notes: tuple[str, ...] = ()  # what was left out of its targets, in words
+    whole: Recording
+    order: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,6 +53,10 @@ class Subject:
 
     def ceiling(self) -> Floats:
         return ceiling_of(self.recording).r
+
+    def best_ceiling(self) -> float:
+        """The largest noise ceiling of all usable targets; 0 where none is known."""
+        return float(np.nanmax(ceiling_of(self.whole).r, initial=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +174,7 @@ class ScoredStudy:
         """The ceiling as simulated studies define it: for fMRI the mean, for MEG the best sensor's at its best time."""
         if modality == FMRI:
             return self.ceiling(modality)
-        best = [np.nanmax(subject.ceiling(), initial=0) for subject in self.subjects[modality]]
+        best = [subject.best_ceiling() for subject in self.subjects[modality]]
         return float(np.mean(best)) if min(best) > 0 else np.nan
 
 
@@ -174,18 +182,15 @@ def score_study(study: Study, settings: VerdictSettings, exclusions: Collection[
     """Scale the features and choose the targets; scores are computed when a test asks for them.
 
     `exclusions` are those that will be asked for; None: all of `rows_of`.
-
-    Raises
-    ------
-    ValueError : MEG that does not fit into memory
     """
     features = {kind: [unit_scale(layer) for layer in layers] for kind, layers in study.features.items()}
     count = len(features["activation"])
-    _check_memory(study.meg)
     for recording in (*study.fmri, *study.meg):
         check_first("verdict", recording)
-    fmri = _subjects(FMRI, [_chosen_targets(recording, study.hierarchy, settings) for recording in study.fmri])
-    meg = _subjects(MEG, study.meg)
+    fmri = _subjects(
+        FMRI, [_chosen_targets(recording, study.hierarchy, settings) for recording in study.fmri], settings
+    )
+    meg = _subjects(MEG, study.meg, settings)
     layer = count // 2 if settings.layer is None else settings.layer
     rows = tuple(row for row in rows_of(study) if exclusions is None or row in exclusions)
     return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg}, rows)
@@ -197,41 +202,33 @@ def _chosen_targets(recording: Recording, hierarchy: str, settings: VerdictSetti
         valued = recording.targets[hierarchy].notna().to_numpy()
         if valued.any():  # otherwise claims about prediction use all targets, and claims about the hierarchy refuse
             recording = recording.select_targets(valued, f"with a {hierarchy}")
+    return _drawn(recording, settings)
+
+
+def _drawn(recording: Recording, settings: VerdictSettings) -> Recording:
+    """At most `settings.max_targets` targets of a recording."""
     v = len(recording.targets)
-    if v > settings.max_targets:
-        drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
-        recording = recording.select_targets(np.sort(drawn), "drawn at random")
-    return recording
+    if v <= settings.max_targets:
+        return recording
+    drawn = np.random.default_rng(settings.seed).choice(v, settings.max_targets, replace=False)
+    return recording.select_targets(np.sort(drawn), "drawn at random")
 
 
-def _subjects(modality: str, recordings: Sequence[Recording]) -> tuple[Subject, ...]:
+def _subjects(modality: str, recordings: Sequence[Recording], settings: VerdictSettings) -> tuple[Subject, ...]:
     """Leave out targets without a score, and sort rows by image: subjects who saw the same images have the same."""
     if not recordings:
         return ()
-    responses = [np.asarray(recording.responses, dtype=np.float64) for recording in recordings]
-    usable, notes = map(list, zip(*map(usable_targets, recordings, responses), strict=True))
+    usable, notes = map(list, zip(*map(usable_targets, recordings), strict=True))
     if modality == FMRI:  # time courses are means over sensors, which may differ
         usable, others = usable_in_all(recordings, usable)
         notes = [(*own, *filter(None, [other])) for own, other in zip(notes, others, strict=True)]
     subjects = []
-    for recording, Y, chosen, lines in zip(recordings, responses, usable, notes, strict=True):
+    for recording, chosen, lines in zip(recordings, usable, notes, strict=True):
         for line in lines:
             warnings.warn(f"verdict: {line}", stacklevel=5)
         order = np.argsort(recording.image_ids)
-        kept = recording if chosen.all() else recording.select_targets(chosen, "that vary and have no NaN")
-        rows = recording.image_ids[order]
-        subjects.append(Subject(modality, kept, Y[np.ix_(order, np.flatnonzero(chosen))], rows, lines))
+        whole = recording if chosen.all() else recording.select_targets(chosen, "that vary and have no NaN")
+        kept = _drawn(whole, settings)
+        Y = np.asarray(kept.responses, dtype=np.float64)[order]
+        subjects.append(Subject(modality, kept, Y, recording.image_ids[order], whole, order, lines))
     return tuple(subjects)
-
-
-def _check_memory(meg: Sequence[Recording]) -> None:
-    """MEG of all subjects is held in memory and permuted in float32; predictions are held for one subject at a time."""
-    sizes = [recording.responses.shape[0] * recording.responses.shape[1] for recording in meg]
-    needed, free = 20 * sum(sizes) + 16 * max(sizes, default=0), free_bytes(torch.device("cpu"))
-    if free is not None and needed > free:
-        shape = " x ".join(f"{size:,}" for size in meg[int(np.argmax(sizes))].responses.shape)
-        raise ValueError(
-            f"MEG of {len(meg)} subjects, up to {shape} numbers each, must fit into memory: it needs "
-            f"{needed / 2**30:,.1f} GiB, got {free / 2**30:,.1f} GiB free; select fewer sensors or times "
-            "(Recording.select_targets, Recording.window)"
-        )

@@ -8,6 +8,7 @@ of latencies, at a one-sided level of .025, and for an order by other orders of 
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradkern.errors import Refused
 from gradkern.hierarchy._lag import lag_test
@@ -22,6 +23,7 @@ from gradkern.hierarchy._temporal_order import (
     slope,
     temporal_order_test,
 )
+from gradkern.recordings._responses.lazy import ChosenTargets
 from gradkern.stats._bootstrap import Floats
 from gradkern.study.claims._claim import LEVEL, MEG, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
@@ -109,16 +111,30 @@ def _refusal(scored: ScoredStudy, why: str) -> str:
     return _NOTHING_LEFT if quiet_curves(inside[0], inside[1:]).all() else why
 
 
+class _ReadWhenNeeded:
+    """All usable responses [n, v] of a subject, images in the order of the features' rows, read by columns."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._whole, self._order = subject.whole, subject.order
+        self.shape = self._whole.responses.shape
+
+    def __getitem__(self, where: tuple[slice, NDArray[np.int64]]) -> Floats:
+        rows, columns = where
+        block = ChosenTargets(self._whole.responses, columns).columns(slice(0, len(columns)))
+        return block[self._order][rows].astype(np.float64)
+
+
 def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
+    targets = subject.whole.targets
     for column in ("sensor", "time"):
-        if column not in subject.targets:
-            raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")
-    sensors, times = (subject.targets[column].to_numpy() for column in ("sensor", "time"))
+        if column not in targets:
+            raise Refused(f"targets of {subject.name} must have {column!r}, got {list(targets)}")
+    sensors, times = (targets[column].to_numpy() for column in ("sensor", "time"))
     resampling, cv = scored.resampled(subject), scored.settings.cv
     activations, gradients = (
         layer_time_courses(
             [X[subject.rows] for X in scored.features[kind]],
-            subject.Y,
+            _ReadWhenNeeded(subject),
             (sensors, times),
             resampling,
             cv,

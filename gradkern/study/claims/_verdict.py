@@ -78,7 +78,7 @@ def verdict(
 
     Raises
     ------
-    ValueError : `settings.layer` is no layer of the study, `only` names other claims, MEG does not fit into memory. A
+    ValueError : `settings.layer` is no layer of the study, `only` names other claims. A
         claim that the data cannot carry (`Refused`) is a row "not tested"; any other exception of a test is raised
     """
     settings = settings or VerdictSettings()
