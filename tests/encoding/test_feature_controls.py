@@ -20,6 +20,7 @@ from gradkern.encoding import (
     residualize,
     unit_length,
 )
+from gradkern.errors import Refused
 from gradkern.features import Features
 from tests.toy_models import ConvNet, Transformer
 
@@ -219,6 +220,8 @@ def test_nuisances_are_of_the_kind_asked_for() -> None:
     with pytest.raises(ValueError, match="kind must be a gradient of the features, got 'activation'"):
         nuisances(features(values, torch.rand(4)), "activation")
     with pytest.raises(ValueError, match="features must be finite, got others in loss"):
+        nuisances(features(values, torch.tensor([1.0, float("nan"), 1.0, 1.0])))
+    with pytest.raises(Refused, match="features must have the losses of the images, got none"):
         nuisances(features(values, torch.full((4,), float("nan"))))
     values[2] = 0
     with pytest.raises(ValueError, match="gradient of 'a' must not be zero, got that for image 2"):

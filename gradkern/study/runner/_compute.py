@@ -15,7 +15,6 @@ from gradkern.encoding._spaces import unit_gradients
 from gradkern.errors import Refused
 from gradkern.features._capture import capture
 from gradkern.kernels._sketch import Sketch
-from gradkern.study._run_verdict import write_whole_verdict
 from gradkern.study._study_file import load_study
 from gradkern.study.runner._claims import description_of, folder_name
 from gradkern.study.runner._features import Blocks
@@ -117,6 +116,8 @@ class Worker:
         if order.untrained is not None:
             place = folder_name(order.untrained.model, order.objective)
             captures[place] = Blocks(self.store, order.untrained).features(names)
+        from gradkern.study._run_verdict import write_whole_verdict  # figures need matplotlib, which captures do not
+
         try:
             table = write_whole_verdict(load_study(description_of(self.parts, order), captures), aside)
         except Refused as error:
