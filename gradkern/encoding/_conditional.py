@@ -40,7 +40,7 @@ Rows = NDArray[np.int64]
 
 _NOTHING_LEFT = 1e-6  # of the features, in what a linear confound with fewer columns than images leaves
 _NOTHING_LEFT_OF_KERNEL = 1e-3  # of its sum of squares, in what the kernels of all confounds leave
-_ALL = "all"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Sums:
         self.groups = groups
         self.sums = {name: np.zeros(1 + permutations) for name in groups}
         self.sizes = dict.fromkeys(groups, 0.0)
-        targets = len(groups[_ALL])
+        targets = len(groups[ALL])
         self.by_target, self.target_sizes = np.zeros(targets), np.zeros(targets)
         self.left = self.whole = 0.0  # sums of squares of kernels
         self.products: dict[str, Floats32] = {}
@@ -183,10 +183,12 @@ class ResponseModel:
         ValueError : X is not [n, d] or not finite; permutations below 19; target groups that name no targets
         Refused : X does not vary, is a linear function of one of the confounds, or has nothing beside their kernels
         """
-        ((result,),) = self.tests([X], [tuple(self.confounds.parts)], permutations, seed, target_groups)
-        if isinstance(result, Refused):
-            raise result
-        return result
+        ((results,),) = self.tests([X], [tuple(self.confounds.parts)], permutations, seed, target_groups)
+        if isinstance(results, Refused):
+            raise results
+        everything = results.pop(ALL)
+        groups = {name: ConditionalGroup(test.share, test.p, len(test.shares)) for name, test in results.items()}
+        return replace(everything, target_groups=groups)
 
     def tests(
         self,
@@ -195,10 +197,10 @@ class ResponseModel:
         permutations: int,
         seed: int,
         target_groups: Mapping[str, Any] | None = None,
-    ) -> list[list[ConditionalTest | Refused]]:
+    ) -> list[list[dict[str, ConditionalTest] | Refused]]:
         """Test several feature spaces beside several sets of parts of the confounds: results [sets][spaces].
 
-        What the sets have in common is computed once.
+        Results are of each group of targets and of `ALL`. What the sets have in common is computed once.
         """
         features = [check_matrix("X", X, len(self.dependent)).astype(np.float64) for X in spaces]
         if permutations < 19:
@@ -220,32 +222,30 @@ class ResponseModel:
 
     def _result(
         self, sums: _Sums, columns: int, confounds: Confounds, permutations: int, seed: int
-    ) -> ConditionalTest | Refused:
+    ) -> dict[str, ConditionalTest] | Refused:
         if sums.left < _NOTHING_LEFT_OF_KERNEL * sums.whole:
             return Refused(
                 f"X must differ from the confounds in which images are alike, got {sums.left / sums.whole:.1g} of its "
                 f"similarity beside {', '.join(confounds.parts)}"
             )
-        shares = {name: sums.sums[name] / sums.sizes[name] for name in sums.groups}
-        results = {
-            name: ConditionalGroup(float(values[0]), _p(values), int(sums.groups[name].sum()))
-            for name, values in shares.items()
-        }
-        everything = results.pop(_ALL)
-        return ConditionalTest(
-            test=f"share of variance that a linear readout of {columns} features adds to readouts of "
-            f"{', '.join(confounds.parts)}; {permutations} sign flips of images",
-            share=everything.share,
-            p=everything.p,
-            shares=sums.by_target / sums.target_sizes,
-            target_groups=results,
-            null=shares[_ALL][1:],
-            weight=sums.sizes[_ALL],
-            images=self.images,
-            permutations=permutations,
-            seed=seed,
-            smallest_p=1 / (1 + permutations),
-        )
+        tests = {}
+        for name, members in sums.groups.items():
+            shares = sums.sums[name] / sums.sizes[name]
+            tests[name] = ConditionalTest(
+                test=f"share of variance that a linear readout of {columns} features adds to readouts of "
+                f"{', '.join(confounds.parts)}; {permutations} sign flips of images",
+                share=float(shares[0]),
+                p=_p(shares),
+                shares=(sums.by_target / sums.target_sizes)[members],
+                target_groups={},
+                null=shares[1:],
+                weight=sums.sizes[name],
+                images=self.images,
+                permutations=permutations,
+                seed=seed,
+                smallest_p=1 / (1 + permutations),
+            )
+        return tests
 
     def _flips(self, permutations: int, seed: int) -> Floats:
         """Signs [permutations, images of the confounds], alike for images of one label."""
@@ -442,14 +442,14 @@ def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _B
 
 def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.bool_]]:
     """Targets of each group as masks [v], and all of them."""
-    groups = {_ALL: np.ones(v, dtype=bool)}
+    groups = {ALL: np.ones(v, dtype=bool)}
     for name, given in (target_groups or {}).items():
         chosen, mask = np.asarray(given), np.zeros(v, dtype=bool)
         if chosen.dtype != bool and (not len(chosen) or chosen.min() < 0 or chosen.max() >= v):
             raise ValueError(f"target_groups[{name!r}] must be bool [{v}] or indices in 0..{v - 1}, got {chosen!r}")
         mask[chosen] = True
-        if not mask.any() or name == _ALL:
-            raise ValueError(f"target_groups[{name!r}] must have a target and another name than {_ALL!r}")
+        if not mask.any() or name == ALL:
+            raise ValueError(f"target_groups[{name!r}] must have a target and another name than {ALL!r}")
         groups[name] = mask
     return groups
 

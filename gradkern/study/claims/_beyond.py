@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradkern.encoding._conditional import ConditionalTest, fitted_model, pooled
-from gradkern.encoding._image_blocks import ImageBlock, image_blocks
+from gradkern.encoding._image_blocks import image_blocks
 from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import over_subjects
@@ -19,7 +19,7 @@ def beyond(scored: ScoredStudy, modality: str, excluded: str) -> Row:
 
     All layers are tested, unless the settings name one. The null distribution is that of the largest of all layers.
     """
-    subjects = [_tested(scored, subject)[excluded] for subject in scored.subjects[modality]]
+    subjects = [_tested(scored, subject, excluded) for subject in scored.subjects[modality]]
     tests: dict[int, list[ConditionalTest]] = {}
     refused: dict[int, str] = {}
     for number, layer in enumerate(_layers(scored)):
@@ -86,28 +86,40 @@ def _layers(scored: ScoredStudy) -> list[int]:
     return list(range(len(scored.features["gradient"]))) if settings.layer is None else [settings.layer]
 
 
-def _tested(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalTest | Refused]]:
-    """For each row of the study, the tests of all layers; of one model of the responses, which excludes everything."""
-    return scored.once(("conditional tests", subject.modality, subject.name), lambda: _tests(scored, subject))
+def _tested(scored: ScoredStudy, subject: Subject, excluded: str) -> list[ConditionalTest | Refused]:
+    """The tests of a subject's responses at all layers.
+
+    They are of one model of the responses, which excludes everything, of all subjects who saw the same images.
+    """
+    first = scored.first_alike(subject)
+    tests = scored.once(("conditional tests", first.modality, first.name), lambda: _tests(scored, subject))
+    name = _key(subject)
+    return [result if isinstance(result, Refused) else result[name] for result in tests[excluded]]
 
 
-def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[ConditionalTest | Refused]]:
+def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[dict[str, ConditionalTest] | Refused]]:
+    """For each row, and each layer, the tests of all subjects who saw the images of this one."""
     everything, settings = scored.excluded(), scored.settings
-    model = fitted_model(everything, subject.Y, subject.rows, _blocks(scored, subject), settings.seed)
-    rows = scored.exclusions
+    modalities = dict.fromkeys(modality for modality, _ in scored.exclusions)
+    rows = list(dict.fromkeys(row for _, row in scored.exclusions))
+    alike = [
+        other
+        for modality in modalities
+        for other in scored.subjects[modality]
+        if np.array_equal(other.rows, subject.rows)
+    ]
+    ends = np.cumsum([0, *(other.Y.shape[1] for other in alike)])
+    blocks = image_blocks(everything, subject.rows, seed=settings.seed)
+    model = fitted_model(everything, np.hstack([other.Y for other in alike]), subject.rows, blocks, settings.seed)
     results = model.tests(
         [scored.features["gradient"][layer] for layer in _layers(scored)],
         [tuple(parts_of(row, everything).parts) for row in rows],
         settings.permutations,
         settings.seed,
+        {_key(other): np.arange(*ends[place : place + 2]) for place, other in enumerate(alike)},
     )
     return dict(zip(rows, results, strict=True))
 
 
-def _blocks(scored: ScoredStudy, subject: Subject) -> list[ImageBlock]:
-    """Kernels of the subject's images, computed once for all subjects who saw the same."""
-    alike = scored.first_alike(subject)
-    return scored.once(
-        ("image blocks", alike.modality, alike.name),
-        lambda: image_blocks(scored.excluded(), subject.rows, seed=scored.settings.seed),
-    )
+def _key(subject: Subject) -> str:
+    return f"{subject.modality} of {subject.name}"

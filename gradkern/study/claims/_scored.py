@@ -69,7 +69,8 @@ class ScoredStudy:
     features : kind -> features [images, d] of every layer, scaled to unit size
     layer : index of the layer that is tested where a claim is about one feature space
     subjects : "fMRI" and "MEG" -> the subjects
-    exclusions : what tests of conditional independence exclude (`rows_of` the study), computed together
+    exclusions : pairs of a modality and of what tests of conditional independence exclude (`rows_of` the study),
+        which are computed together
     computed : results that several tests share, by their names; filled as tests ask for them
     """
 
@@ -78,7 +79,7 @@ class ScoredStudy:
     features: Mapping[str, Sequence[Floats]]
     layer: int
     subjects: Mapping[str, tuple[Subject, ...]]
-    exclusions: tuple[str, ...]
+    exclusions: tuple[tuple[str, str], ...]
     computed: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     def once(self, name: tuple[str, ...], compute: Callable[[], _Value]) -> _Value:
@@ -178,10 +179,12 @@ class ScoredStudy:
         return float(np.mean(best)) if min(best) > 0 else np.nan
 
 
-def score_study(study: Study, settings: VerdictSettings, exclusions: Collection[str] | None = None) -> ScoredStudy:
+def score_study(
+    study: Study, settings: VerdictSettings, exclusions: Collection[tuple[str, str]] | None = None
+) -> ScoredStudy:
     """Scale the features and choose the targets; scores are computed when a test asks for them.
 
-    `exclusions` are those that will be asked for; None: all of `rows_of`.
+    `exclusions` are those that will be asked for; None: all of `rows_of`, of the modalities that there are.
     """
     features = {kind: [unit_scale(layer) for layer in layers] for kind, layers in study.features.items()}
     count = len(features["activation"])
@@ -192,8 +195,10 @@ def score_study(study: Study, settings: VerdictSettings, exclusions: Collection[
     )
     meg = _subjects(MEG, study.meg, settings)
     layer = count // 2 if settings.layer is None else settings.layer
-    rows = tuple(row for row in rows_of(study) if exclusions is None or row in exclusions)
-    return ScoredStudy(study, settings, features, layer, {FMRI: fmri, MEG: meg}, rows)
+    subjects = {FMRI: fmri, MEG: meg}
+    every = ((modality, row) for modality in subjects if subjects[modality] for row in rows_of(study))
+    asked = tuple(pair for pair in every if exclusions is None or pair in exclusions)
+    return ScoredStudy(study, settings, features, layer, subjects, asked)
 
 
 def _chosen_targets(recording: Recording, hierarchy: str, settings: VerdictSettings) -> Recording:

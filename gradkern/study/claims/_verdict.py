@@ -92,7 +92,7 @@ def verdict(
         if unknown or not only:
             raise ValueError(f"only must name claims of the study, got {unknown or 'none'}")
         claims = tuple(claim for claim in claims if claim.id in only)
-    scored = score_study(study, settings, [claim.arguments[-1] for claim in claims if claim.test is beyond])
+    scored = score_study(study, settings, [claim.arguments for claim in claims if claim.test is beyond])
     run = executor.map if executor else map
     rows = []
     with tracked("verdict", len(claims), "claims"):
