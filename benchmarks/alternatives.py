@@ -11,6 +11,7 @@ results/alternatives.json has the rates of what ran, and nothing else.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -51,6 +52,10 @@ READS = [  # without gradients
 PLANTED = [
     *(Brain("gradient-misplaced", strength=strength) for strength in (1.0, 0.5, 0.25)),
     Brain("forward-then-backward"),
+]
+FEW = [  # of large studies
+    *(Brain("forward", readout=readout) for readout in ("linear", "energy")),
+    *(Brain("gradient-misplaced", strength=strength) for strength in (1.0, 0.5, 0.25)),
 ]
 BEYOND = ("gradient-predicts-fmri-beyond:everything",)
 CLAIMS = (
@@ -123,10 +128,11 @@ def silent(brain: Brain) -> str:
     return f", {brain.unresponsive} silent" if brain.unresponsive else ""
 
 
-def wanted(seeds: int, images: int) -> list[Case]:
-    brains = [replace(BASE, **changes(brain), ceiling=ceiling) for ceiling in CEILINGS for brain in READS + PLANTED]
+def wanted(seeds: int, images: int, subjects: int, ceilings: Sequence[float], few: bool) -> list[Case]:
+    base, chosen = replace(BASE, subjects=subjects), FEW if few else READS + PLANTED
+    brains = [replace(base, **changes(brain), ceiling=ceiling) for ceiling in ceilings for brain in chosen]
     cases = [("cross-entropy", brain) for brain in brains]
-    cases += [("feature norm", brain) for brain in brains if brain.readout in ("rectified", "energy")]
+    cases += [("feature norm", brain) for brain in brains if not few and brain.readout in ("rectified", "energy")]
     return [(objective, brain, images, seed) for seed in range(seeds) for objective, brain in cases]
 
 
@@ -149,6 +155,10 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--work", type=Path, default=Path("alternatives"), help="folder for captures")
     parser.add_argument("--count", type=int, default=200, help="images of a study")
+    parser.add_argument("--subjects", type=int, default=BASE.subjects, help="who saw the same images")
+    parser.add_argument("--ceilings", type=float, nargs="+", default=CEILINGS)
+    parser.add_argument("--few", action="store_true", help="only a few brains, for large studies")
+    parser.add_argument("--name", default=NAME, help="of the file of results")
     parser.add_argument("--orders", action="store_true", help="test claims about MEG, areas and orders too")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")
@@ -160,11 +170,12 @@ def main() -> None:
     claims = CLAIMS if asked.orders else BEYOND
     made_from = {"commit": commit(), "base": asdict(BASE), "settings": asdict(SETTINGS), "claims": claims}
     request = json.loads(json.dumps(made_from))
-    path = RESULTS / f"{NAME}.jsonl"
+    path = RESULTS / f"{asked.name}.jsonl"
     rows = [json.loads(line) for line in (path.read_text().splitlines() if path.exists() else [])]
     outcomes = [Outcome(**row["outcome"]) for row in rows if row["made_from"] == request]
     have = {key(outcome) for outcome in outcomes}
-    todo = iter([case for case in wanted(asked.seeds, asked.count) if case_key(case) not in have])
+    cases = wanted(asked.seeds, asked.count, asked.subjects, asked.ceilings, asked.few)
+    todo = iter([case for case in cases if case_key(case) not in have])
     stop = time.monotonic() + 60 * asked.minutes
     pool = ProcessPoolExecutor(asked.processes, get_context("spawn"), single_threaded)
     with pool, path.open("a") as file:
@@ -187,10 +198,15 @@ def main() -> None:
     table = rates(outcomes).round({"rate": 4, "low": 4, "high": 4})
     head = {"op": NAME, "device": device_name("cpu"), "brains": len(outcomes)}
     head |= {"made": datetime.now(UTC).isoformat(timespec="minutes")}
-    write(NAME, head | request, json.loads(table.to_json(orient="records")))
-    packaged = pd.read_csv(IN_PACKAGE, dtype=str, keep_default_na=False)
-    others = packaged[~packaged["organisation"].str.endswith(tuple(f", {objective}" for objective in OBJECTIVES))]
-    pd.concat([others, table.astype(str).replace("None", "")]).to_csv(IN_PACKAGE, index=False)
+    write(asked.name, head | request, json.loads(table.to_json(orient="records")))
+    packaged, measured = (
+        pd.read_csv(IN_PACKAGE, dtype=str, keep_default_na=False),
+        table.astype(str).replace("None", ""),
+    )
+    is_ours = packaged["organisation"].str.endswith(tuple(f", {objective}" for objective in OBJECTIVES))
+    sizes = ["images", "subjects", "ceiling"]
+    is_old = is_ours & packaged[sizes].apply(tuple, axis=1).isin(set(measured[sizes].apply(tuple, axis=1)))
+    pd.concat([packaged[~is_old], measured]).to_csv(IN_PACKAGE, index=False)
 
 
 if __name__ == "__main__":
