@@ -5,6 +5,7 @@ lock, and another one goes on with its task.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -143,13 +144,15 @@ class _Process:
         self.logs = logs
         outcome = ["--outcome", str(logs / f"{self.name}.json")]
         self.command = [sys.executable, "-m", "gradkern", *arguments, "--shard", f"{number + 1}/{of}", *outcome]
+        threads = max(1, available_cores() // of)  # or each worker takes all cores
+        self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
         self.starts = 0
         self.process = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
         self.starts += 1
         with (self.logs / f"{self.name}.log").open("ab") as log:
-            return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 
     def is_running(self, say: Say) -> bool:
         status = self.process.poll()
@@ -165,6 +168,11 @@ class _Process:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _outcomes(path: Path) -> Iterator[Outcome]:
@@ -206,6 +214,9 @@ class SlurmWorker:
 def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch) -> list[Outcome]:
     """Submit an array for each stage, one after the other by dependencies; again for what is not done."""
     entry, study = plan.parts.description.executor, plan.parts.description.path.absolute()
+    asked = entry.stages["capture"].gres if "capture" in entry.stages else ""
+    if asked.startswith("gpu") and options["device"] == "cpu" and any(task.kind == "capture" for task in plan.missing):
+        watch.say(f"jobs of capture ask for {asked}, but compute on the CPU; executor.device = 'cuda' uses it")
     outcomes: list[Outcome] = []
     for round_number in range(_ROUNDS):
         known = {name for outcome in outcomes for name in (*outcome.failed, *outcome.skipped)}

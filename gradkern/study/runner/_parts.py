@@ -62,6 +62,7 @@ class StudyParts:
     models: Mapping[str, OpenedModel]
     objectives: Mapping[tuple[str, str], OpenedObjective]  # by name and image set
     recordings: Mapping[str, OpenedRecording]
+    contents: Contents
 
     def models_at(self, images: str) -> list[OpenedModel]:
         """The models that go with an image set."""
@@ -102,7 +103,7 @@ def open_parts(
         name: _open_recording(path, entry, sets[entry.images], contents)
         for name, entry in description.recordings.items()
     }
-    return StudyParts(description, sets, models, objectives, recordings)
+    return StudyParts(description, sets, models, objectives, recordings, contents)
 
 
 def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, contents: Contents) -> OpenedRecording:

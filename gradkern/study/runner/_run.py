@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from gradkern.errors import naming
+from gradkern.models._catalogue import CATALOGUE
 from gradkern.study.runner._estimate import check_room
 from gradkern.study.runner._executor_entry import EXECUTORS
 from gradkern.study.runner._loop import Outcome, Share, failures, work
@@ -16,6 +17,7 @@ from gradkern.study.runner._overrides import read_run
 from gradkern.study.runner._plan import DONE, Plan, make_plan
 from gradkern.study.runner._report import write_tables
 from gradkern.study.runner._store import Damaged
+from gradkern.study.runner._tasks import CaptureOrder
 
 _ROUNDS = 4  # in which damaged results are made anew
 
@@ -52,7 +54,7 @@ def run(
     shard: tuple[int, int] = (0, 1),
     debug: bool = False,
     folder: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     models: Mapping[str, nn.Module] | None = None,
     stages: Sequence[str] = (),
     say: Callable[[str], None] = print,
@@ -68,7 +70,7 @@ def run(
     shard : (i, n), this process is the i-th of n, from 0, that do the study together
     debug : 8 images, the first and the last layer and 100 targets, into a folder of its own
     folder : of tasks and results; None: beside the file, with its name
-    device : that captures run on
+    device : that captures run on, "cpu", "cuda" or "cuda:1"; None: as the file says
     models : of `load_model`, in the place of those of the file with these names; in this process only
     stages : kinds of tasks that this process takes; () for all
     say : is told what happens, a line at a time
@@ -94,6 +96,7 @@ def run(
     kind = executor or description.executor.kind
     if kind not in EXECUTORS:
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
+    device = device or description.executor.device
     if models and kind != "local":
         raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
     if not 0 <= shard[0] < shard[1]:
@@ -132,10 +135,24 @@ def run(
 def _check_and_say(chosen: Plan, *, is_first: bool, say: Callable[[str], None]) -> None:
     """Refuse what the disk has no room for, and say what is to be run."""
     if is_first:
+        _check_weights(chosen)
         check_room(chosen)
         for note in chosen.notes:
             say(note)
         say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {chosen.store.folder}")
+
+
+def _check_weights(chosen: Plan) -> None:
+    """Refuse to capture a model whose published weights are not here: the identity of a result says which they are."""
+    for task in chosen.missing:
+        opened = chosen.parts.models[task.order.model] if isinstance(task.order, CaptureOrder) else None
+        if opened is not None and opened.lacks_weights:
+            origin = CATALOGUE[opened.entry.model].builder.origin
+            raise FileNotFoundError(
+                f"{chosen.parts.description.path}: {opened.entry.key} must have its published weights on this machine "
+                f"before the study runs, as results name their hash, but there are none of {origin}; "
+                f"`hf download {origin}` where there is a network, or weights = PATH in the file"
+            )
 
 
 def _has_tables(plan: Plan, say: Callable[[str], None]) -> bool:
