@@ -7,11 +7,14 @@ the lock of a process that died is free.
 import resource
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 from gradkern.study._output import made_by
 from gradkern._lock import held_by
@@ -160,7 +163,8 @@ class _Loop:
             found = self.worker.compute(task, aside)
             check_inputs(self.worker.parts, task.order)
             used = {"seconds": round(time.monotonic() - start, 3), "peak_memory": peak_memory()}
-            self.store.put(task, aside, {**made_by(), **used, **found, "inputs": list(task.needs)})
+            here = {"machine": socket.gethostname(), "threads": torch.get_num_threads()}
+            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": list(task.needs)})
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, Damaged):

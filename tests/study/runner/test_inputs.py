@@ -1,0 +1,111 @@
+"""Results are of the files that they name, also where these are replaced while a study runs."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradkern.study.runner import Store, make_plan, read_run, run
+from tests.small_studies import IMAGES, picture, save_subject, scores_of, small_study, toy, write_picture
+
+ONE_FIT = "fit/toy/none/first/*"
+PUBLISHED = "gradkern.models._efficientnet.EfficientNetLite0Builder.published_files"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return small_study(tmp_path / "lab")
+
+
+def new_recording(study: Path) -> None:
+    save_subject(study.parent / "first.h5", range(IMAGES), 3)
+
+
+def new_picture(study: Path) -> None:
+    write_picture(study.parent / "pictures" / "003.png", picture(3, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "failing", "file"),
+    [(new_recording, "fit/", "first.h5"), (new_picture, "capture/toy/none/pictures/0-12", "003.png")],
+    ids=["recording", "picture"],
+)
+def test_a_file_that_is_replaced_while_a_study_runs(
+    study: Path, change: Callable[[Path], None], failing: str, file: str
+) -> None:
+    replaced = study.parent / file if file == "first.h5" else study.parent / "pictures" / file
+    before = replaced.read_bytes()
+    said: list[str] = []
+
+    def change_once(line: str) -> None:
+        if not said:  # planned, and nothing computed yet
+            change(study)
+        said.append(line)
+
+    result = run(study, models={"toy": toy()}, only=ONE_FIT, say=change_once)
+    errors = [error for name, error in result.failed.items() if name.startswith(failing)]
+    assert errors
+    assert f"{file} was changed while the study ran" in errors[0]
+    assert scores_of(result.folder) == {}
+    assert not run(study, models={"toy": toy()}, only=ONE_FIT, say=said.append).failed
+    of_new = scores_of(result.folder)[ONE_FIT.replace("*", "0-12")]["r"]
+    replaced.write_bytes(before)  # what it held first was never scored
+    plan = make_plan(read_run(study), {"toy": toy()}).only(ONE_FIT)
+    assert any(task.kind == "fit" for task in plan.missing)
+    fresh = run(study, models={"toy": toy()}, only=ONE_FIT, folder=study.parent / "fresh", say=said.append)
+    assert not run(study, models={"toy": toy()}, only=ONE_FIT, say=said.append).failed
+    of_old = scores_of(fresh.folder)[ONE_FIT.replace("*", "0-12")]["r"]
+    assert not np.array_equal(of_old, of_new)
+    both = [json.loads(path.read_text())["id"] for path in (result.folder / "results/fit").glob("*/manifest.json")]
+    assert len(both) == 2
+
+
+def test_a_file_that_is_written_again_with_the_same_bytes_is_no_other_one(study: Path) -> None:
+    first = study.parent / "first.h5"
+
+    def touch(line: str) -> None:
+        os.utime(first)
+
+    assert not run(study, models={"toy": toy()}, only=ONE_FIT, say=touch).failed
+
+
+def test_published_weights_are_part_of_the_identity(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.write_text(study.read_text().replace('weights = "random", ', ""))
+    weights = study.parent / "weights.pth"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr(PUBLISHED, lambda self: [weights])
+    of_first = {task.id for task in make_plan(read_run(study)).missing}
+    weights.write_bytes(b"second")
+    of_second = {task.id for task in make_plan(read_run(study)).missing}
+    assert of_first.isdisjoint(of_second)
+    weights.write_bytes(b"first")
+    assert {task.id for task in make_plan(read_run(study)).missing} == of_first
+    monkeypatch.setattr(PUBLISHED, lambda self: [])
+    assert make_plan(read_run(study)).missing  # a plan needs no weights
+    with pytest.raises(FileNotFoundError, match=r"models\.toy must have its published weights on this machine"):
+        run(study, say=lambda line: None)
+
+
+def test_who_is_waited_for_is_said(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradkern.study.runner._loop._SILENT_WAIT", 0.0)
+    plan = make_plan(read_run(study), {"toy": toy()})
+    store, said = Store(study.with_suffix("")), []
+
+    def until_it_waits(line: str) -> None:
+        said.append(line)
+        if line.startswith("waiting"):
+            raise KeyboardInterrupt
+
+    task = plan.only("capture/toy/none/pictures/0-12").missing[0]
+    with store.claimed(task), pytest.raises(KeyboardInterrupt):
+        run(study, models={"toy": toy()}, only=task.name, say=until_it_waits)
+    assert f"waiting for {task.name}, which process {os.getpid()} on" in said[-1]
+
+
+def test_the_manifest_has_what_the_rounding_depends_on(study: Path) -> None:
+    folder = run(study, models={"toy": toy()}, only=ONE_FIT, say=lambda line: None).folder
+    stored = json.loads(next((folder / "results" / "fit").glob("*/manifest.json")).read_text())["provenance"]
+    assert {"gradkern", "torch", "numpy", "python", "threads", "machine"} <= stored.keys()
