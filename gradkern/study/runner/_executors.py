@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,8 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
                 SlurmWorker(study, {**options, "stages": [stage], "shard": (number, count)}, file)
                 for number, file in enumerate(told)
             ]
-            before = _submitted(entry, stage, workers, logs, before)
+            with _refusals(stage, ids):
+                before = _submitted(entry, stage, workers, logs, before)
             watch.say(f"submitted {count} jobs for {stage} as {before}")
             files += told
             ids.append(before)
@@ -244,6 +246,20 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
             time.sleep(_SLURM_POLL)
         outcomes += [outcome for file in files for outcome in _outcomes(file)]
     return outcomes
+
+
+@contextmanager
+def _refusals(stage: str, ids: Sequence[str]) -> Iterator[None]:
+    """Say in words what SLURM does not take: it is of the section [executor], not of this program."""
+    import submitit
+
+    try:
+        yield
+    except (submitit.core.utils.FailedJobError, RuntimeError) as error:
+        going = f"; jobs {', '.join(ids)} were submitted and go on" if ids else ""
+        raise OSError(
+            f"executor must be what this cluster takes, got for {stage}: {' '.join(str(error).split())}{going}"
+        ) from error
 
 
 def _submitted(entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker], logs: Path, before: str) -> str:

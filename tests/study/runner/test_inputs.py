@@ -89,6 +89,29 @@ def test_published_weights_are_part_of_the_identity(study: Path, monkeypatch: py
         run(study, say=lambda line: None)
 
 
+def test_images_of_other_names_are_refused_before_any_work(study: Path) -> None:
+    (study.parent / "pictures" / "007.png").rename(study.parent / "pictures" / "seven.png")
+    labels = study.parent / "labels.csv"
+    labels.write_text(labels.read_text().replace("007.png", "seven.png"))
+    with pytest.raises(ValueError, match=r"recordings\.first: .*007\.png"):
+        make_plan(read_run(study), {"toy": toy()})
+    assert not study.with_suffix("").exists()
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_set_in_deeper_folders_is_matched_by_the_ends_of_names(study: Path, debug: bool) -> None:
+    deeper = study.parent / "pictures" / "all"
+    deeper.mkdir()
+    for path in (study.parent / "pictures").glob("*.png"):
+        path.rename(deeper / f"n{path.name}")
+    labels = study.parent / "labels.csv"
+    labels.write_text(labels.read_text().replace("\n0", "\nn0"))
+    for name, shown in (("first", range(IMAGES)), ("second", range(4, IMAGES))):
+        save_subject(study.parent / f"{name}.h5", shown, 1, images=tuple(f"n{i:03}.png" for i in range(IMAGES)))
+    result = run(study, models={"toy": toy()}, only="fit/toy/none/first/*", debug=debug, say=lambda line: None)
+    assert [name for name in result.done if name.startswith("fit/")]
+
+
 def test_who_is_waited_for_is_said(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradkern.study.runner._loop._SILENT_WAIT", 0.0)
     plan = make_plan(read_run(study), {"toy": toy()})
