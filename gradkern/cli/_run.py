@@ -39,6 +39,9 @@ def add(commands: Any) -> None:
         "--shard", type=_shard, default=(0, 1), metavar="I/N", help="be the I-th of N processes that do the study"
     )
     parser.add_argument("--device", help="that captures run on (default: as the file says, or cpu)")
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="that each process may take, such as 16G (default: what is granted)"
+    )
     parser.add_argument("--stages", nargs="+", default=[], metavar="KIND", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, kept=kept)

@@ -63,6 +63,7 @@ def _arguments(plan: Plan, options: Mapping[str, Any]) -> list[str]:
     words = ["run", str(plan.parts.description.path), "--executor", "local", "--device", str(options["device"])]
     for change in options["changes"]:
         words += ["--set", change]
+    words += ["--memory", str(options["memory"])] if options["memory"] else []
     words += ["--debug"] if options["debug"] else []
     words += ["--folder", str(options["folder"])] if options["folder"] is not None else []
     return [*words, "--only", str(options["only"])] if options["only"] else words
@@ -153,7 +154,9 @@ class _Process:
     def _started(self) -> subprocess.Popen[bytes]:
         self.starts += 1
         with (self.logs / f"{self.name}.log").open("ab") as log:
-            return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
+            return subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
 
     def is_running(self, say: Say) -> bool:
         status = self.process.poll()

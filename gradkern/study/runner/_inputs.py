@@ -25,7 +25,9 @@ def check_inputs(parts: StudyParts, order: Order) -> None:
     """
     for path in _inputs(parts, order):
         if not parts.contents.is_as_before(path):
-            raise Replaced(f"{path} was changed while the study ran, so that its result is not kept; run the study again")
+            raise Replaced(
+                f"{path} was changed while the study ran, so that its result is not kept; run the study again"
+            )
 
 
 def _inputs(parts: StudyParts, order: Order) -> Iterator[Path]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from gradkern.study._output import made_by
 from gradkern._lock import held_by
+from gradkern.study._output import made_by
 from gradkern.study.runner._compute import Worker
 from gradkern.study.runner._inputs import Replaced, check_inputs
 from gradkern.study.runner._plan import Plan
@@ -64,7 +64,7 @@ class Share:
     stages: tuple[str, ...] = ()
 
 
-def work(plan: Plan, share: Share, device: str, say: Say, repeat: str) -> Outcome:
+def work(plan: Plan, share: Share, worker: Worker, say: Say, repeat: str) -> Outcome:
     """Compute the missing tasks of a plan.
 
     Parameters
@@ -72,7 +72,7 @@ def work(plan: Plan, share: Share, device: str, say: Say, repeat: str) -> Outcom
     say : is told of every task that ends
     repeat : the command that runs the study, for messages about failures
     """
-    loop = _Loop(plan, share, Worker(plan.parts, plan.store, device), say, repeat)
+    loop = _Loop(plan, share, worker, say, repeat)
     loop.run()
     return loop.outcome
 

@@ -10,9 +10,11 @@ from torch import nn
 
 from gradkern.errors import naming
 from gradkern.models._catalogue import CATALOGUE
+from gradkern.study.runner._compute import Worker
 from gradkern.study.runner._estimate import check_room
 from gradkern.study.runner._executor_entry import EXECUTORS
 from gradkern.study.runner._loop import Outcome, Share, failures, work
+from gradkern.study.runner._memory import budget_of, check_memory
 from gradkern.study.runner._overrides import read_run
 from gradkern.study.runner._plan import DONE, Plan, make_plan
 from gradkern.study.runner._report import write_tables
@@ -55,6 +57,7 @@ def run(
     debug: bool = False,
     folder: Any = None,
     device: str | None = None,
+    memory: str | None = None,
     models: Mapping[str, nn.Module] | None = None,
     stages: Sequence[str] = (),
     say: Callable[[str], None] = print,
@@ -71,6 +74,8 @@ def run(
     debug : 8 images, the first and the last layer and 100 targets, into a folder of its own
     folder : of tasks and results; None: beside the file, with its name
     device : that captures run on, "cpu", "cuda" or "cuda:1"; None: as the file says
+    memory : that each process may take in all, such as "16G"; None: what the job, the cgroup or the machine grants,
+        shared by local processes
     models : of `load_model`, in the place of those of the file with these names; in this process only
     stages : kinds of tasks that this process takes; () for all
     say : is told what happens, a line at a time
@@ -83,6 +88,7 @@ def run(
     ------
     FileNotFoundError, ValueError : the file is wrong, or something that it names is missing or does not fit
     OSError : the disk has no room for what is missing; the message has the arithmetic
+    MemoryError : a fit needs more memory than there is; the message has the arithmetic and what to change
 
     Examples
     --------
@@ -96,6 +102,7 @@ def run(
     kind = executor or description.executor.kind
     if kind not in EXECUTORS:
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
+    budget = budget_of(description.executor, kind, memory)
     device = device or description.executor.device
     if models and kind != "local":
         raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
@@ -111,13 +118,15 @@ def run(
         _set_damaged_aside(plan, say)
         plan.save()
         if chosen.missing:
-            _check_and_say(chosen, is_first=not outcomes, say=say)
+            _check_and_say(chosen, budget, is_first=not outcomes, say=say)
             if kind == "local":
-                new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
+                worker = Worker(chosen.parts, chosen.store, device, budget)
+                new = [work(chosen, Share(*shard, tuple(stages)), worker, say, repeat)]
             else:
                 from gradkern.study.runner._executors import run_elsewhere
 
-                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only}
+                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only,
+                        "memory": memory or (None if kind == "slurm" or budget is None else f"{budget >> 20}M")}  # fmt: skip
                 new = run_elsewhere(kind, chosen, told, say)
             outcomes += new
             plan = make_plan(description, models)
@@ -132,11 +141,12 @@ def run(
     return result
 
 
-def _check_and_say(chosen: Plan, *, is_first: bool, say: Callable[[str], None]) -> None:
-    """Refuse what the disk has no room for, and say what is to be run."""
+def _check_and_say(chosen: Plan, budget: int | None, *, is_first: bool, say: Callable[[str], None]) -> None:
+    """Refuse what disk or memory have no room for, and say what is to be run."""
     if is_first:
         _check_weights(chosen)
         check_room(chosen)
+        check_memory(chosen, budget)
         for note in chosen.notes:
             say(note)
         say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {chosen.store.folder}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradkern.encoding import score
 from gradkern.study.runner import Store, make_plan, read_run, run
 from tests.small_studies import IMAGES, picture, save_subject, scores_of, small_study, toy, write_picture
 
@@ -132,3 +133,27 @@ def test_the_manifest_has_what_the_rounding_depends_on(study: Path) -> None:
     folder = run(study, models={"toy": toy()}, only=ONE_FIT, say=lambda line: None).folder
     stored = json.loads(next((folder / "results" / "fit").glob("*/manifest.json")).read_text())["provenance"]
     assert {"gradkern", "torch", "numpy", "python", "threads", "machine"} <= stored.keys()
+
+
+def test_a_fit_that_does_not_fit_into_memory_is_refused_before_any_work(study: Path) -> None:
+    with pytest.raises(MemoryError, match=r"fit/toy/\S+ must fit into memory, got [\d,]+ bytes .* are granted"):
+        run(study, models={"toy": toy()}, memory="1M", say=lambda line: None)
+    assert not (study.with_suffix("") / "results").exists()
+    with pytest.raises(ValueError, match="memory must be a whole number with a unit, such as 16G, got '16'"):
+        run(study, models={"toy": toy()}, memory="16")
+
+
+def test_the_memory_of_a_fit_changes_no_number(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run(study, models={"toy": toy()}, only="fit/toy/norm/first/*", memory="64G", say=lambda line: None)
+    shares = []
+
+    def little(*arguments: object, memory: int) -> object:
+        shares.append(memory)
+        return score(*arguments, memory=1)  # a single feature space at once
+
+    monkeypatch.setattr("gradkern.study.runner._compute.score", little)
+    folder = study.parent / "little"
+    run(study, models={"toy": toy()}, only="fit/toy/norm/first/*", folder=folder, say=lambda line: None)
+    assert 0 < shares[0] <= 4 * 2**30
+    name = "fit/toy/norm/first/0-12"
+    assert np.array_equal(scores_of(folder)[name]["r"], scores_of(before.folder)[name]["r"])
