@@ -229,7 +229,9 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
             break
         if round_number:
             watch.say(f"jobs ended before {len(missing)} tasks were done; they are submitted again")
-        before, files, ids = "", [], []
+        before = ""
+        files: list[Path] = []
+        ids: list[str] = []
         for stage in STAGES:
             count = min(entry.workers, sum(task.kind == stage for task in missing))
             if not count:

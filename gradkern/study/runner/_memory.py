@@ -160,6 +160,6 @@ def check_memory(plan: Plan, budget: int | None) -> None:
         advice = f"encode.block = {most} fits" if most else "more memory or a smaller capture.sketch is needed"
         raise MemoryError(
             f"{task.name} must fit into memory, got {packages + fit.least:,} bytes ({packages:,} of Python and its "
-            f"packages, {fit.rows:,} of features of one layer, {fit.fixed:,} for their decomposition, {fit.of_targets:,} "
-            f"of {fit.targets} targets) where {budget:,} are granted; {advice}"
+            f"packages, {fit.rows:,} of features of one layer, {fit.fixed:,} for their decomposition, "
+            f"{fit.of_targets:,} of {fit.targets} targets) where {budget:,} are granted; {advice}"
         )

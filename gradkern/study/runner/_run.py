@@ -125,8 +125,10 @@ def run(
             else:
                 from gradkern.study.runner._executors import run_elsewhere
 
-                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only,
-                        "memory": memory or (None if kind == "slurm" or budget is None else f"{budget >> 20}M")}  # fmt: skip
+                told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only}
+                if kind == "processes" and budget is not None:
+                    memory = f"{budget >> 10}K"  # a job of SLURM looks at what it is granted
+                told["memory"] = memory
                 new = run_elsewhere(kind, chosen, told, say)
             outcomes += new
             plan = make_plan(description, models)
