@@ -81,7 +81,14 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def save_subject(path: Path, shown: Sequence[int], seed: int, targets: int = 12, names: bool = True) -> None:
+def save_subject(
+    path: Path,
+    shown: Sequence[int],
+    seed: int,
+    targets: int = 12,
+    names: bool = True,
+    images: tuple[str, ...] = tuple(f"{i:03}.png" for i in range(IMAGES)),
+) -> None:
     rng = np.random.default_rng(seed)
     recording = Recording(
         responses=rng.standard_normal((len(shown), targets)).astype(np.float32),
@@ -89,7 +96,7 @@ def save_subject(path: Path, shown: Sequence[int], seed: int, targets: int = 12,
         targets=pd.DataFrame({"label": [f"v{i}" for i in range(targets)], "roi": ["V1", "V2", "V4"] * (targets // 3)}),
         subject=path.stem,
         units="z",
-        image_names=tuple(f"{i:03}.png" for i in range(IMAGES)) if names else None,
+        image_names=images if names else None,
     )
     save_recording(recording, path, overwrite=True)
 

@@ -38,7 +38,10 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--shard", type=_shard, default=(0, 1), metavar="I/N", help="be the I-th of N processes that do the study"
     )
-    parser.add_argument("--device", default="cpu", help="that captures run on (default: %(default)s)")
+    parser.add_argument("--device", help="that captures run on (default: as the file says, or cpu)")
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="that each process may take, such as 16G (default: what is granted)"
+    )
     parser.add_argument("--stages", nargs="+", default=[], metavar="KIND", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, kept=kept)

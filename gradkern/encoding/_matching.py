@@ -61,7 +61,7 @@ def matched_rows(features: Any, recording: Recording) -> NDArray[np.int64]:
     shown = np.unique(recording.image_ids)
     has_pixels = captured.hashes is not None and captured.hashes_are_of == "pixels" and recording.images is not None
     if captured.names is not None and recording.image_names is not None:
-        rows = _by_name(captured.names, recording.image_names)
+        rows = rows_by_name(captured.names, recording.image_names)
         if (rows[shown] >= 0).all() or not has_pixels:
             _check_found(rows, shown, captured.names, recording)
             if has_pixels:
@@ -149,7 +149,7 @@ def same_images(first: CapturedImages, other: CapturedImages, count: int) -> NDA
     ValueError : the images are others
     """
     if first.names is not None and other.names is not None:
-        rows = _by_name(other.names, first.names)
+        rows = rows_by_name(other.names, first.names)
         missing = [name for name, row in zip(first.names, rows, strict=True) if row < 0]
         if missing or len(other.names) != count:
             raise ValueError(
@@ -216,7 +216,7 @@ def _count(features: Any) -> int:
     return int(first.shape[0])
 
 
-def _by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+def rows_by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
     """Rows of the wanted names; where none is there as it is, of paths that end in them."""
     place: dict[str, int] = {}
     for row, name in enumerate(captured):

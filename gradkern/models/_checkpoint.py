@@ -128,13 +128,21 @@ def network_from_hub(hub: str, architecture: str, gated: str | None) -> tuple[nn
 
 
 def _cached_sha256(hub: str) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
+    files = cached_files(hub)
+    return sha256(files) if files else None
 
+
+def cached_files(hub: str) -> list[Path]:
+    """The files of published weights in the local cache of the hub; none where they were not downloaded."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return []
     for name in (_SINGLE, _INDEX, "pytorch_model.bin"):
         path = try_to_load_from_cache(hub, name)
         if isinstance(path, str):
-            return sha256(files_of(Path(path).parent) if name == _INDEX else [Path(path)])
-    return None
+            return files_of(Path(path).parent) if name == _INDEX else [Path(path)]
+    return []
 
 
 def _arguments(architecture: str) -> dict[str, Any]:

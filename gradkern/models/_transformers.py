@@ -47,6 +47,9 @@ class TransformersBuilder:
         model = self.from_state(checkpoint.read(files), path.name, request.config)
         return BuiltModel(model, checkpoint.sha256(files), vision.get("image_size"))
 
+    def published_files(self) -> list[Path]:
+        return checkpoint.cached_files(self.hub)
+
     def with_random_weights(self, changes: Mapping[str, Any]) -> Adapter:
         return self.family(checkpoint.network_from_config(self.architecture, self.configuration(changes)))
 

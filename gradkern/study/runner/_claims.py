@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradkern.study._image_tables import is_table
 from gradkern.study._study_description import StudyDescription, described_study
 from gradkern.study._toml import Table
 from gradkern.study.runner._contents import Contents, hash_facts
 from gradkern.study.runner._image_sets import folder_of
+from gradkern.study.runner._inputs import tables_of
 from gradkern.study.runner._parts import StudyParts
 from gradkern.study.runner._tasks import VerdictOrder
 
@@ -60,14 +60,13 @@ def verdict_facts(parts: StudyParts, order: VerdictOrder, contents: Contents) ->
 
 def _tables(study: Path, values: Any, contents: Contents) -> dict[str, str]:
     """Hashes of all tables that the values name."""
-    if isinstance(values, Mapping):
-        return {name: digest for value in values.values() for name, digest in _tables(study, value, contents).items()}
-    if not isinstance(values, str) or not is_table(values):
-        return {}
-    place = study.parent / Path(values).expanduser()
-    if not place.is_file():
-        raise FileNotFoundError(f"{study} names {values!r}, but there is no such file")
-    return {values: contents.hash_of(place)}
+    found = {}
+    for name in tables_of(values):
+        place = study.parent / Path(name).expanduser()
+        if not place.is_file():
+            raise FileNotFoundError(f"{study} names {name!r}, but there is no such file")
+        found[name] = contents.hash_of(place)
+    return found
 
 
 def _plain(value: Any) -> Any:

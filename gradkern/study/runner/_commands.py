@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
         debug=options.debug,
         folder=options.folder,
         device=options.device,
+        memory=options.memory,
         stages=options.stages,
         say=lambda line: print(line, flush=True),
     )

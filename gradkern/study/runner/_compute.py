@@ -19,6 +19,7 @@ from gradkern.study._study_file import load_study
 from gradkern.study.runner._claims import description_of, folder_name
 from gradkern.study.runner._features import Blocks
 from gradkern.study.runner._image_sets import ChosenImages
+from gradkern.study.runner._memory import SHARE, fit_of, resident
 from gradkern.study.runner._parts import StudyParts
 from gradkern.study.runner._sections import NO_OBJECTIVE
 from gradkern.study.runner._store import Store
@@ -31,8 +32,8 @@ REFUSED = "refused.txt"
 class Worker:
     """Computes tasks of a study, one after another; the model of the last capture is kept."""
 
-    def __init__(self, parts: StudyParts, store: Store, device: str = "cpu") -> None:
-        self.parts, self.store, self._device = parts, store, device
+    def __init__(self, parts: StudyParts, store: Store, device: str = "cpu", memory: int | None = None) -> None:
+        self.parts, self.store, self._device, self._memory = parts, store, device, memory
         self._model: tuple[str, Any] | None = None
 
     def compute(self, task: Task, aside: Path) -> dict[str, Any]:
@@ -101,11 +102,17 @@ class Worker:
             known = Blocks(self.store, order.covariates).spaces(names, depth) | captured
         controls = description.controls.encode if order.spaces.objective != NO_OBJECTIVE else ()
         spaces = chosen | control_spaces(chosen, known, controls, description.controls.seed)
-        scores = score(spaces, recording, description.encode.cv)
+        scores = score(spaces, recording, description.encode.cv, memory=self._share(order))
         stored = BytesIO()  # HDF5 ends the process where a disk is full
         scores.assign_attrs(task=task.name, identity=task.id).to_netcdf(stored, engine="h5netcdf")
         (aside / SCORES).write_bytes(stored.getbuffer())
         return {"targets": order.stop - order.start, "features": len(spaces)}
+
+    def _share(self, order: FitOrder) -> int:
+        """Bytes of feature rows that a fit may hold at once, beside what this process has."""
+        fit = fit_of(self.parts, order)
+        available = None if self._memory is None else self._memory - resident()
+        return SHARE if fit is None else fit.share(available)
 
     def _verdict(self, order: VerdictOrder, aside: Path) -> dict[str, Any]:
         names = self.parts.images[order.images].names

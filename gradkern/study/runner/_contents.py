@@ -36,6 +36,12 @@ def hash_facts(facts: Any) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def _state(path: Path) -> list[int]:
+    """Size, time and number of a file."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
 class Contents:
     """What is known of files by their contents; kept in a folder, which need not exist before `save`."""
 
@@ -44,6 +50,7 @@ class Contents:
         self._known: dict[str, list[Any]] = {}
         self._facts: dict[str, Any] = {}
         self._changed = False
+        self._first: dict[str, tuple[list[int], str]] = {}  # state and hash of each file when this process asked first
         try:
             stored = json.loads(self._path.read_text(encoding="utf-8"))
             if stored["version"] == _VERSION:
@@ -58,16 +65,27 @@ class Contents:
         ------
         OSError : the file cannot be read
         """
-        name, stat = os.fspath(path), path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        name, state = os.fspath(path), _state(path)
         known = self._known.get(name)
         if known is not None and known[:3] == state:
-            return str(known[3])
-        digest = hash_file(path)
-        if stat.st_mtime_ns < time.time_ns() - _FRESH:
-            self._known[name] = [*state, digest]
-            self._changed = True
+            digest = str(known[3])
+        else:
+            digest = hash_file(path)
+            if state[1] < time.time_ns() - _FRESH:
+                self._known[name] = [*state, digest]
+                self._changed = True
+        self._first.setdefault(name, (state, digest))
         return digest
+
+    def is_as_before(self, path: Path) -> bool:
+        """Whether a file holds what it held when `hash_of` was first asked for it; true for one that it never was."""
+        first = self._first.get(os.fspath(path))
+        if first is None:
+            return True
+        try:
+            return _state(path) == first[0] or hash_file(path) == first[1]
+        except OSError:
+            return False
 
     def hashes_of(self, paths: Sequence[Path]) -> list[str]:
         """The hashes of many files, which are read by several threads."""

@@ -2,10 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,20 +14,17 @@ from gradkern.kernels._sketch import Sketch
 from gradkern.ridge._cross_val import cross_val_score
 from gradkern.study.runner._image_sets import ChosenImages
 from gradkern.study.runner._loop import peak_memory, words_of
+from gradkern.study.runner._memory import fit_bytes, fit_of, spaces_of
 from gradkern.study.runner._parts import StudyParts
 from gradkern.study.runner._plan import Plan
 from gradkern.study.runner._sections import NO_OBJECTIVE
 from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Task
 
 _HASH, _NUMBER = 32, 4  # bytes of an image's hash and of a feature
-_VARIABLES = 2 * 4 + 2 * 8  # bytes of the scores of a target: r, r2 and both relative to the ceiling
-_WORD = 44  # bytes of a word of a target in netCDF, about, as are the next ones
-_NETCDF = 21_000  # of a file without its scores, and its manifest
 _WORDS = 2_700  # of the words of a capture and its manifest; more for each array and for an objective
 _WORDS_OF_ARRAY, _WORDS_OF_OBJECTIVE = 200, 900
 _HEADER = 128  # of an array's file
 _TARGETS = 32  # that are fitted in the calibration of fits
-_SHARE = 4 * 2**30  # bytes of feature rows that a fit holds at once
 
 
 @dataclass(frozen=True)
@@ -59,14 +55,6 @@ def _words(order: CaptureOrder, more: int) -> int:
     arrays = len(order.kinds) * len(order.layers)
     of_objective = 0 if order.objective == NO_OBJECTIVE else _WORDS_OF_OBJECTIVE
     return _WORDS + of_objective + arrays * _WORDS_OF_ARRAY + (arrays + more) * _HEADER
-
-
-def fit_bytes(parts: StudyParts, order: FitOrder) -> int:
-    """Bytes of the scores of a fit."""
-    spaces = _spaces_of(parts, order)
-    numbers, words = parts.recordings[order.recording].columns
-    a_target = spaces * parts.description.encode.cv.folds * _VARIABLES + 8 * (1 + numbers) + _WORD * words
-    return (order.stop - order.start) * a_target + _NETCDF
 
 
 def check_room(plan: Plan) -> None:
@@ -187,7 +175,7 @@ def _cost_of_fit(
     recording, cv = parts.recordings[order.recording], parts.description.encode.cv
     sketch = parts.models[order.spaces.model].entry.capture.sketch
     width = 1024 if sketch == "raw" else int(sketch)
-    spaces, targets = _spaces_of(parts, order), order.stop - order.start
+    spaces, targets = spaces_of(parts, order), order.stop - order.start
     shape = (recording.presentations, width, cv.folds)
     if shape not in known:
         rng = np.random.default_rng(0)
@@ -201,12 +189,9 @@ def _cost_of_fit(
         each = max(0.0, (times[2] - times[1]) / (_TARGETS - 1))
         known[shape] = times[1], each
     fixed, each = known[shape]
-    rows_held = min(_SHARE, spaces * recording.presentations * width * _NUMBER)
-    memory = rows_held + recording.presentations * targets * 8 + recording.presentations * width * 16
+    held = fit_of(parts, order)
+    if held is None:
+        memory = recording.presentations * (width * 16 + targets * 8)
+    else:
+        memory = held.fixed + held.of_targets + min(held.share(None), spaces * held.rows)
     return Cost(spaces * (fixed + each * targets), memory, fit_bytes(parts, order))
-
-
-def _spaces_of(parts: StudyParts, order: FitOrder) -> int:
-    own = len(order.spaces.kinds) * len(order.spaces.layers)
-    controls: Mapping[str, Any] = dict.fromkeys(parts.description.controls.encode)
-    return own if order.spaces.objective == NO_OBJECTIVE else own * (1 + len(controls))

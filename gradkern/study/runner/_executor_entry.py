@@ -9,7 +9,8 @@ from gradkern.study._toml import Table
 EXECUTORS = ("local", "processes", "slurm")
 STAGES = ("capture", "fit", "verdict")
 _STAGE = ("partition", "account", "qos", "constraint", "gres", "memory", "cpus", "minutes")
-_KEYS = ("kind", "workers", "max_jobs", "python", *STAGES, *_STAGE)
+_KEYS = ("kind", "workers", "max_jobs", "python", "device", *STAGES, *_STAGE)
+_DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z0-9_.,:@/+=&|*-]+")  # what goes into the header of a batch script
 
 
@@ -33,6 +34,7 @@ class ExecutorEntry:
 
     Attributes
     ----------
+    device : that captures run on
     workers : processes, or jobs of an array of SLURM
     max_jobs : of an array that run at once; 0: all
     stages : resources of the jobs of each stage
@@ -42,6 +44,7 @@ class ExecutorEntry:
     workers: int = 2
     max_jobs: int = 0
     python: str = ""
+    device: str = "cpu"
     stages: dict[str, StageResources] = field(default_factory=dict)
 
 
@@ -58,13 +61,16 @@ def parse_executor(table: Table) -> ExecutorEntry:
     workers = table.whole_number("workers", 1) if "workers" in values else 2
     jobs = table.whole_number("max_jobs", 0) if "max_jobs" in values else 0
     python = table.typed("python", str, "the path of a Python") if "python" in values else ""
+    device = table.typed("device", str, '"cpu" or "cuda"') if "device" in values else "cpu"
+    if not _DEVICE.fullmatch(device):
+        raise table.wrong("device", '"cpu", "cuda" or "cuda:1"', repr(device))
     usual = _resources(table, StageResources())
     stages = {}
     for stage in STAGES:
         own = Table(table.path, table.named(stage), table.typed(stage, dict, "a table") if stage in values else {})
         own.check_keys(_STAGE)
         stages[stage] = _resources(own, usual)
-    return ExecutorEntry(kind, workers, jobs, python, stages)
+    return ExecutorEntry(kind, workers, jobs, python, device, stages)
 
 
 def _resources(table: Table, usual: StageResources) -> StageResources:

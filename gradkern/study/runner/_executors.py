@@ -5,10 +5,12 @@ lock, and another one goes on with its task.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ def _arguments(plan: Plan, options: Mapping[str, Any]) -> list[str]:
     words = ["run", str(plan.parts.description.path), "--executor", "local", "--device", str(options["device"])]
     for change in options["changes"]:
         words += ["--set", change]
+    words += ["--memory", str(options["memory"])] if options["memory"] else []
     words += ["--debug"] if options["debug"] else []
     words += ["--folder", str(options["folder"])] if options["folder"] is not None else []
     return [*words, "--only", str(options["only"])] if options["only"] else words
@@ -143,13 +146,17 @@ class _Process:
         self.logs = logs
         outcome = ["--outcome", str(logs / f"{self.name}.json")]
         self.command = [sys.executable, "-m", "gradkern", *arguments, "--shard", f"{number + 1}/{of}", *outcome]
+        threads = max(1, available_cores() // of)  # or each worker takes all cores
+        self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
         self.starts = 0
         self.process = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
         self.starts += 1
         with (self.logs / f"{self.name}.log").open("ab") as log:
-            return subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+            )
 
     def is_running(self, say: Say) -> bool:
         status = self.process.poll()
@@ -165,6 +172,11 @@ class _Process:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _outcomes(path: Path) -> Iterator[Outcome]:
@@ -206,6 +218,9 @@ class SlurmWorker:
 def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch) -> list[Outcome]:
     """Submit an array for each stage, one after the other by dependencies; again for what is not done."""
     entry, study = plan.parts.description.executor, plan.parts.description.path.absolute()
+    asked = entry.stages["capture"].gres if "capture" in entry.stages else ""
+    if asked.startswith("gpu") and options["device"] == "cpu" and any(task.kind == "capture" for task in plan.missing):
+        watch.say(f"jobs of capture ask for {asked}, but compute on the CPU; executor.device = 'cuda' uses it")
     outcomes: list[Outcome] = []
     for round_number in range(_ROUNDS):
         known = {name for outcome in outcomes for name in (*outcome.failed, *outcome.skipped)}
@@ -214,7 +229,9 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
             break
         if round_number:
             watch.say(f"jobs ended before {len(missing)} tasks were done; they are submitted again")
-        before, files, ids = "", [], []
+        before = ""
+        files: list[Path] = []
+        ids: list[str] = []
         for stage in STAGES:
             count = min(entry.workers, sum(task.kind == stage for task in missing))
             if not count:
@@ -224,7 +241,8 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
                 SlurmWorker(study, {**options, "stages": [stage], "shard": (number, count)}, file)
                 for number, file in enumerate(told)
             ]
-            before = _submitted(entry, stage, workers, logs, before)
+            with _refusals(stage, ids):
+                before = _submitted(entry, stage, workers, logs, before)
             watch.say(f"submitted {count} jobs for {stage} as {before}")
             files += told
             ids.append(before)
@@ -233,6 +251,20 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
             time.sleep(_SLURM_POLL)
         outcomes += [outcome for file in files for outcome in _outcomes(file)]
     return outcomes
+
+
+@contextmanager
+def _refusals(stage: str, ids: Sequence[str]) -> Iterator[None]:
+    """Say in words what SLURM does not take: it is of the section [executor], not of this program."""
+    import submitit
+
+    try:
+        yield
+    except (submitit.core.utils.FailedJobError, RuntimeError) as error:
+        going = f"; jobs {', '.join(ids)} were submitted and go on" if ids else ""
+        raise OSError(
+            f"executor must be what this cluster takes, got for {stage}: {' '.join(str(error).split())}{going}"
+        ) from error
 
 
 def _submitted(entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker], logs: Path, before: str) -> str:

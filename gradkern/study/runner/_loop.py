@@ -6,19 +6,26 @@ the lock of a process that died is free.
 
 import resource
 import shlex
+import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
+from gradkern._lock import held_by
 from gradkern.study._output import made_by
 from gradkern.study.runner._compute import Worker
+from gradkern.study.runner._inputs import Replaced, check_inputs
 from gradkern.study.runner._plan import Plan
 from gradkern.study.runner._store import Damaged, Store
 from gradkern.study.runner._tasks import Task
 
 _LONGEST_WAIT = 5.0  # s between looks at what other processes have done
+_SILENT_WAIT = 60.0  # s of waiting for other processes, before it is said for which
 Say = Callable[[str], None]
 
 
@@ -57,7 +64,7 @@ class Share:
     stages: tuple[str, ...] = ()
 
 
-def work(plan: Plan, share: Share, device: str, say: Say, repeat: str) -> Outcome:
+def work(plan: Plan, share: Share, worker: Worker, say: Say, repeat: str) -> Outcome:
     """Compute the missing tasks of a plan.
 
     Parameters
@@ -65,7 +72,7 @@ def work(plan: Plan, share: Share, device: str, say: Say, repeat: str) -> Outcom
     say : is told of every task that ends
     repeat : the command that runs the study, for messages about failures
     """
-    loop = _Loop(plan, share, Worker(plan.parts, plan.store, device), say, repeat)
+    loop = _Loop(plan, share, worker, say, repeat)
     loop.run()
     return loop.outcome
 
@@ -85,16 +92,27 @@ class _Loop:
         self._workers, self._total = share.of, len(mine)
 
     def run(self) -> None:
-        wait = 0.05
+        wait, since = 0.05, time.monotonic()
         while self.pending:
             before = len(self.pending)
             for task in list(self.pending):
                 self._look_at(task)
             if len(self.pending) < before:
-                wait = 0.05
+                wait, since = 0.05, time.monotonic()
             elif self.pending:
+                if time.monotonic() - since > _SILENT_WAIT:
+                    self._say_who_is_waited_for()
+                    since = time.monotonic()
                 time.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _say_who_is_waited_for(self) -> None:
+        """Name the processes that hold tasks; one on a machine that died may have to be removed by hand."""
+        for task in self.missing.values():
+            folder = self.store.folder / "work" / task.id
+            holder = held_by(folder)
+            if holder:
+                self.say(f"waiting for {task.name}, which {holder} computes; if it is no more, remove {folder}")
 
     def _look_at(self, task: Task) -> None:
         """Compute a task if it can be, or note that it is done or never will be."""
@@ -143,8 +161,10 @@ class _Loop:
         _reset_peak()
         try:
             found = self.worker.compute(task, aside)
+            check_inputs(self.worker.parts, task.order)
             used = {"seconds": round(time.monotonic() - start, 3), "peak_memory": peak_memory()}
-            self.store.put(task, aside, {**made_by(), **used, **found, "inputs": list(task.needs)})
+            here = {"machine": socket.gethostname(), "threads": torch.get_num_threads()}
+            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": list(task.needs)})
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, Damaged):
@@ -152,6 +172,8 @@ class _Loop:
                     self.store.set_aside(error.place)
                 self.outcome.damaged.append(error.place)
                 text = f"{text}; it is made anew"
+            if isinstance(error, Replaced):
+                shutil.rmtree(aside, ignore_errors=True)  # or a capture would go on from it
             self._note_failure(task, text)
             return
         with suppress(OSError):  # the result is there, whether the disk has room for its line or not

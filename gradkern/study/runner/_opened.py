@@ -35,6 +35,7 @@ class OpenedModel:
     facts : identity of architecture and weights
     layers : that are captured, shallow to deep; `depth` of those that have one
     module : given from Python; None: of the catalogue
+    files : of its weights
     """
 
     entry: ModelEntry
@@ -42,6 +43,12 @@ class OpenedModel:
     layers: tuple[str, ...]
     depth: Mapping[str, float]
     module: nn.Module | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether published weights are wanted that are not on this machine, so that nobody knows which they are."""
+        return self.facts.get("weights") == "pretrained"
 
     def load(self, study: Path) -> Any:
         """The model itself, in eval mode."""
@@ -64,6 +71,7 @@ def open_model(study: Path, entry: ModelEntry, contents: Contents, module: nn.Mo
     FileNotFoundError, ValueError : the model is not known, its weights are missing, or a layer does not exist
     """
     table = Table(study, entry.key, {})
+    files: list[Path] = []
     if module is not None:
         facts: dict[str, Any] = {"module": fingerprint_of_model(module)}
         spec = _described(getattr(module, "spec", None), [name for name, _ in module.named_modules()])
@@ -73,8 +81,9 @@ def open_model(study: Path, entry: ModelEntry, contents: Contents, module: nn.Mo
         facts = {"name": entry.model, "config": dict(entry.config), "weights": entry.weights}
         if entry.weights == "random":
             facts["seed"] = entry.seed
-        elif entry.weights not in _WEIGHTS:
-            facts["weights"] = _hash_of_weights(study, entry, contents)
+        else:
+            files = _files_of_weights(study, entry)
+            facts["weights"] = _hash_of_weights(study, entry, files, contents)
         key = f"layers of {entry.model} {sorted(entry.config.items())}"
         spec = contents.facts(key, lambda: _of_architecture(study, entry))
     if entry.untrained is not None:
@@ -87,7 +96,7 @@ def open_model(study: Path, entry: ModelEntry, contents: Contents, module: nn.Mo
             raise table.wrong("layers", "names of layers, see `gradkern layers`", f"{layer!r}{hint}")
     if not wanted:
         raise table.wrong("layers", "names of layers, as the model has no blocks", "none")
-    return OpenedModel(entry, facts, tuple(wanted), dict(spec["depth"]), module)
+    return OpenedModel(entry, facts, tuple(wanted), dict(spec["depth"]), module, tuple(files))
 
 
 def _of_architecture(study: Path, entry: ModelEntry) -> dict[str, Any]:
@@ -119,11 +128,20 @@ def _weights_path(study: Path, entry: ModelEntry) -> Path:
     return place
 
 
-def _hash_of_weights(study: Path, entry: ModelEntry, contents: Contents) -> Any:
+def _files_of_weights(study: Path, entry: ModelEntry) -> list[Path]:
+    """The files that hold the weights of a model; none where published ones are not on this machine."""
+    if entry.weights == "pretrained":
+        return CATALOGUE[entry.model].builder.published_files()
+    place = _weights_path(study, entry)
+    return [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+
+
+def _hash_of_weights(study: Path, entry: ModelEntry, files: Sequence[Path], contents: Contents) -> Any:
+    if entry.weights == "pretrained":
+        return [contents.hash_of(path) for path in files] or "pretrained"
     place = _weights_path(study, entry)
     if place.is_file():
         return contents.hash_of(place)
-    files = sorted(path for path in place.rglob("*") if path.is_file())
     return {path.relative_to(place).as_posix(): contents.hash_of(path) for path in files}
 
 

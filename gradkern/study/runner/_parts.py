@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from gradkern._image_names import canonical
+from gradkern.encoding._matching import matched_rows, rows_by_name
+from gradkern.encoding._spaces import CapturedSpaces
+from gradkern.features._features import CapturedImages
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._image_tables import StudyImages
 from gradkern.study._toml import Table, located
-from gradkern.study.runner._contents import Contents
+from gradkern.study.runner._contents import Contents, hash_facts
 from gradkern.study.runner._image_sets import ImageSet, open_images
 from gradkern.study.runner._opened import OpenedModel, OpenedObjective, open_model, open_objective
 from gradkern.study.runner._sections import RecordingEntry, RunDescription, fits
@@ -62,6 +64,7 @@ class StudyParts:
     models: Mapping[str, OpenedModel]
     objectives: Mapping[tuple[str, str], OpenedObjective]  # by name and image set
     recordings: Mapping[str, OpenedRecording]
+    contents: Contents
 
     def models_at(self, images: str) -> list[OpenedModel]:
         """The models that go with an image set."""
@@ -102,7 +105,7 @@ def open_parts(
         name: _open_recording(path, entry, sets[entry.images], contents)
         for name, entry in description.recordings.items()
     }
-    return StudyParts(description, sets, models, objectives, recordings)
+    return StudyParts(description, sets, models, objectives, recordings, contents)
 
 
 def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, contents: Contents) -> OpenedRecording:
@@ -115,6 +118,9 @@ def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, conten
         if images.chosen is None and not facts["has_names"] and facts["last_image"] >= len(images):
             got = f"image {facts['last_image']} of {len(images)}"
             raise Table(study, entry.key, {}).wrong("file", "of images of its set, counted from 0", got)
+        if images.chosen is None:
+            key = f"match {digest} {len(images)} {hash_facts(images.names)}"
+            contents.facts(key, lambda: _check_match(_loaded(place, entry), images))
         found = OpenedRecording(
             entry,
             place,
@@ -148,6 +154,13 @@ def _facts(recording: Recording) -> dict[str, Any]:
     }
 
 
+def _check_match(recording: Recording, images: ImageSet) -> bool:
+    """Raise before any work what a fit would raise after it: images that were shown and are not in the set."""
+    rows: Any = {"": np.empty((len(images), 0), np.float32)}
+    matched_rows(CapturedSpaces(rows, CapturedImages(images.names)), recording)
+    return True
+
+
 def _existing(study: Path, entry: RecordingEntry) -> Path:
     place = study.parent / Path(entry.file).expanduser()
     if not place.is_file():
@@ -169,8 +182,8 @@ def _few(description: RunDescription, images: ImageSet) -> list[int]:
         shown = np.unique(recording.image_ids)[:DEBUG_IMAGES].tolist()
         if recording.image_names is None or images.names is None:
             return [number for number in shown if number < len(images)]
-        place = {canonical(name): number for number, name in enumerate(images.names)}
-        return [place[name] for name in (recording.image_names[i] for i in shown) if name in place]
+        rows = rows_by_name(images.names, recording.image_names)[shown]
+        return [int(row) for row in rows if row >= 0]
     return list(range(min(DEBUG_IMAGES, len(images))))
 
 
@@ -185,8 +198,7 @@ def _of_images(recording: Recording, images: ImageSet, chosen: tuple[int, ...]) 
 def _rows_of(recording: Recording, images: ImageSet, chosen: tuple[int, ...]) -> NDArray[np.int64]:
     """For each presentation the place of its image among a few; -1 where it is none of them."""
     if recording.image_names is not None and images.names is not None:
-        place = {canonical(name): number for number, name in enumerate(images.names)}
-        rows = np.array([place.get(name, -1) for name in recording.image_names], np.int64)
+        rows = rows_by_name(images.names, recording.image_names)
     else:
         rows = np.full(int(max(*chosen, recording.image_ids.max())) + 1, -1, np.int64)
         rows[list(chosen)] = np.arange(len(chosen))

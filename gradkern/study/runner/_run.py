@@ -9,13 +9,17 @@ from typing import Any
 from torch import nn
 
 from gradkern.errors import naming
+from gradkern.models._catalogue import CATALOGUE
+from gradkern.study.runner._compute import Worker
 from gradkern.study.runner._estimate import check_room
 from gradkern.study.runner._executor_entry import EXECUTORS
 from gradkern.study.runner._loop import Outcome, Share, failures, work
+from gradkern.study.runner._memory import budget_of, check_memory
 from gradkern.study.runner._overrides import read_run
 from gradkern.study.runner._plan import DONE, Plan, make_plan
 from gradkern.study.runner._report import write_tables
 from gradkern.study.runner._store import Damaged
+from gradkern.study.runner._tasks import CaptureOrder
 
 _ROUNDS = 4  # in which damaged results are made anew
 
@@ -52,7 +56,8 @@ def run(
     shard: tuple[int, int] = (0, 1),
     debug: bool = False,
     folder: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
+    memory: str | None = None,
     models: Mapping[str, nn.Module] | None = None,
     stages: Sequence[str] = (),
     say: Callable[[str], None] = print,
@@ -68,7 +73,9 @@ def run(
     shard : (i, n), this process is the i-th of n, from 0, that do the study together
     debug : 8 images, the first and the last layer and 100 targets, into a folder of its own
     folder : of tasks and results; None: beside the file, with its name
-    device : that captures run on
+    device : that captures run on, "cpu", "cuda" or "cuda:1"; None: as the file says
+    memory : that each process may take in all, such as "16G"; None: what the job, the cgroup or the machine grants,
+        shared by local processes
     models : of `load_model`, in the place of those of the file with these names; in this process only
     stages : kinds of tasks that this process takes; () for all
     say : is told what happens, a line at a time
@@ -81,6 +88,7 @@ def run(
     ------
     FileNotFoundError, ValueError : the file is wrong, or something that it names is missing or does not fit
     OSError : the disk has no room for what is missing; the message has the arithmetic
+    MemoryError : a fit needs more memory than there is; the message has the arithmetic and what to change
 
     Examples
     --------
@@ -94,6 +102,8 @@ def run(
     kind = executor or description.executor.kind
     if kind not in EXECUTORS:
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
+    budget = budget_of(description.executor, kind, memory)
+    device = device or description.executor.device
     if models and kind != "local":
         raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
     if not 0 <= shard[0] < shard[1]:
@@ -108,13 +118,17 @@ def run(
         _set_damaged_aside(plan, say)
         plan.save()
         if chosen.missing:
-            _check_and_say(chosen, is_first=not outcomes, say=say)
+            _check_and_say(chosen, budget, is_first=not outcomes, say=say)
             if kind == "local":
-                new = [work(chosen, Share(*shard, tuple(stages)), device, say, repeat)]
+                worker = Worker(chosen.parts, chosen.store, device, budget)
+                new = [work(chosen, Share(*shard, tuple(stages)), worker, say, repeat)]
             else:
                 from gradkern.study.runner._executors import run_elsewhere
 
                 told = {"changes": list(changes), "debug": debug, "folder": place, "device": device, "only": only}
+                if kind == "processes" and budget is not None:
+                    memory = f"{budget >> 10}K"  # a job of SLURM looks at what it is granted
+                told["memory"] = memory
                 new = run_elsewhere(kind, chosen, told, say)
             outcomes += new
             plan = make_plan(description, models)
@@ -129,13 +143,28 @@ def run(
     return result
 
 
-def _check_and_say(chosen: Plan, *, is_first: bool, say: Callable[[str], None]) -> None:
-    """Refuse what the disk has no room for, and say what is to be run."""
+def _check_and_say(chosen: Plan, budget: int | None, *, is_first: bool, say: Callable[[str], None]) -> None:
+    """Refuse what disk or memory have no room for, and say what is to be run."""
     if is_first:
+        _check_weights(chosen)
         check_room(chosen)
+        check_memory(chosen, budget)
         for note in chosen.notes:
             say(note)
         say(f"{len(chosen.missing)} of {len(chosen.tasks)} tasks to run in {chosen.store.folder}")
+
+
+def _check_weights(chosen: Plan) -> None:
+    """Refuse to capture a model whose published weights are not here: the identity of a result says which they are."""
+    for task in chosen.missing:
+        opened = chosen.parts.models[task.order.model] if isinstance(task.order, CaptureOrder) else None
+        if opened is not None and opened.lacks_weights:
+            origin = CATALOGUE[opened.entry.model].builder.origin
+            raise FileNotFoundError(
+                f"{chosen.parts.description.path}: {opened.entry.key} must have its published weights on this machine "
+                f"before the study runs, as results name their hash, but there are none of {origin}; "
+                f"`hf download {origin}` where there is a network, or weights = PATH in the file"
+            )
 
 
 def _has_tables(plan: Plan, say: Callable[[str], None]) -> bool:

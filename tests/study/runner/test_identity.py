@@ -63,6 +63,9 @@ def rename_picture(path: Path) -> None:
     folder = path.parent / "pictures"
     (folder / "003.png").rename(folder / "0030.png")
     edit(path.parent / "labels.csv", "003.png", "0030.png")
+    names = tuple("0030.png" if i == 3 else f"{i:03}.png" for i in range(IMAGES))
+    save_subject(path.parent / "first.h5", range(IMAGES), 1, images=names)
+    save_subject(path.parent / "second.h5", range(4, IMAGES), 2, images=names)
 
 
 def touch_all(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradkern import models, objectives
 from gradkern.cli import main
 from gradkern.errors import Refused
 from gradkern.recordings import Recording, save_recording
@@ -41,7 +43,7 @@ def save_meg(path: Path) -> None:
 
 
 def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
-    smallest, largest = FENCE.findall((ROOT / "docs" / "studies.md").read_text())
+    smallest, largest, *_ = FENCE.findall((ROOT / "docs" / "studies.md").read_text())
     path = small_study(tmp_path / "lab", smallest)
     result = run(path, models={"lite": toy()}, say=quiet)
     assert not result.failed
@@ -53,7 +55,30 @@ def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
     assert [entry.name for entry in description.objectives_of("lite", "things")] == ["norm", "entropy", "labelled"]
     assert [entry.name for entry in description.objectives_of("dino", "nsd")] == ["norm", "text"]
     assert description.executor.stages["capture"].partition == "gpu"
+    assert (description.executor.device, description.executor.stages["fit"].account) == ("cuda", "lab")
     assert description.analyses == ("encode", "verdict")
+
+
+def test_examples_for_data_sets_parse_and_name_what_their_commands_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = (ROOT / "docs" / "studies.md").read_text().partition("## Examples\n")[2].partition("\n## ")[0]
+    pairs = re.findall(r"```sh\n(.*?)```\n\n```toml\n(.*?)```", section, re.DOTALL)
+    assert len(pairs) == 4
+    for shell, text in pairs:
+        written = set()
+        for words in (shlex.split(line)[1:] for line in shell.splitlines() if line.startswith("gradkern")):
+            written.add(words[words.index("--out") + 1])
+            words[words.index("--out") + 1] = str(tmp_path / "out.h5")
+            assert main([*words[:3], str(tmp_path / "nothing"), *words[4:]]) == 2
+            error = capsys.readouterr().err
+            assert "nothing" in error, error  # the folder is missing; nothing is wrong with the options
+        study = tmp_path / "study.toml"
+        study.write_text(text)
+        description = read_run(study)
+        assert {entry.file for entry in description.recordings.values()} == written
+        assert all(entry.model in models.names() for entry in description.models.values())
+        assert all(hasattr(objectives, entry.objective) for entry in description.objectives.values())
 
 
 def test_image_sets_modalities_controls_and_claims_of_one_file(tmp_path: Path) -> None:
@@ -113,6 +138,7 @@ WRONG: list[tuple[str, str, str]] = [
     ('pictures = "pictures"', 'pictures = "nowhere"', r"images.pictures"),
     ("folds = 3", "folds = 11", r"recordings.second must be of 2 images for each of 11 folds, got 20 images"),
     ("10.0]", '10.0]\n[executor]\npartition = "a; rm -r b"', r"executor.partition must be a word of SLURM"),
+    ("10.0]", '10.0]\n[executor]\ndevice = "gpu"', r'executor.device must be "cpu", "cuda" or "cuda:1"'),
     ("10.0]", '10.0]\n[executor]\nkind = "slrum"', r"executor.kind must be one of local, processes, slurm"),
     ("10.0]", '10.0]\n[controls]\ncapture = ["raw"]', r"controls.capture must be some of .*got 'raw'"),
     ("norm =", '"no/rm" =', r"objectives must be names without '/'"),
