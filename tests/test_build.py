@@ -23,7 +23,21 @@ from tests.wheels import (
     unpack,
 )
 
-EXTRAS = {"analysis", "demo", "models", "meg", "fmri", "simulate", "brain", "cluster", "cupy", "bench", "test", "docs", "all"}
+EXTRAS = {
+    "analysis",
+    "demo",
+    "models",
+    "meg",
+    "fmri",
+    "simulate",
+    "brain",
+    "cluster",
+    "cupy",
+    "bench",
+    "test",
+    "docs",
+    "all",
+}
 SYSTEM_LIBRARIES = r"(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux[\w-]*)\.so\.\d+"
 HAS_NVCC = shutil.which("nvcc") is not None
 STEPS = str(ROOT / "tests" / "first_steps.py")
