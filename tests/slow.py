@@ -27,6 +27,7 @@ SLOW = (
     "tests/features/test_one_writer.py::test_a_second_writer_is_told_who_writes",
     "tests/features/test_identity.py::test_attributes_of_any_value_count",
     "tests/test_docs.py::test_the_example_of_the_page_of_maps_runs",
+    "tests/test_docs.py::test_the_script_of_a_page_runs",
     "tests/study/test_simulated_verdict.py",
     "tests/study/test_temporal_claims.py",
     "tests/study/test_study.py",

@@ -1,5 +1,6 @@
 """What the documents tell a reader to run, runs; what they quote was recorded."""
 
+import ast
 import re
 import runpy
 import tomllib
@@ -38,6 +39,31 @@ def test_the_example_of_the_page_of_maps_runs(tmp_path: Path, monkeypatch: pytes
     (named,) = re.findall(r"`maps/(\S+\.gii)`", page)
     assert {named, named.replace("hemi-L", "hemi-R")} <= written
     assert len([name for name in written if name.endswith("-ave.fif")]) == 2
+
+
+def python_blocks(document: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if python_blocks(document)])
+def test_scripts_of_pages_import_what_there_is(document: str) -> None:
+    """Of every script, also of those that need a data set: imports run, and names under `gradkern` exist."""
+    for script in python_blocks(document):
+        tree = ast.parse(script)
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        imported: dict[str, object] = {}
+        exec(compile(ast.Module(imports, []), document, "exec"), imported)
+        for name in re.findall(
+            r"(?<![\w./\"'])gradkern(?:\.\w+)+", "\n".join(map(ast.unparse, tree.body[len(imports) :]))
+        ):
+            eval(name, imported)  # a NameError or AttributeError names it
+
+
+# what needs nothing but the package
+@pytest.mark.parametrize("document", ["docs/hierarchy.md", "docs/statistics.md"])
+def test_the_script_of_a_page_runs(document: str) -> None:
+    (script,) = python_blocks(document)
+    exec(script, {})
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

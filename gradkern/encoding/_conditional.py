@@ -386,6 +386,15 @@ def conditional_test(
 def pooled(tests: Sequence[ConditionalTest]) -> ConditionalTest:
     """One test of several models' results, as of subjects who saw different images, tested with the same seed.
 
+    Parameters
+    ----------
+    tests : of `ResponseModel.test`, at least one, with the same permutations and seed
+
+    Returns
+    -------
+    the test of the mean share, weighted as the tests are; its `images` are the fewest of any, its `shares` [targets of
+    all], and it has no target groups
+
     Raises
     ------
     ValueError : no tests, or of other permutations or seeds

@@ -87,6 +87,10 @@ def score_maps(
         with the highest r), "preferred-depth" (`hierarchy.Preference`) or "ceiling"
     kinds, layers : of the features; None: all
 
+    Returns
+    -------
+    one for each model, objective and kind, and one alone of the ceiling; their `values` are map -> [targets]
+
     Raises
     ------
     ValueError : no such statistic, kind or layer

@@ -95,6 +95,15 @@ def aligned(spaces: Mapping[Any, Any], features: Any, recording: Recording) -> t
     ----------
     spaces : name -> [images, ...], with the rows of `features`
     features, recording : as in `matched_rows`
+
+    Returns
+    -------
+    spaces : name -> [images of the recording, ...]
+    recording : the one given, or one of the images that were shown, which its `history` says
+
+    Raises
+    ------
+    ValueError : as `matched_rows`
     """
     if _identity(features) is None or not spaces:
         return spaces, recording

@@ -2,7 +2,7 @@
 
 import difflib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +114,7 @@ def capture(
 
     Raises
     ------
+    TypeError : the model is no module, or the objective cannot be called
     ValueError : before any work, for a layer that does not exist (similar names are listed), mixed image sizes, a wrong
         dtype or device; at the first batch, for an objective that does not return one loss per image
     CoverageError : no rule captures the gradient of a parameter
@@ -132,6 +133,8 @@ def capture(
     torch.Size([5, 1024])
     """
     with naming("capture"):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {_kind_of(model)}")
         batch_size = _check_options(batch_size, uncovered)
         wanted = _check_kinds(kinds, objective, is_compiled=compile)
         _check_not_compiled(model)
@@ -293,17 +296,23 @@ def _check_not_compiled(model: nn.Module) -> None:
             )
 
 
+def _kind_of(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r} ({type(value).__name__})"
+
+
 def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
     if layers is None:
         spec = getattr(model, "spec", None)
         if spec is None:
             raise ValueError("layers must name modules of the model, got None and a model without a spec")
         layers = spec.layers
-    layers = layers if isinstance(layers, str) else tuple(layers)
-    if isinstance(layers, str) or len(layers) == 0:
+    layers = tuple(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else layers
+    if not isinstance(layers, tuple) or len(layers) == 0:
         raise ValueError(f"layers must be a sequence of at least one name, got {layers!r}")
     existing = [name for name, _ in model.named_modules() if name]
     for name in layers:
+        if not isinstance(name, str):
+            raise ValueError(f"layers must be names of modules, got {_kind_of(name)}")
         if name not in existing:
             near = difflib.get_close_matches(name, existing, n=5, cutoff=0.4)
             hint = f"near names: {', '.join(near)}" if near else f"the first are: {', '.join(existing[:5])}"
@@ -316,6 +325,8 @@ def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> tuple[str, 
 def _check_kinds(kinds: Sequence[str], objective: ObjectiveFunction | None, *, is_compiled: bool) -> tuple[str, ...]:
     if isinstance(kinds, str) or len(kinds) == 0 or len(set(kinds)) < len(kinds) or not set(kinds) <= set(KINDS):
         raise ValueError(f"kinds must be some of {list(KINDS)}, each once, got {kinds!r}")
+    if objective is not None and (isinstance(objective, type) or not callable(objective)):
+        raise TypeError(f"objective must be None, an objective or objective(output, batch), got {_kind_of(objective)}")
     if objective is None and set(kinds) != {"activation"}:
         raise ValueError(f"objective must be given for {[k for k in kinds if k != 'activation']}, got None")
     watching = [kind for kind in kinds if kind in ("weight_gradient", *FEEDBACK)]
@@ -339,7 +350,11 @@ def _check_device(model: nn.Module, device: torch.device | str | None) -> torch.
         raise ValueError(
             "the model must hold its weights, got parameters on the meta device (is it offloaded, or not loaded yet?)"
         )
-    if device is not None and torch.device(device) not in (own, torch.device(own.type)):
+    try:
+        wanted = own if device is None else torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from None
+    if wanted not in (own, torch.device(own.type)):
         raise ValueError(f"device must be where the model is, {own}, got {device}; call model.to({device!r})")
     return own
 

@@ -37,6 +37,22 @@ def to_torch(x: Any, argument: str) -> tuple[Tensor, Callable[[Tensor], Any]]:
     raise TypeError(f"{argument} must be a torch, NumPy or CuPy array (or speak DLPack), got {type(x).__name__}")
 
 
+def to_operand(x: Any, argument: str, dtypes: tuple[torch.dtype, ...]) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """`to_torch` for what a kernel reads, whose dtype must be one of `dtypes`.
+
+    Raises
+    ------
+    TypeError, ValueError : as `to_torch`
+    ValueError : another dtype
+    """
+    tensor, to_caller = to_torch(x, argument)
+    if tensor.dtype not in dtypes:
+        *others, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
+        got = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(f"{argument} must be {', '.join(others)} or {last}, got {got}")
+    return tensor, to_caller
+
+
 def is_dlpack_array(x: Any) -> bool:
     """Whether x is an array of another library (CuPy, JAX) whose memory torch can share by DLPack."""
     shares = hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")

@@ -6,12 +6,14 @@ docs/sketch.md has the definition, its statistics and measurements.
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import ops
-from gradkern.kernels._arrays import to_torch
+from gradkern.kernels._arrays import to_operand, to_torch
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def spec_of(k: Any, seed: Any, nnz: Any, first_segment: Any) -> ops.Spec:
@@ -70,14 +72,12 @@ def sketch(x: Any, k: int, *, seed: int = 0, nnz: int = 1, first_segment: int = 
     >>> gradkern.sketch(torch.randn(16, 201, 768), 1024).shape
     torch.Size([16, 1024])
     """
-    if not isinstance(x, Tensor):
-        tensor, to_caller = to_torch(x, "x")
-        return to_caller(sketch(tensor, k, seed=seed, nnz=nnz, first_segment=first_segment))
+    x, to_caller = to_operand(x, "x", _DTYPES)
     if x.dim() == 2:
         x = x[:, None, :]
     elif x.dim() != 3:
         raise ValueError(f"x must be [n, cols] or [n, rows, cols], got shape {list(x.shape)}")
-    return ops.sketch(x, *spec_of(k, seed, nnz, first_segment))
+    return to_caller(ops.sketch(x, *spec_of(k, seed, nnz, first_segment)))
 
 
 @dataclass(frozen=True, repr=False)

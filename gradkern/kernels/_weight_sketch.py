@@ -7,15 +7,18 @@ gradient at its output. docs/sketch.md describes the kernels and measurements.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradkern._integers import as_integer
 from gradkern.errors import naming
 from gradkern.kernels import baselines, ops
-from gradkern.kernels._arrays import to_torch
+from gradkern.kernels._arrays import to_operand
 from gradkern.kernels._sketch import spec_of
 from gradkern.kernels.reference import Window
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @naming("sketch_outer")
@@ -52,6 +55,7 @@ def sketch_outer(
 
     Raises
     ------
+    TypeError : an argument that is no array, no integer or no bool where it must be
     ValueError : shapes, dtypes or devices that disagree; arrays that are not contiguous; k, seed or nnz out of range
 
     Examples
@@ -60,11 +64,12 @@ def sketch_outer(
     >>> gradkern.sketch_outer(torch.randn(16, 197, 384), torch.randn(16, 197, 1536), 1024).shape
     torch.Size([16, 1024])
     """
-    a, to_caller = to_torch(a, "a")
-    g, _ = to_torch(g, "g")
+    a, to_caller = to_operand(a, "a", _DTYPES)
+    g, _ = to_operand(g, "g", _DTYPES)
     _check_dims("a", a, "[n, t, p]", 3)
     _check_dims("g", g, "[n, t, o]", 3)
     _check_same(a, g, "a")
+    bias = _as_flag("bias", bias)
     if factor is not None:
         _check_factor(factor, k, nnz, first_segment)
         a = torch.nn.functional.pad(a, (0, 1), value=1.0) if bias else a
@@ -109,6 +114,7 @@ def sketch_conv(
 
     Raises
     ------
+    TypeError : an argument that is no array, no integer or no bool where it must be
     ValueError : shapes, dtypes or devices that disagree; arrays that are not contiguous; k, seed or nnz out of range
 
     Examples
@@ -118,13 +124,14 @@ def sketch_conv(
     >>> gradkern.sketch_conv(x, g, 1024, kernel_size=3, stride=2, padding=1).shape
     torch.Size([4, 1024])
     """
-    x, to_caller = to_torch(x, "x")
-    g, _ = to_torch(g, "g")
+    x, to_caller = to_operand(x, "x", _DTYPES)
+    g, _ = to_operand(g, "g", _DTYPES)
     if x.dim() not in (3, 4):
         raise ValueError(f"x must be [n, c, h, w] or [n, c, w], got shape {list(x.shape)}")
     axes = x.dim() - 2
     _check_dims("g", g, "[n, o, out_h, out_w]" if axes == 2 else "[n, o, out_w]", x.dim())
     _check_same(x, g, "x")
+    bias = _as_flag("bias", bias)
     window = Window(
         _per_axis("kernel_size", kernel_size, axes, 1),
         _per_axis("stride", stride, axes, 1),
@@ -135,6 +142,12 @@ def sketch_conv(
     if axes == 1:
         x, g = x[:, :, None], g[:, :, None]
     return to_caller(ops.sketch_conv(x, g, spec_of(k, seed, nnz, first_segment), window, bias))
+
+
+def _as_flag(argument: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def _check_dims(argument: str, tensor: Tensor, expected: str, dims: int) -> None:

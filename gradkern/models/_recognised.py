@@ -21,6 +21,10 @@ def recognise_model(folder: str | Path) -> str:
     ----------
     folder : that `save_pretrained` wrote, or a copy of one on the hub
 
+    Returns
+    -------
+    a name that `load_model` takes, with `weights=folder`
+
     Raises
     ------
     FileNotFoundError : there is no config.json in it

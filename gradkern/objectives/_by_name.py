@@ -44,6 +44,10 @@ def named_objective(name: str, settings: Mapping[str, Any] | None = None) -> Obj
     settings : fields of the class. Words become what the field is: a number, "true" or "false", "0.4,1.0" a pair; for
         a tensor, the path of a .npy file
 
+    Returns
+    -------
+    the objective, as its class makes it from these settings
+
     Raises
     ------
     ValueError : there is no such objective or setting, a setting is missing, or its value is of another type; the

@@ -272,6 +272,13 @@ ERRORS = [
         RuntimeError,
         "the objective does not depend on any of the layers",
     ),
+    ({"model": "resnet18"}, TypeError, r"capture: model must be a torch\.nn\.Module, got 'resnet18' \(str\)"),
+    ({"model": ConvNet}, TypeError, r"capture: model must be a torch\.nn\.Module, got the class ConvNet"),
+    ({"objective": "entropy"}, TypeError, r"capture: objective must be .*, got 'entropy' \(str\)"),
+    ({"objective": objectives.Entropy}, TypeError, "capture: objective must be .*, got the class Entropy"),
+    ({"layers": [0]}, ValueError, r"capture: layers must be names of modules, got 0 \(int\)"),
+    ({"layers": 3}, ValueError, "capture: layers must be a sequence of at least one name, got 3"),
+    ({"device": "gpu7"}, ValueError, "capture: device must be a torch device .*, got 'gpu7'"),
     ({"images": IMAGES * float("inf")}, RuntimeError, "activation of layer 'stem' is not finite for image 0"),
     (
         {"model": nn.Sequential(Reshaped(-1, 3, 8, 16), Reshaped(-1, 768)), "layers": ["0"]},

@@ -321,6 +321,13 @@ ERRORS = [
         ValueError,
         "factor has no nnz and no first_segment, got 2",
     ),
+    (
+        lambda: sketch_outer(A.int(), G, 64),
+        ValueError,
+        "sketch_outer: a must be float32, bfloat16 or float16, got int32",
+    ),
+    (lambda: sketch_outer(A, G, 64, bias="no"), TypeError, "sketch_outer: bias must be True or False, got 'no'"),
+    (lambda: conv(bias=None), TypeError, "sketch_conv: bias must be True or False, got None"),
     (lambda: conv(x=X[0, 0]), ValueError, r"sketch_conv: x must be \[n, c, h, w\] or \[n, c, w\], got shape \[6, 7\]"),
     (lambda: conv(g=Y[0]), ValueError, r"sketch_conv: g must be \[n, o, out_h, out_w\], got shape \[8, 6, 7\]"),
     (
