@@ -101,7 +101,8 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     drawn = np.sort(np.random.default_rng(seed).choice(v, min(v, _MOST_TARGETS), replace=False))
     sample = recording.select_targets(drawn, "drawn at random")
     ceiling = noise_ceiling(replace(sample, ncsnr=estimate_ncsnr(sample)))
-    return _summary(ceiling, f"of a presentation, from repeats, at {len(drawn)} of {v} targets")
+    asked = "" if len(drawn) == v else f", of {len(drawn)} of {v} targets, drawn at random"
+    return _summary(ceiling, f"of a presentation, from repeats{asked}")
 
 
 def _summary(ceiling: Ceiling, unit: str) -> str:
@@ -111,5 +112,5 @@ def _summary(ceiling: Ceiling, unit: str) -> str:
     low, middle, high = np.quantile(r, [0.05, 0.5, 0.95])
     return (
         f"r = {middle:.2f} in the median, 5 % to 95 %: {low:.2f} to {high:.2f}, {unit}; "
-        f"{ceiling.images} images; unknown at {ceiling.unknown} targets ({ceiling.formula})"
+        f"{ceiling.images} images; unknown at {ceiling.unknown} of {len(ceiling.r)} targets ({ceiling.formula})"
     )

@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         table = best_layers_by_measure(similar, [group.to_dataset() for group in encoded.children.values()])
         print(table.to_string(index=False))
         done["best layers"] = table.to_dict("records")
-    print(
-        f"RSA and CKA with {similar.sizes['subject']} subjects, {len(spaces)} feature spaces: all in {options.output}"
-    )
+    subjects = similar.sizes["subject"]
+    words = f"{subjects} subject{'' if subjects == 1 else 's'}, {len(spaces)} feature spaces"
+    print(f"RSA and CKA with {words}: all in {options.output}")
     return done
 
 
