@@ -194,7 +194,7 @@ def partial_permutation_test(
 def _fewer(n: int) -> str:
     """How many components could be removed of n rows, in words."""
     most = n - 1 - _LEAST_ROWS
-    return f"n_components (--components) up to {most} removes fewer, " if most > 0 else ""
+    return f"n_components (encode --unique --components) up to {most} removes fewer; " if most > 0 else ""
 
 
 def _complement(covariates: NDArray[np.float64], n_components: int | None) -> NDArray[np.float64]:

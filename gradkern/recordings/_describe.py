@@ -92,7 +92,7 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     if recording.ncsnr is not None:
         ceiling = noise_ceiling(recording)
         single = ceiling.repeats == "1"
-        return _summary(ceiling, "of a presentation" if single else f"of the mean over {ceiling.repeats} of them")
+        return _summary(ceiling, "of a presentation" if single else f"of the mean over {ceiling.repeats} presentations")
     if (recording.repeats > 1).any():
         return "not known: repeats were averaged, and the recording has no ncsnr"
     if counts.max() < 2:

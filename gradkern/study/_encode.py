@@ -289,7 +289,7 @@ def _print_best(scores: xr.Dataset, best: Sequence[Mapping[str, Any]]) -> None:
         print(f"  {what:<{width}} r {r:6.3f} at {row['layer']}, the best of {row['of layers']} layers")
         if row["p"] is not None:
             print(f"  {'':<{width}} unique R2 {row['unique r2']:.4f} there; beyond activations: p {row['p']:.4f}")
-    print(f"  r: held-out, mean over {scores.sizes['target']} targets")
+    print(f"  r: held-out Pearson r, mean over {scores.sizes['target']} targets; the best layer's is biased upwards")
 
 
 def _print_alphas_at_edges(scores: xr.Dataset, cv: CrossValidation) -> None:

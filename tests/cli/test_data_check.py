@@ -70,7 +70,8 @@ def test_a_noise_ceiling_of_some_targets_says_of_which(monkeypatch: pytest.Monke
     signal = np.repeat(random.standard_normal((30, 3)), 2, axis=0)
     presentations = pd.DataFrame({"image": np.repeat(np.arange(30), 2)})
     responses = signal + random.standard_normal(signal.shape)
-    brain = Recording("s", responses, presentations, pd.DataFrame(index=range(3)), "percent")
+    targets = pd.DataFrame({"label": ["a", "b", "c"]})
+    brain = Recording(responses, presentations, targets, subject="s", units="percent")
     found = dict(describe(brain))["noise ceiling"]
     assert "from repeats, of 2 of 3 targets, drawn at random; 30 images; unknown at 0 of 2 targets" in found
 
