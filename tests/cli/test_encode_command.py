@@ -237,7 +237,7 @@ def test_the_best_layers_are_of_the_scores_of_these_recordings(
     call = ["encode", *shared, "--recordings", str(folders / "s1.h5"), str(again), "--folds", "2"]
     assert main([*call, "--output", str(tmp_path / "scores")]) == 0
     similar = ["similarity", *shared, "--recordings", str(folders / "s1.h5"), "--permutations", "19"]
-    similar += ["--output", str(tmp_path / "s.nc"), "--scores"]
+    similar += ["--distance", "euclidean", "--output", str(tmp_path / "s.nc"), "--scores"]
     capsys.readouterr()
     assert main([*similar, str(tmp_path / "scores")]) == 0
     of_folder = capsys.readouterr().out.splitlines()
