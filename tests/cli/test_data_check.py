@@ -64,16 +64,15 @@ def test_all_options_that_a_reader_needs_are_asked_for_at_once(capsys: pytest.Ca
     ]  # fmt: skip
 
 
-def test_a_noise_ceiling_of_some_targets_says_of_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradkern.recordings._describe._MOST_TARGETS", 2)
+def test_a_noise_ceiling_of_some_targets_says_of_which() -> None:
     random = np.random.default_rng(0)
-    signal = np.repeat(random.standard_normal((30, 3)), 2, axis=0)
+    signal = np.repeat(random.standard_normal((30, 5001)), 2, axis=0)
     presentations = pd.DataFrame({"image": np.repeat(np.arange(30), 2)})
     responses = signal + random.standard_normal(signal.shape)
-    targets = pd.DataFrame({"label": ["a", "b", "c"]})
+    targets = pd.DataFrame({"label": [str(number) for number in range(5001)]})
     brain = Recording(responses, presentations, targets, subject="s", units="percent")
     found = dict(describe(brain))["noise ceiling"]
-    assert "from repeats, of 2 of 3 targets, drawn at random; 30 images; unknown at 0 of 2 targets" in found
+    assert "from repeats, of 5000 of 5001 targets, drawn at random; 30 images; unknown at " in found
 
 
 def test_the_command_line_knows_every_reader_and_can_give_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
