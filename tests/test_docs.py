@@ -1,14 +1,17 @@
 """What the documents tell a reader to run, runs; what they quote was recorded."""
 
+import argparse
 import ast
 import re
 import runpy
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import gradkern
+import gradkern.cli
 from benchmarks import table
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +87,30 @@ def test_extras_and_make_targets_exist(document: str) -> None:
     targets = re.findall(r"^ *make (\w+)|`make (\w+)", text, re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     assert {name for pair in targets for name in pair if name} <= set(phony.split())
+
+
+class Parsed(Exception):
+    """A command line was understood; nothing ran."""
+
+
+def commands_of(document: str) -> list[str]:
+    """Lines of a document's code that are commands of gradkern, continued ones in one piece."""
+    text = (ROOT / document).read_text().replace("\\\n", " ")
+    fenced = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    return re.findall(r"^gradkern .*", fenced, re.MULTILINE) + re.findall(r"^ {4,}(gradkern .*)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if commands_of(document)])
+def test_commands_are_understood(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+        raise Parsed(parse(parser, arguments))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    for command in commands_of(document):
+        with pytest.raises(Parsed):
+            gradkern.cli.main(shlex.split(command, comments=True)[1:])
 
 
 def test_the_citation_is_of_this_version() -> None:

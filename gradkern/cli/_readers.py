@@ -131,11 +131,11 @@ def named_recording(arguments: argparse.Namespace) -> Any:
         options["images"] = _images(reader.name, options["images"])
     if reader.numbers_subjects:
         options["subject"] = _number(options.get("subject", "1"))
-    for name in reader.needs:
-        if name not in options:
-            raise ValueError(
-                f"{reader.name} needs --{name.replace('_', '-')}: {_HELP.get(name, 'see its documentation')}"
-            )
+    if missing := [name for name in reader.needs if name not in options]:
+        needed = " and ".join(
+            f"--{name.replace('_', '-')} ({_HELP.get(name, 'see its documentation')})" for name in missing
+        )
+        raise ValueError(f"{reader.name} needs {needed}")
     return load(reader.name, arguments.path, **options)
 
 

@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
         "--scores",
         type=Path,
         metavar="PATH",
-        help="scores that encode wrote; the best layer by every measure is then printed side by side",
+        help="file or folder that encode wrote; the best layer by every measure is then printed side by side",
     )
     add_computing(parser)
     parser.set_defaults(run=run, kept=kept)

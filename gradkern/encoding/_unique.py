@@ -191,6 +191,12 @@ def partial_permutation_test(
     )
 
 
+def _fewer(n: int) -> str:
+    """How many components could be removed of n rows, in words."""
+    most = n - 1 - _LEAST_ROWS
+    return f"n_components (encode --unique --components) up to {most} removes fewer; " if most > 0 else ""
+
+
 def _complement(covariates: NDArray[np.float64], n_components: int | None) -> NDArray[np.float64]:
     """Orthonormal basis Q [n, m] of what is orthogonal to the constant and to components of the covariates [n, a]."""
     n = len(covariates)
@@ -206,7 +212,7 @@ def _complement(covariates: NDArray[np.float64], n_components: int | None) -> ND
     if n - 1 - removed < _LEAST_ROWS:
         raise Refused(
             f"the covariates must leave at least {_LEAST_ROWS} of the rows, got {removed} components of {n} rows; "
-            "`conditional_test` takes covariates of more columns than images"
+            f"{_fewer(n)}`conditional_test` takes covariates of more columns than images"
         )
     taken = np.column_stack([np.full(n, n**-0.5), vectors[:, :removed]])
     basis: NDArray[np.float64] = np.linalg.qr(taken, mode="complete")[0]

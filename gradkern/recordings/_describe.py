@@ -92,7 +92,7 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     if recording.ncsnr is not None:
         ceiling = noise_ceiling(recording)
         single = ceiling.repeats == "1"
-        return _summary(ceiling, "of a presentation" if single else f"of the mean over {ceiling.repeats} of them")
+        return _summary(ceiling, "of a presentation" if single else f"of the mean over {ceiling.repeats} presentations")
     if (recording.repeats > 1).any():
         return "not known: repeats were averaged, and the recording has no ncsnr"
     if counts.max() < 2:
@@ -101,7 +101,8 @@ def _ceiling(recording: Recording, counts: Any, seed: int) -> str:
     drawn = np.sort(np.random.default_rng(seed).choice(v, min(v, _MOST_TARGETS), replace=False))
     sample = recording.select_targets(drawn, "drawn at random")
     ceiling = noise_ceiling(replace(sample, ncsnr=estimate_ncsnr(sample)))
-    return _summary(ceiling, f"of a presentation, from repeats, at {len(drawn)} of {v} targets")
+    asked = "" if len(drawn) == v else f", of {len(drawn)} of {v} targets, drawn at random"
+    return _summary(ceiling, f"of a presentation, from repeats{asked}")
 
 
 def _summary(ceiling: Ceiling, unit: str) -> str:
@@ -111,5 +112,5 @@ def _summary(ceiling: Ceiling, unit: str) -> str:
     low, middle, high = np.quantile(r, [0.05, 0.5, 0.95])
     return (
         f"r = {middle:.2f} in the median, 5 % to 95 %: {low:.2f} to {high:.2f}, {unit}; "
-        f"{ceiling.images} images; unknown at {ceiling.unknown} targets ({ceiling.formula})"
+        f"{ceiling.images} images; unknown at {ceiling.unknown} of {len(ceiling.r)} targets ({ceiling.formula})"
     )

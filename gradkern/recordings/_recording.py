@@ -296,7 +296,7 @@ class Recording:
             self,
             responses=ZScored(self.responses, sessions),
             units=f"standard deviations within a session, of {self.units}",
-            history=(*self.history, f"z-scored within {len(np.unique(sessions))} sessions"),
+            history=(*self.history, f"z-scored within {_counted(len(np.unique(sessions)), 'session')}"),
         )
 
     @naming("Recording")
@@ -330,7 +330,7 @@ class Recording:
             self,
             responses=Averaged(self.responses, groups),
             presentations=by_image.first()[list(same[same].index)].reset_index().assign(repeats=counts),
-            history=(*self.history, f"averaged {low} to {high} presentations of each of {len(images)} images"),
+            history=(*self.history, _averaged(low, high, len(images))),
         )
 
     @naming("Recording")
@@ -436,3 +436,12 @@ def number_runs(presentations: pd.DataFrame) -> NDArray[np.int64]:
     names = [name for name in ("session", "run") if name in presentations]
     runs: NDArray[np.int64] = presentations.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
     return runs
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _averaged(low: int, high: int, images: int) -> str:
+    presentations = _counted(high, "presentation") if low == high else f"{low} to {high} presentations"
+    return f"averaged {presentations} of each of {_counted(images, 'image')}"

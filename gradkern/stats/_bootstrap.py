@@ -292,7 +292,9 @@ def _rows_of_folds(folds: Any, n: int) -> list[Any]:
     rows = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     least = min(len(held_out) for held_out in rows)
     if least < _LEAST_IMAGES:
-        raise Refused(f"every fold must hold out at least {_LEAST_IMAGES} rows, got {least}")
+        raise Refused(
+            f"every fold must hold out at least {_LEAST_IMAGES} rows, got {least} ({n} rows in {len(rows)} folds)"
+        )
     return rows
 
 

@@ -281,13 +281,15 @@ def _number(value: Any) -> float | None:
 
 
 def _print_best(scores: xr.Dataset, best: Sequence[Mapping[str, Any]]) -> None:
-    for row in best:
-        of = f" of {row['objective']}" if row["kind"] != "activation" else ""
-        what, r = f"{row['model']}, {row['kind']}{of}", np.nan if row["r"] is None else row["r"]
-        print(f"  {what:<60} r {r:6.3f} at {row['layer']}, the best of {row['of layers']} layers")
+    kinds = [f"{row['kind']} of {row['objective']}" if row["kind"] != "activation" else row["kind"] for row in best]
+    names = [f"{row['model']}, {kind}" for row, kind in zip(best, kinds, strict=True)]
+    width = max(map(len, names), default=0)
+    for row, what in zip(best, names, strict=True):
+        r = np.nan if row["r"] is None else row["r"]
+        print(f"  {what:<{width}} r {r:6.3f} at {row['layer']}, the best of {row['of layers']} layers")
         if row["p"] is not None:
-            print(f"  {'':<60} unique R2 {row['unique r2']:.4f} there; beyond activations: p {row['p']:.4f}")
-    print(f"  r: held-out, mean over {scores.sizes['target']} targets")
+            print(f"  {'':<{width}} unique R2 {row['unique r2']:.4f} there; beyond activations: p {row['p']:.4f}")
+    print(f"  r: held-out Pearson r, mean over {scores.sizes['target']} targets; the best layer's is biased upwards")
 
 
 def _print_alphas_at_edges(scores: xr.Dataset, cv: CrossValidation) -> None:

@@ -1,8 +1,12 @@
 """`gradkern similarity`: RSA and CKA of captures with saved recordings, all subjects in one file."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from gradkern.encoding._matching import in_rows_of
 from gradkern.encoding._rsa_scores import RSASettings, best_layers_by_measure, rsa_scores
@@ -38,13 +42,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     done: dict[str, Any] = {"output": str(options.output), "kept": is_kept, "feature spaces": len(spaces)}
     done["subjects"] = [str(subject) for subject in similar.subject.values]
     if encoded is not None:
-        table = best_layers_by_measure(similar, [group.to_dataset() for group in encoded.children.values()])
+        table = best_layers_by_measure(similar, _scores_of(encoded, options.recordings))
         print(table.to_string(index=False))
         done["best layers"] = table.to_dict("records")
-    print(
-        f"RSA and CKA with {similar.sizes['subject']} subjects, {len(spaces)} feature spaces: all in {options.output}"
-    )
+    subjects = similar.sizes["subject"]
+    words = f"{subjects} subject{'' if subjects == 1 else 's'}, {len(spaces)} feature spaces"
+    print(f"RSA and CKA with {words}: all in {options.output}")
     return done
+
+
+def _scores_of(encoded: xr.DataTree, recordings: Sequence[Any]) -> list[xr.Dataset]:
+    """Scores of the recordings by their names, as `gradkern encode` calls its files; of all where names differ.
+
+    A subject may have fMRI and MEG in one folder of scores. A file of one recording is taken as it is.
+    """
+    if encoded.has_data:
+        return [encoded.to_dataset()]
+    names = [Path(recording).stem for recording in recordings]
+    groups = encoded.children
+    chosen = [groups[name] for name in names] if set(names) <= set(groups) else groups.values()
+    return [group.to_dataset() for group in chosen]
 
 
 def kept(options: argparse.Namespace) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
 from gradkern.cli import main
-from gradkern.recordings import load_nsd, readers, save_recording
+from gradkern.recordings import Recording, describe, load_nsd, readers, save_recording
 from tests.fake_datasets.bids import SPACE, write_bids
 from tests.fake_datasets.bold5000 import FakeBOLD5000
 from tests.fake_datasets.glmsingle import FakeGLMsingle
@@ -29,11 +30,11 @@ def test_nsd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["responses"] == "1500 presentations x 16 targets, float32, percent signal change"
     assert found["sessions"] == "1: 750, 2: 750"
     assert found["odd"] == "nothing seen"
-    assert "unknown at 0 targets (r^2 = ncsnr^2" in found["noise ceiling"]
+    assert "unknown at 0 of 16 targets (r^2 = ncsnr^2" in found["noise ceiling"]
     assert found["rois"] == "2, early to ventral"
     (tmp_path / BETAS.format("fsaverage") / "lh.ncsnr.mgh").unlink()
     found = dict(printed(capsys, "nsd", str(tmp_path), "--subject", "2"))
-    assert "from repeats, at 16 of 16 targets; " in found["noise ceiling"]
+    assert "of a presentation, from repeats; " in found["noise ceiling"]
     assert f"; {found['images'].partition(';')[0]} images; " in found["noise ceiling"]
     made.log(subject=3)
     assert main(["data", "check", "nsd", str(tmp_path), "--subject", "2"]) == 2
@@ -53,6 +54,25 @@ def test_meg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["responses"].startswith("186 presentations x 1405 targets")
     assert main(["data", "check", "epochs", str(path)]) == 2
     assert "epochs needs --image" in capsys.readouterr().err
+
+
+def test_all_options_that_a_reader_needs_are_asked_for_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "bids", "x", "--subject", "01"]) == 2
+    said = capsys.readouterr().err
+    assert [name for name in ("--subject", "--task", "--image", "--space") if f"{name} (" in said] == [
+        "--task", "--image", "--space"
+    ]  # fmt: skip
+
+
+def test_a_noise_ceiling_of_some_targets_says_of_which() -> None:
+    random = np.random.default_rng(0)
+    signal = np.repeat(random.standard_normal((30, 5001)), 2, axis=0)
+    presentations = pd.DataFrame({"image": np.repeat(np.arange(30), 2)})
+    responses = signal + random.standard_normal(signal.shape)
+    targets = pd.DataFrame({"label": [str(number) for number in range(5001)]})
+    brain = Recording(responses, presentations, targets, subject="s", units="percent")
+    found = dict(describe(brain))["noise ceiling"]
+    assert "from repeats, of 5000 of 5001 targets, drawn at random; 30 images; unknown at " in found
 
 
 def test_the_command_line_knows_every_reader_and_can_give_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +104,7 @@ class TestEveryLayout:
             printed(capsys, "bold5000", str(tmp_path), "--subject", "4", "--scratch", str(tmp_path / "scratch"))
         )
         assert found["responses"].startswith("49 presentations x 3 targets, float32")
-        assert "from repeats, at 3 of 3 targets" in found["noise ceiling"]
+        assert "of a presentation, from repeats; " in found["noise ceiling"]
         assert len(list((tmp_path / "scratch").iterdir())) == 9
 
     def test_laion_fmri(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_regions_zscored_and_averaged(nsd: Path, tmp_path: Path, capsys: pytest.
     check_same(load_recording(out), expected)
     said = capsys.readouterr().out
     assert "left out: 750 presentations: not with session 1" in said
-    assert "history: z-scored within 1 sessions" in said
+    assert "history: z-scored within 1 session\n" in said
     assert said.splitlines()[-1].endswith(f"all in {out}")
     before = out.read_bytes()
     assert main(call) == 2

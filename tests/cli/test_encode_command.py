@@ -225,3 +225,22 @@ def test_similarity_of_all_subjects_in_one_file_with_best_layers_beside(
     assert "(--overwrite replaces it): how.seed: 0, now 3\n" in capsys.readouterr().err
     assert main([*call, "--seed", "3", "--overwrite", "--by", "time"]) == 2
     assert "'time' must be known" in capsys.readouterr().err
+
+
+def test_the_best_layers_are_of_the_scores_of_these_recordings(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of another recording of the same subject, such as MEG beside fMRI, may lie in the folder."""
+    again = tmp_path / "again.h5"
+    again.write_bytes((folders / "s1.h5").read_bytes())
+    shared = ["--features", str(folders / "cube"), "--kinds", "gradient"]
+    call = ["encode", *shared, "--recordings", str(folders / "s1.h5"), str(again), "--folds", "2"]
+    assert main([*call, "--output", str(tmp_path / "scores")]) == 0
+    similar = ["similarity", *shared, "--recordings", str(folders / "s1.h5"), "--permutations", "19"]
+    similar += ["--distance", "euclidean", "--output", str(tmp_path / "s.nc"), "--scores"]
+    capsys.readouterr()
+    assert main([*similar, str(tmp_path / "scores")]) == 0
+    of_folder = capsys.readouterr().out.splitlines()
+    assert of_folder[-1].startswith("RSA and CKA with 1 subject, ")
+    assert main([*similar, str(tmp_path / "scores" / "s1.nc")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == of_folder

@@ -142,7 +142,7 @@ REFUSED: tuple[tuple[Callable[[], Any], str], ...] = (
     (lambda: partial_permutation_test(G, A, Y, seed=0, n_components=True), "n_components must be None or 1..12"),
     (
         lambda: partial_permutation_test(G, np.random.default_rng(0).standard_normal((N, 100)), Y, seed=0),
-        "must leave at least 20 of the rows, got 100 components of 120 rows",
+        "must leave at least 20 of the rows, got 100 components of 120 rows; n_components .* up to 99 removes fewer",
     ),
     (lambda: unique_variance(G, A, Y[:, :0], seed=0), r"unique_variance: Y must be"),
 )

@@ -210,7 +210,7 @@ class TestHistory:
         assert made.history == (
             "z-scored within 2 sessions",
             "2 targets: in V1",
-            "averaged 2 to 2 presentations of each of 6 images",
+            "averaged 2 presentations of each of 6 images",
         )
         assert [(each.what, each.count, each.reason) for each in made.excluded] == [("targets", 3, "not in V1")]
         assert made.units == "standard deviations within a session, of percent signal change"

@@ -18,7 +18,7 @@ from gradkern.models import load_model
 from gradkern.recordings import Brain
 from gradkern.study import VerdictSettings
 from gradkern.study import _output as output
-from gradkern.study._demo import Simulation, simulated_verdicts
+from gradkern.study._demo import SimulatedVerdicts, Simulation, simulated_verdicts
 
 # as small as tests allow: what the demo's own sizes conclude is in the docs
 SMALL = Simulation(
@@ -81,6 +81,23 @@ class TestDemo:
             assert f"{organisation}: the claim is" in shown
             assert f'download="simulated_{organisation}_layers_times.csv"' in shown
         assert "120 images, 1 subject, 60 vertices, a noise ceiling of 0.9, 4 layers of a small network" in shown
+
+    def test_a_claim_that_is_supported_where_it_is_false_is_called_a_wrong_answer(self) -> None:
+        rows = [
+            ("true", "supported", 0.5, 0.1, 0.9),
+            ("inherited", "supported", 0.5, 0.1, 0.9),
+            ("false", "not found", 0.0, -0.1, 0.1),
+            ("false", "supported", 3e-4, -6e-4, 1e-3),
+            ("false", "supported", 0.5, 0.1, 0.9),
+            ("false", "supported", 0.5, np.nan, np.nan),
+        ]
+        table = pd.DataFrame(rows, columns=["truth", "conclusion", "estimate", "low", "high"])
+        table = table.assign(claim="gradients predict", organisation="forward", p=0.025, units="share")
+        mistakes = SimulatedVerdicts(table, {}, "", []).mistakes()
+        assert len(mistakes) == 3
+        assert "0.0003 share with an interval from -0.0006 to 0.001, which holds 0." in mistakes[0]
+        assert mistakes[1].endswith("It is 0.5 share with an interval from 0.1 to 0.9.")
+        assert mistakes[2].endswith("It is 0.5 share.")
 
     def test_without_its_packages_the_simulation_is_left_out_and_said_to_be(self, capsys, monkeypatch) -> None:
         from gradkern.study._demo import run_demo

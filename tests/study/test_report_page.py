@@ -160,6 +160,18 @@ class TestInChromium:
         assert page.run(BACKGROUND) == light  # paper is white
         page.call("Emulation.setEmulatedMedia", media="", features=[])
 
+    @pytest.mark.parametrize("width", [1100, 400])
+    def test_words_below_the_numbers_are_not_cut_off(self, page: Page, width: int) -> None:
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        page.call("Emulation.setDeviceMetricsOverride", **size)
+        table, *ends = page.run(
+            "[document.querySelector('#verdict .scroll').scrollWidth,"
+            " ...[...document.querySelectorAll('tr.words div')].map(words => words.getBoundingClientRect().right)]"
+        )
+        page.call("Emulation.clearDeviceMetricsOverride")
+        assert len(ends) == len(IDS)
+        assert max(ends) <= width < table + 100  # the numbers take all of it, and may be scrolled
+
     def test_it_prints_whole(self, page: Page) -> None:
         page.run("document.querySelectorAll('details').forEach(one => { one.open = false; })")
         pdf = base64.b64decode(page.call("Page.printToPDF", printBackground=True)["data"])

@@ -116,7 +116,7 @@ def without(column: str) -> Any:
 
 NOWHERE = (
     (without("x"), "targets of simulated 2 must have 'x', got"),
-    (without("depth"), "targets of simulated 2 must have 'depth', got"),
+    (without("depth"), "targets of simulated 2 must have 'depth', got .*hierarchy =. in a study file"),
     (lambda t: t.assign(depth=0.5), "'depth' must be known and differ .* of simulated 2, got 0.5 for all 60"),
     (lambda t: t.assign(depth=np.nan), "'depth' must be known and differ .* of simulated 2, got none of 60"),
     (lambda t: t.assign(depth="V1"), "'depth' of the targets of simulated 2 must be numbers, got"),

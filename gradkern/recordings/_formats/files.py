@@ -75,8 +75,13 @@ def existing_file(path: Any) -> Path:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"path must be a file, got {str(path)!r}{_dangling(file)}")
+        raise FileNotFoundError(f"path must be a file, got {str(path)!r}{_why_none(file)}")
     return _whole_annexed(file)
+
+
+def _why_none(path: Path) -> str:
+    """Why a path is no file, in words."""
+    return ", a folder" if path.is_dir() else _dangling(path) or ", which is not there"
 
 
 def _dangling(path: Path) -> str:

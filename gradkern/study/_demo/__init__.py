@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradkern.study._demo.scoring import predict as predict
     from gradkern.study._demo.scoring import r_with_interval as r_with_interval
     from gradkern.study._demo.scoring import score_features as score_features
+    from gradkern.study._demo.simulated import SimulatedVerdicts as SimulatedVerdicts
     from gradkern.study._demo.simulated import Simulation as Simulation
     from gradkern.study._demo.simulated import simulated_verdicts as simulated_verdicts
 

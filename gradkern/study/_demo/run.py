@@ -258,3 +258,6 @@ def _print_verdicts(simulated: SimulatedVerdicts, console: Console) -> None:
     for entry in simulated.by_claim():
         table.add_row(entry["claim"], *(f"{row['conclusion']}\n(is {row['truth']})" for row in entry["rows"]))
     console.print(table)
+    console.print("by inheritance: true only because gradients are functions of the activations")
+    for words in simulated.mistakes():
+        console.print(f"A wrong answer: {words}", markup=False, highlight=False)

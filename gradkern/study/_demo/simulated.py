@@ -82,6 +82,11 @@ class SimulatedVerdicts:
         claims = self.table.groupby("claim", sort=False)
         return [{"claim": claim, "rows": rows.to_dict("records")} for claim, rows in claims]
 
+    def mistakes(self) -> list[str]:
+        """A sentence or two on every claim that is supported of a brain of which it is false."""
+        wrong = self.table[(self.table["truth"] == "false") & (self.table["conclusion"] == "supported")]
+        return [_mistake(row) for row in wrong.to_dict("records")]
+
     def pairs(self) -> list[tuple[Picture, ...]]:
         """Pictures that show the same of every organisation."""
         names = [{picture.name.removeprefix(f"simulated_{name}_"): picture for picture in shown}
@@ -123,6 +128,18 @@ def _rows(table: pd.DataFrame, organisation: str) -> pd.DataFrame:
     columns = ["id", "claim", "conclusion", "estimate", "low", "high", "p", "units", "why"]
     made = table[columns].assign(organisation=organisation, truth=truth)
     return made[["id", "claim", "organisation", "truth", *columns[2:]]]
+
+
+def _mistake(row: dict[str, Any]) -> str:
+    estimate = f"{row['estimate']:.2g} {row['units']}"
+    if np.isfinite([row["low"], row["high"]]).all():
+        holds = ", which holds 0" if row["low"] <= 0 <= row["high"] else ""
+        estimate += f" with an interval from {row['low']:.2g} to {row['high']:.2g}{holds}"
+    return (
+        f'"{row["claim"]}" is supported of the brain {row["organisation"]}, where it is false (p = {row["p"]:.2g}). '
+        "Even an exact test at a level of 5 % finds what is not there in one of 20 brains, so that a single p is no "
+        f"proof: read the estimate too. It is {estimate}."
+    )
 
 
 def _named(picture: Picture, organisation: str) -> Picture:

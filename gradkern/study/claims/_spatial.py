@@ -291,4 +291,5 @@ def _points(subject: Subject) -> Floats:
 
 def _check_column(subject: Subject, column: str) -> None:
     if column not in subject.targets:
-        raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}")
+        derived = "" if column in ("x", "y", "z") else " (`hierarchy =` in a study file derives or names it)"
+        raise Refused(f"targets of {subject.name} must have {column!r}, got {list(subject.targets)}{derived}")
