@@ -55,7 +55,7 @@ class Simulation:
     every: int = 6
     claims: tuple[str, ...] = CLAIMS
     settings: VerdictSettings = field(
-        default_factory=lambda: VerdictSettings(permutations=39, bootstraps=40, subject_checks=False)
+        default_factory=lambda: VerdictSettings(permutations=199, bootstraps=40, subject_checks=False)
     )
 
 
