@@ -153,11 +153,11 @@ class TestEveryLayout:
         brain = replace(brain, presentations=brain.presentations.assign(image=ids), images=None)
         save_recording(brain.average_repeats(), tmp_path / "mean.h5")
         found = dict(printed(capsys, "saved", str(tmp_path / "mean.h5")))
-        assert "of the mean over 3 of them" in found["noise ceiling"]
+        assert "of the mean over 3 presentations" in found["noise ceiling"]
         without = replace(brain, ncsnr=None)
         save_recording(without.average_repeats(), tmp_path / "estimated.h5")
         found = dict(printed(capsys, "saved", str(tmp_path / "estimated.h5")))
-        assert "of the mean over 3 of them" in found["noise ceiling"]
+        assert "of the mean over 3 presentations" in found["noise ceiling"]
         save_recording(without.average_repeats(estimate=False), tmp_path / "unknown.h5")
         found = dict(printed(capsys, "saved", str(tmp_path / "unknown.h5")))
         assert found["noise ceiling"] == "not known: repeats were averaged, and the recording has no ncsnr"

@@ -225,7 +225,7 @@ class TestReport:
         inside = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
         assert {base64.b64decode(data) for data in inside} == {(written / name).read_bytes() for name in pictures}
         assert not re.search(r'(src|href)="http', page)
-        for word in ("study_sha256", "features.mean.images", "settings.seed", "averaged 2 to 2 presentations"):
+        for word in ("study_sha256", "features.mean.images", "settings.seed", "averaged 2 presentations of each"):
             assert word in page, word
         assert str(written.parent) not in page
 
