@@ -270,13 +270,20 @@ def _capture(table: Table, usual: CaptureSettings) -> CaptureSettings:
     return CaptureSettings(**{**vars(usual), **changes})
 
 
-def _model(table: Table, name: str, usual: CaptureSettings) -> ModelEntry:
+def _named_entry(table: Table, name: str, what: str, keys: Sequence[str]) -> Table:
+    """A table with a "name", for which the name alone may stand."""
     value = table.values[name]
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict):
-        raise table.wrong(name, "the name of a model, or a table with one", repr(value))
+        raise table.wrong(name, f"the name of {what}, or a table with one", repr(value))
     entry = Table(table.path, table.named(name), value)
-    entry.check_keys(_MODEL)
+    entry.check_keys(keys)
+    return entry
+
+
+def _model(table: Table, name: str, usual: CaptureSettings) -> ModelEntry:
+    entry = _named_entry(table, name, "a model", _MODEL)
+    value = entry.values
     more: dict[str, Any] = {}
     if "weights" in value:
         more["weights"] = entry.typed("weights", str, '"pretrained", "random" or a file')
@@ -292,12 +299,8 @@ def _model(table: Table, name: str, usual: CaptureSettings) -> ModelEntry:
 
 
 def _objective(table: Table, name: str) -> ObjectiveEntry:
-    value = table.values[name]
-    value = {"name": value} if isinstance(value, str) else value
-    if not isinstance(value, dict):
-        raise table.wrong(name, "the name of an objective, or a table with one", repr(value))
-    entry = Table(table.path, table.named(name), value)
-    entry.check_keys(_OBJECTIVE)
+    entry = _named_entry(table, name, "an objective", _OBJECTIVE)
+    value = entry.values
     more: dict[str, Any] = {key: _words(entry, key) for key in ("models", "images") if key in value}
     if "labels" in value:
         more["labels"] = entry.typed("labels", str, "a table, .csv or .tsv")
