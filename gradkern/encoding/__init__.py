@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.encoding._conditional import ConditionalGroup as ConditionalGroup
-    from gradkern.encoding._conditional import ConditionalTest as ConditionalTest
     from gradkern.encoding._conditional import ResponseModel as ResponseModel
     from gradkern.encoding._conditional import conditional_test as conditional_test
-    from gradkern.encoding._conditional import pooled as pooled
     from gradkern.encoding._conditional import response_model as response_model
+    from gradkern.encoding._conditional_result import ConditionalGroup as ConditionalGroup
+    from gradkern.encoding._conditional_result import ConditionalTest as ConditionalTest
+    from gradkern.encoding._conditional_result import pooled as pooled
     from gradkern.encoding._confounds import Confounds as Confounds
     from gradkern.encoding._confounds import confounds as confounds
     from gradkern.encoding._control_spaces import CONTROLS as CONTROLS

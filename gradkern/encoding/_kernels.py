@@ -23,29 +23,11 @@ _ACTIVATIONS, _SCALED, _OUTPUTS = "activations", "scaled activations", "outputs"
 
 def named_kernels(confounds: Confounds, rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
     """Kernels [m, m] of all parts for m images, each centered and of mean diagonal 1; constant ones are left out."""
-    for part, name, kernel in _each_kernel(confounds, rows):
-        yield f"{part}: {name}", kernel
-
-
-def mean_kernels_of(confounds: Confounds, rows: NDArray[np.int64]) -> dict[str, Floats]:
-    """For each part the mean of its kernels [m, m]; of activations the linear and the nonlinear ones apart."""
-    sums: dict[str, Floats] = {}
-    counts: dict[str, int] = {}
-    for part, name, kernel in _each_kernel(confounds, rows):
-        nonlinear = name not in confounds.parts[part]
-        group = f"{part}, nonlinear" if part == _ACTIVATIONS and nonlinear else part
-        sums[group] = sums[group] + kernel if group in sums else kernel.copy()
-        counts[group] = counts.get(group, 0) + 1
-    return {group: total / counts[group] for group, total in sums.items()}
-
-
-def _each_kernel(confounds: Confounds, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, Floats]]:
-    """Part, name and centered kernel, one after another."""
     for part, matrices in confounds.parts.items():
         for name, kernel in _KERNELS_OF.get(part, _of_table)(matrices, rows):
             scaled = centered(kernel)
             if scaled is not None:
-                yield part, name, scaled
+                yield f"{part}: {name}", scaled
 
 
 def centered(kernel: Floats) -> Floats | None:

@@ -42,7 +42,8 @@ class TimeCourses(Summary):
 
     Parameters
     ----------
-    activations, gradients : r [l, t] and resampled [b, l, t] of the same resamplings, over the same times and layers
+    activations, gradients : r [l, t] (of gradients also shares of variance) and resampled [b, l, t] of the same
+        resamplings, over the same times and layers
     times : [t], s after onset
     layers : names
     depth : [l], relative depth in [0, 1]
@@ -84,6 +85,11 @@ class TimeCourses(Summary):
         """Stack curves of activations and gradients, over all images and resampled: [1 + b, 2, l, t]."""
         both = self.activations, self.gradients
         return np.stack([np.concatenate([scores.r[None], scores.resampled]) for scores in both], 1)
+
+    def quiet(self, curves: Floats) -> Any:
+        """Whether curves [1 + b, 2, l, t], resampled and not, of one or several subjects rise above noise, [2, l]."""
+        ratio = np.array([[self.activations.noise_ratio], [self.gradients.noise_ratio]])
+        return quiet_curves(curves[0], curves[1:], ratio)
 
 
 @dataclass(frozen=True, repr=False)
@@ -255,7 +261,7 @@ class _Latencies:
         else:
             curves = self._curves
         in_window = [latency.cut(values, self._times)[0] for values in curves]
-        self.quiet = np.stack([quiet_curves(values[0], values[1:]) for values in in_window])
+        self.quiet = np.stack([courses[0].quiet(values) for values in in_window])
         self.flat = flat_curves(np.stack([values[0] for values in in_window]))
         # a subject's own latencies do not depend on who else is drawn
         self._own = [] if self._averaged else [latency.of(values, self._times) for values in curves]

@@ -93,6 +93,8 @@ class Scores(Summary):
     resampled : [b, l, v]
     images : number of different images that were resampled
     kind : "bootstrap" or "jackknife"
+    noise_ratio : standard error of noise alone, in standard deviations of its resamplings. Resamplings leave held-out
+        predictions as they are, but without a signal every pair of images counts twice in these: sqrt(2)
 
     Raises
     ------
@@ -103,6 +105,7 @@ class Scores(Summary):
     resampled: Floats
     images: int
     kind: str = "bootstrap"
+    noise_ratio: float = 2**0.5
 
     @naming("Scores")
     def __post_init__(self) -> None:
