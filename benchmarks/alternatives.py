@@ -133,7 +133,11 @@ def wanted(seeds: int, images: int, subjects: int, ceilings: Sequence[float], fe
     brains = [replace(base, **changes(brain), ceiling=ceiling) for ceiling in ceilings for brain in chosen]
     cases = [("cross-entropy", brain) for brain in brains]
     cases += [("feature norm", brain) for brain in brains if not few and brain.readout in ("rectified", "energy")]
-    return [(objective, brain, images, seed) for seed in range(seeds) for objective, brain in cases]
+    return [  # no two brains share noise, so that rates of several brains can be added up
+        (objective, brain, images, seed * len(cases) + number)
+        for seed in range(seeds)
+        for number, (objective, brain) in enumerate(cases)
+    ]
 
 
 def changes(brain: Brain) -> dict[str, Any]:

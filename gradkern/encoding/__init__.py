@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gradkern.encoding._score import ceiling_of as ceiling_of
     from gradkern.encoding._score import score as score
     from gradkern.encoding._score_model import score_model as score_model
+    from gradkern.encoding._share_courses import share_time_courses as share_time_courses
     from gradkern.encoding._spaces import FeatureSpace as FeatureSpace
     from gradkern.encoding._spaces import coordinates as coordinates
     from gradkern.encoding._spaces import join_captures as join_captures

@@ -31,7 +31,7 @@ from gradkern.encoding._checks import check_matrix
 from gradkern.encoding._conditional_result import ALL, ConditionalGroup, ConditionalTest, p_among
 from gradkern.encoding._confounds import Confounds
 from gradkern.encoding._image_blocks import ImageBlock, image_blocks
-from gradkern.encoding._pair_sums import NOTHING_LEFT_OF_KERNEL, Groups, PairSums, TestSums, add_block, pair_sums
+from gradkern.encoding._pair_sums import NOTHING_LEFT_OF_KERNEL, FlippedSums, Groups, PairSums, add_block, pair_sums
 from gradkern.encoding._response_blocks import ResponseBlock, kernel_names
 from gradkern.encoding._variance_components import variance_components
 from gradkern.errors import Refused, naming
@@ -105,7 +105,7 @@ class ResponseModel:
         confounds = [self.excluding(parts) for parts in excluded]
         results: list[list[Any]] = [[_refusal(X, beside) for X in features] for beside in confounds]
         cases = [(a, b) for a, row in enumerate(results) for b, refused in enumerate(row) if refused is None]
-        sums = {case: TestSums(groups, permutations) for case in cases}
+        sums = {case: FlippedSums(groups, permutations) for case in cases}
         flips = self._flips(permutations, seed)
         for block in self.blocks:
             add_block(block, spaces, confounds, sums)
@@ -134,7 +134,7 @@ class ResponseModel:
         return replace(self.confounds, parts=_only(self.confounds.parts, parts))
 
     def _result(
-        self, sums: TestSums, columns: int, confounds: Confounds, permutations: int, seed: int
+        self, sums: FlippedSums, columns: int, confounds: Confounds, permutations: int, seed: int
     ) -> dict[str, ConditionalTest] | Refused:
         if sums.left < NOTHING_LEFT_OF_KERNEL * sums.whole:
             return Refused(

@@ -22,10 +22,8 @@ from gradkern.encoding._variance_components import Floats32
 NOTHING_LEFT_OF_KERNEL = 1e-3  # of its sum of squares, in what the kernels of all confounds leave
 
 
-class TestSums:
+class FlippedSums:
     """Sums for one feature space and one set of excluded parts, of groups of targets, and of flipped images."""
-
-    __test__ = False  # for pytest
 
     def __init__(self, groups: Mapping[str, NDArray[np.bool_]], permutations: int) -> None:
         self.groups = groups
@@ -58,7 +56,7 @@ def add_block(
     block: ResponseBlock,
     spaces: Sequence[Any],
     excluded: Sequence[Confounds],
-    sums: Mapping[tuple[int, int], TestSums],
+    sums: Mapping[tuple[int, int], FlippedSums],
 ) -> None:
     """Add the terms of a block's pairs of images, for each set of excluded parts and each feature space."""
     if not sums:

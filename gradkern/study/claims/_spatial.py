@@ -26,7 +26,7 @@ from gradkern.stats._intervals import cross, crossed_interval, interval
 from gradkern.study._settings import VerdictSettings
 from gradkern.study.claims._claim import FMRI, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
-from gradkern.study.claims._shares import of_targets
+from gradkern.study.claims._shares import shares_of_targets
 
 _SMOOTH = "random maps of the same smoothness"
 
@@ -255,14 +255,14 @@ def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
 
 
 def _scores_beyond(scored: ScoredStudy, subject: Subject) -> Scores:
-    sums = of_targets(scored, subject)
+    sums = shares_of_targets(scored, subject)
     r, resampled = sums.over(sums.errors * np.sqrt(len(subject.Y)))
     return Scores(r, resampled, scored.resampled(subject).images, noise_ratio=1.0)
 
 
 def _shares(scored: ScoredStudy, subject: Subject) -> Floats:
     """Share of each target's variance [v] that the tested layer's gradients add to the confounds."""
-    sums = of_targets(scored, subject)
+    sums = shares_of_targets(scored, subject)
     shares: Floats = sums.over(sums.sizes)[0][scored.layer]
     return shares
 

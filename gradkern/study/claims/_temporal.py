@@ -119,7 +119,7 @@ def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
     resampling, cv = scored.resampled(subject), scored.settings.cv
     layers = [X[subject.rows] for X in scored.features["activation"]]
     activations, moments = layer_time_courses(layers, ReadWhenNeeded(subject), (sensors, times), resampling, cv)
-    gradients = shares_over_time(scored, subject, np.asarray(times, dtype=np.float64))
+    gradients = shares_over_time(scored, subject, (sensors, times))
     names = tuple(f"layer {number}" for number in range(len(layers)))
     return TimeCourses(_squared(activations), gradients, moments, names, scored.study.depth, subject.name)
 
