@@ -106,13 +106,13 @@ class _Times:
     """All sensors of a time as a group."""
 
     def __init__(self, Y: Any, at: Floats) -> None:
-        self._Y, self._at = Y, at
-        self.groups = len(np.unique(at))
+        self._Y, self._blocks = Y, list(whole_times(at, _width(Y.shape[0])))
+        self._at, self.groups = at, len(np.unique(at))
         self.size = len(at) // self.groups
 
     def blocks(self, images: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
         start = 0
-        for columns in whole_times(self._at, _width(self._Y.shape[0])):
+        for columns in self._blocks:
             ordered = columns[np.argsort(self._at[columns], kind="stable")]
             read = self._Y[images[:, None], ordered] if isinstance(self._Y, np.ndarray) else self._Y[images, ordered]
             block = np.asarray(read, dtype=np.float64).reshape(len(images), -1, self.size)
