@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 _WIDTH = 0.5  # of the radial basis function, in medians of the squared distance
 _NARROW = 0.15  # a second width, for outputs: nearly the category
+_FEW_COLUMNS = 8  # of a table whose columns may each be read alone
+_ALIKE = 0.9999  # of the inner product of two kernels of one column
 _MOST_LAYERS = 8  # read nonlinearly: neighbouring layers are alike
 _ACTIVATIONS, _SCALED, _OUTPUTS = "activations", "scaled activations", "outputs"
 
@@ -84,6 +86,23 @@ def _of_table(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[
         kernel = linear(_read(values, rows))
         yield name, kernel
         yield f"{name}, smooth", _smooth(kernel, _WIDTH)
+    yield from _of_columns(matrices, rows)
+
+
+def _of_columns(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+    """Each column of small tables by itself, as where a whole brain follows the loss; those that are alike once."""
+    seen: list[Floats] = []
+    for name, values in matrices.items():
+        columns = _read(values, rows)
+        if columns.shape[1] > _FEW_COLUMNS:
+            continue
+        for number, column in enumerate(columns.T):
+            kernel = centered(linear(column[:, None]))
+            if kernel is None or any(np.vdot(kernel, other) > _ALIKE * len(rows) ** 2 for other in seen):
+                continue
+            seen.append(kernel)
+            yield f"{name}, column {number}", kernel
+            yield f"{name}, column {number}, smooth", _smooth(kernel, _WIDTH)
 
 
 _KERNELS_OF: dict[str, Callable[[Mapping[str, Any], NDArray[np.int64]], Iterator[tuple[str, Floats]]]] = {

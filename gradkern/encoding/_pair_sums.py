@@ -3,8 +3,9 @@ kernel of features, R (`_conditional`), for tests and for groups of targets.
 
 The share of variance of a group is its sum divided by the norm of R and its number of targets. Under the null
 hypothesis the sum has mean 0 and, as under all flips of images, the variance 2 sum_{i != j} (R_ij <e_i, e_j>)^2.
-Resampled images move it by 2 sum_i (count_i - 1) h_i, with the terms h_i of an image. That variance is too large by
-the variance under the null hypothesis (Efron & Stein 1981, Annals of Statistics 9, for all U-statistics of degree 2),
+Resampled images move it by sum_i (count_i - 1) (2 h_i - s_i), with the terms h_i of an image and the part s_i of the
+sum that is its part of the squared responses, by which resampled responses are standardized. That variance is too large
+by the variance under the null hypothesis (Efron & Stein 1981, Annals of Statistics 9, for U-statistics of degree 2),
 and resampled sums are brought nearer to the sum by the root of what is left.
 """
 
@@ -117,20 +118,25 @@ class _Totals:
     """What the images of all blocks add up to."""
 
     def __init__(self, spaces: int, groups: int, resamplings: int) -> None:
-        self.sums, self.squares, self.null, self.sizes = (np.zeros((spaces, groups)) for _ in range(4))
+        self.sums, self.squares, self.means, self.null, self.sizes = (np.zeros((spaces, groups)) for _ in range(5))
         self.moved = np.zeros((resamplings, spaces, groups))
         self.left, self.whole = np.zeros(spaces), np.zeros(spaces)
 
-    def add(self, space: int, groups: Any, terms: Floats, null: Floats, size: Floats, drawn: Floats) -> None:
-        """Terms [m, g] of each image, their null variance [g] and sizes [g]; `drawn` [b, m]: counts less 1."""
-        self.sums[space, groups] += terms.sum(0)
-        self.squares[space, groups] += np.square(terms).sum(0)
+    def add(
+        self, space: int, groups: Any, terms: Floats, squares: Floats, null: Floats, size: Floats, drawn: Floats
+    ) -> None:
+        """Terms and squared responses [m, g] of each image, null variance and size [g]; `drawn` [b, m]: counts - 1."""
+        whole = terms.sum(0)
+        moves = 2 * terms - whole * squares / squares.sum(0)
+        self.sums[space, groups] += whole
+        self.squares[space, groups] += np.square(moves).sum(0)
+        self.means[space, groups] += moves.sum(0)
         self.null[space, groups] += null
         self.sizes[space, groups] += size
-        self.moved[:, space, groups] += 2 * drawn @ terms
+        self.moved[:, space, groups] += drawn @ moves
 
     def result(self, images: int) -> PairSums:
-        spread = 4 * (self.squares - np.square(self.sums) / images)
+        spread = self.squares - np.square(self.means) / images
         narrower = np.sqrt(np.divide(
             np.maximum(spread - self.null, self.null), spread, out=np.zeros_like(spread), where=spread > 0
         ))  # fmt: skip
@@ -201,7 +207,7 @@ def _add_targets(
         for space, rest in zip(tested, rests.of(cell), strict=True):
             terms = (seen * (rest.kernel @ seen)).astype(np.float64)
             null = 2 * np.einsum("it,it->t", squared, np.square(rest.kernel) @ squared).astype(np.float64)
-            totals.add(space, numbers[targets], terms, null, np.full(len(targets), rest.norm), drawn)
+            totals.add(space, numbers[targets], terms, squared, null, np.full(len(targets), rest.norm), drawn)
             totals.left[space] += len(targets) * rest.norm**2
             totals.whole[space] += len(targets) * rest.whole**2
 
@@ -215,11 +221,13 @@ def _add_groups(
     group = np.repeat(np.arange(groups), size)
     left = {cell: rests.of(cell) for cell in members}
     for number in range(groups):
-        alike = []
+        alike, squares = [], np.zeros((m, 1))
         for cell, targets in members.items():
             inside = whitened[:, targets[group[targets] == number]]
             if inside.shape[1]:
-                alike.append((left[cell], inside @ inside.T, inside.shape[1]))
+                similarity = inside @ inside.T
+                alike.append((left[cell], similarity, inside.shape[1]))
+                squares += np.diag(similarity)[:, None]
         for place, space in enumerate(tested):
             terms, norms = np.zeros((m, m), dtype=np.float32), 0.0
             for rest, similarity, count in alike:
@@ -229,4 +237,4 @@ def _add_groups(
                 totals.whole[space] += count * rest[place].whole ** 2
             by_image = terms.sum(1, dtype=np.float64)[:, None]
             null = np.array([2 * float(np.vdot(terms, terms))])
-            totals.add(space, [chosen.start + number], by_image, null, np.array([norms]), drawn)
+            totals.add(space, [chosen.start + number], by_image, squares, null, np.array([norms]), drawn)

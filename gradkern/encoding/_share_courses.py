@@ -70,7 +70,8 @@ def share_time_courses(
     groups = _Times(Y, at)
     sums = model.pair_sums(layers, groups, resampling.counts)
     r, resampled = sums.over(sums.sizes)
-    return Scores(r, resampled, resampling.images, resampling.kind, noise_ratio=1.0), np.unique(at)
+    noise = np.divide(sums.errors, sums.sizes, out=np.zeros_like(r), where=sums.sizes > 0)
+    return Scores(r, resampled, resampling.images, resampling.kind, noise=noise), np.unique(at)
 
 
 def target_sums(model: ResponseModel, layers: Sequence[Any], Y: Floats, resampling: Resampling) -> PairSums:

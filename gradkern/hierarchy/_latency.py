@@ -129,11 +129,16 @@ def quiet_curves(r: Any, resampled: Any, noise_ratio: Any = 2**0.5) -> NDArray[n
     resampled : [b, ..., t], from which the standard errors are computed
     noise_ratio : [...], standard error of noise in standard deviations of the resamplings
     """
-    values = np.asarray(r, dtype=np.float64)
     error = np.std(np.asarray(resampled, dtype=np.float64), axis=0, ddof=1)
+    return lower_than_noise(r, np.asarray(noise_ratio)[..., None] * error)
+
+
+def lower_than_noise(r: Any, error: Any) -> NDArray[np.bool_]:
+    """Whether curves [..., t] are below 4 standard errors [..., t] at their maximum."""
+    values = np.asarray(r, dtype=np.float64)
     peak = values.argmax(-1)[..., None]
     top, noise = (np.take_along_axis(array, peak, -1)[..., 0] for array in (values, error))
-    quiet: NDArray[np.bool_] = ~(top > _LEAST_STANDARD_ERRORS * np.asarray(noise_ratio) * noise)
+    quiet: NDArray[np.bool_] = ~(top > _LEAST_STANDARD_ERRORS * noise)
     return quiet
 
 

@@ -257,7 +257,7 @@ def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
 def _scores_beyond(scored: ScoredStudy, subject: Subject) -> Scores:
     sums = shares_of_targets(scored, subject)
     r, resampled = sums.over(sums.errors * np.sqrt(len(subject.Y)))
-    return Scores(r, resampled, scored.resampled(subject).images, noise_ratio=1.0)
+    return Scores(r, resampled, scored.resampled(subject).images)
 
 
 def _shares(scored: ScoredStudy, subject: Subject) -> Floats:

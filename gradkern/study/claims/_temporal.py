@@ -19,6 +19,7 @@ from gradkern.hierarchy._temporal_order import (
     DirectionTest,
     TemporalOrderTest,
     TimeCourses,
+    quiet_means,
     slope,
     temporal_order_test,
 )
@@ -106,8 +107,7 @@ def _refusal(scored: ScoredStudy, why: str) -> str:
     """Why there is no test: no layer's gradients are above noise in the mean of subjects, or else `why`."""
     courses = _all_courses(scored)
     mean = np.mean([course.curves() for course in courses], axis=0)
-    inside, _ = scored.settings.latency.cut(mean, courses[0].times)
-    return _NOTHING_LEFT if courses[0].quiet(inside)[1].all() else why
+    return _NOTHING_LEFT if quiet_means(courses, mean, scored.settings.latency)[1].all() else why
 
 
 def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
