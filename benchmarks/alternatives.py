@@ -56,6 +56,7 @@ PLANTED = [
 FEW = [  # of large studies
     *(Brain("forward", readout=readout) for readout in ("linear", "energy")),
     *(Brain("gradient-misplaced", strength=strength) for strength in (1.0, 0.5, 0.25)),
+    Brain("forward-then-backward"),
 ]
 BEYOND = ("gradient-predicts-fmri-beyond:everything",)
 CLAIMS = (
