@@ -82,27 +82,23 @@ def _of_labels(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator
 
 
 def _of_table(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
-    for name, values in matrices.items():
-        kernel = linear(_read(values, rows))
-        yield name, kernel
-        yield f"{name}, smooth", _smooth(kernel, _WIDTH)
-    yield from _of_columns(matrices, rows)
-
-
-def _of_columns(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
-    """Each column of small tables by itself, as where a whole brain follows the loss; those that are alike once."""
+    """Columns of small tables each by itself, as where a whole brain follows the loss; those that are alike once."""
     seen: list[Floats] = []
     for name, values in matrices.items():
         columns = _read(values, rows)
-        if columns.shape[1] > _FEW_COLUMNS:
-            continue
-        for number, column in enumerate(columns.T):
-            kernel = centered(linear(column[:, None]))
-            if kernel is None or any(np.vdot(kernel, other) > _ALIKE * len(rows) ** 2 for other in seen):
+        few = columns.shape[1] <= _FEW_COLUMNS
+        kernel = linear(columns)
+        if not few:
+            yield name, kernel
+        if not few or columns.shape[1] > 1:
+            yield f"{name}, smooth", _smooth(kernel, _WIDTH)
+        for number, column in enumerate(columns.T if few else ()):
+            alone = linear(column[:, None])
+            if any(np.vdot(alone, other) > _ALIKE * np.vdot(alone, alone) for other in seen):
                 continue
-            seen.append(kernel)
-            yield f"{name}, column {number}", kernel
-            yield f"{name}, column {number}, smooth", _smooth(kernel, _WIDTH)
+            seen.append(alone)
+            yield f"{name}, column {number}", alone
+            yield f"{name}, column {number}, smooth", _smooth(alone, _WIDTH)
 
 
 _KERNELS_OF: dict[str, Callable[[Mapping[str, Any], NDArray[np.int64]], Iterator[tuple[str, Floats]]]] = {
