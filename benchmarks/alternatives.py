@@ -38,7 +38,12 @@ from gradkern.study.power import Outcome, rates, simulated_verdict, variant_of
 NAME = "alternatives"
 SETTINGS = VerdictSettings(permutations=99, bootstraps=60, max_targets=150, max_locations=120, subject_checks=False)
 BASE = Brain(subjects=2, repeats=1, vertices=100, silent=10, spread=0.1, times=tuple(0.04 * step for step in range(12)))
-OBJECTIVES = {"cross-entropy": objectives.CrossEntropy, "feature norm": objectives.FeatureNorm}
+OBJECTIVES = {
+    "cross-entropy": objectives.CrossEntropy,
+    "feature norm": objectives.FeatureNorm,
+    "entropy": objectives.Entropy,
+    "self-distillation": objectives.SelfDistillationSurrogate,
+}
 LAYERS = (0, 3, 6, 9, 12, 15)
 SKETCH = 512
 CEILINGS = (0.55, 0.85)
@@ -56,6 +61,11 @@ PLANTED = [
 FEW = [  # of large studies
     *(Brain("forward", readout=readout) for readout in ("linear", "energy")),
     *(Brain("gradient-misplaced", strength=strength) for strength in (1.0, 0.5, 0.25)),
+    Brain("forward-then-backward"),
+]
+OF_OBJECTIVES = [  # that are asked for by name
+    *(Brain("forward", readout=readout) for readout in ("linear", "rectified", "energy", "normalized")),
+    Brain("gradient-misplaced"),
 ]
 BEYOND = ("gradient-predicts-fmri-beyond:everything",)
 CLAIMS = (
@@ -128,12 +138,21 @@ def silent(brain: Brain) -> str:
     return f", {brain.unresponsive} silent" if brain.unresponsive else ""
 
 
-def wanted(seeds: int, images: int, subjects: int, ceilings: Sequence[float], few: bool) -> list[Case]:
-    base, chosen = replace(BASE, subjects=subjects), FEW if few else READS + PLANTED
+def wanted(
+    seeds: int, images: int, subjects: int, ceilings: Sequence[float], few: bool, named: Sequence[str] = ()
+) -> list[Case]:
+    base, chosen = replace(BASE, subjects=subjects), FEW if few else OF_OBJECTIVES if named else READS + PLANTED
     brains = [replace(base, **changes(brain), ceiling=ceiling) for ceiling in ceilings for brain in chosen]
-    cases = [("cross-entropy", brain) for brain in brains]
-    cases += [("feature norm", brain) for brain in brains if not few and brain.readout in ("rectified", "energy")]
-    return [(objective, brain, images, seed) for seed in range(seeds) for objective, brain in cases]
+    if named:
+        cases = [(objective, brain) for objective in named for brain in brains]
+    else:
+        cases = [("cross-entropy", brain) for brain in brains]
+        cases += [("feature norm", brain) for brain in brains if not few and brain.readout in ("rectified", "energy")]
+    return [  # no two brains share noise, so that rates of several brains can be added up
+        (objective, brain, images, seed * len(cases) + number)
+        for seed in range(seeds)
+        for number, (objective, brain) in enumerate(cases)
+    ]
 
 
 def changes(brain: Brain) -> dict[str, Any]:
@@ -158,6 +177,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=BASE.subjects, help="who saw the same images")
     parser.add_argument("--ceilings", type=float, nargs="+", default=CEILINGS)
     parser.add_argument("--few", action="store_true", help="only a few brains, for large studies")
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=[], help="a few brains of these")
     parser.add_argument("--name", default=NAME, help="of the file of results")
     parser.add_argument("--orders", action="store_true", help="test claims about MEG, areas and orders too")
     parser.add_argument("--seeds", type=int, default=20)
@@ -165,7 +185,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
-    for objective in OBJECTIVES:
+    for objective in asked.objectives or ["cross-entropy", "feature norm"]:
         captured(objective, str(asked.images), str(asked.work), asked.count)
     claims = CLAIMS if asked.orders else BEYOND
     made_from = {"commit": commit(), "base": asdict(BASE), "settings": asdict(SETTINGS), "claims": claims}
@@ -174,7 +194,7 @@ def main() -> None:
     rows = [json.loads(line) for line in (path.read_text().splitlines() if path.exists() else [])]
     outcomes = [Outcome(**row["outcome"]) for row in rows if row["made_from"] == request]
     have = {key(outcome) for outcome in outcomes}
-    cases = wanted(asked.seeds, asked.count, asked.subjects, asked.ceilings, asked.few)
+    cases = wanted(asked.seeds, asked.count, asked.subjects, asked.ceilings, asked.few, asked.objectives)
     todo = iter([case for case in cases if case_key(case) not in have])
     stop = time.monotonic() + 60 * asked.minutes
     pool = ProcessPoolExecutor(asked.processes, get_context("spawn"), single_threaded)
@@ -203,9 +223,8 @@ def main() -> None:
         pd.read_csv(IN_PACKAGE, dtype=str, keep_default_na=False),
         table.astype(str).replace("None", ""),
     )
-    is_ours = packaged["organisation"].str.endswith(tuple(f", {objective}" for objective in OBJECTIVES))
-    sizes = ["images", "subjects", "ceiling"]
-    is_old = is_ours & packaged[sizes].apply(tuple, axis=1).isin(set(measured[sizes].apply(tuple, axis=1)))
+    studies = ["organisation", "images", "subjects", "ceiling"]
+    is_old = packaged[studies].apply(tuple, axis=1).isin(set(measured[studies].apply(tuple, axis=1)))
     pd.concat([packaged[~is_old], measured]).to_csv(IN_PACKAGE, index=False)
 
 

@@ -33,7 +33,7 @@ def hemispheres(names: Any) -> NDArray[Any]:
     ['left', 'right', 'left', '']
     """
     given = np.asarray(names, dtype=object)
-    distinct = {name: side_of(name) for name in given.ravel() if isinstance(name, str) and name}
+    distinct = {name: side_of(name) for name in dict.fromkeys(given.ravel()) if isinstance(name, str) and name}
     for name, side in distinct.items():
         if side is None:
             raise ValueError(f"hemispheres must be 'left' or 'right', got {name!r}")

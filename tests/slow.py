@@ -36,8 +36,7 @@ SLOW = (
     "tests/study/test_report_page.py::TestInChromium",
     "tests/hierarchy/test_temporal_order.py::test_without_an_order_one_is_found_as_rarely_as_95_percent_says",
     "tests/hierarchy/test_temporal_order.py::test_subjects_with_orders_of_their_own_are_no_common_order",
-    "tests/hierarchy/test_layer_courses.py::"
-    "test_gradients_that_come_at_once_have_an_order_only_where_activations_tell_the_deepest",
+    "tests/encoding/test_share_courses.py::test_gradients_that_come_at_once_have_no_order",
     "tests/encoding/test_unique.py::test_its_level_is_held_though_gradients_are_functions_of_the_activations",
     "tests/hierarchy/test_lag.py::test_the_level_is_held_where_gradients_are_the_activations",
     "tests/study/test_demo.py::TestModels::test_it_finds_the_banana",

@@ -1,13 +1,11 @@
-"""MEG of small simulated brains whose gradients come in order, all at once, or not at all, and a smoother for them.
+"""MEG of small simulated brains whose gradients come in order, all at once, or not at all.
 
 The deepest gradients can be read from the activations of the last layer, as those of real networks can.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
 
 LAYERS, IMAGES, WIDTH, SENSORS = 5, 240, 6, 6
 DEPTH = np.linspace(0, 1, LAYERS)
@@ -52,19 +50,3 @@ def responses(made: dict[str, Any], gradients: str, seed: int, noise: float = 0.
     for now in range(1, len(TIMES)):
         white[..., now] = 0.5 * white[..., now - 1] + np.sqrt(0.75) * white[..., now]
     return (Y + noise * white).reshape(IMAGES, -1)
-
-
-@dataclass(frozen=True)
-class LinearSmoother:
-    """Ridge on all activations, out of fold, with a penalty per target."""
-
-    X: np.ndarray
-    folds: int = 5
-
-    def residuals(self, values: np.ndarray) -> np.ndarray:
-        left, fold = np.empty_like(values), np.arange(len(values)) % self.folds
-        for number in range(self.folds):
-            train, test = fold != number, fold == number
-            ridge = RidgeCV(np.logspace(0, 6, 13), alpha_per_target=True).fit(self.X[train], values[train])
-            left[test] = values[test] - ridge.predict(self.X[test])
-        return left

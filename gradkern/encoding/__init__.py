@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
-    from gradkern.encoding._conditional import ConditionalGroup as ConditionalGroup
-    from gradkern.encoding._conditional import ConditionalTest as ConditionalTest
     from gradkern.encoding._conditional import ResponseModel as ResponseModel
     from gradkern.encoding._conditional import conditional_test as conditional_test
-    from gradkern.encoding._conditional import pooled as pooled
     from gradkern.encoding._conditional import response_model as response_model
+    from gradkern.encoding._conditional_result import ConditionalGroup as ConditionalGroup
+    from gradkern.encoding._conditional_result import ConditionalTest as ConditionalTest
+    from gradkern.encoding._conditional_result import pooled as pooled
     from gradkern.encoding._confounds import Confounds as Confounds
     from gradkern.encoding._confounds import confounds as confounds
     from gradkern.encoding._control_spaces import CONTROLS as CONTROLS
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gradkern.encoding._score import ceiling_of as ceiling_of
     from gradkern.encoding._score import score as score
     from gradkern.encoding._score_model import score_model as score_model
+    from gradkern.encoding._share_courses import share_time_courses as share_time_courses
     from gradkern.encoding._spaces import FeatureSpace as FeatureSpace
     from gradkern.encoding._spaces import coordinates as coordinates
     from gradkern.encoding._spaces import join_captures as join_captures

@@ -20,7 +20,7 @@ columns cannot be learned, what is left of responses and of gradients are both f
 product of the two is far from 0 (docs/statistics.md has the comparison).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,122 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern.encoding._checks import check_matrix
+from gradkern.encoding._conditional_result import ALL, ConditionalGroup, ConditionalTest, p_among
 from gradkern.encoding._confounds import Confounds
-from gradkern.encoding._image_blocks import COMMON_NOISE, ImageBlock, image_blocks
-from gradkern.encoding._kernels import linear
-from gradkern.encoding._orthogonal_kernels import ExcludedKernels, Floats32
-from gradkern.encoding._variance_components import SHARES, Components, KernelSet, variance_components
+from gradkern.encoding._image_blocks import ImageBlock, image_blocks
+from gradkern.encoding._pair_sums import NOTHING_LEFT_OF_KERNEL, FlippedSums, Groups, PairSums, add_block, pair_sums
+from gradkern.encoding._response_blocks import ResponseBlock, kernel_names
+from gradkern.encoding._variance_components import variance_components
 from gradkern.errors import Refused, naming
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _NOTHING_LEFT = 1e-6  # of the features, in what a linear confound with fewer columns than images leaves
-_NOTHING_LEFT_OF_KERNEL = 1e-3  # of its sum of squares, in what the kernels of all confounds leave
-ALL = "all"
-
-
-@dataclass(frozen=True)
-class ConditionalGroup:
-    """The result for a group of targets: share of variance, its p, and how many targets it has."""
-
-    share: float
-    p: float
-    targets: int
-
-
-@dataclass(frozen=True, eq=False)
-class ConditionalTest:
-    """What features tell about responses beyond the confounds.
-
-    Attributes
-    ----------
-    test : what was tested, in words
-    share : share of the responses' variance that a linear readout of the features adds, mean over targets. About 0,
-        of either sign, where there is none
-    p : one-sided, by sign flips of images
-    shares : [v], of each target; noisy
-    target_groups : name -> result of these targets
-    null : [permutations], shares of the flipped data
-    weight : by which `pooled` weighs the share: the expected sum over pairs of images at a share of 1
-    images, permutations, seed : that the test used
-    smallest_p : 1 / (1 + permutations)
-    """
-
-    test: str
-    share: float
-    p: float
-    shares: Floats
-    target_groups: Mapping[str, ConditionalGroup]
-    null: Floats
-    weight: float
-    images: int
-    permutations: int
-    seed: int
-    smallest_p: float
-
-    def __repr__(self) -> str:
-        size = f"{len(self.shares)} targets, {self.images} images"
-        return f"ConditionalTest({size}: share {self.share:.4f}, p {self.p:.3g}, at least {self.smallest_p:.2g})"
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Images `rows` [m] of the confounds, their standardized responses [m, v], and the responses' components.
-
-    `images` have the kernels of the confounds, and of more, by name.
-    """
-
-    images: ImageBlock
-    Y: Floats
-    components: Components
-
-    @property
-    def rows(self) -> Rows:
-        return self.images.rows
-
-    def cells(self, kernels: KernelSet, names: Sequence[str]) -> Iterator[tuple[Rows, Floats, ExcludedKernels]]:
-        """Targets of each covariance, their whitened responses [m, targets] of mean square 1, and what is excluded."""
-        components, matrices, apart = self.components, [kernels.matrices[name] for name in names], self.images.apart
-        for shape, share in components.cells():
-            targets = components.members((shape, share))
-            whitening = components.shapes[shape].whitening(SHARES[share])
-            responses = whitening @ self.Y[:, targets]
-            responses /= np.sqrt(np.square(responses).mean(0))
-            yield targets, responses, ExcludedKernels.of(matrices, whitening, apart)
-
-
-class _Sums:
-    """Sums over pairs of images for one feature space and one set of excluded parts."""
-
-    def __init__(self, groups: Mapping[str, NDArray[np.bool_]], permutations: int) -> None:
-        self.groups = groups
-        self.sums = {name: np.zeros(1 + permutations) for name in groups}
-        self.sizes = dict.fromkeys(groups, 0.0)
-        targets = len(groups[ALL])
-        self.by_target, self.target_sizes = np.zeros(targets), np.zeros(targets)
-        self.left = self.whole = 0.0  # sums of squares of kernels
-        self.products: dict[str, Floats32] = {}
-
-    def add(self, targets: Rows, responses: Floats32, whole: Floats32, rest: Floats32) -> None:
-        """Terms of the targets of a cell, given the features' whitened kernel and what is left of it."""
-        size = float(np.linalg.norm(rest))
-        kernel = rest / np.float32(size or 1)
-        self.left += len(targets) * size**2
-        self.whole += len(targets) * float(np.square(whole).sum())
-        self.by_target[targets] += np.einsum("it,it->t", responses, kernel @ responses)
-        self.target_sizes[targets] += size
-        for name, members in self.groups.items():
-            inside = responses[:, members[targets]]
-            terms = kernel * (inside @ inside.T)
-            self.products[name] = self.products[name] + terms if name in self.products else terms
-            self.sizes[name] += size * inside.shape[1]
-
-    def flip(self, signs: Floats32) -> None:
-        """Sum the terms of a block with flipped signs [1 + permutations, m], and forget them."""
-        for name, terms in self.products.items():
-            self.sums[name] += np.einsum("pi,pi->p", signs @ terms, signs)
-        self.products = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,7 +56,7 @@ class ResponseModel:
     targets: int
     readouts: Sequence[tuple[int, Mapping[str, float]]]
     confounds: Confounds
-    blocks: Sequence[_Block]
+    blocks: Sequence[ResponseBlock]
     dependent: Rows
 
     def __repr__(self) -> str:
@@ -206,13 +102,13 @@ class ResponseModel:
         if permutations < 19:
             raise ValueError(f"permutations must be at least 19, got {permutations}")
         groups = _members(target_groups, self.targets)
-        confounds = [replace(self.confounds, parts=_only(self.confounds.parts, parts)) for parts in excluded]
+        confounds = [self.excluding(parts) for parts in excluded]
         results: list[list[Any]] = [[_refusal(X, beside) for X in features] for beside in confounds]
         cases = [(a, b) for a, row in enumerate(results) for b, refused in enumerate(row) if refused is None]
-        sums = {case: _Sums(groups, permutations) for case in cases}
+        sums = {case: FlippedSums(groups, permutations) for case in cases}
         flips = self._flips(permutations, seed)
         for block in self.blocks:
-            _add(block, features, confounds, sums)
+            add_block(block, spaces, confounds, sums)
             signs = np.vstack([np.ones(len(block.rows)), flips[:, block.rows]]).astype(np.float32)
             for case in cases:
                 sums[case].flip(signs)
@@ -220,10 +116,27 @@ class ResponseModel:
             results[a][b] = self._result(sums[a, b], features[b].shape[1], confounds[a], permutations, seed)
         return results
 
+    def pair_sums(self, spaces: Sequence[Any], groups: Groups, counts: Floats) -> PairSums:
+        """Shares of variance that feature spaces add to all confounds, of groups of other responses to the images.
+
+        Parameters
+        ----------
+        spaces : [images of the confounds, d] each
+        groups : the responses, of targets that belong together
+        counts : [b, images], how often each image of the model counts in a resampling, images in rising order
+        """
+        features = [check_matrix("X", X, len(self.dependent)).astype(np.float64) for X in spaces]
+        tested = [number for number, X in enumerate(features) if _refusal(X, self.confounds) is None]
+        return pair_sums(self.blocks, self.confounds, spaces, tested, groups, counts)
+
+    def excluding(self, parts: Collection[str]) -> Confounds:
+        """Some parts of the confounds."""
+        return replace(self.confounds, parts=_only(self.confounds.parts, parts))
+
     def _result(
-        self, sums: _Sums, columns: int, confounds: Confounds, permutations: int, seed: int
+        self, sums: FlippedSums, columns: int, confounds: Confounds, permutations: int, seed: int
     ) -> dict[str, ConditionalTest] | Refused:
-        if sums.left < _NOTHING_LEFT_OF_KERNEL * sums.whole:
+        if sums.left < NOTHING_LEFT_OF_KERNEL * sums.whole:
             return Refused(
                 f"X must differ from the confounds in which images are alike, got {sums.left / sums.whole:.1g} of its "
                 f"similarity beside {', '.join(confounds.parts)}"
@@ -235,7 +148,7 @@ class ResponseModel:
                 test=f"share of variance that a linear readout of {columns} features adds to readouts of "
                 f"{', '.join(confounds.parts)}; {permutations} sign flips of images",
                 share=float(shares[0]),
-                p=_p(shares),
+                p=p_among(shares),
                 shares=(sums.by_target / sums.target_sizes)[members],
                 target_groups={},
                 null=shares[1:],
@@ -253,31 +166,6 @@ class ResponseModel:
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(permutations, len(labels)))
         flips: Floats = signs[:, index]
         return flips
-
-
-def _add(
-    block: _Block, features: Sequence[Floats], excluded: Sequence[Confounds], sums: Mapping[tuple[int, int], _Sums]
-) -> None:
-    """Add the terms of a block's pairs of images, for each set of excluded parts and each feature space."""
-    kernels = block.images.kernels
-    names = [_names(kernels, confounds) for confounds in excluded]
-    every = list(dict.fromkeys(name for some in names for name in some))
-    order = {name: number for number, name in enumerate(every)}
-    subsets = [np.array([order[name] for name in some], dtype=np.int64) for some in names]
-    similar = {b: linear(features[b][block.rows]) for b in {b for _, b in sums}}
-    for targets, responses, beside in block.cells(kernels, every):
-        seen = responses.astype(np.float32)
-        for b, similarity in similar.items():
-            whole = beside.kernel(similarity)
-            cases = [a for a, other in sums if other == b]
-            for a, rest in zip(cases, beside.orthogonal(whole, [subsets[a] for a in cases]), strict=True):
-                sums[a, b].add(targets, seen, whole, rest)
-
-
-def _names(kernels: KernelSet, confounds: Confounds) -> list[str]:
-    """Names of the kernels of the parts of confounds, and of noise that images share."""
-    parts = (*(f"{part}: " for part in confounds.parts), COMMON_NOISE)
-    return [name for name in kernels.matrices if name.startswith(parts)]
 
 
 def _only(parts: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -382,48 +270,6 @@ def conditional_test(
     return model.test(X, permutations=permutations, seed=seed, target_groups=target_groups)
 
 
-@naming("pooled")
-def pooled(tests: Sequence[ConditionalTest]) -> ConditionalTest:
-    """One test of several models' results, as of subjects who saw different images, tested with the same seed.
-
-    Parameters
-    ----------
-    tests : of `ResponseModel.test`, at least one, with the same permutations and seed
-
-    Returns
-    -------
-    the test of the mean share, weighted as the tests are; its `images` are the fewest of any, its `shares` [targets of
-    all], and it has no target groups
-
-    Raises
-    ------
-    ValueError : no tests, or of other permutations or seeds
-    """
-    if len({(test.permutations, test.seed) for test in tests}) != 1:
-        raise ValueError(f"tests must be at least one, of the same permutations and seed, got {len(tests)}")
-    weights = np.array([test.weight for test in tests])
-    values = np.array([[test.share, *test.null] for test in tests])
-    shares = weights @ values / weights.sum()
-    return ConditionalTest(
-        test=tests[0].test,
-        share=float(shares[0]),
-        p=_p(shares),
-        shares=np.concatenate([test.shares for test in tests]),
-        target_groups={},
-        null=shares[1:],
-        weight=float(weights.sum()),
-        images=min(test.images for test in tests),
-        permutations=tests[0].permutations,
-        seed=tests[0].seed,
-        smallest_p=tests[0].smallest_p,
-    )
-
-
-def _p(values: Floats) -> float:
-    """One-sided p of the first value among the others; flips that leave all signs alike count as reaching it."""
-    return float((1 + (values[1:] >= values[0] - 1e-9 * abs(values[0])).sum()) / len(values))
-
-
 def _confounds(given: Any) -> Confounds:
     if isinstance(given, Confounds):
         return given
@@ -440,13 +286,13 @@ def _confounds(given: Any) -> Confounds:
     return Confounds(checked)
 
 
-def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> _Block:
+def _fitted(block: ImageBlock, Y: Floats, confounds: Confounds, seed: int) -> ResponseBlock:
     if (np.ptp(Y, axis=0) == 0).any():
         raise Refused(f"every target must vary, got {int((np.ptp(Y, axis=0) == 0).sum())} that do not")
     standardized = (Y - Y.mean(0)) / Y.std(0)
     kernels = block.kernels
-    components = variance_components(kernels, standardized, _names(kernels, confounds), seed)
-    return _Block(block, standardized, components)
+    components = variance_components(kernels, standardized, kernel_names(kernels, confounds), seed)
+    return ResponseBlock(block, standardized, components)
 
 
 def _members(target_groups: Mapping[str, Any] | None, v: int) -> dict[str, NDArray[np.bool_]]:

@@ -17,35 +17,19 @@ Floats = NDArray[np.float64]
 
 _WIDTH = 0.5  # of the radial basis function, in medians of the squared distance
 _NARROW = 0.15  # a second width, for outputs: nearly the category
+_FEW_COLUMNS = 8  # of a table whose columns may each be read alone
+_ALIKE = 0.9999  # of the inner product of two kernels of one column
 _MOST_LAYERS = 8  # read nonlinearly: neighbouring layers are alike
 _ACTIVATIONS, _SCALED, _OUTPUTS = "activations", "scaled activations", "outputs"
 
 
 def named_kernels(confounds: Confounds, rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
     """Kernels [m, m] of all parts for m images, each centered and of mean diagonal 1; constant ones are left out."""
-    for part, name, kernel in _each_kernel(confounds, rows):
-        yield f"{part}: {name}", kernel
-
-
-def mean_kernels_of(confounds: Confounds, rows: NDArray[np.int64]) -> dict[str, Floats]:
-    """For each part the mean of its kernels [m, m]; of activations the linear and the nonlinear ones apart."""
-    sums: dict[str, Floats] = {}
-    counts: dict[str, int] = {}
-    for part, name, kernel in _each_kernel(confounds, rows):
-        nonlinear = name not in confounds.parts[part]
-        group = f"{part}, nonlinear" if part == _ACTIVATIONS and nonlinear else part
-        sums[group] = sums[group] + kernel if group in sums else kernel.copy()
-        counts[group] = counts.get(group, 0) + 1
-    return {group: total / counts[group] for group, total in sums.items()}
-
-
-def _each_kernel(confounds: Confounds, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, Floats]]:
-    """Part, name and centered kernel, one after another."""
     for part, matrices in confounds.parts.items():
         for name, kernel in _KERNELS_OF.get(part, _of_table)(matrices, rows):
             scaled = centered(kernel)
             if scaled is not None:
-                yield part, name, scaled
+                yield f"{part}: {name}", scaled
 
 
 def centered(kernel: Floats) -> Floats | None:
@@ -98,10 +82,23 @@ def _of_labels(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator
 
 
 def _of_table(matrices: Mapping[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[str, Floats]]:
+    """Columns of small tables each by itself, as where a whole brain follows the loss; those that are alike once."""
+    seen: list[Floats] = []
     for name, values in matrices.items():
-        kernel = linear(_read(values, rows))
-        yield name, kernel
-        yield f"{name}, smooth", _smooth(kernel, _WIDTH)
+        columns = _read(values, rows)
+        few = columns.shape[1] <= _FEW_COLUMNS
+        kernel = linear(columns)
+        if not few:
+            yield name, kernel
+        if not few or columns.shape[1] > 1:
+            yield f"{name}, smooth", _smooth(kernel, _WIDTH)
+        for number, column in enumerate(columns.T if few else ()):
+            alone = linear(column[:, None])
+            if any(np.vdot(alone, other) > _ALIKE * np.vdot(alone, alone) for other in seen):
+                continue
+            seen.append(alone)
+            yield f"{name}, column {number}", alone
+            yield f"{name}, column {number}, smooth", _smooth(alone, _WIDTH)
 
 
 _KERNELS_OF: dict[str, Callable[[Mapping[str, Any], NDArray[np.int64]], Iterator[tuple[str, Floats]]]] = {

@@ -113,6 +113,15 @@ class Components:
     def members(self, cell: tuple[int, int]) -> NDArray[np.int64]:
         return np.flatnonzero((self.shape == cell[0]) & (self.share == cell[1]))
 
+    def whitening(self, cell: tuple[int, int]) -> Floats:
+        """V^(-1/2) [n, n] of the targets of a cell."""
+        shape, share = cell
+        return self.shapes[shape].whitening(SHARES[share])
+
+    def of(self, Y: Floats) -> "Components":
+        """Components of other standardized responses [n, v], of the same shapes."""
+        return _assigned(self.shapes, Y)
+
 
 def variance_components(kernels: KernelSet, Y: Floats, names: Iterable[str] | None = None, seed: int = 0) -> Components:
     """Fit shapes and shares to standardized responses Y [n, v].
@@ -134,6 +143,11 @@ def variance_components(kernels: KernelSet, Y: Floats, names: Iterable[str] | No
         shapes.append(Shape(weights, *_spectrum(mixture / max(np.trace(mixture) / len(Y), 1e-9))))
     if not shapes:
         return only_noise(Y)
+    return _assigned(shapes, Y)
+
+
+def _assigned(shapes: Sequence[Shape], Y: Floats) -> Components:
+    """The shape and share of the largest likelihood for each target."""
     likelihoods = np.stack([_log_likelihoods(shape.values, shape.vectors, Y) for shape in shapes])
     shape, share = np.divmod(likelihoods.reshape(-1, Y.shape[1]).argmax(0), len(SHARES))
     return Components(shapes, np.where(share == 0, 0, shape), share)  # without a share, all shapes are alike

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gradkern.hierarchy._latency import quiet_curves as quiet_curves
     from gradkern.hierarchy._latency import temporal_score as temporal_score
     from gradkern.hierarchy._latency import time_courses as time_courses
-    from gradkern.hierarchy._layer_courses import Smoother as Smoother
     from gradkern.hierarchy._layer_courses import layer_time_courses as layer_time_courses
     from gradkern.hierarchy._layer_permutation import LayerPermutationTest as LayerPermutationTest
     from gradkern.hierarchy._layer_permutation import layer_permutation_test as layer_permutation_test

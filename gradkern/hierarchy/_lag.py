@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gradkern.errors import naming
-from gradkern.hierarchy._latency import Latency, TooFewLatencies, quiet_curves
-from gradkern.hierarchy._temporal_order import DirectionTest, TimeCourses, check_courses, direction_test
+from gradkern.hierarchy._latency import Latency, TooFewLatencies
+from gradkern.hierarchy._temporal_order import DirectionTest, TimeCourses, check_courses, direction_test, quiet_means
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import cross
 
@@ -45,8 +45,7 @@ def lag_test(courses: Sequence[TimeCourses], latency: Latency | None = None, *, 
     latency = latency or Latency()
     curves = [course.curves() for course in courses]
     mean = np.mean(curves, axis=0)
-    inside = latency.cut(mean, courses[0].times)[0]
-    loud = ~quiet_curves(inside[0], inside[1:]).any(0)
+    loud = ~quiet_means(courses, mean, latency).any(0)
     matched = match(mean[0], mean[1:], courses[0].times, latency)
 
     def lag(chosen: Any, resampling: int) -> float:

@@ -25,7 +25,6 @@ _FLAT = 0.5  # share of the samples on the plateau, from which its middle is the
 # Noise of held-out r varies sqrt(2) times more than resamplings of fixed predictions say, because of two images each is
 # once in the training set of the other. The highest of 25 samples of noise alone reaches 4 in one curve of 1,000.
 _LEAST_STANDARD_ERRORS = 4.0
-_HELD_OUT = 2**0.5
 _LEAST_TIMES = 3
 
 
@@ -114,12 +113,11 @@ def flat_curves(curves: Any) -> NDArray[np.bool_]:
     return flat
 
 
-def quiet_curves(r: Any, resampled: Any) -> NDArray[np.bool_]:
-    """Find the curves [..., t] that do not rise above noise: their maximum is below 4 standard errors of held-out r.
+def quiet_curves(r: Any, resampled: Any, noise_ratio: Any = 2**0.5) -> NDArray[np.bool_]:
+    """Find the curves [..., t] that do not rise above noise: their maximum is below 4 standard errors.
 
-    These are sqrt(2) times those of resampled images. Resamplings leave predictions as they are, but without a signal
-    every pair of images counts twice in cross-validated predictions. (Curves of pure noise, of 750 images and 6 layers,
-    had 1.24 to 1.58 times the standard deviation of their resamplings.)
+    Those of held-out r are sqrt(2) times those of resampled images (`stats.Scores.noise_ratio`). (Curves of pure noise,
+    of 750 images and 6 layers, had 1.24 to 1.58 times the standard deviation of their resamplings.)
 
     The latency of noise alone is the middle of the window on average. Where a window cuts off the early layers, or
     where these score lower than the late ones, that looks like an order: simulated forward sweeps, seen from after
@@ -129,12 +127,18 @@ def quiet_curves(r: Any, resampled: Any) -> NDArray[np.bool_]:
     ----------
     r : [..., t], curves over all images
     resampled : [b, ..., t], from which the standard errors are computed
+    noise_ratio : [...], standard error of noise in standard deviations of the resamplings
     """
-    values = np.asarray(r, dtype=np.float64)
     error = np.std(np.asarray(resampled, dtype=np.float64), axis=0, ddof=1)
+    return lower_than_noise(r, np.asarray(noise_ratio)[..., None] * error)
+
+
+def lower_than_noise(r: Any, error: Any) -> NDArray[np.bool_]:
+    """Whether curves [..., t] are below 4 standard errors [..., t] at their maximum."""
+    values = np.asarray(r, dtype=np.float64)
     peak = values.argmax(-1)[..., None]
     top, noise = (np.take_along_axis(array, peak, -1)[..., 0] for array in (values, error))
-    quiet: NDArray[np.bool_] = ~(top > _LEAST_STANDARD_ERRORS * _HELD_OUT * noise)
+    quiet: NDArray[np.bool_] = ~(top > _LEAST_STANDARD_ERRORS * noise)
     return quiet
 
 
@@ -296,7 +300,7 @@ def temporal_score(
     if curves.kind != "bootstrap":
         raise ValueError(f"curves must be resampled by a bootstrap, got a {curves.kind}")
     r, resampled = (latency.cut(values, times)[0] for values in (curves.r, curves.resampled))
-    quiet, measured = quiet_curves(r, resampled), latency.of(curves.r, times)
+    quiet, measured = quiet_curves(r, resampled, curves.noise_ratio), latency.of(curves.r, times)
     latencies = np.where(quiet, np.nan, measured)
     value, defined = correlate(latencies, depths, correlation), int((~np.isnan(latencies)).sum())
     if np.isnan(value):

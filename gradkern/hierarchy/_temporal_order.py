@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern.errors import Refused, naming
-from gradkern.hierarchy._latency import Latency, TooFewLatencies, flat_curves, quiet_curves, without_latency
+from gradkern.hierarchy._latency import Latency, TooFewLatencies, flat_curves, lower_than_noise, without_latency
 from gradkern.hierarchy._layers import checked_depth
 from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._correlation import correlation
@@ -42,7 +43,8 @@ class TimeCourses(Summary):
 
     Parameters
     ----------
-    activations, gradients : r [l, t] and resampled [b, l, t] of the same resamplings, over the same times and layers
+    activations, gradients : r [l, t] (of gradients also shares of variance) and resampled [b, l, t] of the same
+        resamplings, over the same times and layers
     times : [t], s after onset
     layers : names
     depth : [l], relative depth in [0, 1]
@@ -84,6 +86,22 @@ class TimeCourses(Summary):
         """Stack curves of activations and gradients, over all images and resampled: [1 + b, 2, l, t]."""
         both = self.activations, self.gradients
         return np.stack([np.concatenate([scores.r[None], scores.resampled]) for scores in both], 1)
+
+    def noise(self) -> Floats:
+        """Standard errors of noise alone, of activations and gradients [2, l, t]; NaN where only resamplings tell."""
+        unknown = np.full(self.activations.r.shape, np.nan)
+        return np.stack([unknown if s.noise is None else s.noise for s in (self.activations, self.gradients)])
+
+
+def quiet_means(courses: Sequence[TimeCourses], curves: Floats, latency: Latency) -> NDArray[np.bool_]:
+    """Whether the mean curves of some courses, and resampled, [1 + b, 2, l, t], do not rise above noise, [2, l]."""
+    times, first = courses[0].times, courses[0]
+    ratio = np.array([first.activations.noise_ratio, first.gradients.noise_ratio])[:, None, None]
+    inside = latency.cut(curves, times)[0]
+    noise = np.sqrt(np.sum([np.square(course.noise()) for course in courses], axis=0)) / len(courses)
+    alone = latency.cut(noise, times)[0]
+    error = np.where(np.isfinite(alone), alone, ratio * inside[1:].std(0, ddof=1))
+    return lower_than_noise(inside[0], error)
 
 
 @dataclass(frozen=True, repr=False)
@@ -255,7 +273,8 @@ class _Latencies:
         else:
             curves = self._curves
         in_window = [latency.cut(values, self._times)[0] for values in curves]
-        self.quiet = np.stack([quiet_curves(values[0], values[1:]) for values in in_window])
+        groups = [courses] if averaged else [[course] for course in courses]
+        self.quiet = np.stack([quiet_means(some, of, latency) for some, of in zip(groups, curves, strict=True)])
         self.flat = flat_curves(np.stack([values[0] for values in in_window]))
         # a subject's own latencies do not depend on who else is drawn
         self._own = [] if self._averaged else [latency.of(values, self._times) for values in curves]

@@ -93,6 +93,9 @@ class Scores(Summary):
     resampled : [b, l, v]
     images : number of different images that were resampled
     kind : "bootstrap" or "jackknife"
+    noise_ratio : standard error of noise alone, in standard deviations of its resamplings. Resamplings leave held-out
+        predictions as they are, but without a signal every pair of images counts twice in these: sqrt(2)
+    noise : [l, v], standard error of noise alone where it is known by itself; None: by `noise_ratio`
 
     Raises
     ------
@@ -103,6 +106,8 @@ class Scores(Summary):
     resampled: Floats
     images: int
     kind: str = "bootstrap"
+    noise_ratio: float = 2**0.5
+    noise: Floats | None = None
 
     @naming("Scores")
     def __post_init__(self) -> None:

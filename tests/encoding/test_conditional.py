@@ -131,16 +131,18 @@ def test_whatever_confounds_and_noise_weigh_the_statistic_expects_nothing():
     V = sum(weight * kernels.matrices[name] for weight, name in zip(weights, names, strict=True))
     center = np.eye(60) - 1 / 60
     V = V + center @ np.diag(random.exponential(size=60) ** 2) @ center
-    similarity = (G - G.mean(0)) @ (G - G.mean(0)).T
-    for targets, whitened, excluded in block.cells(kernels, names):
-        W = excluded.whitening.astype(float)
-        kernel = excluded.kernel(similarity / np.trace(similarity))
-        (left,) = excluded.orthogonal(kernel, [np.arange(len(names))])
+    assert block.components.cells()
+    for cell in block.components.cells():
+        W = center @ block.components.whitening(cell) @ center
         covariance = W @ V @ W
-        size = np.linalg.norm(covariance) * np.linalg.norm(kernel)
-        assert abs(np.vdot(left, covariance)) < 2e-4 * size
-        assert np.abs(excluded.flat @ kernel.ravel()).max() > 0.02 * np.linalg.norm(kernel)  # of the kernel it does
-        assert whitened.shape == (60, len(targets))
+        for (left,), (alone,) in zip(
+            block.remainders(cell, kernels, [names], [G]), block.remainders(cell, kernels, [[]], [G]), strict=True
+        ):
+            assert left.norm < alone.norm <= left.whole * (1 + 1e-6)
+            assert abs(np.vdot(left.kernel, covariance)) < 2e-4 * np.linalg.norm(covariance) * left.whole / left.norm
+            of_kernels = [W @ kernel @ W for kernel in kernels.matrices.values()]
+            largest = max(abs(np.vdot(alone.kernel, each)) / np.linalg.norm(each) for each in of_kernels)
+            assert largest > 0.02  # what is left beside noise alone is not orthogonal to confounds
 
 
 def test_rows_in_any_order_are_those_images():

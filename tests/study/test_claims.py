@@ -194,7 +194,7 @@ def broken(*arguments: Any, **options: Any) -> Any:
 
 STATISTICS = {  # that the test of a claim calls
     "gradient-predicts-fmri": "permutation_test",
-    "gradient-predicts-meg-beyond:everything": "fitted_model",
+    "gradient-predicts-meg-beyond:everything": "pooled",
     "gradient-predicts-meg-beyond:linear-activations": "partial_permutation_test",
     "gradient-predicts-meg-more-than:view": "paired_test",
     "activation-maps-hierarchy": "smooth_order_tests",

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from gradkern.errors import Refused
+from gradkern.stats import Scores
 from gradkern.study import verdict
-from gradkern.study.claims import NOT_TESTED, SUPPORTED, score_study, spatial_layer_permutation, spatial_order
+from gradkern.study.claims import (
+    NOT_TESTED,
+    SUPPORTED,
+    ScoredStudy,
+    score_study,
+    spatial_layer_permutation,
+    spatial_order,
+)
 from gradkern.study.power import SIMULATED_CLAIMS
 from tests.simulated_studies import IMAGES, SETTINGS, study
 
@@ -53,14 +61,15 @@ def test_a_subject_with_other_images_is_named() -> None:
         spatial_order(scored, "activation")
 
 
+def scores_of_activations(scored: ScoredStudy, subject: Any) -> Scores:
+    return scored.scores(subject, "activation")
+
+
 def test_orders_of_gradients_are_those_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in leaves activations and all of the responses: the gradients' order is that of the activations."""
-    scored = score_study(replace(study("forward"), meg=()), SETTINGS)
-
-    def complement(self: Any, subject: Any) -> Any:
-        return subject.Y, [layer[subject.rows] for layer in self.features["activation"]]
-
-    monkeypatch.setattr(type(scored), "complement", complement)
+    """A stand-in gives gradients the scores of activations: their order is that of these."""
+    both = replace(study("forward"), meg=())
+    scored = score_study(replace(both, fmri=both.fmri[:1]), SETTINGS)
+    monkeypatch.setitem(OF_LAYERS.test.__globals__, "_scores_beyond", scores_of_activations)
     activations, gradients = (spatial_order(scored, kind) for kind in ("activation", "gradient"))
     assert (gradients.estimate, gradients.low) == (activations.estimate, activations.low)
     permuted = spatial_layer_permutation(scored)
@@ -73,7 +82,7 @@ def test_orders_of_gradients_are_those_of_what_is_left(monkeypatch: pytest.Monke
 def test_a_control_by_itself_supports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers in no other order do as well, but smooth maps do: the control's row is not supported either."""
     scored = score_study(replace(study("forward"), meg=()), SETTINGS)
-    monkeypatch.setattr(type(scored), "complement", lambda self, subject: (subject.Y, self.features["activation"]))
+    monkeypatch.setitem(OF_LAYERS.test.__globals__, "_scores_beyond", scores_of_activations)
     row = spatial_order(scored, "gradient")
     monkeypatch.setitem(OF_LAYERS.test.__globals__, "spatial_order", lambda *_: replace(row, p=0.3))
     other = OF_LAYERS.test(scored)

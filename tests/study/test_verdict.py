@@ -368,7 +368,9 @@ def test_meg_is_never_read_whole_and_time_courses_are_of_all_targets() -> None:
     whole = verdict(made, replace(SETTINGS, max_targets=10**6), only=rows).set_index("id")
     later, predicted = rows
     for column in ("estimate", "low", "high"):
-        assert few.loc[later, column] == many.loc[later, column] == whole.loc[later, column]
+        # the model of the responses is fitted to the targets that are drawn
+        assert few.loc[later, column] == pytest.approx(whole.loc[later, column], abs=0.01)
+        assert many.loc[later, column] == pytest.approx(whole.loc[later, column], abs=0.01)
     assert few.loc[predicted, "targets"] == 2 * 40
     assert len(made.meg[0].targets) > 100
     assert whole.loc[predicted, "targets"] == sum(len(one.targets) for one in made.meg)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradkern.encoding._conditional import ConditionalTest, fitted_model, pooled
-from gradkern.encoding._image_blocks import image_blocks
+from gradkern.encoding._conditional_result import ConditionalTest, pooled
 from gradkern.errors import Refused
 from gradkern.stats._bootstrap import Floats
 from gradkern.stats._intervals import over_subjects
@@ -100,18 +99,10 @@ def _tested(scored: ScoredStudy, subject: Subject, excluded: str) -> list[Condit
 def _tests(scored: ScoredStudy, subject: Subject) -> dict[str, list[dict[str, ConditionalTest] | Refused]]:
     """For each row, and each layer, the tests of all subjects who saw the images of this one."""
     everything, settings = scored.excluded(), scored.settings
-    modalities = dict.fromkeys(modality for modality, _ in scored.exclusions)
     rows = list(dict.fromkeys(row for _, row in scored.exclusions))
-    alike = [
-        other
-        for modality in modalities
-        for other in scored.subjects[modality]
-        if np.array_equal(other.rows, subject.rows)
-    ]
+    alike = scored.alike(subject)
     ends = np.cumsum([0, *(other.Y.shape[1] for other in alike)])
-    blocks = image_blocks(everything, subject.rows, seed=settings.seed)
-    model = fitted_model(everything, np.hstack([other.Y for other in alike]), subject.rows, blocks, settings.seed)
-    results = model.tests(
+    results = scored.model(subject).tests(
         [scored.features["gradient"][layer] for layer in _layers(scored)],
         [tuple(parts_of(row, everything).parts) for row in rows],
         settings.permutations,

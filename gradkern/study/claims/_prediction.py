@@ -101,15 +101,23 @@ def _permuted(scored: ScoredStudy, modality: str, test: _Test, against: str) -> 
     r: list[float] = []
     p: list[float] = []
     rows: list[int] = []
+    p_without: dict[str, float] = {}
     for group in groups:
         Y = np.hstack([subject.Y.astype(np.float32) for subject in group])
-        ends = np.cumsum([0, *(subject.Y.shape[1] for subject in group)])
-        by_subject = {str(number): np.arange(*ends[number : number + 2]) for number in range(len(group))}
-        result = test(group[0].rows, Y, {**by_subject, "all": np.arange(Y.shape[1])})
-        r += [result.target_groups[name].r for name in by_subject]
+        owner = np.repeat(np.arange(len(group)), [subject.Y.shape[1] for subject in group])
+        members = {"all": np.arange(len(owner))}
+        for number in range(len(group)):
+            members[str(number)] = np.flatnonzero(owner == number)
+            if len(group) > 1:
+                members[f"without {number}"] = np.flatnonzero(owner != number)
+        result = test(group[0].rows, Y, members)
+        r += [result.target_groups[str(number)].r for number in range(len(group))]
         p.append(result.target_groups["all"].p)
         rows.append(result.n)
-    return replace(scored.group_row(r, p, modality, against), rows=min(rows))
+        if len(group) > 1:
+            others = (result.target_groups[f"without {number}"].p for number in range(len(group)))
+            p_without = {subject.name: value for subject, value in zip(group, others, strict=True)}
+    return replace(scored.group_row(r, p, modality, against), rows=min(rows), p_without=p_without)
 
 
 def _control(scored: ScoredStudy, kind: str) -> Floats:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradkern.encoding._conditional import ResponseModel, fitted_model
 from gradkern.encoding._confounds import Confounds
-from gradkern.encoding._kernels import mean_kernels_of
+from gradkern.encoding._image_blocks import image_blocks
 from gradkern.encoding._scale import check_first, unit_scale
 from gradkern.encoding._score import ceiling_of
-from gradkern.hierarchy._layer_courses import residual_features
 from gradkern.recordings._recording import Recording
 from gradkern.stats._bootstrap import Floats, Resampling, Scores, layer_scores, resample_images
 from gradkern.stats._group_tests import combine
@@ -22,7 +22,6 @@ from gradkern.study._excluded import confounds_of, rows_of
 from gradkern.study._settings import Study, VerdictSettings
 from gradkern.study._usable_targets import usable_in_all, usable_targets
 from gradkern.study.claims._claim import FMRI, MEG, Row
-from gradkern.study.claims._complement import KernelSmoother, kernel_smoother
 
 _Value = TypeVar("_Value")
 
@@ -107,32 +106,25 @@ class ScoredStudy:
         rows = [X[subject.rows] for X in layers]
         return layer_scores(rows, subject.Y, self.resampled(subject), self.settings.cv)
 
-    def complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
-        """Responses [n, v] and gradients [n, d] of every layer, less what the confounds predict of them out of fold."""
-        return self.once(("complement", subject.modality, subject.name), lambda: self._complement(subject))
+    def model(self, subject: Subject) -> ResponseModel:
+        """Responses as readouts of all confounds; one for all subjects, of both modalities, who saw the same images."""
+        first = self.first_alike(subject)
+        return self.once(("model of responses", first.modality, first.name), lambda: self._model(subject))
 
-    def _complement(self, subject: Subject) -> tuple[Floats, list[Floats]]:
-        smoother = self.smoother(subject)
-        gradients = [residual_features(layer[subject.rows], smoother) for layer in self.features["gradient"]]
-        return smoother.residuals(subject.Y), [layer.astype(np.float64) for layer in gradients]
+    def _model(self, subject: Subject) -> ResponseModel:
+        everything, seed = self.excluded(), self.settings.seed
+        blocks = image_blocks(everything, subject.rows, seed=seed)
+        Y = np.hstack([other.Y for other in self.alike(subject)])
+        return fitted_model(everything, Y, subject.rows, blocks, seed)
 
-    def smoother(self, subject: Subject) -> KernelSmoother:
-        """Takes confounds out of responses and features; one for all subjects who saw the same images."""
-        alike = self.first_alike(subject)
-        return self.once(("smoother", alike.modality, alike.name), lambda: self._smoother(subject.rows))
-
-    def _smoother(self, rows: NDArray[np.int64]) -> KernelSmoother:
-        folds = list(self.settings.cv.split(np.zeros((len(rows), 1))))
-        return kernel_smoother(mean_kernels_of(self.excluded(), rows), folds)
+    def alike(self, subject: Subject) -> list[Subject]:
+        """The subjects who saw the same images as this one, in the order of the model's targets."""
+        every = (other for modality in (FMRI, MEG) for other in self.subjects[modality])
+        return [other for other in every if np.array_equal(other.rows, subject.rows)]
 
     def first_alike(self, subject: Subject) -> Subject:
         """The first subject of the study who saw the same images."""
-        return next(
-            other
-            for modality in (FMRI, MEG)
-            for other in self.subjects[modality]
-            if np.array_equal(other.rows, subject.rows)
-        )
+        return self.alike(subject)[0]
 
     def resampled(self, subject: Subject) -> Resampling:
         """Resampled images, drawn for all subjects together, so that an image counts alike in all who saw it."""

@@ -20,12 +20,13 @@ from gradkern.hierarchy._maps import (
     shared_places,
     smooth_order_tests,
 )
-from gradkern.stats._bootstrap import Floats, Scores, layer_scores
+from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.stats._group_tests import combine
 from gradkern.stats._intervals import cross, crossed_interval, interval
 from gradkern.study._settings import VerdictSettings
 from gradkern.study.claims._claim import FMRI, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
+from gradkern.study.claims._shares import shares_of_targets
 
 _SMOOTH = "random maps of the same smoothness"
 
@@ -37,7 +38,7 @@ def spatial_order(scored: ScoredStudy, kind: str) -> Row:
     are alike, so that an order of the layers in space may be the order of any of them.
     """
     score = spatial_score(scored, kind)
-    row = _beside_smooth_maps(scored, _maps(scored, kind), _preferred_depth(scored), score.against)
+    row = _beside_smooth_maps(scored, _maps(scored, kind), _preferred_depth(scored, kind), score.against)
     usual = row.as_simulated and scored.settings.preference == VerdictSettings().preference
     row = replace(
         row,
@@ -73,7 +74,7 @@ def _spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
     maps = average_maps(_maps(scored, "gradient"))
 
     def score(depth: Floats) -> float:
-        return float(np.mean([_preferred_depth(scored, depth).correlation(values) for values in maps]))
+        return float(np.mean([_preferred_depth(scored, "gradient", depth).correlation(values) for values in maps]))
 
     settings = scored.settings
     return layer_permutation_test(score, scored.study.depth, permutations=settings.permutations, seed=settings.seed)
@@ -82,26 +83,21 @@ def _spatial_layer_permutation(scored: ScoredStudy) -> LayerPermutationTest:
 def higher_areas(scored: ScoredStudy) -> Row:
     """Does what gradients add to the confounds increase along the hierarchy, among targets predicted by activations?
 
-    r is that of residuals, in units of the responses' standard deviation (a semipartial correlation). It is divided by
-    the noise ceiling where all subjects have targets enough whose ceiling is known well. Otherwise how well activations
-    predict a target is regressed out.
+    What they add is a share of variance. It is divided by the square of the noise ceiling where all subjects have
+    targets enough whose ceiling is known well. Otherwise how well activations predict a target is regressed out.
     """
-    images, layer = scored.images(FMRI), scored.layer
-    maps = _maps(scored, "activation")
+    images, maps = scored.images(FMRI), _maps(scored, "activation")
     subjects = list(zip(scored.subjects[FMRI], _kept_targets(scored), strict=True))
     ceilings = [_certain_ceiling(subject, images)[kept] for subject, kept in subjects]
-    gradients = [
-        (_scores(scored, subject, "gradient").r[layer] * _share_left(scored, subject))[kept]
-        for subject, kept in subjects
-    ]
+    gradients = [_shares(scored, subject)[kept] for subject, kept in subjects]
     predicted = [predicted_targets(values.r, images) for values in maps]
     covariates: Callable[[SubjectMap], Floats] | None = _predictability_of_rest
-    what = "r as it is, with the activations' predictability as covariate"
+    what = "share of variance, with the activations' predictability as covariate"
     known = [np.isfinite(ceiling) & chosen for ceiling, chosen in zip(ceilings, predicted, strict=True)]
     if all(chosen.sum() >= LEAST_PLACES for chosen in known):
-        gradients = [r / ceiling for r, ceiling in zip(gradients, ceilings, strict=True)]
-        covariates, what = None, "r as a share of its ceiling"
-    stacked = [replace(values, r=np.vstack([r, values.r])) for values, r in zip(maps, gradients, strict=True)]
+        gradients = [share / ceiling**2 for share, ceiling in zip(gradients, ceilings, strict=True)]
+        covariates, what = None, "share of the variance that is not noise"
+    stacked = [replace(values, r=np.vstack([share, values.r])) for values, share in zip(maps, gradients, strict=True)]
     measure = Measure(partial(_first_where_predicted, images=images), covariates)
     return _beside_smooth_maps(scored, stacked, measure, f"{_SMOOTH}; {what}")
 
@@ -131,7 +127,7 @@ def spatial_score(scored: ScoredStudy, kind: str) -> Row:
 def _spatial_score(scored: ScoredStudy, kind: str) -> Row:
     subjects, settings = scored.subjects[FMRI], scored.settings
     scores, maps = [_scores(scored, subject, kind) for subject in subjects], _maps(scored, kind)
-    preferred = _preferred_depth(scored).value
+    preferred = _preferred_depth(scored, kind).value
     chosen = [np.isfinite(preferred(values.r)) for values in average_maps(maps)]
     counts = [int(targets.sum()) for targets in chosen]
     if min(counts) < LEAST_PLACES:
@@ -178,11 +174,14 @@ class _ResampledScore:
         )
 
 
-def _preferred_depth(scored: ScoredStudy, depth: Floats | None = None) -> Measure:
+def _preferred_depth(scored: ScoredStudy, kind: str, depth: Floats | None = None) -> Measure:
     """The depth that targets prefer, NaN where no layer predicts them; `depth`: of permuted layers."""
     at = scored.study.depth if depth is None else depth
+    images = scored.images(FMRI)
+    if kind == "gradient":  # whose noise is that of the images, and less in the mean of subjects
+        images *= len(scored.subjects[FMRI]) // len(average_maps(_maps(scored, kind)))
     depth_of = partial(scored.settings.preference.depth_of, depth=at)
-    return Measure(partial(_where_predicted, depth_of=depth_of, images=scored.images(FMRI)), predictability)
+    return Measure(partial(_where_predicted, depth_of=depth_of, images=images), predictability)
 
 
 def _where_predicted(r: Floats, depth_of: "partial[Floats]", images: int) -> Floats:
@@ -222,8 +221,12 @@ def _beside_smooth_maps(scored: ScoredStudy, maps: Sequence[SubjectMap], measure
 
 def _maps(scored: ScoredStudy, kind: str) -> list[SubjectMap]:
     """Maps of all subjects, at the places that they share if these are most of everybody's."""
-    maps = [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
-    return [values.at(kept) for values, kept in zip(maps, _kept_targets(scored), strict=True)]
+
+    def maps() -> list[SubjectMap]:
+        every = [_map(scored, subject, kind) for subject in scored.subjects[FMRI]]
+        return [values.at(kept) for values, kept in zip(every, _kept_targets(scored), strict=True)]
+
+    return scored.once(("maps", kind), maps)
 
 
 def _kept_targets(scored: ScoredStudy) -> list[NDArray[np.int64]]:
@@ -240,9 +243,11 @@ def _kept_targets(scored: ScoredStudy) -> list[NDArray[np.int64]]:
 
 
 def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
-    """Scores of every layer of a kind; those of gradients are of what they add to the confounds.
+    """Scores of every layer of a kind; of gradients, how clear it is what they add to the confounds.
 
-    Gradients are functions of activations. What they predict, and where, is first of all what these predict.
+    Gradients are functions of activations. What they predict, and where, is first of all what these predict. Sums over
+    pairs of images (`_shares`) are scaled so that noise alone has a standard deviation of 1 / sqrt(images), as r has.
+    The layer whose gradients are in a response has the largest: products of kernels of norm 1 are.
     """
     if kind != "gradient":
         return scored.scores(subject, kind)
@@ -250,15 +255,16 @@ def _scores(scored: ScoredStudy, subject: Subject, kind: str) -> Scores:
 
 
 def _scores_beyond(scored: ScoredStudy, subject: Subject) -> Scores:
-    Y, gradients = scored.complement(subject)
-    return layer_scores(gradients, Y, scored.resampled(subject), scored.settings.cv)
+    sums = shares_of_targets(scored, subject)
+    r, resampled = sums.over(sums.errors * np.sqrt(len(subject.Y)))
+    return Scores(r, resampled, scored.resampled(subject).images)
 
 
-def _share_left(scored: ScoredStudy, subject: Subject) -> Floats:
-    """Standard deviation of the residual responses in units of that of the responses, [v], at most 1."""
-    Y, _ = scored.complement(subject)
-    share: Floats = np.minimum(Y.std(0) / subject.Y.std(0), 1.0)
-    return share
+def _shares(scored: ScoredStudy, subject: Subject) -> Floats:
+    """Share of each target's variance [v] that the tested layer's gradients add to the confounds."""
+    sums = shares_of_targets(scored, subject)
+    shares: Floats = sums.over(sums.sizes)[0][scored.layer]
+    return shares
 
 
 def _map(scored: ScoredStudy, subject: Subject, kind: str) -> SubjectMap:

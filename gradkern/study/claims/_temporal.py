@@ -1,18 +1,17 @@
 """Claims about time: do gradients predict MEG later than activations, and deep layers before shallow ones?
 
-Gradients are scored at what the confounds leave of the responses, because the deepest are readable from the
-activations and would begin with the forward sweep; activations at the responses as they are. Decided by 95 % intervals
+Gradients are scored by what they add to the confounds (`_shares`), because the deepest are readable from the
+activations and would begin with the forward sweep; activations by the responses as they are. Decided by 95 % intervals
 of latencies, at a one-sided level of .025, and for an order by other orders of the layers as well.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradkern.errors import Refused
 from gradkern.hierarchy._lag import lag_test
-from gradkern.hierarchy._latency import Latency, TooFewLatencies, quiet_curves
+from gradkern.hierarchy._latency import Latency, TooFewLatencies
 from gradkern.hierarchy._layer_courses import layer_time_courses
 from gradkern.hierarchy._layer_permutation import LayerPermutationTest, layer_permutation_test
 from gradkern.hierarchy._temporal_order import (
@@ -20,13 +19,14 @@ from gradkern.hierarchy._temporal_order import (
     DirectionTest,
     TemporalOrderTest,
     TimeCourses,
+    quiet_means,
     slope,
     temporal_order_test,
 )
-from gradkern.recordings._responses.lazy import ChosenTargets
-from gradkern.stats._bootstrap import Floats
+from gradkern.stats._bootstrap import Floats, Scores
 from gradkern.study.claims._claim import LEVEL, MEG, Row
 from gradkern.study.claims._scored import ScoredStudy, Subject
+from gradkern.study.claims._shares import ReadWhenNeeded, shares_over_time
 
 _NOTHING_LEFT = (
     "no layer's gradients predict MEG beyond the confounds (no curve is above 4 standard errors): such data cannot "
@@ -106,22 +106,8 @@ def _all_courses(scored: ScoredStudy) -> list[TimeCourses]:
 def _refusal(scored: ScoredStudy, why: str) -> str:
     """Why there is no test: no layer's gradients are above noise in the mean of subjects, or else `why`."""
     courses = _all_courses(scored)
-    mean = np.mean([course.curves()[:, 1] for course in courses], axis=0)
-    inside, _ = scored.settings.latency.cut(mean, courses[0].times)
-    return _NOTHING_LEFT if quiet_curves(inside[0], inside[1:]).all() else why
-
-
-class _ReadWhenNeeded:
-    """All usable responses [n, v] of a subject, images in the order of the features' rows, read by columns."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._whole, self._order = subject.whole, subject.order
-        self.shape = self._whole.responses.shape
-
-    def __getitem__(self, where: tuple[slice, NDArray[np.int64]]) -> Floats:
-        rows, columns = where
-        block = ChosenTargets(self._whole.responses, columns).columns(slice(0, len(columns)))
-        return block[self._order][rows].astype(np.float64)
+    mean = np.mean([course.curves() for course in courses], axis=0)
+    return _NOTHING_LEFT if quiet_means(courses, mean, scored.settings.latency)[1].all() else why
 
 
 def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
@@ -131,16 +117,14 @@ def _courses(scored: ScoredStudy, subject: Subject) -> TimeCourses:
             raise Refused(f"targets of {subject.name} must have {column!r}, got {list(targets)}")
     sensors, times = (targets[column].to_numpy() for column in ("sensor", "time"))
     resampling, cv = scored.resampled(subject), scored.settings.cv
-    activations, gradients = (
-        layer_time_courses(
-            [X[subject.rows] for X in scored.features[kind]],
-            _ReadWhenNeeded(subject),
-            (sensors, times),
-            resampling,
-            cv,
-            smoother=smoother,
-        )
-        for kind, smoother in (("activation", None), ("gradient", scored.smoother(subject)))
-    )
-    layers = tuple(f"layer {number}" for number in range(len(scored.features["activation"])))
-    return TimeCourses(activations[0], gradients[0], activations[1], layers, scored.study.depth, subject.name)
+    layers = [X[subject.rows] for X in scored.features["activation"]]
+    activations, moments = layer_time_courses(layers, ReadWhenNeeded(subject), (sensors, times), resampling, cv)
+    gradients = shares_over_time(scored, subject, (sensors, times))
+    names = tuple(f"layer {number}" for number in range(len(layers)))
+    return TimeCourses(_squared(activations), gradients, moments, names, scored.study.depth, subject.name)
+
+
+def _squared(scores: Scores) -> Scores:
+    """r |r|, as shares of variance are; its standard error is 2 |r| times that of r."""
+    r, resampled = scores.r * np.abs(scores.r), scores.resampled * np.abs(scores.resampled)
+    return replace(scores, r=r, resampled=resampled, noise_ratio=scores.noise_ratio / 2)
