@@ -238,7 +238,8 @@ def time_courses(scores: Scores, sensors: Any, times: Any, average: str = "mean"
         averaged: Floats = cube.mean(-1) if average == "mean" else np.sqrt((cube**2).mean(-1))
         return averaged
 
-    return replace(scores, r=over_sensors(scores.r), resampled=over_sensors(scores.resampled)), moments
+    curves = replace(scores, r=over_sensors(scores.r), resampled=over_sensors(scores.resampled), noise=None)
+    return curves, moments  # noise that sensors share is in the resamplings alone
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -117,6 +117,8 @@ class Scores(Summary):
                 "r must be [layers, targets] and resampled [resamplings, layers, targets], got "
                 f"{list(shape)} and {list(np.shape(self.resampled))}"
             )
+        if self.noise is not None and np.shape(self.noise) != shape:
+            raise ValueError(f"noise must be {list(shape)}, as r, got {list(np.shape(self.noise))}")
         missing = np.isnan(self.r)
         if (missing.any(0) != missing.all(0)).any():
             target = int(np.flatnonzero(missing.any(0) != missing.all(0))[0])
@@ -137,7 +139,8 @@ class Scores(Summary):
         step = max(1, max_memory // (8 * layers * (1 + b)))
         for start in range(0, v, step):
             columns = slice(start, min(start + step, v))
-            yield columns, replace(self, r=self.r[:, columns], resampled=self.resampled[:, :, columns])
+            noise = None if self.noise is None else self.noise[:, columns]
+            yield columns, replace(self, r=self.r[:, columns], resampled=self.resampled[:, :, columns], noise=noise)
 
     @naming("over_ceiling")
     def over_ceiling(self, ceiling: Any) -> Self:
@@ -146,7 +149,8 @@ class Scores(Summary):
         if highest.shape != self.r.shape[1:]:
             raise ValueError(f"ceiling must be [{self.r.shape[1]}], got {list(highest.shape)}")
         highest = np.where(highest > 0, highest, np.nan)
-        return replace(self, r=self.r / highest, resampled=self.resampled / highest)
+        noise = None if self.noise is None else self.noise / highest
+        return replace(self, r=self.r / highest, resampled=self.resampled / highest, noise=noise)
 
 
 def score_blocks(
@@ -285,7 +289,9 @@ def layer_scores(layers: Sequence[Any], Y: Any, resampling: Resampling, cv: Cros
 def stack_layers(layers: Sequence[Scores]) -> Scores:
     """Join scores of single layers [1, v] into those of all layers [l, v]."""
     r, resampled = (np.concatenate([getattr(layer, name) for layer in layers], axis=-2) for name in ("r", "resampled"))
-    return replace(layers[0], r=r, resampled=resampled)
+    known = [layer.noise for layer in layers if layer.noise is not None]
+    noise = np.concatenate(known) if len(known) == len(layers) else None
+    return replace(layers[0], r=r, resampled=resampled, noise=noise)
 
 
 def _rows_of_folds(folds: Any, n: int) -> list[Any]:
