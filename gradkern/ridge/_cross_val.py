@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradkern.errors import naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
@@ -37,7 +38,7 @@ from gradkern.ridge._engine.nested import OuterFolds, outer_folds_of
 from gradkern.ridge._engine.precision import multiplying
 from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection, check_scoring
 from gradkern.ridge._engine.target_counts import warn
-from gradkern.ridge._nested_scores import HeldOutScores, NestedProblem, OuterFold, held_out_samples, score_all
+from gradkern.ridge._nested_scores import HeldOutScores, NestedProblem, OuterFold, Write, held_out_samples, score_all
 
 _COLUMNS_AT_ONCE = 1024
 
@@ -99,35 +100,80 @@ def cross_val_score(
     >>> cross_val_score(X, Y, cv=4).shape
     (4, 3)
     """
-    if callable(scoring):
-        check_scoring(scoring)
-    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
-    for name in scorings or (scoring,):
-        check_scoring(name)
+    scorings = _scorings(scoring)
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
     nesting = _nesting(next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
     if standardize and nesting.selection != "kfold":
         raise ValueError(f"standardize needs selection='kfold', got selection={nesting.selection!r}")
     nested = _nest(spaces, Y, nesting, groups, sample_weight, device, standardize=standardize)
     results = {name: HeldOutScores.empty(problem, scorings) for name, problem in nested.items()}
-    responses = next(iter(nested.values())).responses
-    with multiplying("float32"):
-        score_all(nested, results)
-    for name, result in results.items():
-        undefined = int(result.scores.isnan().any(0).any(0).sum())
-        if undefined:
-            source = f" of {name!r}" if isinstance(X, Mapping) else ""
-            warn(
-                "cross_val_score",
-                f"{undefined} of {responses.shape[1]} targets{source} have no defined score in some folds, "
-                "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
-            )
+
+    def keep(name: str, targets: slice | Tensor, scored: HeldOutScores) -> None:
+        results[name].scores[..., targets] = scored.scores
+        results[name].alphas[:, targets] = scored.alphas
+
+    _score_and_warn(nested, scorings, keep, is_named=isinstance(X, Mapping))
     single = isinstance(scoring, str)
     scores = {name: result.scores_to_caller(nested[name], single) for name, result in results.items()}
     chosen = {name: result.alphas_to_caller(nested[name]) for name, result in results.items()}
     if not isinstance(X, Mapping):
         return (scores["X"], chosen["X"]) if return_alphas else scores["X"]
     return (scores, chosen) if return_alphas else scores
+
+
+@naming("cross_val_score")
+def stream_scores(
+    X: Mapping[str, Any],
+    Y: Any,
+    cv: Any,
+    setting: CrossValidation,
+    groups: Any,
+    scorings: tuple[str, ...],
+    write: Write,
+) -> None:
+    """`cross_val_score` of several feature spaces, part by part of the targets, each given to `write` once it is known.
+
+    Parameters
+    ----------
+    cv : outer folds, as pairs of indices; inner folds, penalties and selection are those of `setting`
+    write : takes the name of a feature space, targets as a slice or numbers, and their scores. Targets may come again,
+        by their numbers, in the place of what was given before.
+    """
+    nesting = Nesting(cv, setting.inner_folds, setting.alphas, setting.selection_for(groups))
+    nested = _nest(dict(X), Y, nesting, groups, None, None)
+    _score_and_warn(nested, _scorings(scorings), write, is_named=True)
+
+
+def _scorings(scoring: Any) -> tuple[str, ...]:
+    if callable(scoring):
+        check_scoring(scoring)
+    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
+    for name in scorings or (scoring,):
+        check_scoring(name)
+    return scorings
+
+
+def _score_and_warn(
+    nested: Mapping[str, NestedProblem], scorings: tuple[str, ...], write: Write, *, is_named: bool
+) -> None:
+    """Score all feature spaces, and warn of targets that have no score in a fold."""
+    count = next(iter(nested.values())).responses.shape[1]
+    undefined = {name: torch.zeros(count, dtype=torch.bool) for name in nested}
+
+    def count_and_write(name: str, targets: slice | Tensor, scored: HeldOutScores) -> None:
+        undefined[name][targets] = scored.scores.isnan().any(0).any(0).cpu()
+        write(name, targets, scored)
+
+    with multiplying("float32"):
+        score_all(nested, scorings, count_and_write)
+    for name, targets in undefined.items():
+        if bool(targets.any()):
+            source = f" of {name!r}" if is_named else ""
+            warn(
+                "cross_val_score",
+                f"{int(targets.sum())} of {count} targets{source} have no defined score in some folds, "
+                "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
+            )
 
 
 @naming("cross_val_predict")

@@ -1,6 +1,6 @@
 """Fits of outer folds and scores of what they hold out, of many feature spaces by one read of the responses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """Scores [s, f, v] and chosen alphas [f, v] of one feature space, filled in part by part of the targets."""
+    """Scores [s, f, v] and chosen alphas [f, v] of one feature space."""
 
     scorings: tuple[str, ...]
     scores: Tensor
@@ -82,23 +82,22 @@ class HeldOutScores:
         scores = nested.plan.empty(len(scorings), len(nested.outer), nested.responses.shape[1])
         return cls(scorings, scores, torch.empty(scores.shape[1:], dtype=torch.float64))
 
-    def add(self, nested: NestedProblem, columns: slice, is_counted: bool = True) -> None:
-        """Fit and score the responses of `nested`, which are these columns of all, fold by fold."""
-        scores, alphas = self.scores[..., columns], self.alphas[:, columns]
+    def add(self, nested: NestedProblem, total: int | None) -> None:
+        """Fit and score the responses of `nested`, fold by fold; of `total` targets in all, for the progress."""
         for held in held_out_samples(nested):
-            alphas[held.fold, held.columns] = held.alpha.to(alphas.device)
+            self.alphas[held.fold, held.columns] = held.alpha.to(self.alphas.device)
             weights = nested.outer[held.fold].test_weights
             if weights is not None:
                 weights = weights.to(held.responses.device)
             for number, scoring in enumerate(self.scorings):
-                scores[number, held.fold, held.columns] = (
+                self.scores[number, held.fold, held.columns] = (
                     # r without the intercept: beside it, what a large alpha leaves would be rounded away
                     correlation(held.responses, held.explained, weights)
                     if scoring == "r"
                     else r_squared(held.responses, held.predictions, weights)
                 )
-            if is_counted:
-                advanced(len(held.alpha) / self.alphas.shape[1], "fits")
+            if total is not None:
+                advanced(len(held.alpha) / total, "fits")
 
     def put(self, scored: NestedScores, columns: slice) -> None:
         """Keep scores of a block; those of unsure targets are replaced later."""
@@ -116,33 +115,52 @@ class HeldOutScores:
         return nested.plan.to_caller(self.alphas[:, 0] if nested.one_target else self.alphas)
 
 
+# Takes the name of a feature space, which targets of all, and their scores.
+Write = Callable[[str, slice | Tensor, HeldOutScores], None]
+
+
 @torch.no_grad()
-def score_all(nested: Mapping[str, NestedProblem], results: Mapping[str, HeldOutScores]) -> None:
-    """Fill in the scores of all feature spaces; responses are read once for all of them."""
+def score_all(nested: Mapping[str, NestedProblem], scorings: tuple[str, ...], write: Write) -> None:
+    """Score all feature spaces, part by part of the targets; responses are read once for all of them.
+
+    Some targets of a part may be written again later, by their numbers.
+    """
     first = next(iter(nested.values()))
+    total = first.responses.shape[1]
+    factors = _factors(nested)
+    late = {name: _LateTargets(nested[name], scorings) for name in factors}
+    for columns, values in read_parts(first.responses):
+        parts = {name: replace(problem, responses=values, first=columns.start) for name, problem in nested.items()}
+        results = {name: HeldOutScores.empty(part, scorings) for name, part in parts.items()}
+        for name, part in parts.items():
+            if name not in factors:
+                results[name].add(part, total)
+        for within, plan, responses in _shared_blocks(parts, factors):
+            for name, factored in factors.items():
+                if parts[name].plan == plan:
+                    scored = score_nested(factored, responses.of_folds)
+                    late[name].add(values, within, columns.start, responses.settle(scored))
+                    results[name].put(scored, within)
+                    advanced(len(factored.outer) * (within.stop - within.start) / total, "fits")
+        for name, result in results.items():
+            write(name, columns, result)
+        for name, targets in late.items():
+            if targets.count >= _LATE_AT_ONCE:
+                targets.score(name, write)
+    for name, targets in late.items():
+        targets.score(name, write)
+
+
+def _factors(nested: Mapping[str, NestedProblem]) -> dict[str, NestedFactor]:
+    """Of the feature spaces whose fits can share sums."""
     factors: dict[str, NestedFactor] = {}
-    if first.shared is not None:
-        for name, problem in nested.items():
-            X = load(problem.features, problem.plan, first.shared.order)
-            factored = factor_nested(X, first.shared, problem.outer[0].selection)
+    for name, problem in nested.items():
+        if problem.shared is not None:
+            X = load(problem.features, problem.plan, problem.shared.order)
+            factored = factor_nested(X, problem.shared, problem.outer[0].selection)
             if factored is not None:
                 factors[name] = factored
-    late = {name: _LateTargets(nested[name], results[name]) for name in factors}
-    for columns, values in read_parts(first.responses):
-        for name, problem in nested.items():
-            if name not in factors:
-                results[name].add(replace(problem, responses=values, first=columns.start), columns)
-        for block, plan, responses in _shared_blocks(nested, factors, values, columns.start):
-            within = slice(block.start - columns.start, block.stop - columns.start)
-            for name, factored in factors.items():
-                if nested[name].plan == plan:
-                    scored = score_nested(factored, responses.of_folds)
-                    unsure = responses.settle(scored)
-                    results[name].put(scored, block)
-                    late[name].add(values, within, block, unsure)
-                    advanced(len(factored.outer) * len(unsure) / first.responses.shape[1], "fits")
-    for targets in late.values():
-        targets.score()
+    return factors
 
 
 @dataclass(frozen=True)
@@ -175,51 +193,51 @@ class _SharedBlock:
 
 
 def _shared_blocks(
-    nested: Mapping[str, NestedProblem], factors: Mapping[str, NestedFactor], values: Array, first: int
+    parts: Mapping[str, NestedProblem], factors: Mapping[str, NestedFactor]
 ) -> Iterator[tuple[slice, DevicePlan, _SharedBlock]]:
-    """Blocks of targets, as every device and dtype needs them, and which of all targets they are."""
-    plans = list(dict.fromkeys(nested[name].plan for name in factors))
-    for start in range(0, values.shape[1], _COLUMNS_AT_ONCE):
-        within = slice(start, min(start + _COLUMNS_AT_ONCE, values.shape[1]))
-        for plan in plans:
-            shared = next(iter(nested.values())).shared
-            assert shared is not None
-            Y = Targets(values, plan, shared.order, first).block(within)
-            yield slice(first + within.start, first + within.stop), plan, _SharedBlock.of(Y, shared)
+    """Blocks of the targets of a part, as every device and dtype needs them."""
+    plans = {parts[name].plan: parts[name] for name in factors}
+    first = next(iter(parts.values()))
+    for start in range(0, first.responses.shape[1], _COLUMNS_AT_ONCE):
+        within = slice(start, min(start + _COLUMNS_AT_ONCE, first.responses.shape[1]))
+        for plan, part in plans.items():
+            assert part.shared is not None
+            Y = Targets(part.responses, plan, part.shared.order, part.first).block(within)
+            yield within, plan, _SharedBlock.of(Y, part.shared)
 
 
 class _LateTargets:
     """Targets that folds cannot share sums for; they are scored fold by fold, some thousands at a time."""
 
-    def __init__(self, nested: NestedProblem, result: HeldOutScores) -> None:
-        self._nested, self._result = nested, result
+    def __init__(self, nested: NestedProblem, scorings: tuple[str, ...]) -> None:
+        self._nested, self._scorings = nested, scorings
         self._values: list[Array] = []
         self._places: list[Tensor] = []
 
-    def add(self, values: Array, within: slice, block: slice, unsure: Tensor) -> None:
-        """Keep the responses of unsure targets [b] of a block, `within` of `values`."""
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._places))
+
+    def add(self, values: Array, within: slice, first: int, unsure: Tensor) -> None:
+        """Keep the responses of unsure targets [b], `within` of values whose first target is number `first`."""
         if not bool(unsure.any()):
             return
         chosen = unsure.nonzero()[:, 0].cpu()
         part = values[:, within]
         self._values.append(part[:, chosen.to(part.device)] if isinstance(part, Tensor) else part[:, chosen.numpy()])
-        self._places.append(chosen + block.start)
-        if sum(map(len, self._places)) >= _LATE_AT_ONCE:
-            self.score()
+        self._places.append(chosen + first + within.start)
 
-    def score(self) -> None:
+    def score(self, name: str, write: Write) -> None:
         """Score what was kept."""
         if not self._places:
             return
         places = torch.cat(self._places)
         join: Any = torch.cat if isinstance(self._values[0], Tensor) else np.concatenate
-        responses = join(self._values, 1)
+        few = replace(self._nested, responses=join(self._values, 1))
         self._values, self._places = [], []
-        few = replace(self._nested, responses=responses)
-        scored = HeldOutScores.empty(few, self._result.scorings)
-        scored.add(few, slice(None), is_counted=False)
-        self._result.scores[..., places.to(self._result.scores.device)] = scored.scores
-        self._result.alphas[:, places] = scored.alphas
+        scored = HeldOutScores.empty(few, self._scorings)
+        scored.add(few, None)
+        write(name, places, scored)
 
 
 @torch.no_grad()
