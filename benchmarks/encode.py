@@ -6,7 +6,7 @@ Both score the same layers, outer folds, inner folds (the other outer folds) and
 the same held-out r. The script is a loop over layers and outer folds around himalaya's RidgeCV (torch backend, targets
 in batches, an R2 score), as its documentation advises. All 24 layers of 20,000 targets would take the script days, so
 that both are timed at few layers and targets: seconds = layers x (fixed + targets x each), and the script at one of the
-five outer folds, which are alike: seconds = folds x .... At a smaller shape (--small) both are checked against two layers
+five outer folds, which are alike: seconds = folds x .... At a small shape both are checked against twice the layers
 and five folds. Every measurement is a process of its own with one thread; times are CPU
 seconds of that process, so that what else the machine does hardly counts, and the two take turns.
 """
