@@ -34,7 +34,7 @@ class ScoresInMemory:
     def put(self, rows: Sequence[int], folds: slice, targets: Any, scores: NDArray[Any]) -> None:
         """Keep scores [2, f, k] of some folds and targets, for all `rows`."""
         for row in rows:
-            self.values[:, row, folds, targets] = scores
+            self.values[:, row][:, folds, targets] = scores
 
     def variables(self, spaces: int) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
         """r and r2 of the first feature spaces, and of the others sketch by sketch."""
