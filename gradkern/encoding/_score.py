@@ -19,15 +19,19 @@ from gradkern.encoding._residualize import Residualized, residualize_spaces
 from gradkern.encoding._scale import check_first, unit_size
 from gradkern.encoding._score_values import SCORES, ScoresInMemory, Values, scores_in_file, with_normalised
 from gradkern.encoding._spaces import COORDINATES, feature_coordinates
+from gradkern.encoding._wide import image_coordinates
 from gradkern.errors import naming
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_val import stream_scores
 from gradkern.ridge._cross_validation import CrossValidation
+from gradkern.ridge._engine.folds import OTHERS
 from gradkern.ridge._nested_scores import HeldOutScores
 
 MEMORY = 4 * 2**30  # bytes of feature spaces that are held at once
 _SQUARES = 20  # matrices [d, d] of a feature space: eigenvectors and held-out samples of five folds, in two precisions
+_SQUARES_OF_PAIRS = 90  # of the fits without every two of five folds
+_WIDE = 2  # columns for each image: from there on features are replaced by coordinates of the images
 _RESERVED = {  # a column of the targets with such a name gets another one
     *("feature", "fold", *COORDINATES, "r", "r2", "noise_ceiling", "r_normalised", "r2_normalised"),
     *("targets_at_lowest_alpha", "targets_at_largest_alpha"),
@@ -247,7 +251,8 @@ def _scored(job: _Job, values: Values, memory: int) -> dict[str, tuple[tuple[str
             edges.settle(name, folds)
 
     with tracked(f"scores of {recording.subject}", len(once) * len(job.splits), "fits"):
-        for names in _shares({name: X for name, X in once.items() if name not in by_fold}, recording, memory):
+        whole, pairs = {name: X for name, X in once.items() if name not in by_fold}, cv.inner_folds == OTHERS
+        for names in _shares(whole, recording, memory, pairs=pairs):
             add({name: _rows(once[name], recording) for name in names}, slice(0, len(job.splits)))
         for names in _shares(by_fold, recording, memory):
             for number, (train, _) in enumerate(job.splits):
@@ -271,12 +276,14 @@ def _along_sketches(
     return result
 
 
-def _shares(features: Mapping[str, Any], recording: Recording, memory: int) -> Iterator[list[str]]:
+def _shares(
+    features: Mapping[str, Any], recording: Recording, memory: int, *, pairs: bool = False
+) -> Iterator[list[str]]:
     """Names of feature spaces that are in memory at once: rows of presentations, coordinates and eigenvectors."""
     share: list[str] = []
     size = 0
     for name, X in features.items():
-        added = bytes_of_space(len(recording.image_ids), X.shape[1])
+        added = bytes_of_space(len(recording.image_ids), X.shape[1], pairs=pairs)
         if share and size + added > memory:
             yield share
             share, size = [], 0
@@ -286,14 +293,19 @@ def _shares(features: Mapping[str, Any], recording: Recording, memory: int) -> I
         yield share
 
 
-def bytes_of_space(rows: int, columns: int) -> int:
-    """Bytes that a feature space takes while it is scored, in float32."""
+def bytes_of_space(rows: int, columns: int, *, pairs: bool = False) -> int:
+    """Bytes that a feature space takes while it is scored, in float32; `pairs`: with fits without every two folds."""
     narrow = min(rows, columns)
-    return 4 * (2 * rows * narrow + _SQUARES * narrow**2)
+    squares = _SQUARES + _SQUARES_OF_PAIRS if pairs else _SQUARES
+    return 4 * (2 * rows * narrow + squares * narrow**2)
 
 
 def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
-    """Features of every presentation, float32 of unit size."""
+    """Features of every presentation, float32 of unit size; of wide ones their coordinates, which predict the same."""
+    shown, group = np.unique(recording.image_ids, return_inverse=True)
+    if X.shape[1] > _WIDE * len(shown):
+        coordinates = image_coordinates(X, shown)
+        return coordinates[group] / np.float32(unit_size(coordinates))
     values = np.asarray(X, dtype=np.float32)
     return values[recording.image_ids] / np.float32(unit_size(values))
 

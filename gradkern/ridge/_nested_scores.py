@@ -24,7 +24,7 @@ from gradkern.ridge._engine.nested import (
 from gradkern.ridge._engine.precision import product
 from gradkern.ridge._engine.solve import AlphaSelection, FitOptions, factor, solve
 
-_COLUMNS_AT_ONCE = 1024
+BLOCK = 1024  # targets that are scored at a time
 _LATE_AT_ONCE = 4096  # targets that are scored fold by fold
 
 
@@ -198,8 +198,8 @@ def _shared_blocks(
     """Blocks of the targets of a part, as every device and dtype needs them."""
     plans = {parts[name].plan: parts[name] for name in factors}
     first = next(iter(parts.values()))
-    for start in range(0, first.responses.shape[1], _COLUMNS_AT_ONCE):
-        within = slice(start, min(start + _COLUMNS_AT_ONCE, first.responses.shape[1]))
+    for start in range(0, first.responses.shape[1], BLOCK):
+        within = slice(start, min(start + BLOCK, first.responses.shape[1]))
         for plan, part in plans.items():
             assert part.shared is not None
             Y = Targets(part.responses, plan, part.shared.order, part.first).block(within)
