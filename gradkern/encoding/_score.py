@@ -304,8 +304,8 @@ def _rows(X: Any, recording: Recording) -> NDArray[np.float32]:
     """Features of every presentation, float32 of unit size; of wide ones their coordinates, which predict the same."""
     shown, group = np.unique(recording.image_ids, return_inverse=True)
     if X.shape[1] > _WIDE * len(shown):
-        coordinates = image_coordinates(X, shown)
-        return coordinates[group] / np.float32(unit_size(coordinates))
+        coordinates, size = image_coordinates(X, shown)
+        return coordinates[group] / np.float32(size)
     values = np.asarray(X, dtype=np.float32)
     return values[recording.image_ids] / np.float32(unit_size(values))
 
