@@ -24,7 +24,7 @@ from gradkern.errors import naming
 from gradkern.recordings._noise_ceiling import Ceiling, estimate_ncsnr, noise_ceiling
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_val import stream_scores
-from gradkern.ridge._cross_validation import CrossValidation
+from gradkern.ridge._cross_validation import CrossValidation, Nesting, OtherFolds
 from gradkern.ridge._engine.folds import OTHERS
 from gradkern.ridge._nested_scores import HeldOutScores
 
@@ -246,7 +246,11 @@ def _scored(job: _Job, values: Values, memory: int) -> dict[str, tuple[tuple[str
         for name, X in rows.items():
             varies = np.ptp(X[images], axis=0).any()
             ranks[name].append(effective_rank(X[images]) if varies else EffectiveRank(np.nan, np.nan))
-        stream_scores(rows, recording.responses, job.splits[folds], cv, groups, SCORES, write)
+        inner: Any = cv.inner_folds
+        if inner == OTHERS and folds != slice(0, len(job.splits)):
+            inner = OtherFolds(job.splits, folds.start)
+        nesting = Nesting(job.splits[folds], inner, cv.alphas, cv.selection_for(groups))
+        stream_scores(rows, recording.responses, nesting, groups, SCORES, write)
         for name in rows:
             edges.settle(name, folds)
 

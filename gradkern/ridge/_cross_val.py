@@ -125,8 +125,7 @@ def cross_val_score(
 def stream_scores(
     X: Mapping[str, Any],
     Y: Any,
-    cv: Any,
-    setting: CrossValidation,
+    nesting: Nesting,
     groups: Any,
     scorings: tuple[str, ...],
     write: Write,
@@ -135,11 +134,10 @@ def stream_scores(
 
     Parameters
     ----------
-    cv : outer folds, as pairs of indices; inner folds, penalties and selection are those of `setting`
+    nesting : outer folds, as pairs of indices, inner folds, penalties and how they are chosen
     write : takes the name of a feature space, targets as a slice or numbers, and their scores. Targets may come again,
         by their numbers, in the place of what was given before.
     """
-    nesting = Nesting(cv, setting.inner_folds, setting.alphas, setting.selection_for(groups))
     nested = _nest(dict(X), Y, nesting, groups, None, None)
     _score_and_warn(nested, _scorings(scorings), write, is_named=True)
 

@@ -1,5 +1,6 @@
 """One setting of cross-validation for all that scores encoding models, so that one layer has one r everywhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,26 @@ class InnerFolds:
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Number of inner folds, as scikit-learn's splitters have it."""
         return self.folds
+
+
+@dataclass(frozen=True)
+class OtherFolds:
+    """Inner folds of one outer fold: what the other outer folds hold out, for a fit of that fold alone.
+
+    Parameters
+    ----------
+    splits : (train, test) rows of every outer fold; `number` is the one that is fitted
+    """
+
+    splits: Sequence[Split]
+    number: int
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
+        """(train, test) places among the rows that the fold trains on."""
+        train = self.splits[self.number][0]
+        places = [np.flatnonzero(np.isin(train, test)) for number, (_, test) in enumerate(self.splits)
+                  if number != self.number]  # fmt: skip
+        return [(np.setdiff1d(np.arange(len(train)), test), test) for test in places]
 
 
 @dataclass(frozen=True)
