@@ -201,9 +201,9 @@ def _shared_blocks(
     for start in range(0, first.responses.shape[1], BLOCK):
         within = slice(start, min(start + BLOCK, first.responses.shape[1]))
         for plan, part in plans.items():
-            assert part.shared is not None
-            Y = Targets(part.responses, plan, part.shared.order, part.first).block(within)
-            yield within, plan, _SharedBlock.of(Y, part.shared)
+            if part.shared is not None:
+                Y = Targets(part.responses, plan, part.shared.order, part.first).block(within)
+                yield within, plan, _SharedBlock.of(Y, part.shared)
 
 
 class _LateTargets:

@@ -78,9 +78,10 @@ def space(kind: str, layer: str) -> FeatureSpace:
 def test_inner_folds_of_residualized_features_can_be_the_other_outer_folds() -> None:
     how = CrossValidation(folds=3, selection="kfold", inner_folds="outer", alphas=(0.01, 0.3, 10.0))
     spaces, one = captured(), brain()
-    found = score(control_spaces(spaces, spaces, ["residualized-same-layer"]), one, how)
+    found = score(control_spaces(unit_gradients(spaces), spaces, ["residualized-same-layer"]), one, how)
     shown, groups = np.arange(N - 5), inner_groups(how, one)
     A, G = (np.asarray(spaces[space(kind, LAYERS[1])], dtype=np.float64)[shown] for kind in ("activation", "gradient"))
+    G = unit_length(G)
     splits = outer_folds(how, one)
     held_in = np.empty(len(one.image_ids), int)
     for fold, (_, test) in enumerate(splits):
