@@ -166,6 +166,7 @@ def rows_of(images: int, width: int, targets: dict[str, tuple[int, int]], folder
         if "himalaya" in scores and way in ("gradkern", "gradkern, gcv"):
             known = scores["himalaya"].shape[1]
             apart = np.abs(scores[way][:, :known] - scores["himalaya"])
+            row["r_apart_at"] = f"{images}x{width}, {scores[way].shape[2]} targets"
             row |= {"r_apart_largest": float(apart.max()), "r_apart_mean": float(apart.mean())}
         rows.append(row)
     base = {row["impl"]: row["nsd_block_hours"] for row in rows}

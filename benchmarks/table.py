@@ -162,7 +162,8 @@ def encode(run: dict[str, Any]) -> Iterator[str]:
         if row["impl"] == "linear":
             continue
         words = [f"{row[key]:.3g} times {what}" for key, what in _BESIDE.items() if key in row]
-        words += [f"largest difference of r {row['r_apart_largest']:.1g}"] if "r_apart_largest" in row else []
+        if "r_apart_largest" in row:
+            words += [f"r differs by {row['r_apart_largest']:.1g} at most ({row['r_apart_at']})"]
         memory = ", ".join(f"{peak:,}" for peak in row["peak_mb"])
         yield (
             f"| {row['case']} | {row['impl']} | {row['outer_folds']} | {row['fixed_seconds']:.3g} s | "
