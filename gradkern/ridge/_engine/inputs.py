@@ -159,7 +159,11 @@ def read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
     step = max(1, LARGEST_PART // (n * 4))
     for start in range(0, v, step):
         columns = slice(start, min(start + step, v))
-        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
+        part = responses[:, columns]
+        if isinstance(part, Tensor):
+            yield columns, part
+        else:  # of a map a copy; what else is stored comes as an array of its own
+            yield columns, np.array(part) if isinstance(part, np.memmap) else np.asarray(part)
 
 
 def as_array(name: str, values: Any) -> Array:
