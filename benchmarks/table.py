@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import scale
 from benchmarks.conftest import RESULTS
 
 PROJECTED = ("sketch", "tensor sketch", "factored")  # measured at the same layers; the dense Gaussian at some of them
@@ -150,12 +151,34 @@ def alternatives(run: dict[str, Any]) -> Iterator[str]:
         yield f"| {first['text']} | {first['level']:g} | {organisation} | {' | '.join(cells)} |"
 
 
+def encode(run: dict[str, Any]) -> Iterator[str]:
+    """A row for each way to encode; times are CPU seconds of one thread."""
+    yield (
+        "| case | by | outer folds timed | fixed, a layer | each target | 24 layers of 20,000 targets "
+        "| memory beside X and Y | |"
+    )
+    yield "|---|---|--:|--:|--:|--:|--:|---|"
+    for row in run["rows"]:
+        if row["impl"] == "linear":
+            continue
+        words = [f"{row[key]:.3g} times {what}" for key, what in _BESIDE.items() if key in row]
+        if "r_apart_largest" in row:
+            words += [f"r differs by {row['r_apart_largest']:.1g} at most ({row['r_apart_at']})"]
+        memory = ", ".join(f"{peak:,}" for peak in row["peak_mb"])
+        yield (
+            f"| {row['case']} | {row['impl']} | {row['outer_folds']} | {row['fixed_seconds']:.3g} s | "
+            f"{row['ms_a_target']:.3g} ms | {row['nsd_block_hours']:.3g} h | {memory} MB | {'; '.join(words)} |"
+        )
+
+
+_BESIDE = {"times_faster_than_himalaya": "faster than himalaya", "of_one_ridgecv": "one RidgeCV"}
 TITLES = {
     "sketch": "Sketch",
     "sketch_outer": "Weight gradients of linear layers",
     "sketch_conv": "Weight gradients of convolutions",
     "capture": "Capture",
     "ridge": "Ridge regression",
+    "encode": "Encoding of many layers, nested",
     "banded": "Banded ridge regression",
     "permutation": "Permutation tests",
     "recordings": "Recordings read from the disk",
@@ -182,7 +205,7 @@ Generated from `benchmarks/results/power-verdict.json` and `power.json` by `pyth
 [power](power.md) explains the simulations and what the rates say. Each cell is a rate, its exact 95 % interval, and the
 number of brains. Rates in brackets: gradients have the property because they are functions of the activations. Bold: a
 false-positive rate above the level, or power below 0.8."""
-KINDS = {"accuracy": accuracy, "power": power, "alternatives": alternatives}
+KINDS = {"accuracy": accuracy, "encode": encode, "power": power, "alternatives": alternatives}
 
 
 def section(path: Path) -> str:
@@ -220,7 +243,11 @@ def power_page() -> str:
 
 def pages() -> dict[str, str]:
     """Path below the repository -> text, of every page that is made of the recorded results."""
-    return {"docs/project/benchmarks.md": benchmarks_page(), "docs/power-tables.md": power_page()}
+    return {
+        "docs/project/benchmarks.md": benchmarks_page(),
+        "docs/power-tables.md": power_page(),
+        "docs/scale.md": scale.page(),
+    }
 
 
 def main() -> None:

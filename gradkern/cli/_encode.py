@@ -65,7 +65,10 @@ def _add_cross_validation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=5, help="number of outer folds (default: %(default)s)")
     parser.add_argument(
-        "--inner-folds", type=int, default=5, help="number of folds of each training set (default: %(default)s)"
+        "--inner-folds",
+        type=_inner_folds,
+        default=5,
+        help="number of folds of each training set; outer: the other outer folds, faster (default: %(default)s)",
     )
     parser.add_argument(
         "--gap", type=float, metavar="SECONDS", help="minimum time between training and test epochs (default: none)"
@@ -106,6 +109,10 @@ def _add_unique(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--permutations", type=int, default=1000, help="with --unique: permutations of the test (default: %(default)s)"
     )
+
+
+def _inner_folds(word: str) -> int | str:
+    return word if word == "outer" else int(word)
 
 
 def _spelled(word: str) -> str:

@@ -14,6 +14,7 @@ from gradkern.errors import Refused, naming
 from gradkern.kernels._sketch import sketch
 
 _LEAST_COLUMNS = 64  # of `gradkern.sketch`
+_AT_ONCE = 1024  # rows or columns that are widened to float64
 
 
 class EffectiveRank(NamedTuple):
@@ -46,18 +47,34 @@ def effective_rank(X: np.ndarray) -> EffectiveRank:
     >>> bool(effective_rank(np.random.default_rng(0).standard_normal((100, 5))).participation > 4)
     True
     """
-    X = check_matrix("X", X).astype(np.float64)
-    largest = np.abs(X).max()
-    if largest > 0:
-        X = X / largest  # gradients may be 1e-200 in size: their squares would underflow
-    centered = X - X.mean(0)
-    products = centered @ centered.T if len(X) < X.shape[1] else centered.T @ centered
-    values = np.linalg.eigvalsh(products).clip(min=0)
+    X = check_matrix("X", X)
+    values = np.linalg.eigvalsh(_products(X)).clip(min=0)
     if not values.sum() > X.size * np.finfo(np.float64).eps ** 2:
         raise Refused("X must vary over its rows, got the same row everywhere")
     p = values / values.sum()
     p = p[p > 0]
     return EffectiveRank(float(1 / (p**2).sum()), float(np.exp(-(p * np.log(p)).sum())))
+
+
+def _products(X: np.ndarray) -> np.ndarray:
+    """Products of the centered rows of X, or of its columns if there are fewer of them, in float64, part by part.
+
+    X is divided by its largest value: gradients may be 1e-200 in size, and their squares would underflow.
+    """
+    largest = float(max(X.max(), -X.min()))
+    largest = largest if largest > 0 else 1.0
+    n, d = X.shape
+    mean = X.mean(0, dtype=np.float64)
+    total = np.zeros((min(n, d),) * 2)
+    for start in range(0, max(n, d), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        if n < d:
+            centered = (X[:, part] - mean[part]) / largest
+            total += centered @ centered.T
+        else:
+            centered = (X[part] - mean) / largest
+            total += centered.T @ centered
+    return total
 
 
 @naming("match_dimension")

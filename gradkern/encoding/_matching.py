@@ -184,6 +184,14 @@ def same_images(first: CapturedImages, other: CapturedImages, count: int) -> NDA
     return rows
 
 
+def columns_of(X: Any, which: slice) -> NDArray[Any]:
+    """Some columns of a feature space [n, d]; of one that is stored nothing else is read."""
+    if hasattr(X, "columns") and callable(X.columns):
+        chosen: NDArray[Any] = X.columns(which)
+        return chosen
+    return np.asarray(X[:, which] if hasattr(X, "__getitem__") else np.asarray(X)[:, which])
+
+
 @dataclass(frozen=True, eq=False)
 class MatchedRows:
     """Rows of a feature space in another order, read when they are needed."""
@@ -201,6 +209,10 @@ class MatchedRows:
     def __getitem__(self, place: Any) -> NDArray[Any]:
         selected: NDArray[Any] = np.asarray(self.values[self.rows[place]])
         return selected
+
+    def columns(self, which: slice) -> NDArray[Any]:
+        """Some columns of all rows."""
+        return columns_of(self.values, which)[self.rows]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self.values)[self.rows].astype(dtype or np.float32, copy=False)

@@ -1,13 +1,15 @@
 """Scores as files: a folder with one netCDF file for each recording, joined when they are read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
 from gradkern._files import allocate, as_json, differences, written_whole
+from gradkern.encoding._score_values import with_normalised, without_normalised
 from gradkern.errors import naming
 
 _MADE_FROM = "made_from"  # attribute: everything that decides the scores in the file
@@ -31,11 +33,18 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
     target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
-    stated = scores.assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
+    stated = without_normalised(scores).assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
     with written_whole(target) as aside:
         with aside.open("wb") as file:  # HDF5 cannot go on after a full disk
             allocate(file.fileno(), int(stated.nbytes), target.parent)
         stated.to_netcdf(aside, engine=_ENGINE)
+
+
+@contextmanager
+def scores_written(path: Path, made_from: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A path to write a file of scores to, which takes the name `path` when it is complete, and its attributes."""
+    with written_whole(path) as aside:
+        yield aside, {_MADE_FROM: json.dumps(made_from, sort_keys=True)}
 
 
 @naming("is_up_to_date")
@@ -81,10 +90,10 @@ def load_scores(path: Any) -> xr.DataTree:
     if not source.is_file():
         raise FileNotFoundError(f"path must be a folder or a file of scores, got {str(path)!r}")
     tree = xr.open_datatree(source, engine=_ENGINE)
-    is_former = any(name in node.data_vars for node in tree.subtree for name in _FORMER_NAMES)
-    return tree.map_over_datasets(_renamed) if is_former else tree
+    return tree.map_over_datasets(_renamed)
 
 
 def _renamed(scores: xr.Dataset) -> xr.Dataset:
-    """Variables of earlier versions under their present names."""
-    return scores.rename({before: now for before, now in _FORMER_NAMES.items() if before in scores})
+    """Variables of earlier versions under their present names, and those that are derived."""
+    names = {before: now for before, now in _FORMER_NAMES.items() if before in scores}
+    return with_normalised(scores.rename(names) if names else scores)

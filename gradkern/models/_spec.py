@@ -71,7 +71,7 @@ class ModelSpec:
 
         Returns
         -------
-        float32 [n, 3, resolution, resolution]
+        float32 [n, 3, resolution, resolution], all in memory: `prepared` preprocesses each image when its batch comes
 
         Raises
         ------
@@ -88,8 +88,11 @@ class ModelSpec:
             torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1) for values in (self.mean, self.std)
         )
         crop = self.shorter_side if not whole else None
-        pixels = [self._resize(planes(image, i), crop) for i, image in enumerate(images)]
-        return torch.stack([(image - mean) / std for image in pixels])
+        shape = (len(images), 3, self.resolution, self.resolution)
+        result = torch.empty(shape, dtype=torch.float32, device="cpu")
+        for i in range(len(images)):  # one at a time: a source may decode each when it is asked for
+            result[i] = (self._resize(planes(images[i], i), crop) - mean) / std
+        return result
 
     @naming("ModelSpec")
     def prepared(

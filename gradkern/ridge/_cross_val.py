@@ -1,7 +1,7 @@
 """Scores and predictions on held-out samples, with alphas chosen inside each training fold."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradkern._progress import advanced
 from gradkern.errors import naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS
 from gradkern.ridge._cross_validation import CrossValidation, Nesting, resolve_setting
 from gradkern.ridge._engine.folds import (
-    Indices,
+    are_others,
     check_groups,
     check_inner_cv,
     inner_folds,
@@ -24,8 +23,6 @@ from gradkern.ridge._engine.folds import (
 )
 from gradkern.ridge._engine.inputs import (
     Array,
-    DevicePlan,
-    Targets,
     as_array,
     as_feature_spaces,
     as_targets,
@@ -35,12 +32,13 @@ from gradkern.ridge._engine.inputs import (
     column_names,
     device_plan,
     load,
-    read_parts,
 )
-from gradkern.ridge._engine.metrics import correlation, r_squared
-from gradkern.ridge._engine.precision import multiplying, product
-from gradkern.ridge._engine.solve import AlphaSelection, FitOptions, alpha_selection, check_scoring, factor, solve
+from gradkern.ridge._engine.metrics import correlation
+from gradkern.ridge._engine.nested import OuterFolds, outer_folds_of
+from gradkern.ridge._engine.precision import multiplying
+from gradkern.ridge._engine.solve import AlphaSelection, alpha_selection, check_scoring
 from gradkern.ridge._engine.target_counts import warn
+from gradkern.ridge._nested_scores import HeldOutScores, NestedProblem, OuterFold, Write, held_out_samples, score_all
 
 _COLUMNS_AT_ONCE = 1024
 
@@ -70,7 +68,8 @@ def cross_val_score(
     alphas : [a] positive penalties
     cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices; or a
         `CrossValidation`, which also decides alphas, inner_cv and selection
-    inner_cv : inner folds, for ``selection="kfold"``: int or scikit-learn splitter
+    inner_cv : inner folds, for ``selection="kfold"``: int, scikit-learn splitter, or "outer": the other outer folds,
+        which takes about half of the time, as a fit without two folds serves both
     groups : [n] labels that neither the outer nor the inner folds may split ("loo" and "gcv" choose alpha
         without looking at them)
     sample_weight : [n] weights, not negative: a weight of w counts as w samples, in every choice, fit and score
@@ -101,37 +100,78 @@ def cross_val_score(
     >>> cross_val_score(X, Y, cv=4).shape
     (4, 3)
     """
-    if callable(scoring):
-        check_scoring(scoring)
-    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
-    for name in scorings or (scoring,):
-        check_scoring(name)
+    scorings = _scorings(scoring)
     spaces = dict(X) if isinstance(X, Mapping) else {"X": X}
     nesting = _nesting(next(iter(spaces.values()), ()), cv, inner_cv, alphas, selection, groups)
     if standardize and nesting.selection != "kfold":
         raise ValueError(f"standardize needs selection='kfold', got selection={nesting.selection!r}")
     nested = _nest(spaces, Y, nesting, groups, sample_weight, device, standardize=standardize)
-    results = {name: _Scores.empty(problem, scorings) for name, problem in nested.items()}
-    responses = next(iter(nested.values())).responses
-    with multiplying("float32"):
-        for columns, values in read_parts(responses):
-            for name, problem in nested.items():
-                results[name].add(replace(problem, responses=values, first=columns.start), columns)
-    for name, result in results.items():
-        undefined = int(result.scores.isnan().any(0).any(0).sum())
-        if undefined:
-            source = f" of {name!r}" if isinstance(X, Mapping) else ""
-            warn(
-                "cross_val_score",
-                f"{undefined} of {responses.shape[1]} targets{source} have no defined score in some folds, "
-                "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
-            )
+    results = {name: HeldOutScores.empty(problem, scorings) for name, problem in nested.items()}
+
+    def keep(name: str, targets: slice | Tensor, scored: HeldOutScores) -> None:
+        results[name].scores[..., targets] = scored.scores
+        results[name].alphas[:, targets] = scored.alphas
+
+    _score_and_warn(nested, scorings, keep, is_named=isinstance(X, Mapping))
     single = isinstance(scoring, str)
     scores = {name: result.scores_to_caller(nested[name], single) for name, result in results.items()}
     chosen = {name: result.alphas_to_caller(nested[name]) for name, result in results.items()}
     if not isinstance(X, Mapping):
         return (scores["X"], chosen["X"]) if return_alphas else scores["X"]
     return (scores, chosen) if return_alphas else scores
+
+
+@naming("cross_val_score")
+def stream_scores(
+    X: Mapping[str, Any],
+    Y: Any,
+    nesting: Nesting,
+    groups: Any,
+    scorings: tuple[str, ...],
+    write: Write,
+) -> None:
+    """`cross_val_score` of several feature spaces, part by part of the targets, each given to `write` once it is known.
+
+    Parameters
+    ----------
+    nesting : outer folds, as pairs of indices, inner folds, penalties and how they are chosen
+    write : takes the name of a feature space, targets as a slice or numbers, and their scores. Targets may come again,
+        by their numbers, in the place of what was given before.
+    """
+    nested = _nest(dict(X), Y, nesting, groups, None, None)
+    _score_and_warn(nested, _scorings(scorings), write, is_named=True)
+
+
+def _scorings(scoring: Any) -> tuple[str, ...]:
+    if callable(scoring):
+        check_scoring(scoring)
+    scorings = (scoring,) if isinstance(scoring, str) else tuple(scoring)
+    for name in scorings or (scoring,):
+        check_scoring(name)
+    return scorings
+
+
+def _score_and_warn(
+    nested: Mapping[str, NestedProblem], scorings: tuple[str, ...], write: Write, *, is_named: bool
+) -> None:
+    """Score all feature spaces, and warn of targets that have no score in a fold."""
+    count = next(iter(nested.values())).responses.shape[1]
+    undefined = {name: torch.zeros(count, dtype=torch.bool) for name in nested}
+
+    def count_and_write(name: str, targets: slice | Tensor, scored: HeldOutScores) -> None:
+        undefined[name][targets] = scored.scores.isnan().any(0).any(0).cpu()
+        write(name, targets, scored)
+
+    with multiplying("float32"):
+        score_all(nested, scorings, count_and_write)
+    for name, targets in undefined.items():
+        if bool(targets.any()):
+            source = f" of {name!r}" if is_named else ""
+            warn(
+                "cross_val_score",
+                f"{int(targets.sum())} of {count} targets{source} have no defined score in some folds, "
+                "where responses or predictions do not vary, or responses hold NaN; those scores are NaN",
+            )
 
 
 @naming("cross_val_predict")
@@ -178,7 +218,7 @@ def cross_val_predict(
     check_finite("Y", nested.responses)
     predictions = nested.plan.empty(*nested.responses.shape)
     with multiplying("float32"):
-        for held in _held_out(nested):
+        for held in held_out_samples(nested):
             rows = torch.from_numpy(nested.outer[held.fold].test).to(predictions.device)
             predicted = held.predictions
             if not bool(predicted.isfinite().all()):
@@ -232,86 +272,6 @@ def _nesting(X: Any, cv: Any, inner_cv: Any, alphas: Any, selection: str, groups
     return resolve_setting(cv, inner_cv, alphas, selection, groups, n)
 
 
-@dataclass(frozen=True)
-class _Outer:
-    """An outer fold: training samples, how alpha is chosen among them, and held-out samples, both with weights."""
-
-    train: Indices
-    test: Indices
-    selection: AlphaSelection
-    train_weights: Tensor | None
-    test_weights: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Nested:
-    """The checked arrays of one feature space, and the outer folds."""
-
-    features: Array
-    responses: Array
-    one_target: bool
-    plan: DevicePlan
-    outer: tuple[_Outer, ...]
-    standardize: bool
-    first: int = 0  # number of the first target, where the responses are a part
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """The m samples that fold number `fold` holds out: responses, and predictions = explained + intercept."""
-
-    fold: int
-    columns: slice
-    responses: Tensor  # [m, b]
-    explained: Tensor  # [m, b]
-    intercept: Tensor  # [b]
-    alpha: Tensor  # [b]
-
-    @property
-    def predictions(self) -> Tensor:
-        return self.explained + self.intercept
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Scores [s, f, v] and chosen alphas [f, v] of one feature space, filled in part by part of the targets."""
-
-    scorings: tuple[str, ...]
-    scores: Tensor
-    alphas: Tensor
-
-    @classmethod
-    def empty(cls, nested: _Nested, scorings: tuple[str, ...]) -> "_Scores":
-        scores = nested.plan.empty(len(scorings), len(nested.outer), nested.responses.shape[1])
-        return cls(scorings, scores, torch.empty(scores.shape[1:], dtype=torch.float64))
-
-    def add(self, nested: _Nested, columns: slice) -> None:
-        """Fit and score the responses of `nested`, which are these columns of all."""
-        scores, alphas = self.scores[..., columns], self.alphas[:, columns]
-        for held in _held_out(nested):
-            alphas[held.fold, held.columns] = held.alpha.to(alphas.device)
-            weights = nested.outer[held.fold].test_weights
-            if weights is not None:
-                weights = weights.to(held.responses.device)
-            for number, scoring in enumerate(self.scorings):
-                scores[number, held.fold, held.columns] = (
-                    # r without the intercept: beside it, what a large alpha leaves would be rounded away
-                    correlation(held.responses, held.explained, weights)
-                    if scoring == "r"
-                    else r_squared(held.responses, held.predictions, weights)
-                )
-            advanced(len(held.alpha) / self.alphas.shape[1], "fits")
-
-    def scores_to_caller(self, nested: _Nested, single: bool) -> Array:
-        """Scores [s, f, v], of a single scoring [f, v], without v of a single 1-D target."""
-        scores = self.scores[0] if single else self.scores
-        return nested.plan.to_caller(scores[..., 0] if nested.one_target else scores)
-
-    def alphas_to_caller(self, nested: _Nested) -> Array:
-        """Alphas [f, v], or [f]."""
-        return nested.plan.to_caller(self.alphas[:, 0] if nested.one_target else self.alphas)
-
-
 def _nest(
     spaces: dict[str, Any],
     Y: Any,
@@ -322,7 +282,7 @@ def _nest(
     *,
     standardize: bool = False,
     scored: bool = True,
-) -> dict[str, _Nested]:
+) -> dict[str, NestedProblem]:
     """Check everything before any work. All spaces have the same folds, whatever the splitter draws."""
     selection = alpha_selection(nesting.alphas, nesting.selection, "r2")
     if not spaces:
@@ -334,11 +294,13 @@ def _nest(
         name: device_plan(device, spaces[name], **{name: array, "Y": responses}) for name, array in features.items()
     }
     weights = check_weights(sample_weight, n)
-    outer = _outer_folds(nesting, selection, groups, weights, n, scored)
+    outer, shared = _outer_folds(nesting, selection, groups, weights, n, scored)
+    shared = shared if scored and not standardize else None
     for name, array in features.items():
         check_finite(name, array, column_names(spaces[name]))
     return {
-        name: _Nested(array, responses, one_target, plans[name], outer, standardize) for name, array in features.items()
+        name: NestedProblem(array, responses, one_target, plans[name], outer, standardize, shared=shared)
+        for name, array in features.items()
     }
 
 
@@ -349,8 +311,11 @@ def _outer_folds(
     weights: NDArray[np.float64] | None,
     n: int,
     scored: bool,
-) -> tuple[_Outer, ...]:
-    """The outer folds, and inside each of them the inner ones, of the samples that have a weight."""
+) -> tuple[tuple[OuterFold, ...], OuterFolds | None]:
+    """The outer folds, and inside each of them the inner ones, of the samples that have a weight.
+
+    Also the folds whose statistics all fits can share; None where they cannot.
+    """
     # a score needs two held-out samples, a prediction one
     folds = (selection_folds if scored else resolve_folds)(nesting.cv, n, groups)
     if not (scored or folds.tested_once):
@@ -360,8 +325,10 @@ def _outer_folds(
     if weights is not None:
         subset(folds, np.flatnonzero(weights))  # are enough left?
     outer = []
-    for train, test in ((fold.train, fold.test) for fold in folds.folds):
-        inner = inner_folds(nesting.inner_cv, train, labels) if selection.method == "kfold" else None
+    is_inner = folds.partition
+    for number, (train, test) in enumerate((fold.train, fold.test) for fold in folds.folds):
+        inner = inner_folds(nesting.inner_cv, folds, number, labels) if selection.method == "kfold" else None
+        is_inner = is_inner and inner is not None and are_others(inner, folds, number)
         if weights is None:
             train_weights = test_weights = None
         else:
@@ -371,22 +338,6 @@ def _outer_folds(
             train_weights, test_weights = (torch.from_numpy(weights[rows]) for rows in (train, test))
         if inner is None:
             check_sample_count(len(train))
-        outer.append(_Outer(train, test, replace(selection, folds=inner), train_weights, test_weights))
-    return tuple(outer)
-
-
-@torch.no_grad()
-def _held_out(nested: _Nested) -> Iterator[_HeldOut]:
-    """Fit each outer fold on its training samples alone and predict what it holds out, block by block."""
-    plan = nested.plan
-    for number, fold in enumerate(nested.outer):
-        weights = None if fold.train_weights is None else fold.train_weights.to(plan.device)
-        fitting = FitOptions(standardize=nested.standardize, weights=weights)
-        solver = factor(load(nested.features, plan, fold.train), fold.selection, fitting)
-        tested = load(nested.features, plan, fold.test) - solver.principal.offset
-        held_out = Targets(nested.responses, plan, fold.test, nested.first)
-        trained = Targets(nested.responses, plan, fold.train, nested.first)
-        for block in solve(solver, trained, None, shared=False):
-            explained = product(tested, block.coefficients)
-            intercept = block.at_offset.to(tested.dtype)
-            yield _HeldOut(number, block.columns, held_out.block(block.columns), explained, intercept, block.alpha)
+        outer.append(OuterFold(train, test, replace(selection, folds=inner), train_weights, test_weights))
+    is_shared = folds.partition and weights is None and (is_inner or selection.method == "gcv")
+    return tuple(outer), outer_folds_of([fold.test for fold in folds.folds], is_inner) if is_shared else None

@@ -1,5 +1,6 @@
 """One setting of cross-validation for all that scores encoding models, so that one layer has one r everywhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 
 from gradkern.errors import naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS, shorten
+from gradkern.ridge._engine.folds import OTHERS
 from gradkern.ridge._engine.inputs import check_alphas, check_choice
 
 SCHEMES = ("image", "concept", "session", "published", "zero-shot")
@@ -33,7 +35,8 @@ class CrossValidation:
         set; "zero-shot", the same without the test images' concepts in training
         All but "image" need a recording, which knows concepts, sessions and the published test set.
     folds : number of outer folds, at least 2
-    inner_folds : number of folds of a training fold, where selection is "kfold"
+    inner_folds : number of folds of a training fold, where selection is "kfold"; or "outer", the other outer folds,
+        which takes about half of the time, as a fit without two folds serves both
     gap : temporal buffer in seconds between training and test epochs; None: no buffer (see `recordings.folds`)
     alphas : [a] positive penalties, for features of unit size (see `encoding.unit_scale`)
     selection : how alpha is chosen: "kfold", "loo" or "gcv" as in `RidgeCV`; "auto" is "gcv" where every image has one
@@ -53,7 +56,7 @@ class CrossValidation:
 
     by: str = "image"
     folds: int = 5
-    inner_folds: int = 5
+    inner_folds: int | str = 5
     gap: float | None = None
     alphas: tuple[float, ...] = DEFAULT_ALPHAS
     selection: str = "auto"
@@ -65,8 +68,11 @@ class CrossValidation:
         check_choice("selection", self.selection, SELECTIONS)
         for name in ("folds", "inner_folds"):
             folds = getattr(self, name)
+            if name == "inner_folds" and isinstance(folds, str) and folds == OTHERS:
+                continue
             if not isinstance(folds, int | np.integer) or isinstance(folds, bool) or folds < _LEAST_FOLDS:
-                raise ValueError(f"{name} must be an integer of at least {_LEAST_FOLDS}, got {folds!r}")
+                also = f"; it may also be {OTHERS!r}" if name == "inner_folds" else ""
+                raise ValueError(f"{name} must be an integer of at least {_LEAST_FOLDS}, got {folds!r}{also}")
         if self.gap is not None and not self.gap >= 0:
             raise ValueError(f"gap must be None or a number of seconds of at least 0, got {self.gap!r}")
         check_alphas(self.alphas)
@@ -131,6 +137,26 @@ class InnerFolds:
 
 
 @dataclass(frozen=True)
+class OtherFolds:
+    """Inner folds of one outer fold: what the other outer folds hold out, for a fit of that fold alone.
+
+    Parameters
+    ----------
+    splits : (train, test) rows of every outer fold; `number` is the one that is fitted
+    """
+
+    splits: Sequence[Split]
+    number: int
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> list[Split]:
+        """(train, test) places among the rows that the fold trains on."""
+        train = self.splits[self.number][0]
+        places = [np.flatnonzero(np.isin(train, test)) for number, (_, test) in enumerate(self.splits)
+                  if number != self.number]  # fmt: skip
+        return [(np.setdiff1d(np.arange(len(train)), test), test) for test in places]
+
+
+@dataclass(frozen=True)
 class Nesting:
     """Outer folds, inner folds, penalties and selection of a call, whether given singly or as a `CrossValidation`."""
 
@@ -156,7 +182,8 @@ def resolve_setting(cv: Any, inner_cv: Any, alphas: Any, selection: str, groups:
             f"inner_cv must be left out where cv is a CrossValidation, which has inner_folds, got {inner_cv!r}"
         )
     if groups is None:
-        return Nesting(cv, InnerFolds(cv.inner_folds), cv.alphas, cv.selection_for(np.arange(n)))
+        inner = cv.inner_folds if isinstance(cv.inner_folds, str) else InnerFolds(cv.inner_folds)
+        return Nesting(cv, inner, cv.alphas, cv.selection_for(np.arange(n)))
     return Nesting(cv, cv.inner_folds, cv.alphas, cv.selection_for(groups))
 
 

@@ -167,7 +167,7 @@ def variance_partition(
     band_weights, sampling, seed : as in `BandedRidgeCV`
     cv : outer folds (f of them): int, scikit-learn splitter, or iterable of (train, test) indices; or a
         `CrossValidation`, which also decides alphas and inner_cv
-    inner_cv : inner folds: int or scikit-learn splitter
+    inner_cv : inner folds: int, scikit-learn splitter, or "outer" for the other outer folds
     groups : [n] labels that neither outer nor inner folds may split
     device : where to compute; by default where the first band lives
     max_memory : bytes that a block of targets may take beside the features, Y and the results; by default 256 MiB, on a
@@ -203,7 +203,7 @@ def variance_partition(
     outer = selection_folds(nesting.cv, n, groups)
     check_inner_cv(nesting.inner_cv)
     labels = None if groups is None else check_groups(groups, n)
-    inner = [inner_folds(nesting.inner_cv, fold.train, labels) for fold in outer.folds]
+    inner = [inner_folds(nesting.inner_cv, outer, number, labels) for number in range(len(outer))]
     for name, array in (*features.items(), ("Y", responses)):
         check_finite(name, array)
 

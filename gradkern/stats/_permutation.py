@@ -16,7 +16,7 @@ from gradkern.errors import Refused, naming
 from gradkern.ridge._alphas import DEFAULT_ALPHAS, EdgeCount, count_edges
 from gradkern.ridge._cross_validation import resolve_setting
 from gradkern.ridge._engine.blocks import on_all_cores
-from gradkern.ridge._engine.folds import Fold, check_groups, inner_folds, selection_folds
+from gradkern.ridge._engine.folds import Folds, check_groups, inner_folds, selection_folds
 from gradkern.ridge._engine.inputs import (
     Array,
     DevicePlan,
@@ -172,7 +172,7 @@ def permutation_test(
     check_finite("X", features)
     folds = selection_folds(nesting.cv, n, groups)
     labels = None if groups is None else check_groups(groups, n)
-    choices = tuple(_choice_inside(choice, fold, nesting.inner_cv, labels) for fold in folds.folds)
+    choices = tuple(_choice_inside(choice, folds, number, nesting.inner_cv, labels) for number in range(len(folds)))
     orders = permutations_of(n, permutations, seed, groups=groups, within=within)
     members = _target_groups(target_groups, responses.shape[1])
     data = _Data(responses, plan, orders, members, keep_null, choice.alphas)
@@ -265,9 +265,11 @@ class _Data:
 _OfBlock = Callable[[slice, Tensor], Callable[[Tensor], OrderScores]]
 
 
-def _choice_inside(choice: AlphaSelection, fold: Fold, inner_cv: Any, labels: NDArray[Any] | None) -> AlphaSelection:
+def _choice_inside(
+    choice: AlphaSelection, outer: Folds, number: int, inner_cv: Any, labels: NDArray[Any] | None
+) -> AlphaSelection:
     """How alpha is chosen among the training samples of a fold."""
-    return replace(choice, folds=inner_folds(inner_cv, fold.train, labels)) if choice.method == "kfold" else choice
+    return replace(choice, folds=inner_folds(inner_cv, outer, number, labels)) if choice.method == "kfold" else choice
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from gradkern._files import as_json
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._dimension import DimensionMatching, match_spaces
 from gradkern.encoding._matching import aligned
-from gradkern.encoding._score import score
+from gradkern.encoding._score import score_into
 from gradkern.encoding._spaces import FeatureSpace, join_captures, unit_gradients
-from gradkern.encoding._store import is_up_to_date, load_scores, save_scores
+from gradkern.encoding._store import is_up_to_date, load_scores, scores_written
 from gradkern.encoding._unique_scores import UniqueVarianceSettings, unique_scores
 from gradkern.errors import Refused
 from gradkern.features._features import Features
@@ -67,11 +67,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         _print_faster(recording, cv)
         # the partition comes first, as it may refuse the data
         partition = unique_scores(chosen, rows, recording, unique) if unique else None
-        scores = score(spaces, recording, cv, matching)
-        if partition is not None:
-            scores = scores.assign(partition.reindex(feature=scores.feature.values).data_vars)
-            scores = scores.assign_attrs(partition.attrs)
-        save_scores(scores, file, request)
+        with scores_written(file, request) as (aside, attributes):
+            score_into(aside, spaces, recording, cv, matching, beside=partition, attributes=attributes)
+        scores = load_scores(file).to_dataset()
         best = _best(scores)
         _print_best(scores, best)
         _print_alphas_at_edges(scores, cv)
@@ -263,7 +261,8 @@ def hash_of(recording: Recording) -> str:
 
 def _best(scores: xr.Dataset) -> list[dict[str, Any]]:
     """The best layer of every model, objective and kind, by r over all targets, and the unique variance there."""
-    table = scores.r.mean(("fold", "target")).to_dataframe().reset_index()
+    table = scores.r[:, 0, 0].drop_vars(("fold", "target")).to_dataframe().reset_index()
+    table["r"] = [float(of_space.mean()) for of_space in scores.r]  # one at a time: all may be larger than memory
     if "unique_r2" in scores:
         table = table.assign(unique=scores.unique_r2.mean("target").values, p=scores.beyond_p_pooled.values)
     best = []

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from gradkern import Sketch, capture
 from gradkern.cli import main
-from gradkern.encoding import load_scores, score, unit_length
+from gradkern.encoding import DimensionMatching, load_scores, save_scores, score, unit_length
 from gradkern.features import load_features
 from gradkern.recordings import save_recording
 from gradkern.ridge import CrossValidation
@@ -46,6 +47,39 @@ class TestEncode:
         assert made_from["captures"][0]["images_sha256"] == made_from["captures"][1]["images_sha256"]
         assert scores["s2"].attrs["subject"] == "sub 2"
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["s1.nc", "s2.nc", "scores"]
+
+    def test_a_file_holds_one_float32_a_score_and_the_rest_is_derived(self, folders: Path, tmp_path: Path) -> None:
+        brain = recording("sub 1", 1)
+        values = np.array(brain.responses)
+        values[0, 1] = values[3, 3] = np.nan  # targets that are scored after all others
+        save_recording(replace(brain, responses=values), tmp_path / "s.h5")
+        file = tmp_path / "scores" / "s.nc"
+        assert main(["encode", "--features", str(folders / "cube"), "--recordings", str(tmp_path / "s.h5"),
+                     "--output", str(tmp_path / "scores"), "--match", "64", "--seeds", "5", "7"]) == 0  # fmt: skip
+        with xr.open_dataset(file, engine="h5netcdf") as stored:
+            large = {name: array for name, array in stored.data_vars.items() if {"fold", "target"} <= {*array.dims}}
+            assert sorted(large) == ["r", "r2", "r2_matched", "r_matched"]
+            assert {array.dtype for array in large.values()} == {np.dtype(np.float32)}
+        scores = load_scores(tmp_path / "scores")["s"].to_dataset()
+        loaded = load_features(folders / "cube")
+        spaces = {key: unit_length(X.numpy()) if key[0] == "gradient" else X.numpy() for key, X in loaded.items()}
+        with pytest.warns(UserWarning, match="2 of 5 targets"):
+            expected = score(spaces, replace(brain, responses=values), CrossValidation(), DimensionMatching(64, (5, 7)))
+        order = dict(zip(zip(scores.kind.values, scores.layer.values, strict=True), range(4), strict=True))
+        rows = [order[key] for key in spaces]
+        for name in ("r", "r2", "r_matched", "r2_matched", "r_normalised", "r2_normalised", "noise_ceiling"):
+            found = scores[name].isel(feature=rows) if "feature" in scores[name].dims else scores[name]
+            np.testing.assert_allclose(found, expected[name], atol=1e-6)
+        assert 0 < int(expected.r.isnull().sum()) < expected.r.size
+        with np.errstate(invalid="ignore"):
+            part = (
+                scores.r[1, 2, [3, 0]].values / np.where(scores.noise_ceiling > 0, scores.noise_ceiling, np.nan)[[3, 0]]
+            )
+        np.testing.assert_array_equal(scores.r_normalised[1, 2, [3, 0]], part)
+        save_scores(expected, tmp_path / "again.nc", {})
+        with xr.open_dataset(tmp_path / "again.nc", engine="h5netcdf") as stored:
+            assert "r_normalised" not in stored
+        np.testing.assert_array_equal(load_scores(tmp_path / "again.nc")["r_normalised"], expected.r_normalised)
 
     def test_following_the_advice_about_repeats_keeps_every_noise_ceiling(
         self, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.model_selection import PredefinedSplit
 
 from gradkern import Recording, Sketch
 from gradkern.cli import main
@@ -71,6 +72,29 @@ def brain(repeats: int = 2) -> Recording:
 
 def space(kind: str, layer: str) -> FeatureSpace:
     return FeatureSpace("net", "none" if kind == "activation" else "loss", kind, layer)
+
+
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_inner_folds_of_residualized_features_can_be_the_other_outer_folds() -> None:
+    how = CrossValidation(folds=3, selection="kfold", inner_folds="outer", alphas=(0.01, 0.3, 10.0))
+    spaces, one = captured(), brain()
+    found = score(control_spaces(unit_gradients(spaces), spaces, ["residualized-same-layer"]), one, how)
+    shown, groups = np.arange(N - 5), inner_groups(how, one)
+    A, G = (np.asarray(spaces[space(kind, LAYERS[1])], dtype=np.float64)[shown] for kind in ("activation", "gradient"))
+    G = unit_length(G)
+    splits = outer_folds(how, one)
+    held_in = np.empty(len(one.image_ids), int)
+    for fold, (_, test) in enumerate(splits):
+        held_in[test] = fold
+    for fold, (train, test) in enumerate(splits):
+        trained = np.unique(one.image_ids[train])
+        X = residualize(G, A, trained, groups=groups[shown])
+        X = X / np.sqrt(((X[trained] - X[trained].mean(0)) ** 2).sum(1).mean())
+        expected = cross_val_score(
+            X[one.image_ids], np.asarray(one.responses, dtype=np.float64), how.alphas, cv=[(train, test)],
+            inner_cv=PredefinedSplit(held_in[train]), groups=groups,
+        )  # fmt: skip
+        np.testing.assert_allclose(found.r[1, fold], expected[0], atol=2e-4)
 
 
 @pytest.mark.parametrize("by", ["image", "concept"])

@@ -196,7 +196,7 @@ def test_impossible_requests_are_errors(kwargs, error, message):
 def test_values_that_are_not_finite_are_named(monkeypatch):
     X, Y, _ = make_data()
     Y[7, 2] = np.inf
-    monkeypatch.setattr(inputs, "_BYTES_OF_Y", 1)  # a target at a time
+    monkeypatch.setattr(inputs, "LARGEST_PART", 1)  # a target at a time
     with pytest.raises(ValueError, match=r"cross_val_score: Y must be finite .*, got inf at \[7, 2\]"):
         cross_val_score(X, Y)
     with pytest.raises(ValueError, match=r"cross_val_predict: Y must be finite, got 1 values"):

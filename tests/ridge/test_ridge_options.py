@@ -245,7 +245,7 @@ def test_a_path_is_a_ridge_for_every_alpha(n, d, weighted, intercept):
 def test_several_feature_spaces_share_one_read(monkeypatch):
     (X, Y), (other, _) = problem(60, 10), problem(60, 90, seed=1)
     spaces = {"shallow": X, "deep": other}
-    monkeypatch.setattr(inputs, "_BYTES_OF_Y", 60 * 8 * 4)  # four targets at a time
+    monkeypatch.setattr(inputs, "LARGEST_PART", 60 * 4 * 4)  # four targets at a time
 
     together = cross_val_score(spaces, stored := Stored(Y), ALPHAS, cv=4)
     assert stored.reads == 3

@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from gradkern.ridge._engine.inputs import as_numpy
 
 Indices: TypeAlias = NDArray[np.int64]
+_LEAST_WITH_OTHERS, _LEAST_TESTED = 3, 2
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,53 @@ def selection_folds(cv: Any, n_samples: int, groups: Any, *, argument: str = "cv
     return folds
 
 
+OTHERS = "outer"  # inner folds that are the other outer folds
+
+
 def check_inner_cv(inner_cv: Any) -> None:
     """TypeError for folds that are index pairs, which cannot fit every training fold."""
+    if isinstance(inner_cv, str) and inner_cv == OTHERS:
+        return
     if hasattr(inner_cv, "__iter__"):
         raise TypeError(
-            f"inner_cv must be an int or a scikit-learn splitter (it splits each training fold), got {inner_cv!r}"
+            "inner_cv must be an int or a scikit-learn splitter (it splits each training fold), or 'outer' (the other "
+            f"outer folds), got {inner_cv!r}"
         )
 
 
-def inner_folds(inner_cv: Any, train: Indices, labels: NDArray[Any] | None) -> Folds:
-    """Folds of the training samples of an outer fold; labels are those of all samples."""
+def inner_folds(inner_cv: Any, outer: Folds, number: int, labels: NDArray[Any] | None) -> Folds:
+    """Folds of the training samples of outer fold `number`; labels are those of all samples."""
+    train = outer.folds[number].train
+    if isinstance(inner_cv, str) and inner_cv == OTHERS:
+        return _other_folds(outer, number)
     return selection_folds(inner_cv, len(train), None if labels is None else labels[train], argument="inner_cv")
+
+
+def _other_folds(outer: Folds, number: int) -> Folds:
+    """The other outer folds, in the positions of the training samples of one."""
+    if not outer.partition or len(outer) < _LEAST_WITH_OTHERS:
+        raise ValueError(
+            f"inner_cv='outer' needs at least {_LEAST_WITH_OTHERS} outer folds that hold out every sample once and "
+            f"train on all others, got {len(outer)} folds"
+        )
+    train = outer.folds[number].train
+    position = np.full(outer.n_samples, -1)
+    position[train] = np.arange(len(train))
+    tests = [position[fold.test] for other, fold in enumerate(outer.folds) if other != number]
+    whole = np.arange(len(train))
+    parts = tuple(Fold(np.setdiff1d(whole, test), test, True) for test in tests)
+    if any(len(fold.test) < _LEAST_TESTED for fold in parts):
+        raise ValueError(f"inner_cv='outer' needs at least {_LEAST_TESTED} samples in every outer fold, for a score")
+    return Folds(len(train), parts, True)
+
+
+def are_others(inner: Folds, outer: Folds, number: int) -> bool:
+    """Whether inner folds of outer fold `number` hold out what the other outer folds do, each once."""
+    if not (inner.partition and outer.partition and len(inner) == len(outer) - 1):
+        return False
+    train = outer.folds[number].train
+    others = {np.sort(fold.test).tobytes() for other, fold in enumerate(outer.folds) if other != number}
+    return {np.sort(train[fold.test]).tobytes() for fold in inner.folds} == others
 
 
 def subset(folds: Folds, kept: Indices) -> Folds:

@@ -16,7 +16,7 @@ from gradkern.kernels._arrays import from_dlpack_of, is_dlpack_array
 Array: TypeAlias = NDArray[Any] | Tensor
 
 _VALUES_AT_ONCE = 8 * 2**20
-_BYTES_OF_Y = 2**30
+LARGEST_PART = 2**29  # bytes of responses in float32 that are read at once
 _CPU = torch.device("cpu")
 
 
@@ -154,12 +154,16 @@ class Targets:
 
 
 def read_parts(responses: Array) -> Iterator[tuple[slice, Array]]:
-    """Columns of Y in memory, as many at a time as 1 GiB holds, so that a file is read once."""
+    """Columns of Y in memory, as many at a time as 512 MiB of float32 hold, so that a file is read once."""
     n, v = responses.shape
-    step = max(1, _BYTES_OF_Y // (n * 8))
+    step = max(1, LARGEST_PART // (n * 4))
     for start in range(0, v, step):
         columns = slice(start, min(start + step, v))
-        yield columns, responses[:, columns] if isinstance(responses, Tensor) else np.array(responses[:, columns])
+        part = responses[:, columns]
+        if isinstance(part, Tensor):
+            yield columns, part
+        else:  # of a map a copy; what else is stored comes as an array of its own
+            yield columns, np.array(part) if isinstance(part, np.memmap) else np.asarray(part)
 
 
 def as_array(name: str, values: Any) -> Array:

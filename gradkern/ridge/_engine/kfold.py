@@ -161,7 +161,7 @@ def _factor_fold(principal: PrincipalCoordinates, fold: Fold, alphas: Tensor, sc
     gram, Z = fold_gram(principal, fold, scoring), principal.coordinates
     spectrum = eigenpairs(gram.gram, min(len(gram.mean), gram.most))
     own = None
-    if sharp and Z.dtype == torch.float32 and _is_blurred(principal, spectrum, alphas.min()):
+    if sharp and Z.dtype == torch.float32 and is_blurred(principal, spectrum, alphas.min()):
         own = rotated(Z[gram.train], torch.outer(principal.root[gram.train], gram.mean), spectrum.vectors)
     return factor_gram(gram, spectrum, Z, alphas, own)
 
@@ -222,7 +222,7 @@ def factor_gram(fold: FoldGram, spectrum: Spectrum, Z: Tensor, alphas: Tensor, o
     return fold.factor(vectors.to(Z.dtype), mean.to(Z.dtype), sums, own)
 
 
-def _is_blurred(principal: PrincipalCoordinates, spectrum: Spectrum, alpha: Tensor) -> bool:
+def is_blurred(principal: PrincipalCoordinates, spectrum: Spectrum, alpha: Tensor) -> bool:
     """Whether all samples are so much larger along a direction of the fold that V'(X'Y) would be rounding there."""
     whole = principal.gram.diagonal() @ spectrum.vectors.square()
     return bool((whole > _BLUR * (spectrum.values + alpha)).any())
@@ -407,7 +407,8 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, teste
     if isinstance(factor.sums, DividedDifferences):
         product, square = divided_sums(factor.sums, B, _rotated_test(factor, factor.sums, tested, total, about))
     else:
-        product, square = _sums_of_predictions(factor.sums, B, tested, about)
+        responses = tested.rows.double() - torch.outer(tested.root, about)
+        product, square = sums_of_predictions(factor.sums, B, responses)
     if scoring == "r2":
         outcome = spread + factor.test_mass * (total / factor.test_mass - about) ** 2
         error = outcome - 2 * product + square
@@ -418,10 +419,9 @@ def _score_fold(factor: FoldFactor, scoring: str, B: Tensor, mean: Tensor, teste
     return scores
 
 
-def _sums_of_predictions(predictor: Tensor, B: Tensor, tested: _TestSamples, about: Tensor) -> tuple[Tensor, Tensor]:
-    """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed; responses are taken about `about`."""
+def sums_of_predictions(predictor: Tensor, B: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
+    """sum(yhat * y) and sum(yhat^2) [a, b] of predictions that are formed, for responses y [n_test, b] in float64."""
     _, n_test, r = predictor.shape
-    responses = tested.rows.double() - torch.outer(tested.root, about)
     products, squares = [], []
     for predictors in torch.split(predictor, max(1, _PREDICTED // (n_test * B.shape[1]))):
         predicted = product(predictors.reshape(-1, r), B).double().view(len(predictors), n_test, -1)

@@ -11,6 +11,7 @@ import torch
 
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._score import score
+from gradkern.encoding._score_values import without_normalised
 from gradkern.encoding._spaces import unit_gradients
 from gradkern.errors import Refused
 from gradkern.features._capture import capture
@@ -104,7 +105,7 @@ class Worker:
         spaces = chosen | control_spaces(chosen, known, controls, description.controls.seed)
         scores = score(spaces, recording, description.encode.cv, memory=self._share(order))
         stored = BytesIO()  # HDF5 ends the process where a disk is full
-        scores.assign_attrs(task=task.name, identity=task.id).to_netcdf(stored, engine="h5netcdf")
+        without_normalised(scores).assign_attrs(task=task.name, identity=task.id).to_netcdf(stored, engine="h5netcdf")
         (aside / SCORES).write_bytes(stored.getbuffer())
         return {"targets": order.stop - order.start, "features": len(spaces)}
 

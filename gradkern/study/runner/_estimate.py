@@ -3,15 +3,17 @@
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from gradkern.encoding._dimension import effective_rank
 from gradkern.errors import Refused
 from gradkern.features._capture import capture
 from gradkern.kernels._sketch import Sketch
 from gradkern.ridge._cross_val import cross_val_score
+from gradkern.ridge._cross_validation import CrossValidation
 from gradkern.study.runner._image_sets import ChosenImages
 from gradkern.study.runner._loop import peak_memory, words_of
 from gradkern.study.runner._memory import fit_bytes, fit_of, spaces_of
@@ -24,7 +26,7 @@ _HASH, _NUMBER = 32, 4  # bytes of an image's hash and of a feature
 _WORDS = 2_700  # of the words of a capture and its manifest; more for each array and for an objective
 _WORDS_OF_ARRAY, _WORDS_OF_OBJECTIVE = 200, 900
 _HEADER = 128  # of an array's file
-_TARGETS = 32  # that are fitted in the calibration of fits
+_TARGETS = (1, 64, 1024)  # that are fitted in the calibration of fits, one count after another
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def estimate_lines(plan: Plan) -> tuple[list[str], bool]:
 def estimated(plan: Plan) -> Iterator[tuple[str, Cost]]:
     """The cost of every missing task but verdicts, by its identity."""
     speeds: dict[tuple[str, str, str], tuple[float, float, int, int]] = {}
-    fits: dict[tuple[int, int, int], tuple[float, float]] = {}
+    fits: dict[tuple[int, int, bool], tuple[float, float]] = {}
     for task in plan.missing:
         order = task.order
         if isinstance(order, CaptureOrder):
@@ -169,29 +171,44 @@ def _time_of_capture(parts: StudyParts, order: CaptureOrder) -> tuple[float, flo
 
 
 def _cost_of_fit(
-    parts: StudyParts, task: Task, order: FitOrder, known: dict[tuple[int, int, int], tuple[float, float]]
+    parts: StudyParts, task: Task, order: FitOrder, known: dict[tuple[int, int, bool], tuple[float, float]]
 ) -> Cost:
     """A fit of as many rows and columns of noise is timed, at few targets, once for each shape."""
     recording, cv = parts.recordings[order.recording], parts.description.encode.cv
     sketch = parts.models[order.spaces.model].entry.capture.sketch
     width = 1024 if sketch == "raw" else int(sketch)
     spaces, targets = spaces_of(parts, order), order.stop - order.start
-    shape = (recording.presentations, width, cv.folds)
+    repeats = recording.presentations > recording.shown
+    shape = (recording.presentations, width, repeats)
     if shape not in known:
-        rng = np.random.default_rng(0)
-        rows = rng.standard_normal((recording.presentations, width)).astype(np.float32)
-        times = []
-        for count in (1, 1, _TARGETS):  # the first call of all is slower
-            responses = rng.standard_normal((recording.presentations, count)).astype(np.float32)
-            start = time.monotonic()
-            cross_val_score(rows, responses, cv.alphas, cv=min(cv.folds, recording.presentations), scoring=("r", "r2"))
-            times.append(time.monotonic() - start)
-        each = max(0.0, (times[2] - times[1]) / (_TARGETS - 1))
-        known[shape] = times[1], each
+        known[shape] = _time_of_fit(recording.presentations, recording.shown, width, cv)
     fixed, each = known[shape]
     held = fit_of(parts, order)
     if held is None:
-        memory = recording.presentations * (width * 16 + targets * 8)
+        memory = recording.presentations * (width * 16 + targets * 8)  # at the least: features may be wider
     else:
         memory = held.fixed + held.of_targets + min(held.share(None), spaces * held.rows)
     return Cost(spaces * (fixed + each * targets), memory, fit_bytes(parts, order))
+
+
+def _time_of_fit(presentations: int, shown: int, width: int, cv: CrossValidation) -> tuple[float, float]:
+    """Seconds of a feature space and of each of its targets, from fits of noise.
+
+    The folds are those of as many images by number; of published folds, and of others that do not hold out every image
+    once, this is a rough guess.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((presentations, width)).astype(np.float32)
+    groups = np.arange(presentations) % shown
+    folds = min(cv.folds, shown)
+    times = []
+    for count in _TARGETS:
+        responses = rng.standard_normal((presentations, count)).astype(np.float32)
+        setting = replace(cv, by="image", folds=folds, gap=None)
+        start = time.monotonic()
+        cross_val_score(rows, responses, cv=setting, groups=groups, scoring=("r", "r2"))
+        effective_rank(rows)
+        times.append(time.monotonic() - start)
+    few, many = times[-2:]  # the first call of all is slower
+    each = max(0.0, (many - few) / (_TARGETS[-1] - _TARGETS[-2]))
+    return max(0.0, few - each * _TARGETS[-2]), each

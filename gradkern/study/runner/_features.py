@@ -28,6 +28,10 @@ class StackedRows:
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
+    def columns(self, which: slice) -> NDArray[Any]:
+        """Some columns of all rows."""
+        return np.concatenate([part[:, which] for part in self.parts])
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.concatenate(self.parts).astype(dtype or np.float32, copy=False)
 

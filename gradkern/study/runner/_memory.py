@@ -10,7 +10,11 @@ from typing import Any
 
 import torch
 
+from gradkern.encoding._score import MEMORY, bytes_of_space
 from gradkern.features._engine.memory import free_bytes
+from gradkern.ridge._engine.folds import OTHERS
+from gradkern.ridge._engine.inputs import LARGEST_PART
+from gradkern.ridge._nested_scores import BLOCK
 from gradkern.study.runner._executor_entry import ExecutorEntry
 from gradkern.study.runner._parts import StudyParts
 from gradkern.study.runner._plan import Plan
@@ -19,10 +23,13 @@ from gradkern.study.runner._tasks import FitOrder
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _FLOAT = 4  # bytes of a feature
-_VARIABLES = 2 * 4 + 2 * 8  # bytes of the scores of a target: r, r2 and both relative to the ceiling
+_WHILE_DECOMPOSED = 12  # bytes of a feature: three copies in float32
+_BLOCKS = 3  # copies of a block of responses
+_READ = 2  # copies of the responses that are in memory at once
+_VARIABLES = 2 * 4  # bytes of the scores of a target: r and r2
 _WORD = 44  # bytes of a word of a target in netCDF, about
 _NETCDF = 21_000  # of a file without its scores, and its manifest
-SHARE = 4 * 2**30  # bytes of feature rows that a fit holds at once
+SHARE = MEMORY  # bytes of feature spaces that a fit holds at once
 _MEMORY = re.compile(r"([0-9]+)([KMGT])B?", re.IGNORECASE)
 
 
@@ -33,8 +40,8 @@ class Fit:
     Attributes
     ----------
     targets, presentations : of the recording; `spaces` feature spaces are scored
-    rows : of the features of one space
-    fixed : for their decomposition
+    rows : of one feature space: its features, coordinates and eigenvectors
+    fixed : while it is decomposed, and for a block of targets
     of_targets : responses and scores of all targets
     """
 
@@ -67,14 +74,16 @@ def fit_of(parts: StudyParts, order: FitOrder) -> Fit | None:
         return None
     recording, width = parts.recordings[order.recording], int(sketch)
     shown, targets = recording.presentations, order.stop - order.start
-    scores = 2 * fit_bytes(parts, order)  # once as arrays, once as the file
+    inner = parts.description.encode.cv.inner_folds == OTHERS
+    responses = min(targets * shown * _FLOAT, LARGEST_PART)
+    scores = 2 * spaces_of(parts, order) * parts.description.encode.cv.folds * _VARIABLES  # as arrays and as the file
     return Fit(
         targets,
         shown,
         spaces_of(parts, order),
-        shown * width * _FLOAT,
-        shown * width * 16,
-        shown * targets * 8 + scores,
+        bytes_of_space(shown, width, pairs=inner),
+        shown * width * _WHILE_DECOMPOSED + _BLOCKS * shown * min(targets, BLOCK) * _FLOAT,
+        _READ * responses + targets * scores,
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from gradkern._files import folder_written_whole, written_whole
+from gradkern.encoding._score_values import with_normalised
 from gradkern.study.runner._compute import REFUSED, SCORES
 from gradkern.study.runner._plan import DONE, Plan
 from gradkern.study.runner._tasks import FitOrder, VerdictOrder
@@ -66,7 +67,7 @@ def score_table(plan: Plan) -> pd.DataFrame:
 
 def _rows_of(path: Path, order: FitOrder) -> list[dict[str, Any]]:
     """Sums over the targets of a block; names are those of the study, whatever they were when it was computed."""
-    with xr.open_dataset(path, engine="h5netcdf") as scores:
+    with with_normalised(xr.open_dataset(path, engine="h5netcdf")) as scores:
         means = {name: scores[name].mean("fold").values for name in _SCORES}  # [feature, target]
         kinds, layers, depth = (scores[name].values for name in ("kind", "layer", "depth"))
         subject = str(scores.attrs["subject"])

@@ -21,6 +21,7 @@ from typing import Any
 
 from gradkern.errors import naming
 from gradkern.ridge._cross_validation import SCHEMES, SELECTIONS, CrossValidation
+from gradkern.ridge._engine.folds import OTHERS
 from gradkern.study._toml import Table
 from gradkern.study.runner._executor_entry import ExecutorEntry, parse_executor
 
@@ -336,8 +337,10 @@ def _encode(table: Table) -> EncodeEntry:
     for name, words in (("by", SCHEMES), ("selection", SELECTIONS)):
         if name in values:
             changes[name] = table.word(name, words)
+    if values.get("inner_folds") == OTHERS:
+        changes["inner_folds"] = OTHERS
     for name, least in (("folds", 2), ("inner_folds", 2), ("seed", 0)):
-        if name in values:
+        if name in values and name not in changes:
             changes[name] = table.whole_number(name, least)
     if "gap" in values:
         changes["gap"] = float(table.typed("gap", int | float, "a number of seconds"))
