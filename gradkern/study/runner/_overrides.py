@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradkern.study._toml import Table, read_toml
+from gradkern.study._toml import Table, check_depth, read_toml
 from gradkern.study.runner._sections import RunDescription, parse_run
+
+_MOST_STEPS = 16  # of a key
 
 
 def read_run(
@@ -30,7 +32,7 @@ def read_run(
     for change in changes:
         name, sign, text = change.partition("=")
         steps = _steps(name.strip())
-        if not sign or not all(steps):
+        if not sign or not all(steps) or len(steps) > _MOST_STEPS:
             raise ValueError(f"set must be of the form a.b=c, got {change!r}")
         values = _changed(values, steps, _value(text.strip()), change)
     description = parse_run(Table(path, "", values))
@@ -55,7 +57,7 @@ def _steps(name: str) -> list[str]:
     """The steps of a key as TOML writes it, with quotes where a step has dots."""
     try:
         table = tomllib.loads(f"{name} = 0")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return [""]
     steps = []
     value: Any = table
@@ -69,7 +71,8 @@ def _value(text: str) -> Any:
     """A value as TOML has it; what is no TOML is a word."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        check_depth(parsed)
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return parsed["value"] if list(parsed) == ["value"] else text
 
