@@ -12,6 +12,7 @@ import numpy as np
 
 _DEEPEST = 32  # tables and lists within one another
 
+
 @dataclass(frozen=True)
 class Table:
     """A table of a TOML file: its file, its key ("" for the whole file), and its values."""

@@ -32,6 +32,12 @@ def description_of(parts: StudyParts, order: VerdictOrder) -> StudyDescription:
     return described_study(Table(description.path, "", values))
 
 
+def hierarchy_column(values: Mapping[str, Any]) -> str:
+    """The column of targets that figures are ordered by; "" where it is derived, which a verdict does."""
+    value = values.get("hierarchy", values.get("axis", ""))
+    return value if isinstance(value, str) else ""
+
+
 def folder_name(model: str, objective: str) -> str:
     """What stands for the folder of a capture."""
     return f"{model}/{objective}"

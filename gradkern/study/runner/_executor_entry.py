@@ -7,7 +7,17 @@ from typing import Any
 from gradkern.study._toml import Table
 
 EXECUTORS = ("local", "processes", "slurm")
-STAGES = ("capture", "fit", "verdict")
+# kinds of tasks, and the kinds whose results they read
+STAGE_NEEDS: dict[str, tuple[str, ...]] = {
+    "capture": (),
+    "fit": ("capture",),
+    "unique": ("capture",),
+    "permutations": ("capture",),
+    "maps": ("fit", "unique"),
+    "figures": ("fit", "unique"),
+    "verdict": ("capture",),
+}
+STAGES = tuple(STAGE_NEEDS)
 _STAGE = ("partition", "account", "qos", "constraint", "gres", "memory", "cpus", "minutes")
 _KEYS = ("kind", "workers", "max_jobs", "python", "device", *STAGES, *_STAGE)
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:[0-9]+)?")

@@ -157,14 +157,14 @@ class _Loop:
                     return
 
     def _compute(self, task: Task, aside: Path) -> None:
-        start, stated = time.monotonic(), {"task": task.name, "id": task.id, "inputs": list(task.needs)}
+        start, stated = time.monotonic(), {"task": task.name, "id": task.id, "inputs": task.inputs}
         _reset_peak()
         try:
             found = self.worker.compute(task, aside)
             check_inputs(self.worker.parts, task.order)
             used = {"seconds": round(time.monotonic() - start, 3), "peak_memory": peak_memory()}
             here = {"machine": socket.gethostname(), "threads": torch.get_num_threads()}
-            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": list(task.needs)})
+            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": task.inputs})
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, Damaged):

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from gradkern.study._toml import Table, check_depth, read_toml
 from gradkern.study.runner._sections import RunDescription, parse_run
 
 _MOST_STEPS = 16  # of a key
+_OF_DEBUG = ("encode", "maps", "figures")  # tests and claims need more than a few images
 
 
 def read_run(
@@ -32,7 +34,7 @@ def read_run(
     for change in changes:
         name, sign, text = change.partition("=")
         steps = _steps(name.strip())
-        if not sign or not all(steps) or len(steps) > _MOST_STEPS:
+        if not sign or not steps or not all(steps) or len(steps) > _MOST_STEPS:
             raise ValueError(f"set must be of the form a.b=c, got {change!r}")
         values = _changed(values, steps, _value(text.strip()), change)
     description = parse_run(Table(path, "", values))
@@ -46,7 +48,10 @@ def read_run(
                 **vars(description),
                 "folder": place / "debug",
                 "debug": True,
-                "analyses": tuple(name for name in description.analyses if name == "encode"),
+                "analyses": replace(
+                    description.analyses,
+                    wanted=tuple(name for name in description.analyses.wanted if name in _OF_DEBUG),
+                ),
                 "encode": type(description.encode)(cv, description.encode.raw_gradients, description.encode.block),
             }
         )

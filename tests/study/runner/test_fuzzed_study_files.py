@@ -21,7 +21,7 @@ FENCES = [
     for page in ("studies.md", "study.md")
     for text in re.findall(r"```toml\n(.*?)```", (PAGES / page).read_text(), re.DOTALL)
 ]
-EXAMPLES = int(os.environ.get("GRADKERN_FUZZ", "40"))  # docs/project/fuzzing.md: what longer runs found
+EXAMPLES = int(os.environ.get("GRADKERN_FUZZ", "40"))  # docs/studies.md: what longer runs found
 WORDS = ["", ".", "..", "../x", "/", "a b", "none", "*", "[", "$(x)", "`x`", "\x00", "é", "1e999", "nan", "x" * 300]
 LEAVES = st.one_of(
     st.booleans(),
@@ -90,6 +90,19 @@ def check(path: Path, changes: list[str] | None = None) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "study.toml"
+
+
+FOUND = [  # by longer runs
+    ("images = []", ["recordings.sub-02-meg.images=[]"]),
+    ("a key that is a comment", ["#="]),
+]
+
+
+@pytest.mark.parametrize("changes", [changes for _, changes in FOUND], ids=[name for name, _ in FOUND])
+def test_what_was_found(path: Path, changes: list[str]) -> None:
+    path.write_text(FENCES[1])
+    with pytest.raises(ValueError, match=r"recordings.sub-02-meg.images must be|set must be"):
+        read_run(path, changes)
 
 
 @fuzzed
