@@ -57,7 +57,7 @@ def verdict_facts(parts: StudyParts, order: VerdictOrder, contents: Contents) ->
         "recordings": {recording.entry.name: [recording.hash, recording.modality] for recording in seen},
         "names": None if names is None else hash_facts(names),
         "raw_gradients": parts.description.encode.raw_gradients,
-        "settings": _plain(vars(described.settings)),
+        "settings": {**_plain(vars(described.settings)), "layer": described.layer},
         "values": {key: value for key, value in parts.description.verdict_values.items() if key != "settings"},
         "tables": _tables(parts.description.path, parts.description.verdict_values, contents),
         "pictures": bool(folder_of(parts.images[order.images])),

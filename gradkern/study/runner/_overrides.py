@@ -10,6 +10,7 @@ from gradkern.study._toml import Table, check_depth, read_toml
 from gradkern.study.runner._sections import RunDescription, parse_run
 
 _MOST_STEPS = 16  # of a key
+_SHORT = {"recordings": "file", "images": "folder", "nuisances": "file", "labels": "file"}  # "name" elsewhere
 _OF_DEBUG = ("encode", "maps", "figures")  # tests and claims need more than a few images
 
 
@@ -36,7 +37,7 @@ def read_run(
         steps = _steps(name.strip())
         if not sign or not steps or not all(steps) or len(steps) > _MOST_STEPS:
             raise ValueError(f"set must be of the form a.b=c, got {change!r}")
-        values = _changed(values, steps, _value(text.strip()), change)
+        values = _changed(values, steps, _value(text.strip()), change, _SHORT.get(steps[0], "name"))
     description = parse_run(Table(path, "", values))
     place = folder or description.folder
     if debug:
@@ -82,13 +83,14 @@ def _value(text: str) -> Any:
     return parsed["value"] if list(parsed) == ["value"] else text
 
 
-def _changed(values: dict[str, Any], steps: Sequence[str], value: Any, change: str) -> dict[str, Any]:
+def _changed(values: dict[str, Any], steps: Sequence[str], value: Any, change: str, short: str) -> dict[str, Any]:
+    """The values with another one; `short` is the key that a word stands for where a table may be."""
     first, *rest = steps
     if not rest:
         return {**values, first: value}
     inner = values.get(first, {})
     if isinstance(inner, str):  # "dino" = "dinov2-base", and models.dino.seed=1
-        inner = {"file" if steps[0] == "recordings" else "name": inner}
+        inner = {short: inner}
     if not isinstance(inner, dict):
         raise ValueError(f"set must change a value of a table, got {change!r}, where {first!r} is {inner!r}")
-    return {**values, first: _changed(inner, rest, value, change)}
+    return {**values, first: _changed(inner, rest, value, change, short)}

@@ -56,7 +56,7 @@ def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
     assert [entry.name for entry in description.objectives_of("dino", "nsd")] == ["norm", "text"]
     assert description.executor.stages["capture"].partition == "gpu"
     assert (description.executor.device, description.executor.stages["fit"].account) == ("cuda", "lab")
-    assert description.analyses == ("encode", "verdict")
+    assert description.analyses.wanted == ("encode", "verdict")
 
 
 def test_examples_for_data_sets_parse_and_name_what_their_commands_write(
