@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
         "--memory", metavar="SIZE", help="that each process may take, such as 16G (default: what is granted)"
     )
     parser.add_argument("--stages", nargs="+", default=[], metavar="KIND", help=argparse.SUPPRESS)
+    parser.add_argument("--stored", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, kept=kept)
     for name, summary, description, action in (

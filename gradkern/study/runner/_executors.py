@@ -6,6 +6,7 @@ lock, and another one goes on with its task.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -45,7 +46,9 @@ def run_elsewhere(kind: str, plan: Plan, options: Mapping[str, Any], say: Say) -
         logs = logs.with_name(f"{logs.name}-{number}")
     logs.mkdir(parents=True)
     watch = _Watch(plan, say)
-    options = {**options, "executor": "local"}
+    stored = logs / "study.toml"  # workers read what the study file says now, whatever it says when they start
+    shutil.copyfile(plan.parts.description.path, stored)
+    options = {**options, "executor": "local", "stored": stored.absolute()}
     if kind == "processes":
         outcomes = _in_processes(plan.parts.description.executor.workers, _arguments(plan, options), logs, watch)
     else:
@@ -61,6 +64,7 @@ def run_elsewhere(kind: str, plan: Plan, options: Mapping[str, Any], say: Say) -
 def _arguments(plan: Plan, options: Mapping[str, Any]) -> list[str]:
     """The arguments of a worker's command line."""
     words = ["run", str(plan.parts.description.path), "--executor", "local", "--device", str(options["device"])]
+    words += ["--stored", str(options["stored"])]
     for change in options["changes"]:
         words += ["--set", change]
     words += ["--memory", str(options["memory"])] if options["memory"] else []

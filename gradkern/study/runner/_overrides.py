@@ -15,7 +15,12 @@ _OF_DEBUG = ("encode", "maps", "figures")  # tests and claims need more than a f
 
 
 def read_run(
-    path: Path, changes: Sequence[str] = (), *, debug: bool = False, folder: Path | None = None
+    path: Path,
+    changes: Sequence[str] = (),
+    *,
+    debug: bool = False,
+    folder: Path | None = None,
+    stored: Path | None = None,
 ) -> RunDescription:
     """Read a study file, with changes of its values.
 
@@ -24,13 +29,14 @@ def read_run(
     changes : "a.b=c" each; c is TOML, or else a word
     debug : cut the study to 8 images, the first and the last layer, and 100 targets, in a folder of its own
     folder : of tasks and results; None: named as the file
+    stored : a copy of the file that is read in its place; paths in it are relative to the file
 
     Raises
     ------
     FileNotFoundError : there is no such file
     ValueError : not TOML, unknown keys (the nearest known one is named), a change that is none
     """
-    file = read_toml(path)
+    file = read_toml(stored or path)
     values: dict[str, Any] = dict(file.values)
     for change in changes:
         name, sign, text = change.partition("=")

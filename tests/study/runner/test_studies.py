@@ -59,15 +59,30 @@ def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
     assert description.analyses.wanted == ("encode", "verdict")
 
 
+def examples() -> dict[str, tuple[str, str]]:
+    """The examples of the page by their names: shell commands and the study file."""
+    section = (ROOT / "docs" / "studies.md").read_text().partition("## Examples\n")[2].partition("\n## ")[0]
+    found = re.findall(r"\*\*(.*?)\*\*.*?```sh\n(.*?)```\n\n```toml\n(.*?)```", section, re.DOTALL)
+    return {name.strip("."): (shell, text) for name, shell, text in found}
+
+
+def calls_of(shell: str) -> list[list[str]]:
+    """The calls of gradkern in shell commands, loops unrolled."""
+    calls = []
+    for line in shell.splitlines():
+        loop = re.fullmatch(r"for s in ([\d ]+); do (.*); done", line)
+        lines = [loop[2].replace("$s", number) for number in loop[1].split()] if loop else [line]
+        calls += [shlex.split(each)[1:] for each in lines if each.startswith("gradkern")]
+    return calls
+
+
 def test_examples_for_data_sets_parse_and_name_what_their_commands_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = (ROOT / "docs" / "studies.md").read_text().partition("## Examples\n")[2].partition("\n## ")[0]
-    pairs = re.findall(r"```sh\n(.*?)```\n\n```toml\n(.*?)```", section, re.DOTALL)
-    assert len(pairs) == 4
-    for shell, text in pairs:
+    assert list(examples()) == ["NSD", "THINGS-MEG", "NOD", "Your own NIfTI", "The paper's design"]
+    for shell, text in examples().values():
         written = set()
-        for words in (shlex.split(line)[1:] for line in shell.splitlines() if line.startswith("gradkern")):
+        for words in calls_of(shell):
             written.add(words[words.index("--out") + 1])
             words[words.index("--out") + 1] = str(tmp_path / "out.h5")
             assert main([*words[:3], str(tmp_path / "nothing"), *words[4:]]) == 2
