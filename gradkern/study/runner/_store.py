@@ -81,6 +81,8 @@ class Store:
                 raise ValueError("its manifest is not what was written")
             files = {str(name): (int(size), int(at), str(digest)) for name, (size, at, digest) in
                      stored["files"].items()}  # fmt: skip
+            if outside := [name for name in files if name.startswith("/") or ".." in name.split("/")]:
+                raise ValueError(f"it names {outside[0]!r}, which is not of the result")
             return Manifest(stored["task"], stored["id"], stored["facts"], files, stored["provenance"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(place, f"its manifest cannot be read ({error})") from error
