@@ -126,7 +126,7 @@ def test_the_design_of_the_paper(tmp_path: Path) -> None:
     _, text = example("The paper's design", {stimuli: "nsd.h5", 'things = "things"': 'things = "pictures"'})
     path = lab / "paper.toml"
     path.write_text(text.replace('images = "things"}', 'images = "things", modality = "meg"}'))
-    changes = ["encode.folds=3", "capture.sketch=64", "executor.kind='local'"]
+    changes = ["encode.folds=3", "capture.sketch=64", "executor.kind='local'", "executor.device='cpu'"]
     toys = {name: toy(number) for number, name in enumerate(read_run(path).models)}
     tasks = make_plan(read_run(path, changes), toys).tasks
     kinds = {kind: [planned.task.name for planned in tasks if planned.task.kind == kind] for kind in ("fit", "verdict")}
