@@ -21,7 +21,7 @@ FENCES = [
     for page in ("studies.md", "study.md")
     for text in re.findall(r"```toml\n(.*?)```", (PAGES / page).read_text(), re.DOTALL)
 ]
-EXAMPLES = int(os.environ.get("GRADKERN_FUZZ", "40"))  # docs/studies.md: what longer runs found
+EXAMPLES = int(os.environ.get("GRADKERN_FUZZ", "40"))  # SECURITY.md: what longer runs found
 WORDS = ["", ".", "..", "../x", "/", "a b", "none", "*", "[", "$(x)", "`x`", "\x00", "é", "1e999", "nan", "x" * 300]
 LEAVES = st.one_of(
     st.booleans(),
