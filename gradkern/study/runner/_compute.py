@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from gradkern._device import computing_on
 from gradkern.encoding._control_spaces import control_spaces
 from gradkern.encoding._permutation_scores import PermutationSettings, permutation_scores
 from gradkern.encoding._score import score
@@ -61,6 +62,14 @@ class Worker:
             return self._capture(order, aside)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
+        device = self.parts.description.executor.devices.get(task.kind)
+        with computing_on(device):
+            done = self._computed(task, aside)
+        return done if device is None else {"device": device, **done}
+
+    def _computed(self, task: Task, aside: Path) -> dict[str, Any]:
+        """Compute a task that is no capture."""
+        order = task.order
         if isinstance(order, FitOrder):
             return self._fit(task, order, aside)
         if isinstance(order, UniqueOrder | PermutationsOrder):

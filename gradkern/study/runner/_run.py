@@ -107,7 +107,7 @@ def run(
     if kind not in EXECUTORS:
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
     budget = budget_of(description.executor, kind, memory)
-    device = device or description.executor.device
+    device = device or description.executor.devices.get("capture", description.executor.device)
     if models and kind != "local":
         raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
     if not 0 <= shard[0] < shard[1]:

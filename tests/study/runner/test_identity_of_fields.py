@@ -146,6 +146,7 @@ CASES = [
     ("executor", "max_jobs", "7", NOTHING),
     ("executor", "python", "'python3'", NOTHING),
     ("executor", "device", "'cuda'", NOTHING),
+    ("executor.fit", "device", "'cuda:1'", NOTHING),
     *(("executor", stage, "{minutes = 3}", NOTHING) for stage in sorted(ALL)),
     *(
         (section, key, value, NOTHING)

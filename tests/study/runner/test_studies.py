@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from gradkern import models, objectives
 from gradkern.cli import main
@@ -56,7 +57,7 @@ def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
     assert [entry.name for entry in description.objectives_of("dino", "nsd")] == ["norm", "text"]
     assert description.executor.stages["capture"].partition == "gpu"
     assert (description.executor.device, description.executor.stages["fit"].account) == ("cuda", "lab")
-    assert description.analyses.wanted == ("encode", "verdict")
+    assert description.analyses.wanted == ("encode", "unique", "permutations", "maps", "figures", "verdict")
 
 
 def examples() -> dict[str, tuple[str, str]]:
@@ -182,6 +183,15 @@ def test_the_verdict_reads_its_studies_and_names_the_command_of_the_others(lab: 
     both.write_text('features.x = "a"\nfmri.x = ["a.h5"]\n[models]\na = "b"\n')
     with pytest.raises(ValueError, match=r"models must be left out beside \[features\]"):
         parse_study(both)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_device_of_a_kind_of_task_is_of_that_kind(tmp_path: Path) -> None:
+    changes = ["objectives={norm='FeatureNorm'}", "recordings={first='first.h5'}", "executor.fit.device='cuda'"]
+    result = run(small_study(tmp_path / "lab"), models={"toy": toy()}, changes=changes, say=quiet)
+    assert {name.partition("/")[0] for name in result.done} == {"capture"}
+    assert all("cuda" in error for name, error in result.failed.items())
+    assert len(result.failed) == 2
 
 
 def test_too_few_images_for_the_folds_are_refused_or_left_out(tmp_path: Path) -> None:
