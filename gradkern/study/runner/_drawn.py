@@ -48,9 +48,9 @@ def write_figures(parts: StudyParts, store: Store, order: FiguresOrder, folder: 
     from gradkern.study._study_pictures import StudyPictures, draw_scores
 
     by_modality: dict[str, list[xr.Dataset]] = {}
-    for each in order.scores:
-        scores = _named(scores_of(store, each), order.model, order.objective)
-        by_modality.setdefault(parts.recordings[each.recording].modality, []).append(scores)
+    for wanted in order.scores:
+        scores = _named(scores_of(store, wanted), order.model, order.objective)
+        by_modality.setdefault(parts.recordings[wanted.recording].modality, []).append(scores)
     notes: list[str] = []
     count = 0
     for modality, of_modality in by_modality.items():

@@ -13,24 +13,26 @@ SCORES = "scores.nc"
 REFUSED = "refused.txt"
 
 
-def refusals(store: Store, places: Sequence[str]) -> list[str]:
-    """Why blocks have no scores: what the data could not carry.
+def with_scores(store: Store, places: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Places of the blocks that have scores, and why others have none: what the data could not carry.
 
     Raises
     ------
     Damaged : a result is not what was written
     """
-    found = []
+    scored, reasons = [], []
     for place in places:
         store.check(place, whole=True)
         reason = store.path(place) / REFUSED
         if reason.is_file():
-            found.append(reason.read_text(encoding="utf-8").strip())
-    return found
+            reasons.append(reason.read_text(encoding="utf-8").strip())
+        else:
+            scored.append(place)
+    return scored, reasons
 
 
 def joined_scores(store: Store, places: Sequence[str]) -> xr.Dataset:
-    """Scores of all targets, whose blocks have no refusals.
+    """Scores of the targets of blocks that have some.
 
     Raises
     ------
@@ -40,13 +42,13 @@ def joined_scores(store: Store, places: Sequence[str]) -> xr.Dataset:
 
 
 def scores_of(store: Store, order: ScoresOrder) -> xr.Dataset:
-    """Scores of gradients and activations, with the unique variance of gradients where no block of it was refused."""
+    """Scores of gradients and activations, with the unique variance of gradients; NaN where there is none."""
     parts = [joined_scores(store, places) for places in (order.activations, order.gradients) if places]
     scores = parts[0]
     if len(parts) > 1:
         scores = xr.concat(parts, "feature", data_vars="minimal", coords="minimal", compat="override", join="outer")
-    if order.unique and not refusals(store, order.unique):
-        unique = joined_scores(store, order.unique)
+    if tested := with_scores(store, order.unique)[0]:
+        unique = joined_scores(store, tested)
         scores = scores.merge(unique.drop_dims("permutation"), compat="override", join="left")
     return scores
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from gradkern._files import folder_written_whole, written_whole
-from gradkern.study.runner._joined_scores import REFUSED, SCORES, joined_scores, refusals
+from gradkern.study.runner._joined_scores import REFUSED, SCORES, joined_scores, with_scores
 from gradkern.study.runner._plan import DONE, Plan
 from gradkern.study.runner._tasks import (
     FiguresOrder,
@@ -62,7 +62,7 @@ def test_table(plan: Plan, kind: type[TargetsOrder]) -> pd.DataFrame:
     """A test of each model, objective, kind, layer and recording whose blocks of targets are all done.
 
     Means of what is of targets; p of the mean over all targets; how many targets have a p over all targets of at most
-    .05. What the data could not carry has the reason alone.
+    .05. Blocks whose test the data could not carry are left out, with a row that has the reason alone.
 
     Raises
     ------
@@ -81,11 +81,10 @@ def test_table(plan: Plan, kind: type[TargetsOrder]) -> pd.DataFrame:
         if (model, objective, recording) in undone:
             continue
         named = {"model": model, "objective": objective, "recording": recording}
-        reasons = refusals(plan.store, of_blocks)
-        if reasons:
-            rows.append({**named, "why": reasons[0]})
-            continue
-        rows += [{**named, **row} for row in _rows_of_test(joined_scores(plan.store, of_blocks))]
+        tested, reasons = with_scores(plan.store, of_blocks)
+        if tested:
+            rows += [{**named, **row} for row in _rows_of_test(joined_scores(plan.store, tested))]
+        rows += [{**named, "why": reason} for reason in dict.fromkeys(reasons)]
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,6 @@
 """Unique variance, permutations, maps and figures as tasks of a study."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,17 @@ def test_what_cannot_be_told_is_a_row_with_the_reason(tmp_path: Path, capsys: py
 def test_what_is_wrong_is_named(path: Path, change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_run(path, [change])
+
+
+def test_blocks_without_a_target_that_varies_are_left_out_and_said(tmp_path: Path) -> None:
+    path = small_study(tmp_path / "lab", STUDY + "[analyses]\nencode = false\npermutations = {permutations = 19}\n")
+    recording = load_recording(path.parent / "first.h5")
+    responses = np.array(recording.responses)
+    responses[:, :6] = 1.0
+    save_recording(replace(recording, responses=responses), path.parent / "first.h5", overwrite=True)
+    changes = ["objectives={norm='FeatureNorm'}", "recordings={first='first.h5'}", "encode.block=6"]
+    result = run(path, models={"toy": toy()}, changes=changes, only="permutations/toy/none/*", say=quiet)
+    assert not result.failed
+    table = pd.read_csv(result.folder / "permutations.csv")
+    assert list(table["targets"].dropna()) == [6, 6]
+    assert table["why"].str.contains("that are finite and vary").sum() == 1
