@@ -1,6 +1,6 @@
 """Studies on a real SLURM, which the tests start and stop; where it cannot start they say so.
 
-Most cases take more time than each run of all tests has: GRADKERN_SLURM=all runs them too (`make bench` does).
+Most cases take more time than each run of all tests has: GRADKERN_SLURM=all runs them too.
 """
 
 import json
