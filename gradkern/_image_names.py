@@ -43,6 +43,16 @@ def tails(name: str) -> list[str]:
     return [end for end in ends if "/" in end or not PurePosixPath(end).stem.isdigit()]
 
 
+def tails_without_ending(name: str, endings: tuple[str, ...]) -> list[str]:
+    """The name and what it ends in, as `tails`, without one of the endings of files: "b/c" and "c" of "b/c.png"."""
+    whole = posix(name)
+    ending = next((ending for ending in endings if whole.lower().endswith(ending)), "")
+    if not ending:
+        return []
+    ends = [end.removesuffix(whole[-len(ending) :]) for end in (whole, *tails(name))]
+    return [end for end in ends if "/" in end or not end.isdigit()]
+
+
 def checked_names(names: Sequence[str], count: int) -> tuple[str, ...]:
     """The names of `count` images.
 

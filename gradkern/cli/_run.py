@@ -20,7 +20,9 @@ _STATUS = "Print how many tasks of a study are done, which are being computed an
 _ESTIMATE = """\
 Say the time, memory and disk that the tasks of a study will take, before any of them runs. Disk and
 memory follow from shapes; time from a calibration of some seconds on this machine."""
-_REPORT = "Write scores.csv, claims.csv and the folder of verdicts of a study from all results that are done."
+_REPORT = """\
+Write the tables of a study (scores, tests, claims) and the folders of maps, figures and verdicts, from all
+results that are done."""
 DEBUG = "8 images, the first and the last layer and 100 targets, in a folder of its own; print tracebacks"
 _EXECUTORS = Registry("gradkern.study.runner._executor_entry", "EXECUTORS")
 
@@ -43,6 +45,7 @@ def add(commands: Any) -> None:
         "--memory", metavar="SIZE", help="that each process may take, such as 16G (default: what is granted)"
     )
     parser.add_argument("--stages", nargs="+", default=[], metavar="KIND", help=argparse.SUPPRESS)
+    parser.add_argument("--stored", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, kept=kept)
     for name, summary, description, action in (

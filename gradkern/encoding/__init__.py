@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from gradkern.encoding._matching import in_rows_of as in_rows_of
     from gradkern.encoding._matching import matched_rows as matched_rows
     from gradkern.encoding._nuisances import nuisances as nuisances
+    from gradkern.encoding._permutation_scores import PermutationSettings as PermutationSettings
+    from gradkern.encoding._permutation_scores import join_targets as join_targets
+    from gradkern.encoding._permutation_scores import permutation_scores as permutation_scores
     from gradkern.encoding._residualize import Residualized as Residualized
     from gradkern.encoding._residualize import Residualizer as Residualizer
     from gradkern.encoding._residualize import residualize as residualize

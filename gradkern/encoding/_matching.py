@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradkern._image_names import posix, tails
-from gradkern._pixels import pixel_hash, rgb_pixels
+from gradkern._image_names import posix, tails, tails_without_ending
+from gradkern._pixels import ENDINGS, pixel_hash, rgb_pixels
 from gradkern.encoding._residualize import Residualized
 from gradkern.errors import naming
 from gradkern.features._features import CapturedImages
@@ -238,7 +238,7 @@ def _count(features: Any) -> int:
 
 
 def rows_by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
-    """Rows of the wanted names; where none is there as it is, of paths that end in them."""
+    """Rows of the wanted names; where none is there as it is, of paths that end in them, or do so without ".jpg"."""
     place: dict[str, int] = {}
     for row, name in enumerate(captured):
         if place.setdefault(posix(name), row) != row:
@@ -249,8 +249,9 @@ def rows_by_name(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.i
 
 def _by_tail(captured: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
     place: dict[str, list[int]] = {}
+    have_endings = any(posix(name).lower().endswith(ENDINGS) for name in wanted)
     for row, name in enumerate(captured):
-        for tail in tails(name):
+        for tail in tails(name) if have_endings else tails_without_ending(name, ENDINGS):
             place.setdefault(tail, []).append(row)
     several = next((name for name in wanted if len(place.get(posix(name), ())) > 1), None)
     if several is not None:

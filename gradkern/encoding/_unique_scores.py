@@ -18,6 +18,7 @@ from gradkern.encoding._unique import UniqueVariance, unique_variance
 from gradkern.errors import Refused, naming
 from gradkern.recordings._recording import Recording
 from gradkern.ridge._cross_validation import CrossValidation
+from gradkern.stats._permutation import PermutationTest
 
 UNIQUE_VARIABLES = (
     "joint_r2",
@@ -28,7 +29,7 @@ UNIQUE_VARIABLES = (
     "beyond_p",
     "beyond_p_max",
 )  # by target; `score` gives no column of the targets such a name
-_POOLED = "beyond_p_pooled"
+_TEST = "beyond"  # what the names of variables of the test begin with
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def unique_scores(
     captured: Mapping[FeatureSpace, Any],
     recording: Recording,
     settings: UniqueVarianceSettings | None = None,
+    *,
+    keep_null: bool = False,
 ) -> xr.Dataset:
     """Partition the held-out R2 of every gradient beside activations, and test whether it tells anything beyond them.
 
@@ -78,6 +81,8 @@ def unique_scores(
     spaces : [images, d] each; the gradients among them are tested
     captured : all of `join_captures`, from which the activations are taken
     recording : row i of the features is image i of its image source
+    keep_null : whether to keep what tests of several blocks of targets are put together from: beyond_null_max and
+        beyond_null_pooled, [feature, permutation], beyond_r_pooled and beyond_tested (how many targets), [feature]
 
     Returns
     -------
@@ -109,7 +114,7 @@ def unique_scores(
     has_repeats = len(np.unique(recording.image_ids)) < len(recording.image_ids)
     means = recording.average_repeats(estimate=False) if has_repeats else recording
     repeats = means.repeats
-    responses = _Responses.of(means)
+    responses = ImageMeans.of(means, "unique_scores")
     if repeats.min() < repeats.max():
         warnings.warn(
             f"unique_scores: images of {recording.subject} were shown {repeats.min()} to {repeats.max()} times, so "
@@ -117,9 +122,9 @@ def unique_scores(
             stacklevel=3,
         )
     with tracked(f"unique variance of {recording.subject}", len(gradients), "gradients"):
-        variables, facts = _variables(gradients, activations, responses, settings)
+        variables, facts = _variables(gradients, activations, responses, settings, keep_null=keep_null)
     result = xr.Dataset(
-        {name: (("feature", "target")[: values.ndim], values) for name, values in variables.items()},
+        {name: (dimensions_of(name)[: values.ndim], values) for name, values in variables.items()},
         coords={**coordinates(gradients), "target": list(recording.labels)},
     )
     stated = {
@@ -134,8 +139,32 @@ def unique_scores(
     return result.assign_attrs(unique=json.dumps(stated))
 
 
+def dimensions_of(name: str) -> tuple[str, str]:
+    """Dimensions of a variable of a test, which may have the first alone."""
+    return ("feature", "permutation") if "_null_" in name else ("feature", "target")
+
+
+def pooled_variables(prefix: str, test: PermutationTest | None, permutations: int) -> dict[str, Any]:
+    """What tests of blocks of targets are put together from; NaN without a test."""
+    if test is None:
+        nothing = np.full(permutations, np.nan)
+        return {
+            f"{prefix}_r_pooled": np.nan,
+            f"{prefix}_tested": 0,
+            f"{prefix}_null_max": nothing,
+            f"{prefix}_null_pooled": nothing,
+        }
+    whole = test.target_groups["all"]
+    return {
+        f"{prefix}_r_pooled": whole.r,
+        f"{prefix}_tested": whole.targets,
+        f"{prefix}_null_max": test.null_max,
+        f"{prefix}_null_pooled": whole.null,
+    }
+
+
 @dataclass(frozen=True, eq=False)
-class _Responses:
+class ImageMeans:
     """Responses Y [n, v] to the images `rows` [n], and which targets can have a score, `tested` [v]."""
 
     Y: NDArray[Any]
@@ -143,14 +172,15 @@ class _Responses:
     tested: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, recording: Recording) -> "_Responses":
+    def of(cls, recording: Recording, verb: str) -> "ImageMeans":
+        """Of means over repeats; `verb` opens the warning about targets that cannot have a score."""
         Y = np.asarray(recording.responses)
         tested: NDArray[np.bool_] = np.isfinite(Y).all(0) & (np.ptp(Y, axis=0) > 0)
         if not tested.any():
             raise Refused(f"recording must have targets that are finite and vary, got none of {len(tested)}")
         if not tested.all():
             warnings.warn(
-                f"unique_scores: {int((~tested).sum())} of {len(tested)} targets of {recording.subject} are constant "
+                f"{verb}: {int((~tested).sum())} of {len(tested)} targets of {recording.subject} are constant "
                 "or not finite: NaN",
                 stacklevel=4,
             )
@@ -160,21 +190,25 @@ class _Responses:
 def _variables(
     gradients: Mapping[FeatureSpace, Any],
     activations: Mapping[FeatureSpace, Any],
-    responses: _Responses,
+    responses: ImageMeans,
     settings: UniqueVarianceSettings,
+    *,
+    keep_null: bool,
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
     """Variables by target and pooled; how many rows each test had left, and why tests were refused."""
     tested = responses.tested
     shape = len(gradients), len(tested)
     variables: dict[str, NDArray[np.float64]] = {name: np.full(shape, np.nan) for name in UNIQUE_VARIABLES}
-    variables[_POOLED] = np.full(len(gradients), np.nan)
+    variables[f"{_TEST}_p_pooled"] = np.full(len(gradients), np.nan)
     rows_left: dict[str, int] = {}
+    pooled: list[dict[str, Any]] = []
     refusals: dict[str, Refused] = {}
     for number, (space, X) in enumerate(gradients.items()):
         try:
             result = _unique_variance(X, activations[space], responses, settings)
         except Refused as refusal:
             refusals[str(space)] = refusal
+            pooled.append(pooled_variables(_TEST, None, settings.permutations))
             continue
         finally:
             advanced(1, "gradients")
@@ -182,17 +216,20 @@ def _variables(
         parts = (result.joint, result.unique, result.unique_covariates, result.shared, test.r, test.p, test.p_max)
         for name, values in zip(UNIQUE_VARIABLES, parts, strict=True):
             variables[name][number, tested] = values
-        variables[_POOLED][number] = test.target_groups["all"].p
+        variables[f"{_TEST}_p_pooled"][number] = test.target_groups["all"].p
+        pooled.append(pooled_variables(_TEST, test, settings.permutations))
     if len(refusals) == len(gradients):
         raise next(iter(refusals.values()))
     reasons = {name: str(error) for name, error in refusals.items()}
     for name, reason in reasons.items():
         warnings.warn(f"unique_scores: {name} is NaN: {reason}", stacklevel=4)
+    if keep_null:
+        variables |= {name: np.array([row[name] for row in pooled]) for name in pooled[0]}
     return variables, {"rows_left": rows_left, "refused": reasons}
 
 
 def _unique_variance(
-    X: Any, activations: Any, responses: _Responses, settings: UniqueVarianceSettings
+    X: Any, activations: Any, responses: ImageMeans, settings: UniqueVarianceSettings
 ) -> UniqueVariance:
     matrices = activations if isinstance(activations, list) else [activations]
     Y = responses.Y[:, responses.tested]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
 from gradkern._files import allocate, written_whole
+from gradkern._hdf5 import check_self_contained
 from gradkern._progress import advanced, tracked
 from gradkern.errors import naming
 from gradkern.recordings._formats.files import existing_file, fingerprint
@@ -112,6 +113,7 @@ def load_recording(path: Any, images: Any = None) -> Recording:
     _check_seal(target)
     try:
         with h5py.File(target) as file:
+            check_self_contained(target, file)
             content = _read(target, file)
     except ValueError as error:
         if str(error).startswith(str(target)):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradkern._excluded import Excluded
-from gradkern._hdf5 import reading_hdf5
+from gradkern._hdf5 import check_self_contained, reading_hdf5
 from gradkern._image_names import canonical
 from gradkern._pixels import ENDINGS, OTHER_ENDINGS, read_pixels
 from gradkern.errors import Refused, naming
@@ -32,6 +32,7 @@ class HDF5Images:
     @naming("HDF5Images")
     def __init__(self, path: Any, name: str) -> None:
         with reading_hdf5(path) as file:
+            check_self_contained(path, file)
             if name not in file:
                 raise ValueError(f"{path} must hold {name!r}, got {sorted(map(str, file))}")
             self.shape, dtype = tuple(file[name].shape), file[name].dtype

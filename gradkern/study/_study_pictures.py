@@ -60,14 +60,29 @@ def study_pictures(study: Study, settings: VerdictSettings, only: Collection[str
         by_modality = {name: _scores(scored, name) for name in (FMRI, MEG) if scored.subjects[name]}
     for name, scores in by_modality.items():
         made.diagnostics |= _diagnostics(name, scores, settings)
-        (_fmri if name == FMRI else _meg)(made, [_of_kinds(one, KINDS) for one in scores], scored)
-        if name == FMRI and any(kind.startswith("gradient/") for kind in study.controls):
-            shown = [_of_kinds(one, [k for k in (*KINDS, *study.controls) if k in KINDS or "/" in k]) for one in scores]
-            made.draw(
-                "controls", "Controls", f"Gradients beside their controls, mean over fMRI targets; {_AS_THEY_ARE}.",
-                partial(plotting.controls_beside, shown), _by_layer(shown),
-            )  # fmt: skip
+        draw_scores(made, name, scores, scored.study.hierarchy)
     return made
+
+
+def draw_scores(made: StudyPictures, modality: str, scores: list[xr.Dataset], hierarchy: str) -> None:
+    """Draw scores of all subjects of a modality: layers, regions or times, maps, and controls where there are any.
+
+    Parameters
+    ----------
+    hierarchy : column of the targets that regions and maps are ordered by; one that they lack is none
+    """
+    shown = [_of_kinds(one, KINDS) for one in scores]
+    if modality == FMRI:
+        _fmri(made, shown, hierarchy)
+    else:
+        _meg(made, shown)
+    controls = [kind for kind in dict.fromkeys(map(str, scores[0].kind.values)) if kind.startswith("gradient/")]
+    if modality == FMRI and controls:
+        beside = [_of_kinds(one, (*KINDS, *controls)) for one in scores]
+        made.draw(
+            "controls", "Controls", f"Gradients beside their controls, mean over fMRI targets; {_AS_THEY_ARE}.",
+            partial(plotting.controls_beside, beside), _by_layer(beside),
+        )  # fmt: skip
 
 
 def _scores(scored: ScoredStudy, modality: str) -> list[xr.Dataset]:
@@ -104,20 +119,23 @@ def _diagnostics(modality: str, scores: Sequence[xr.Dataset], settings: VerdictS
     }
 
 
-def _fmri(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) -> None:
+def _fmri(made: StudyPictures, scores: list[xr.Dataset], hierarchy: str) -> None:
     made.draw(
         "depth", "Layers", f"Mean r over fMRI targets at every layer; {_AS_THEY_ARE}.",
         lambda: plotting.scores_by_depth(scores), _by_layer(scores),
     )  # fmt: skip
-    hierarchy = scored.study.hierarchy
     if all("roi" in one.coords for one in scores):
         regions = _regions(scores[0], hierarchy)
         made.draw(
             "regions", "Layers", f"Mean r in every region at every layer; {_AS_THEY_ARE}.",
             lambda: plotting.layer_map(scores, "roi", order=regions), _by_layer(scores, "roi"),
         )  # fmt: skip
-    first, depth = scores[0], np.asarray(scored.study.depth, dtype=np.float64)
-    values = {kind: _preferred(first, kind, depth) for kind in KINDS}
+    first = scores[0]
+    try:
+        values = {kind: _preferred(first, kind) for kind in KINDS if kind in first.kind.values}
+    except ValueError as reason:  # depths that are not known, or of a single layer
+        made.notes.append(f"no maps of preferred depth: {reason}")
+        return
     table = _targets(first).assign(**{f"preferred depth, {kind}": depths for kind, (depths, _) in values.items()})
     subject = first.attrs["subject"]
     places = _places(first, hierarchy)
@@ -139,9 +157,10 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) ->
         )  # fmt: skip
 
 
-def _preferred(scores: xr.Dataset, kind: str, depth: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _preferred(scores: xr.Dataset, kind: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Preferred depth [v], NaN where no layer predicts, and r of the best layer [v]."""
-    r = scores.r.mean("fold").transpose("feature", "target").values[scores.kind.values == kind]
+    of_kind = _of_kinds(scores, [kind])
+    r, depth = of_kind.r.mean("fold").transpose("feature", "target").values, of_kind.depth.values.astype(np.float64)
     try:
         predicted = predicted_targets(r, int(scores.attrs["images"]))
     except Refused:
@@ -187,14 +206,14 @@ def _regions(scores: xr.Dataset, hierarchy: str) -> list[str]:
     return [str(name) for name in kept]
 
 
-def _meg(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) -> None:
+def _meg(made: StudyPictures, scores: list[xr.Dataset]) -> None:
     caption = f"Mean r over sensors at every time; {_AS_THEY_ARE}."
     times = _by_layer(scores, "time")
     made.draw("times", "Time", caption, lambda: plotting.scores_by_time(scores), times)
     caption = f"Mean r over sensors at every time and layer; {_AS_THEY_ARE}."
     made.draw("layers_times", "Time", caption, lambda: plotting.layer_map(scores, "time"), times)
     first = scores[0]
-    for kind in KINDS:
+    for kind in [kind for kind in KINDS if kind in first.kind.values]:
         values = _of_kinds(first, [kind]).r.mean(["fold", "feature"]).values
         made.draw(
             f"sensors_{kind}", "Time",

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+_DEEPEST = 32  # tables and lists within one another
+
 
 @dataclass(frozen=True)
 class Table:
@@ -88,9 +90,31 @@ def read_toml(path: Path) -> Table:
         raise FileNotFoundError(f"{path} must be a study file, but there is no such file")
     try:
         with path.open("rb") as file:
-            return Table(path, "", tomllib.load(file))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            values = tomllib.load(file)
+            check_depth(values)
+            return Table(path, "", values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} must be TOML: {error}") from error
+
+
+def check_depth(values: Any) -> None:
+    """Refuse tables and lists that are nested more deeply than any that are read.
+
+    Raises
+    ------
+    RecursionError : they are
+    """
+    inner = [values]
+    for _ in range(_DEEPEST):
+        inner = [
+            value
+            for outer in inner
+            for value in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(value, dict | list)
+        ]
+        if not inner:
+            return
+    raise RecursionError(f"tables and lists must be at most {_DEEPEST} deep, got more")
 
 
 def wrong(path: Path, key: str, wanted: str, got: Any) -> ValueError:

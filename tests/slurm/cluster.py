@@ -21,7 +21,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmdPort={daemon}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
@@ -43,10 +43,13 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=2
 MinJobAge=5
 NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000 State=UNKNOWN
-PartitionName=all Nodes=one Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=one Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=one MaxTime=INFINITE State=UP PriorityTier=9
 """
 
 
@@ -58,9 +61,37 @@ def why_not() -> str:
     return "" if hasattr(os, "geteuid") and os.geteuid() == 0 else "it needs root"
 
 
+class Cluster:
+    """A SLURM that runs: the environment that its commands need, and its daemons."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    def start_slurmd(self) -> None:
+        """Start the daemon of the node, and wait until the controller knows of it."""
+        self.daemons.append(_daemon([_found("slurmd"), "-D", "-N", "one"], self.environment, self.folder))
+        states = ("idle", "mixed", "allocated")
+        _until(
+            lambda: self.asked("sinfo", "--noheader", "--partition=all", "--format=%T").strip() in states,
+            self.daemons,
+            self.folder,
+        )
+
+    def kill_slurmd(self) -> None:
+        """Kill the daemon of the node; its jobs go on."""
+        slurmd = self.daemons.pop()
+        slurmd.kill()
+        slurmd.wait()
+
+    def asked(self, *command: str) -> str:
+        """What a command of SLURM prints."""
+        return _asked(list(command), self.environment)
+
+
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[dict[str, str]]:
-    """Start SLURM in a folder; the environment that its commands need. It is stopped at the end.
+def running(folder: Path) -> Iterator[Cluster]:
+    """Start SLURM in a folder. It is stopped at the end.
 
     Raises
     ------
@@ -79,16 +110,15 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     places = {"key-file": key, "socket": folder / "munge.socket", "pid-file": folder / "munge.pid",
               "log-file": folder / "munge.log", "seed-file": folder / "munge.seed"}  # fmt: skip
     munge = [_found("munged"), "--foreground", "--force", *(f"--{name}={place}" for name, place in places.items())]
-    daemons: list[subprocess.Popen[bytes]] = []
+    cluster = Cluster(folder, environment)
     try:
-        daemons.append(_daemon(munge, environment, folder))
-        _until(places["socket"].exists, daemons, folder)
-        daemons.append(_daemon([_found("slurmctld"), "-D"], environment, folder))
-        daemons.append(_daemon([_found("slurmd"), "-D", "-N", "one"], environment, folder))
-        _until(lambda: "idle" in _asked(["sinfo", "--noheader", "--format=%T"], environment), daemons, folder)
-        yield environment
+        cluster.daemons.append(_daemon(munge, environment, folder))
+        _until(places["socket"].exists, cluster.daemons, folder)
+        cluster.daemons.append(_daemon([_found("slurmctld"), "-D"], environment, folder))
+        cluster.start_slurmd()
+        yield cluster
     finally:
-        _stop(daemons, environment)
+        _stop(cluster.daemons, environment)
 
 
 def _stop(daemons: Sequence[subprocess.Popen[bytes]], environment: dict[str, str]) -> None:

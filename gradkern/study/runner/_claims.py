@@ -32,6 +32,12 @@ def description_of(parts: StudyParts, order: VerdictOrder) -> StudyDescription:
     return described_study(Table(description.path, "", values))
 
 
+def hierarchy_column(values: Mapping[str, Any]) -> str:
+    """The column of targets that figures are ordered by; "" where it is derived, which a verdict does."""
+    value = values.get("hierarchy", values.get("axis", ""))
+    return value if isinstance(value, str) else ""
+
+
 def folder_name(model: str, objective: str) -> str:
     """What stands for the folder of a capture."""
     return f"{model}/{objective}"
@@ -51,7 +57,7 @@ def verdict_facts(parts: StudyParts, order: VerdictOrder, contents: Contents) ->
         "recordings": {recording.entry.name: [recording.hash, recording.modality] for recording in seen},
         "names": None if names is None else hash_facts(names),
         "raw_gradients": parts.description.encode.raw_gradients,
-        "settings": _plain(vars(described.settings)),
+        "settings": {**_plain(vars(described.settings)), "layer": described.layer},
         "values": {key: value for key, value in parts.description.verdict_values.items() if key != "settings"},
         "tables": _tables(parts.description.path, parts.description.verdict_values, contents),
         "pictures": bool(folder_of(parts.images[order.images])),

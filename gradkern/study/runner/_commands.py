@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         memory=options.memory,
         stages=options.stages,
+        stored=options.stored,
         say=lambda line: print(line, flush=True),
     )
     if options.outcome is not None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,9 +104,8 @@ def estimate_lines(plan: Plan) -> tuple[list[str], bool]:
                 f"{words_of(max(cost.seconds for cost in of_kind))} a task, {(base + most) / 1e9:.2f} GB of memory "
                 f"({most / 1e9:.2f} of arrays), {sum(cost.disk for cost in of_kind):,} bytes on the disk"
             )
-    rest = [task for task in plan.missing if task.id not in costs]
-    if rest:
-        lines.append(f"{rest[0].kind:<8} {len(rest):>6} tasks, not estimated")
+    rest = Counter(task.kind for task in plan.missing if task.id not in costs)
+    lines += [f"{kind:<8} {count:>6} tasks, not estimated" for kind, count in rest.items()]
     seconds, disk = sum(cost.seconds for cost in costs.values()), sum(cost.disk for cost in costs.values())
     free = free_bytes(plan.store.folder)
     fits = disk <= free
@@ -115,7 +115,7 @@ def estimate_lines(plan: Plan) -> tuple[list[str], bool]:
 
 
 def estimated(plan: Plan) -> Iterator[tuple[str, Cost]]:
-    """The cost of every missing task but verdicts, by its identity."""
+    """The cost of every missing capture and fit, by its identity."""
     speeds: dict[tuple[str, str, str], tuple[float, float, int, int]] = {}
     fits: dict[tuple[int, int, bool], tuple[float, float]] = {}
     for task in plan.missing:

@@ -7,7 +7,17 @@ from typing import Any
 from gradkern.study._toml import Table
 
 EXECUTORS = ("local", "processes", "slurm")
-STAGES = ("capture", "fit", "verdict")
+# kinds of tasks, and the kinds whose results they read
+STAGE_NEEDS: dict[str, tuple[str, ...]] = {
+    "capture": (),
+    "fit": ("capture",),
+    "unique": ("capture",),
+    "permutations": ("capture",),
+    "maps": ("fit", "unique"),
+    "figures": ("fit", "unique"),
+    "verdict": ("capture",),
+}
+STAGES = tuple(STAGE_NEEDS)
 _STAGE = ("partition", "account", "qos", "constraint", "gres", "memory", "cpus", "minutes")
 _KEYS = ("kind", "workers", "max_jobs", "python", "device", *STAGES, *_STAGE)
 _DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:[0-9]+)?")
@@ -38,6 +48,7 @@ class ExecutorEntry:
     workers : processes, or jobs of an array of SLURM
     max_jobs : of an array that run at once; 0: all
     stages : resources of the jobs of each stage
+    devices : stage -> device that its tasks compute on, of those that have one of their own
     """
 
     kind: str = "local"
@@ -46,6 +57,7 @@ class ExecutorEntry:
     python: str = ""
     device: str = "cpu"
     stages: dict[str, StageResources] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
 
 
 def parse_executor(table: Table) -> ExecutorEntry:
@@ -61,16 +73,23 @@ def parse_executor(table: Table) -> ExecutorEntry:
     workers = table.whole_number("workers", 1) if "workers" in values else 2
     jobs = table.whole_number("max_jobs", 0) if "max_jobs" in values else 0
     python = table.typed("python", str, "the path of a Python") if "python" in values else ""
-    device = table.typed("device", str, '"cpu" or "cuda"') if "device" in values else "cpu"
-    if not _DEVICE.fullmatch(device):
-        raise table.wrong("device", '"cpu", "cuda" or "cuda:1"', repr(device))
+    device = _device(table) if "device" in values else "cpu"
     usual = _resources(table, StageResources())
-    stages = {}
+    stages, devices = {}, {}
     for stage in STAGES:
         own = Table(table.path, table.named(stage), table.typed(stage, dict, "a table") if stage in values else {})
-        own.check_keys(_STAGE)
+        own.check_keys((*_STAGE, "device"))
         stages[stage] = _resources(own, usual)
-    return ExecutorEntry(kind, workers, jobs, python, device, stages)
+        if "device" in own.values:
+            devices[stage] = _device(own)
+    return ExecutorEntry(kind, workers, jobs, python, device, stages, devices)
+
+
+def _device(table: Table) -> str:
+    device = str(table.typed("device", str, '"cpu" or "cuda"'))
+    if not _DEVICE.fullmatch(device):
+        raise table.wrong("device", '"cpu", "cuda" or "cuda:1"', repr(device))
+    return device
 
 
 def _resources(table: Table, usual: StageResources) -> StageResources:

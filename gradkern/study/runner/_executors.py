@@ -6,6 +6,7 @@ lock, and another one goes on with its task.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gradkern._files import written_whole
-from gradkern.study.runner._executor_entry import STAGES, ExecutorEntry, StageResources
+from gradkern.study.runner._executor_entry import STAGE_NEEDS, STAGES, ExecutorEntry, StageResources
 from gradkern.study.runner._loop import Outcome, facts_of_outcome
 from gradkern.study.runner._plan import Plan
 from gradkern.study.runner._tasks import Task
@@ -45,7 +46,9 @@ def run_elsewhere(kind: str, plan: Plan, options: Mapping[str, Any], say: Say) -
         logs = logs.with_name(f"{logs.name}-{number}")
     logs.mkdir(parents=True)
     watch = _Watch(plan, say)
-    options = {**options, "executor": "local"}
+    stored = logs / "study.toml"  # workers read what the study file says now, whatever it says when they start
+    shutil.copyfile(plan.parts.description.path, stored)
+    options = {**options, "executor": "local", "stored": stored.absolute()}
     if kind == "processes":
         outcomes = _in_processes(plan.parts.description.executor.workers, _arguments(plan, options), logs, watch)
     else:
@@ -61,6 +64,7 @@ def run_elsewhere(kind: str, plan: Plan, options: Mapping[str, Any], say: Say) -
 def _arguments(plan: Plan, options: Mapping[str, Any]) -> list[str]:
     """The arguments of a worker's command line."""
     words = ["run", str(plan.parts.description.path), "--executor", "local", "--device", str(options["device"])]
+    words += ["--stored", str(options["stored"])]
     for change in options["changes"]:
         words += ["--set", change]
     words += ["--memory", str(options["memory"])] if options["memory"] else []
@@ -216,7 +220,7 @@ class SlurmWorker:
 
 
 def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch) -> list[Outcome]:
-    """Submit an array for each stage, one after the other by dependencies; again for what is not done."""
+    """Submit an array for each stage, after those whose results it reads; again for what is not done."""
     entry, study = plan.parts.description.executor, plan.parts.description.path.absolute()
     asked = entry.stages["capture"].gres if "capture" in entry.stages else ""
     if asked.startswith("gpu") and options["device"] == "cpu" and any(task.kind == "capture" for task in plan.missing):
@@ -229,9 +233,8 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
             break
         if round_number:
             watch.say(f"jobs ended before {len(missing)} tasks were done; they are submitted again")
-        before = ""
         files: list[Path] = []
-        ids: list[str] = []
+        ids: dict[str, str] = {}  # of the arrays by their stages
         for stage in STAGES:
             count = min(entry.workers, sum(task.kind == stage for task in missing))
             if not count:
@@ -241,12 +244,11 @@ def _in_slurm(plan: Plan, options: Mapping[str, Any], logs: Path, watch: _Watch)
                 SlurmWorker(study, {**options, "stages": [stage], "shard": (number, count)}, file)
                 for number, file in enumerate(told)
             ]
-            with _refusals(stage, ids):
-                before = _submitted(entry, stage, workers, logs, before)
-            watch.say(f"submitted {count} jobs for {stage} as {before}")
+            with _refusals(stage, list(ids.values())):
+                ids[stage] = _submitted(entry, stage, workers, logs, _submitted_before(stage, ids))
+            watch.say(f"submitted {count} jobs for {stage} as {ids[stage]}")
             files += told
-            ids.append(before)
-        while _are_queued(ids):
+        while _are_queued(list(ids.values())):
             watch.look()
             time.sleep(_SLURM_POLL)
         outcomes += [outcome for file in files for outcome in _outcomes(file)]
@@ -267,7 +269,17 @@ def _refusals(stage: str, ids: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def _submitted(entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker], logs: Path, before: str) -> str:
+def _submitted_before(stage: str, ids: Mapping[str, str]) -> list[str]:
+    """Arrays that a stage waits for: those of the stages whose results it reads; of what is done, those before it."""
+    found: list[str] = []
+    for need in STAGE_NEEDS[stage]:
+        found += [ids[need]] if need in ids else _submitted_before(need, ids)
+    return list(dict.fromkeys(found))
+
+
+def _submitted(
+    entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker], logs: Path, before: Sequence[str]
+) -> str:
     """Submit an array of jobs; its number."""
     import submitit
 
@@ -278,7 +290,7 @@ def _submitted(entry: ExecutorEntry, stage: str, workers: Sequence[SlurmWorker],
     more = {"constraint": wanted.constraint, "gres": wanted.gres, "account": wanted.account, "qos": wanted.qos}
     extra = {name: value for name, value in more.items() if value}
     if before:
-        extra["dependency"] = f"afterany:{before}"
+        extra["dependency"] = f"afterany:{':'.join(before)}"
     parameters: dict[str, Any] = {
         "job_name": f"gradkern-{stage}",
         "time": wanted.minutes,

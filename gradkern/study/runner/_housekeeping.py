@@ -58,11 +58,14 @@ def _unused(plan: Plan) -> Iterator[tuple[str, Path]]:
 
 
 def _removed(path: Path) -> bool:
-    """Remove a folder that nobody writes to; whether it was."""
+    """Remove a folder that nobody writes to; whether it was. What a link leads to stays."""
+    if path.is_symlink():
+        path.unlink()
+        return True
     try:
         with only_writer(path):
             for entry in list(path.iterdir()):
-                if entry.is_dir():
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 elif entry.name != ".writer.lock":
                     entry.unlink()

@@ -9,7 +9,7 @@ from gradkern.study._image_tables import is_table
 from gradkern.study.runner._image_sets import ImageSet
 from gradkern.study.runner._parts import StudyParts
 from gradkern.study.runner._sections import NO_OBJECTIVE
-from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Order
+from gradkern.study.runner._tasks import CaptureOrder, FiguresOrder, MapsOrder, Order, TargetsOrder
 
 
 class Replaced(OSError):
@@ -31,7 +31,9 @@ def check_inputs(parts: StudyParts, order: Order) -> None:
 
 
 def _inputs(parts: StudyParts, order: Order) -> Iterator[Path]:
-    if isinstance(order, FitOrder):
+    if isinstance(order, FiguresOrder):
+        return
+    if isinstance(order, TargetsOrder | MapsOrder):
         yield parts.recordings[order.recording].path
         return
     images = parts.images[order.images]

@@ -4,11 +4,13 @@ Several such processes may work at one study, whoever started them: a task is lo
 the lock of a process that died is free.
 """
 
+import os
 import resource
 import shlex
 import shutil
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -157,14 +159,15 @@ class _Loop:
                     return
 
     def _compute(self, task: Task, aside: Path) -> None:
-        start, stated = time.monotonic(), {"task": task.name, "id": task.id, "inputs": list(task.needs)}
+        start, stated = time.monotonic(), {"task": task.name, "id": task.id, "inputs": task.inputs}
         _reset_peak()
+        self._note(task, f"begins{_job()}")
         try:
             found = self.worker.compute(task, aside)
             check_inputs(self.worker.parts, task.order)
             used = {"seconds": round(time.monotonic() - start, 3), "peak_memory": peak_memory()}
             here = {"machine": socket.gethostname(), "threads": torch.get_num_threads()}
-            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": list(task.needs)})
+            self.store.put(task, aside, {**made_by(), **here, **used, **found, "inputs": task.inputs})
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, Damaged):
@@ -174,13 +177,20 @@ class _Loop:
                 text = f"{text}; it is made anew"
             if isinstance(error, Replaced):
                 shutil.rmtree(aside, ignore_errors=True)  # or a capture would go on from it
+            self._note(task, f"failed\n{''.join(traceback.format_exception(error))}")
             self._note_failure(task, text)
             return
+        self._note(task, f"is done in {used['seconds']:.1f} s, {used['peak_memory']:,} bytes at most")
         with suppress(OSError):  # the result is there, whether the disk has room for its line or not
             self.store.log({**stated, "state": "done", **used})
         self.outcome.done.append(task.name)
         self._seconds.setdefault(task.kind, []).append(float(used["seconds"]))
         self.say(f"{self._count()} {task.name}: {used['seconds']:.1f} s{self._left(task)}")
+
+    def _note(self, task: Task, text: str) -> None:
+        """A line in the log of the task, or a traceback."""
+        with suppress(OSError):  # on a full disk
+            self.store.note(task, text)
 
     def _note_failure(self, task: Task, text: str) -> None:
         self._failed.add(task.id)
@@ -224,6 +234,12 @@ def failures(outcomes: Iterable[Outcome], repeat: str) -> list[str]:
 
 def _is_there(store: Store, task: Task) -> bool:
     return store.path(task.place).is_dir()
+
+
+def _job() -> str:
+    """The job of SLURM that this process is, in words."""
+    numbers = [os.environ.get(name, "") for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")]
+    return f" in job {'_'.join(numbers)} of SLURM" if all(numbers) else ""
 
 
 def peak_memory() -> int:

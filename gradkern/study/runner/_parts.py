@@ -11,7 +11,9 @@ from torch import nn
 
 from gradkern.encoding._matching import matched_rows, rows_by_name
 from gradkern.encoding._spaces import CapturedSpaces
+from gradkern.errors import Refused
 from gradkern.features._features import CapturedImages
+from gradkern.recordings._maps.known import known_geometry
 from gradkern.recordings._recording import Recording
 from gradkern.recordings._saved import load_recording
 from gradkern.study._image_tables import StudyImages
@@ -45,6 +47,7 @@ class OpenedRecording:
     shown: int
     columns: tuple[int, int]
     has_names: bool
+    has_geometry: bool
     modality: str
     images: ImageSet
 
@@ -112,7 +115,7 @@ def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, conten
     place = _existing(study, entry)
     with located(study, entry.key):
         digest = contents.hash_of(place)
-        facts = contents.facts(f"recording {digest} {list(entry.roi)}", lambda: _facts(_loaded(place, entry)))
+        facts = contents.facts(f"facts of recording {digest} {list(entry.roi)}", lambda: _facts(_loaded(place, entry)))
         modality = entry.modality or ("meg" if facts["has_times"] else "fmri")
         targets = facts["targets"]
         if images.chosen is None and not facts["has_names"] and facts["last_image"] >= len(images):
@@ -130,6 +133,7 @@ def _open_recording(study: Path, entry: RecordingEntry, images: ImageSet, conten
             shown=facts["shown"],
             columns=(facts["columns"][0], facts["columns"][1]),
             has_names=facts["has_names"],
+            has_geometry=facts["has_geometry"],
             modality=modality,
             images=images,
         )
@@ -148,10 +152,19 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "presentations": len(recording.presentations),
         "has_names": recording.image_names is not None,
         "has_times": "time" in recording.targets,
+        "has_geometry": _has_geometry(recording),
         "columns": [sum(column.dtype.kind in "biuf" for _, column in recording.targets.items()), len(words)],
         "shown": len(np.unique(recording.image_ids)),
         "last_image": int(recording.image_ids.max()),
     }
+
+
+def _has_geometry(recording: Recording) -> bool:
+    try:
+        known_geometry(recording)
+    except Refused:
+        return False
+    return True
 
 
 def _check_match(recording: Recording, images: ImageSet) -> bool:

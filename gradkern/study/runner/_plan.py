@@ -11,18 +11,35 @@ from torch import nn
 
 from gradkern._files import as_json, differences, written_whole
 from gradkern.errors import Refused
-from gradkern.study.runner._claims import verdict_facts
+from gradkern.study.runner._claims import hierarchy_column, verdict_facts
 from gradkern.study.runner._contents import Contents, hash_facts
+from gradkern.study.runner._executor_entry import STAGES
 from gradkern.study.runner._parts import OpenedRecording, StudyParts, open_parts
 from gradkern.study.runner._sections import NO_OBJECTIVE, RunDescription
 from gradkern.study.runner._store import Damaged, Store
-from gradkern.study.runner._tasks import CaptureOrder, FitOrder, Order, SpacesOrder, Task, VerdictOrder, unit_of
+from gradkern.study.runner._tasks import (
+    CaptureOrder,
+    FiguresOrder,
+    FitOrder,
+    MapsOrder,
+    Order,
+    PermutationsOrder,
+    ScoresOrder,
+    SpacesOrder,
+    TargetsOrder,
+    Task,
+    UniqueOrder,
+    VerdictOrder,
+    unit_of,
+)
 
 DONE, NEW, CHANGED, DAMAGED = "done", "new", "changed", "damaged"
 _PLAN_FILE = "plan.json"
 _LEAST = 2  # images that a fold must test
 _SHOWN = 3  # differences that are named
 _SHUFFLED = "gradient/target-shuffled"
+KIND_OF: dict[type[TargetsOrder], str] = {FitOrder: "fit", UniqueOrder: "unique", PermutationsOrder: "permutations"}
+LEAST_ROWS = 20  # that a test beyond activations must have left: see `partial_permutation_test`
 
 
 @dataclass(frozen=True)
@@ -110,21 +127,27 @@ class _Planner:
         self._before = _saved(store.folder / _PLAN_FILE)
         self._spaces: dict[tuple[str, str, str], tuple[SpacesOrder, tuple[str, ...]]] = {}
         self._cv = asdict(parts.description.encode.cv)
-        self._present = set(store.places("fit")) | set(store.places("verdict"))
+        self._present = {place for kind in STAGES if kind != "capture" for place in store.places(kind)}
+        self._blocks: dict[tuple[str, str, str, str], list[Task]] = {}  # kind, recording, model, objective
         self._units = set(store.units())
 
     def tasks(self) -> Iterator[PlannedTask]:
         description = self.parts.description
         for images in self.parts.images:
             for model in self.parts.models_at(images):
-                name = model.entry.name
-                for objective in (NO_OBJECTIVE, *(entry.name for entry in description.objectives_of(name, images))):
-                    yield from self._captures(name, objective, images)
-        if "encode" in description.analyses:
-            for recording in self.parts.recordings.values():
-                yield from self._fits(recording)
+                for objective in self._objectives(model.entry.name, images):
+                    yield from self._captures(model.entry.name, objective, images)
+        for recording in self.parts.recordings.values():
+            if self._has_enough_images(recording):
+                yield from self._of_recording(recording)
+        if "figures" in description.analyses:
+            yield from self._figures()
         if "verdict" in description.analyses:
             yield from self._verdicts()
+
+    def _objectives(self, model: str, images: str) -> list[str]:
+        """The objectives of a model, that of activations first."""
+        return [NO_OBJECTIVE, *(entry.name for entry in self.parts.description.objectives_of(model, images))]
 
     # Captures.
 
@@ -197,51 +220,161 @@ class _Planner:
         of_kinds = tuple(kind for kind in kinds if any(kind == pair[0] for pair in missing))
         return (of_kinds, tuple(layer for layer in layers if any(layer == pair[1] for pair in missing))), why
 
-    # Fits.
+    # What is computed from features and a recording.
 
-    def _fits(self, recording: OpenedRecording) -> Iterator[PlannedTask]:
-        description, images = self.parts.description, recording.entry.images
-        folds = description.encode.cv.folds
-        if recording.shown < _LEAST * folds:
-            least = f"{_LEAST} images for each of {folds} folds, got {recording.shown} images"
-            if not description.debug:
-                raise Refused(f"{description.path}: {recording.entry.key} must be of {least}")
-            self.notes.append(f"{recording.entry.key} is left out: wanted {least}")
-            return
+    def _has_enough_images(self, recording: OpenedRecording) -> bool:
+        description, folds = self.parts.description, self.parts.description.encode.cv.folds
+        if recording.shown >= _LEAST * folds or not {"encode", *KIND_OF.values()} & {*description.analyses.wanted}:
+            return True
+        least = f"{_LEAST} images for each of {folds} folds, got {recording.shown} images"
+        if not description.debug:
+            raise Refused(f"{description.path}: {recording.entry.key} must be of {least}")
+        self.notes.append(f"{recording.entry.key} is left out: wanted {least}")
+        return False
+
+    def _of_recording(self, recording: OpenedRecording) -> Iterator[PlannedTask]:
+        analyses, images = self.parts.description.analyses, recording.entry.images
+        if "maps" in analyses and not recording.has_geometry:
+            self.notes.append(f"{recording.entry.key}: no maps, as it has no geometry (a grid, a mesh or sensors)")
         for model in self.parts.models_at(images):
             name = model.entry.name
-            for objective in (NO_OBJECTIVE, *(entry.name for entry in description.objectives_of(name, images))):
-                for start in range(0, recording.targets, description.encode.block):
-                    stop = min(start + description.encode.block, recording.targets)
-                    yield self._fit(recording, name, objective, (start, stop))
+            for objective in self._objectives(name, images):
+                if "encode" in analyses:
+                    yield from self._targets(FitOrder, recording, name, objective)
+                if "permutations" in analyses:
+                    yield from self._targets(PermutationsOrder, recording, name, objective)
+                if "unique" in analyses and objective != NO_OBJECTIVE:
+                    self._check_rows_left(recording, name)
+                    yield from self._targets(UniqueOrder, recording, name, objective)
+                if "maps" in analyses and recording.has_geometry:
+                    yield self._map(recording, name, objective)
 
-    def _fit(self, recording: OpenedRecording, model: str, objective: str, targets: tuple[int, int]) -> PlannedTask:
-        entry, images = recording.entry, recording.images
-        spaces, needs = self._spaces[model, objective, entry.images]
-        covariates, controls = None, self._encode_controls(objective)
-        if any(control.startswith("residuali") for control in controls):
-            covariates, more = self._spaces[model, NO_OBJECTIVE, entry.images]
-            needs = (*needs, *more)
-        encode = self.parts.description.encode
+    def _targets(
+        self, kind: type[TargetsOrder], recording: OpenedRecording, model: str, objective: str
+    ) -> Iterator[PlannedTask]:
+        """Tasks of a kind for all blocks of targets."""
+        word, block = KIND_OF[kind], self.parts.description.encode.block
+        for start in range(0, recording.targets, block):
+            targets = (start, min(start + block, recording.targets))
+            spaces, needs = self._spaces[model, objective, recording.entry.images]
+            facts = self._facts_of_targets(recording, spaces, targets)
+            covariates = self._beside(kind, model, objective, recording.entry.images)
+            if covariates is not None:
+                facts |= _facts_of_spaces("covariates", covariates[0])
+                needs = (*needs, *covariates[1])
+            facts |= self._settings_of(kind, objective)
+            order = kind(recording.entry.name, *targets, spaces, None if covariates is None else covariates[0])
+            name = f"{word}/{model}/{objective}/{recording.entry.name}/{targets[0]}-{targets[1]}"
+            planned = self._judged(_task(word, name, facts, order, needs))
+            self._blocks.setdefault((word, recording.entry.name, model, objective), []).append(planned.task)
+            yield planned
+
+    def _beside(
+        self, kind: type[TargetsOrder], model: str, objective: str, images: str
+    ) -> tuple[SpacesOrder, tuple[str, ...]] | None:
+        """The activations that a task needs beside its features."""
+        residuals = any(control.startswith("residuali") for control in self._encode_controls(objective))
+        if kind is UniqueOrder or (kind is FitOrder and residuals):
+            return self._spaces[model, NO_OBJECTIVE, images]
+        return None
+
+    def _facts_of_targets(
+        self, recording: OpenedRecording, spaces: SpacesOrder, targets: tuple[int, int]
+    ) -> dict[str, Any]:
+        images = recording.images
         facts = {
             "recording": recording.hash,
-            "roi": entry.roi,
+            "roi": recording.entry.roi,
             "targets": targets,
             "chosen": images.chosen,
             "names": hash_facts(images.names) if recording.has_names and images.names is not None else None,
             **_facts_of_spaces("spaces", spaces),
-            **({} if covariates is None else _facts_of_spaces("covariates", covariates)),
             "cv": self._cv,
         }
-        if objective != NO_OBJECTIVE:
-            facts["raw_gradients"] = encode.raw_gradients
-        if controls:
-            facts |= {"controls": controls, "control_seed": self.parts.description.controls.seed}
-        name = f"fit/{model}/{objective}/{entry.name}/{targets[0]}-{targets[1]}"
-        return self._judged(_task("fit", name, facts, FitOrder(entry.name, *targets, spaces, covariates), needs))
+        if spaces.objective != NO_OBJECTIVE:
+            facts["raw_gradients"] = self.parts.description.encode.raw_gradients
+        return facts
+
+    def _settings_of(self, kind: type[TargetsOrder], objective: str) -> dict[str, Any]:
+        description = self.parts.description
+        if kind is UniqueOrder:
+            return {"unique": asdict(description.analyses.unique)}
+        if kind is PermutationsOrder:
+            return {"permutations": asdict(description.analyses.permutations)}
+        controls = self._encode_controls(objective)
+        return {"controls": controls, "control_seed": description.controls.seed} if controls else {}
 
     def _encode_controls(self, objective: str) -> tuple[str, ...]:
         return () if objective == NO_OBJECTIVE else self.parts.description.controls.encode
+
+    def _check_rows_left(self, recording: OpenedRecording, model: str) -> None:
+        """Refuse a test that leaves too few rows, and say of which this depends on the rank of the activations."""
+        unique, opened = self.parts.description.analyses.unique, self.parts.models[model]
+        most = recording.shown - 1 - LEAST_ROWS
+        least = f"at least {LEAST_ROWS} rows left of {recording.shown} images"
+        if unique.n_components is not None and unique.n_components > most:
+            raise Refused(
+                f"{self.parts.description.path}: analyses.unique must have {least} of {recording.entry.key}, got "
+                f"n_components {unique.n_components}; up to {max(most, 0)} leave them"
+            )
+        width = opened.entry.capture.sketch
+        if width == "raw" or unique.n_components is not None:
+            return
+        columns = int(width) * (1 if unique.covariates == "same-layer" else len(opened.layers))
+        if columns > most:
+            self.notes.append(
+                f"analyses.unique: {columns} columns of activations of {model} leave no {least} of "
+                f"{recording.entry.key} unless their rank is lower, so that the test is refused; n_components up to "
+                f"{max(most, 0)} removes fewer"
+            )
+
+    # What is made of scores.
+
+    def _scores(self, recording: str, model: str, objective: str, *, beside: bool) -> tuple[ScoresOrder, list[Task]]:
+        """Scores of a recording that are put together, and the tasks that give them."""
+        parts = [
+            self._blocks.get(("fit", recording, model, NO_OBJECTIVE), []) if beside else [],
+            self._blocks.get(("fit", recording, model, objective), []),
+            self._blocks.get(("unique", recording, model, objective), []),
+        ]
+        order = ScoresOrder(recording, *(tuple(task.place for task in tasks) for tasks in parts))
+        return order, [task for tasks in parts for task in tasks]
+
+    def _map(self, recording: OpenedRecording, model: str, objective: str) -> PlannedTask:
+        name = recording.entry.name
+        scores, needs = self._scores(name, model, objective, beside=False)
+        facts = {
+            "recording": recording.hash,
+            "roi": recording.entry.roi,
+            "scores": [task.id for task in needs],
+            "stats": self.parts.description.analyses.maps,
+            "names": [model, objective],  # which the files have in their names
+        }
+        task = _task("maps", f"maps/{model}/{objective}/{name}", facts, MapsOrder(model, objective, scores),
+                     [task.id for task in needs])  # fmt: skip
+        return self._judged(task)
+
+    def _figures(self) -> Iterator[PlannedTask]:
+        for images in self.parts.images:
+            seen = [entry.entry.name for entry in self.parts.recordings.values() if entry.entry.images == images]
+            for model in self.parts.models_at(images):
+                name = model.entry.name
+                for objective in self._objectives(name, images):
+                    scored = [seen_by for seen_by in seen if ("fit", seen_by, name, objective) in self._blocks]
+                    if objective != NO_OBJECTIVE and scored:
+                        yield self._figure(scored, name, objective, images)
+
+    def _figure(self, recordings: Sequence[str], model: str, objective: str, images: str) -> PlannedTask:
+        scores = [self._scores(name, model, objective, beside=True) for name in recordings]
+        needs = [task.id for _, tasks in scores for task in tasks]
+        facts = {
+            "scores": [[task.id for task in tasks] for _, tasks in scores],
+            "modalities": [self.parts.recordings[name].modality for name in recordings],
+            "hierarchy": hierarchy_column(self.parts.description.verdict_values),
+            "names": [model, objective],
+        }
+        order = FiguresOrder(model, objective, images, tuple(order for order, _ in scores))
+        return self._judged(_task("figures", f"figures/{model}/{objective}/{images}", facts, order, needs))
 
     # Verdicts.
 

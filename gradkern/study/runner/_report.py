@@ -11,16 +11,28 @@ import xarray as xr
 
 from gradkern._files import folder_written_whole, written_whole
 from gradkern.encoding._score_values import with_normalised
-from gradkern.study.runner._compute import REFUSED, SCORES
+from gradkern.study.runner._joined_scores import REFUSED, SCORES, joined_scores, with_scores
 from gradkern.study.runner._plan import DONE, Plan
-from gradkern.study.runner._tasks import FitOrder, VerdictOrder
+from gradkern.study.runner._tasks import (
+    FiguresOrder,
+    FitOrder,
+    MapsOrder,
+    PermutationsOrder,
+    TargetsOrder,
+    Task,
+    UniqueOrder,
+    VerdictOrder,
+)
 
-SCORE_TABLE, CLAIM_TABLE, VERDICTS = "scores.csv", "claims.csv", "verdicts"
+SCORE_TABLE, CLAIM_TABLE = "scores.csv", "claims.csv"
+TEST_TABLES: dict[type[TargetsOrder], str] = {UniqueOrder: "unique.csv", PermutationsOrder: "permutations.csv"}
+_FOLDERS = {VerdictOrder: "verdicts", MapsOrder: "maps", FiguresOrder: "figures"}
+_LEVEL = 0.05
 _SCORES = ("r", "r2", "r_normalised")
 
 
 def write_tables(plan: Plan) -> None:
-    """Write scores.csv, claims.csv and the folder of verdicts from all results that are done; each appears whole.
+    """Write the tables and the folders of verdicts, maps and figures, of all results that are done; each appears whole.
 
     Raises
     ------
@@ -28,19 +40,70 @@ def write_tables(plan: Plan) -> None:
     """
     folder = plan.store.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in ((SCORE_TABLE, score_table(plan)), (CLAIM_TABLE, claim_table(plan))):
+    tables = {SCORE_TABLE: score_table(plan), CLAIM_TABLE: claim_table(plan)}
+    tables |= {name: test_table(plan, kind) for kind, name in TEST_TABLES.items()}
+    for name, table in tables.items():
         if len(table):
             with written_whole(folder / name) as aside:
                 table.to_csv(aside, index=False)
-    places = {
-        planned.task.order: plan.store.path(planned.task.place)
-        for planned in plan.tasks
-        if planned.state == DONE and isinstance(planned.task.order, VerdictOrder)
-    }
-    if places:
-        with folder_written_whole(folder / VERDICTS) as aside:
-            for order, place in places.items():
-                shutil.copytree(place, aside / order.model / order.objective / order.images)
+    for kind, name in _FOLDERS.items():
+        tasks = [task for task in _done(plan) if isinstance(task.order, kind)]
+        if tasks:
+            with folder_written_whole(folder / name) as aside:
+                for task in tasks:
+                    plan.store.check(task.place, whole=True)
+                    shutil.copytree(plan.store.path(task.place), aside / task.name.partition("/")[2])
+
+
+def _done(plan: Plan) -> list[Task]:
+    return [planned.task for planned in plan.tasks if planned.state == DONE]
+
+
+def test_table(plan: Plan, kind: type[TargetsOrder]) -> pd.DataFrame:
+    """A test of each model, objective, kind, layer and recording whose blocks of targets are all done.
+
+    Means of what is of targets; p of the mean over all targets; how many targets have a p over all targets of at most
+    .05. Blocks whose test the data could not carry are left out, with a row that has the reason alone.
+
+    Raises
+    ------
+    Damaged : scores are not those that were written
+    """
+    places: dict[tuple[str, str, str], list[str]] = {}
+    undone = set()
+    for planned in plan.tasks:
+        order = planned.task.order
+        if isinstance(order, kind):
+            key = (order.spaces.model, order.spaces.objective, order.recording)
+            places.setdefault(key, []).append(planned.task.place)
+            undone |= {key} if planned.state != DONE else set()
+    rows: list[dict[str, Any]] = []
+    for (model, objective, recording), of_blocks in places.items():
+        if (model, objective, recording) in undone:
+            continue
+        named = {"model": model, "objective": objective, "recording": recording}
+        tested, reasons = with_scores(plan.store, of_blocks)
+        if tested:
+            rows += [{**named, **row} for row in _rows_of_test(joined_scores(plan.store, tested))]
+        rows += [{**named, "why": reason} for reason in dict.fromkeys(reasons)]
+    return pd.DataFrame(rows)
+
+
+def _rows_of_test(scores: xr.Dataset) -> list[dict[str, Any]]:
+    rows = []
+    for place in range(scores.sizes["feature"]):
+        one = scores.isel(feature=place).drop_dims("permutation")
+        row: dict[str, Any] = {name: one[name].item() for name in ("kind", "layer", "depth")}
+        row["targets"] = one.sizes["target"]
+        for name in map(str, one.data_vars):
+            if one[name].ndim == 0:
+                row[name] = one[name].item()
+            elif name.endswith("_p_max"):
+                row[f"targets with {name} <= {_LEVEL}"] = int((one[name] <= _LEVEL).sum())
+            elif not name.endswith("_p"):
+                row[name] = float(one[name].mean())
+        rows.append(row)
+    return rows
 
 
 def score_table(plan: Plan) -> pd.DataFrame:

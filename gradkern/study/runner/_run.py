@@ -60,6 +60,7 @@ def run(
     memory: str | None = None,
     models: Mapping[str, nn.Module] | None = None,
     stages: Sequence[str] = (),
+    stored: Any = None,
     say: Callable[[str], None] = print,
 ) -> RunResult:
     """Capture, encode and judge what a study file says; what is done and was made from the same is kept.
@@ -78,6 +79,8 @@ def run(
         shared by local processes
     models : of `load_model`, in the place of those of the file with these names; in this process only
     stages : kinds of tasks that this process takes; () for all
+    stored : a copy of the study file that is read in its place, as workers do whose study file may change before they
+        start
     say : is told what happens, a line at a time
 
     Returns
@@ -98,12 +101,13 @@ def run(
     """
     path = Path(study).expanduser()
     place = None if folder is None else Path(folder).expanduser()
-    description = read_run(path, changes, debug=debug, folder=place)
+    copy = None if stored is None else Path(stored)
+    description = read_run(path, changes, debug=debug, folder=place, stored=copy)
     kind = executor or description.executor.kind
     if kind not in EXECUTORS:
         raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, got {kind!r}")
     budget = budget_of(description.executor, kind, memory)
-    device = device or description.executor.device
+    device = device or description.executor.devices.get("capture", description.executor.device)
     if models and kind != "local":
         raise ValueError(f"executor must be 'local' where models are given, got {kind!r}")
     if not 0 <= shard[0] < shard[1]:

@@ -23,6 +23,7 @@ from gradkern.errors import naming
 from gradkern.ridge._cross_validation import SCHEMES, SELECTIONS, CrossValidation
 from gradkern.ridge._engine.folds import OTHERS
 from gradkern.study._toml import Table
+from gradkern.study.runner._analyses_entry import AnalysesEntry, parse_analyses
 from gradkern.study.runner._executor_entry import ExecutorEntry, parse_executor
 
 RUN_SECTIONS = ("images", "models", "objectives", "recordings", "capture", "splits", "encode", "controls", "analyses",
@@ -36,7 +37,6 @@ _OBJECTIVE = ("name", "models", "images", "labels", "settings", "tables")
 _RECORDING = ("file", "modality", "images", "roi")
 _ENCODE = ("by", "folds", "inner_folds", "gap", "alphas", "selection", "seed", "raw_gradients", "block", "layers")
 _CONTROLS = ("capture", "encode", "seed")
-_ANALYSES = ("encode", "verdict")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class RunDescription:
     recordings: Mapping[str, RecordingEntry]
     encode: EncodeEntry
     controls: ControlsEntry
-    analyses: tuple[str, ...]
+    analyses: AnalysesEntry
     executor: ExecutorEntry
     verdict_values: Mapping[str, Any]
     debug: bool = False
@@ -196,7 +196,7 @@ def parse_run(file: Table) -> RunDescription:
         recordings={} if recordings is None else {n: _recording(recordings, n, images) for n in recordings.values},
         encode=_encode(_table(file, "encode")),
         controls=_controls(_table(file, "controls")),
-        analyses=_analyses(_table(file, "analyses"), has_recordings=recordings is not None),
+        analyses=parse_analyses(_table(file, "analyses"), has_recordings=recordings is not None),
         executor=parse_executor(_table(file, "executor")),
         verdict_values={name: file.values[name] for name in VERDICT_KEYS if name in file.values},
     )
@@ -322,12 +322,12 @@ def _recording(table: Table, name: str, images: Mapping[str, ImageSetEntry]) -> 
     entry = Table(table.path, table.named(name), value)
     entry.check_keys(_RECORDING)
     seen = value.get("images", next(iter(images)) if len(images) == 1 else None)
-    if seen not in images:
+    if not isinstance(seen, str) or seen not in images:
         raise entry.wrong("images", f"one of {', '.join(images)}", repr(seen))
     modality = entry.word("modality", ("fmri", "meg")) if "modality" in value else None
     roi = tuple(entry.listed("roi", str, "a list of regions")) if "roi" in value else ()
     file = entry.typed("file", str, "a file that save_recording wrote")
-    return RecordingEntry(entry.key, name, file, str(seen), modality, roi)
+    return RecordingEntry(entry.key, name, file, seen, modality, roi)
 
 
 def _encode(table: Table) -> EncodeEntry:
@@ -363,12 +363,6 @@ def _controls(table: Table) -> ControlsEntry:
             if word not in known[name]:
                 raise table.wrong(name, f"some of {', '.join(known[name])}", repr(word))
     return ControlsEntry(**chosen, seed=table.whole_number("seed", 0) if "seed" in table.values else 0)
-
-
-def _analyses(table: Table, *, has_recordings: bool) -> tuple[str, ...]:
-    table.check_keys(_ANALYSES)
-    wanted = {name: table.typed(name, bool, "true or false") for name in table.values}
-    return tuple(name for name in _ANALYSES if has_recordings and wanted.get(name, name == "encode"))
 
 
 def _words(table: Table, name: str) -> tuple[str, ...]:

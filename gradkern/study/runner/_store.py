@@ -1,10 +1,11 @@
 """Results of tasks in folders that appear whole, with a manifest that says what they hold and what they were made from.
 
 study/
-  results/capture/UNIT/ID/, results/fit/ID/, results/verdict/ID/   a result and its manifest.json
+  results/capture/UNIT/ID/, results/KIND/ID/   a result and its manifest.json
   work/ID/      of a task that somebody computes, or that was stopped; its lock is in it
   damaged/      results that were not what their manifests say
   log.jsonl     a line for every task that was run
+  logs/         for every task when and where it was begun, and how it ended, with the traceback of an error
 """
 
 import json
@@ -23,6 +24,7 @@ from gradkern.study.runner._contents import hash_facts, hash_file
 from gradkern.study.runner._tasks import Task
 
 MANIFEST = "manifest.json"
+_LONGEST_NAME = 200  # bytes, of the log of a task
 _ATTEMPTS = 20  # to take a lock whose folder vanishes meanwhile
 
 
@@ -79,6 +81,8 @@ class Store:
                 raise ValueError("its manifest is not what was written")
             files = {str(name): (int(size), int(at), str(digest)) for name, (size, at, digest) in
                      stored["files"].items()}  # fmt: skip
+            if outside := [name for name in files if name.startswith("/") or ".." in name.split("/")]:
+                raise ValueError(f"it names {outside[0]!r}, which is not of the result")
             return Manifest(stored["task"], stored["id"], stored["facts"], files, stored["provenance"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(place, f"its manifest cannot be read ({error})") from error
@@ -183,16 +187,28 @@ class Store:
         with suppress(FileNotFoundError):  # another process was faster
             self.path(place).rename(target / f"{place.replace('/', '-')}-{time.time_ns()}-{os.getpid()}")
 
+    def note(self, task: Task, text: str) -> None:
+        """Add a line, or several, to the log of a task, which has its name."""
+        folder = self.folder / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        stated = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()} process {os.getpid()}"
+        name = task.name.replace("/", ".").encode()[:_LONGEST_NAME].decode(errors="ignore")
+        _append(folder / f"{name}.log", f"{stated}: {task.name} {text.rstrip()}\n")
+
     def log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log; lines of several processes do not mix."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stated = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": socket.gethostname(), "process": os.getpid()}
-        line = json.dumps({**stated, **entry}) + "\n"
-        number = os.open(self.folder / "log.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(number, line.encode())
-        finally:
-            os.close(number)
+        _append(self.folder / "log.jsonl", json.dumps({**stated, **entry}) + "\n")
+
+
+def _append(path: Path, text: str) -> None:
+    """Add text to a file; that of several processes does not mix."""
+    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(number, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(number)
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -11,7 +11,10 @@ from typing import Any
 
 from gradkern.study.runner._contents import hash_facts
 
-FORMATS = {"capture": 1, "fit": 1, "verdict": 1}  # raised when the code of a kind gives other numbers
+# raised when the code of a kind gives other numbers
+FORMATS = {"capture": 1, "fit": 1, "unique": 1, "permutations": 1, "maps": 1, "figures": 1, "verdict": 1}
+
+_INPUTS = ("model", "images", "objective", "labels", "recording", "recordings", "tables")
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,13 @@ class SpacesOrder:
 
 
 @dataclass(frozen=True)
-class FitOrder:
-    """Targets [start, stop) of a recording, predicted from the features of a model under an objective.
+class TargetsOrder:
+    """Targets [start, stop) of a recording, and the features of a model under an objective.
 
     Attributes
     ----------
-    spaces : that are scored
-    covariates : activations that controls need; None: none do
+    spaces : that are scored or tested
+    covariates : activations beside them; None: none are needed
     """
 
     recording: str
@@ -65,6 +68,57 @@ class FitOrder:
     stop: int
     spaces: SpacesOrder
     covariates: SpacesOrder | None = None
+
+
+class FitOrder(TargetsOrder):
+    """Targets that are predicted from features."""
+
+
+class UniqueOrder(TargetsOrder):
+    """Targets whose unique variance by gradients is estimated and tested beside activations."""
+
+
+class PermutationsOrder(TargetsOrder):
+    """Targets whose scores are tested against those of permuted responses."""
+
+
+@dataclass(frozen=True)
+class ScoresOrder:
+    """Results about a recording that are put together: places of those of its blocks of targets, in their order.
+
+    Attributes
+    ----------
+    activations, gradients : fits; `activations` is empty where they are not needed
+    unique : of gradients; () where they are not asked for
+    """
+
+    recording: str
+    activations: tuple[str, ...]
+    gradients: tuple[str, ...]
+    unique: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MapsOrder:
+    """Maps of the scores of a model and an objective at the targets of a recording."""
+
+    model: str
+    objective: str
+    scores: ScoresOrder
+
+    @property
+    def recording(self) -> str:
+        return self.scores.recording
+
+
+@dataclass(frozen=True)
+class FiguresOrder:
+    """Figures of the scores of a model and an objective at all recordings of an image set."""
+
+    model: str
+    objective: str
+    images: str
+    scores: tuple[ScoresOrder, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +133,7 @@ class VerdictOrder:
     untrained: SpacesOrder | None = None
 
 
-Order = CaptureOrder | FitOrder | VerdictOrder
+Order = CaptureOrder | TargetsOrder | MapsOrder | FiguresOrder | VerdictOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +142,7 @@ class Task:
 
     Attributes
     ----------
-    kind : "capture", "fit" or "verdict"
+    kind : one of `FORMATS`
     name : in words, such as "fit/dino/norm/sub-01/0-100"
     facts : everything that changes a number
     order : what is computed
@@ -107,6 +161,12 @@ class Task:
     def id(self) -> str:
         """32 hexadecimal digits, of everything that changes a number."""
         return hash_facts({"kind": self.kind, "format": FORMATS[self.kind], **self.facts})
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the task reads: identities of results, and hashes of the files of this study, by what they are of."""
+        read = {name: self.facts[name] for name in _INPUTS if self.facts.get(name) is not None}
+        return {"results": list(self.needs), **read}
 
     @property
     def place(self) -> str:

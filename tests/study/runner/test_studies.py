@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from gradkern import models, objectives
 from gradkern.cli import main
@@ -56,18 +57,33 @@ def test_the_smallest_study_of_the_documents_runs(tmp_path: Path) -> None:
     assert [entry.name for entry in description.objectives_of("dino", "nsd")] == ["norm", "text"]
     assert description.executor.stages["capture"].partition == "gpu"
     assert (description.executor.device, description.executor.stages["fit"].account) == ("cuda", "lab")
-    assert description.analyses == ("encode", "verdict")
+    assert description.analyses.wanted == ("encode", "unique", "permutations", "maps", "figures", "verdict")
+
+
+def examples() -> dict[str, tuple[str, str]]:
+    """The examples of the page by their names: shell commands and the study file."""
+    section = (ROOT / "docs" / "studies.md").read_text().partition("## Examples\n")[2].partition("\n## ")[0]
+    found = re.findall(r"\*\*(.*?)\*\*.*?```sh\n(.*?)```\n\n```toml\n(.*?)```", section, re.DOTALL)
+    return {name.strip("."): (shell, text) for name, shell, text in found}
+
+
+def calls_of(shell: str) -> list[list[str]]:
+    """The calls of gradkern in shell commands, loops unrolled."""
+    calls = []
+    for line in shell.splitlines():
+        loop = re.fullmatch(r"for s in ([\d ]+); do (.*); done", line)
+        lines = [loop[2].replace("$s", number) for number in loop[1].split()] if loop else [line]
+        calls += [shlex.split(each)[1:] for each in lines if each.startswith("gradkern")]
+    return calls
 
 
 def test_examples_for_data_sets_parse_and_name_what_their_commands_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = (ROOT / "docs" / "studies.md").read_text().partition("## Examples\n")[2].partition("\n## ")[0]
-    pairs = re.findall(r"```sh\n(.*?)```\n\n```toml\n(.*?)```", section, re.DOTALL)
-    assert len(pairs) == 4
-    for shell, text in pairs:
+    assert list(examples()) == ["NSD", "THINGS-MEG", "NOD", "Your own NIfTI", "The paper's design"]
+    for shell, text in examples().values():
         written = set()
-        for words in (shlex.split(line)[1:] for line in shell.splitlines() if line.startswith("gradkern")):
+        for words in calls_of(shell):
             written.add(words[words.index("--out") + 1])
             words[words.index("--out") + 1] = str(tmp_path / "out.h5")
             assert main([*words[:3], str(tmp_path / "nothing"), *words[4:]]) == 2
@@ -167,6 +183,15 @@ def test_the_verdict_reads_its_studies_and_names_the_command_of_the_others(lab: 
     both.write_text('features.x = "a"\nfmri.x = ["a.h5"]\n[models]\na = "b"\n')
     with pytest.raises(ValueError, match=r"models must be left out beside \[features\]"):
         parse_study(both)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_device_of_a_kind_of_task_is_of_that_kind(tmp_path: Path) -> None:
+    changes = ["objectives={norm='FeatureNorm'}", "recordings={first='first.h5'}", "executor.fit.device='cuda'"]
+    result = run(small_study(tmp_path / "lab"), models={"toy": toy()}, changes=changes, say=quiet)
+    assert {name.partition("/")[0] for name in result.done} == {"capture"}
+    assert all("cuda" in error for name, error in result.failed.items())
+    assert len(result.failed) == 2
 
 
 def test_too_few_images_for_the_folds_are_refused_or_left_out(tmp_path: Path) -> None:
