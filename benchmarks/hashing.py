@@ -82,7 +82,7 @@ def shares() -> dict[str, Any]:
 if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = {"model": MODEL, "images": IMAGES, "threads": 1, "torch": torch.__version__,
+        result = {"op": "hashing", "device": "AMD EPYC 2 cores", "commit": commit, "model": MODEL, "images": IMAGES, "threads": 1, "torch": torch.__version__,
                   "machine": platform.machine(), **shares()}  # fmt: skip
     text = json.dumps(result, indent=1)
     print(text)

@@ -46,6 +46,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "dpn48b": {"size": 64},
     "hrnet_w18_small": {"size": 64},
     "visformer_tiny": {"size": 224},
+    "twins_svt_small": {"img_size": 64},
+    "twins_pcpvt_small": {"img_size": 64},
+    "volo_d1_224": {"img_size": 64},
+    "convit_tiny": {"img_size": 64},
+    "tnt_s_patch16_224": {"img_size": 64, "depth": 3},
+    "gcvit_xxtiny": {"img_size": 64, "window_size": 2},
+    "maxvit_rmlp_pico_rw_256": {"img_size": 64},
+    "coatnet_rmlp_nano_rw_224": {"img_size": 64},
+    "davit_tiny": {"size": 64},
+    "nest_tiny": {"img_size": 64},
+    "focalnet_tiny_srf": {"size": 64},
+    "swin_s3_tiny_224": {"img_size": 64, "window_size": (2, 2, 2, 2)},
+    "swinv2_cr_tiny_224": {"img_size": 64, "window_size": 2},
+    "hiera_tiny_224": {"img_size": 64},
+    "eva02_tiny_patch14_224": {"img_size": 56, "depth": 3},
+    "vit_relpos_small_patch16_224": {"img_size": 64, "depth": 3},
 }
 
 
