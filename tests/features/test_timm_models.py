@@ -62,6 +62,23 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "hiera_tiny_224": {"img_size": 64},
     "eva02_tiny_patch14_224": {"img_size": 56, "depth": 3},
     "vit_relpos_small_patch16_224": {"img_size": 64, "depth": 3},
+    "vit_base_patch16_siglip_224": {"img_size": 64, "depth": 2},
+    "flexivit_small": {"img_size": 64, "depth": 3},
+    "deit_tiny_distilled_patch16_224": {"img_size": 64},
+    "mobileone_s0": {"size": 64},
+    "mobilenetv4_conv_small": {"size": 64},
+    "mobilenetv4_hybrid_medium": {"size": 64},
+    "mnasnet_small": {"size": 64},
+    "fbnetc_100": {"size": 64},
+    "lcnet_050": {"size": 64},
+    "tinynet_e": {"size": 64},
+    "regnetx_002": {"size": 64},
+    "regnety_002": {"size": 64},
+    "regnetz_b16": {"size": 64},
+    "densenet121": {"size": 64},
+    "dla34": {"size": 64},
+    "vgg11": {"size": 64},
+    "inception_v4": {"size": 96},
 }
 
 

@@ -125,7 +125,8 @@ def _places(path: str) -> tuple[str, ...]:
 
 def _runs_of(path: Path) -> list[_Run]:
     """The runs in the order of sessions, whose names are those of movies, with the showing of films shown twice."""
-    runs, seen = [], {}
+    runs: list[_Run] = []
+    seen: dict[tuple[str, int], str] = {}
     with reading_hdf5(path) as file:
         for key in file:
             match = _RUN.fullmatch(key)
@@ -133,7 +134,8 @@ def _runs_of(path: Path) -> list[_Run]:
                 raise ValueError(
                     f"{path} must hold runs as ses-001_task-s01e02a or ses-007_task-life03_run-1, got {key}"
                 )
-            shape, kind = getattr(file[key], "shape", ()), getattr(getattr(file[key], "dtype", None), "kind", "")
+            shape = tuple(getattr(file[key], "shape", ()))
+            kind = getattr(getattr(file[key], "dtype", None), "kind", "")
             if len(shape) != 2 or shape[1] != _PARCELS or kind != "f":
                 raise ValueError(f"{path} must hold float [samples, {_PARCELS}] in {key}, got {kind} {list(shape)}")
             run = _Run(int(match[1]), match[2] or match[3], int(match[4] or 1), key)
