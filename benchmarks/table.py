@@ -197,10 +197,8 @@ def hashing(run: Any) -> list[str]:
         values = run[name]
         rows.append(f"| {words} | {values['median']:.3g} | {values['min']:.3g}..{values['max']:.3g} |")
     share = {name: 100 * value for name, value in run["share"].items()}
-    return [
-        *rows,
-        f"| hashes and matched rows, % of the capture | {share['median']:.2g} | {share['min']:.2g}..{share['max']:.2g} |",
-    ]
+    last = f"{share['median']:.2g} | {share['min']:.2g}..{share['max']:.2g}"
+    return [*rows, f"| hashes and matched rows, % of the capture | {last} |"]
 
 
 KINDS = {"accuracy": accuracy, "hashing": hashing, "power": power, "alternatives": alternatives}

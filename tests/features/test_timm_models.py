@@ -77,7 +77,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "regnetz_b16": {"size": 64},
     "densenet121": {"size": 64},
     "dla34": {"size": 64},
-    "vgg11": {"size": 64},
     "inception_v4": {"size": 96},
 }
 
