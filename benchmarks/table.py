@@ -177,6 +177,7 @@ TITLES = {
     "sketch_outer": "Weight gradients of linear layers",
     "sketch_conv": "Weight gradients of convolutions",
     "capture": "Capture",
+    "hashing": "Hashes of images, and matched rows",
     "ridge": "Ridge regression",
     "encode": "Encoding of many layers, nested",
     "banded": "Banded ridge regression",
@@ -205,7 +206,25 @@ Generated from `benchmarks/results/power-verdict.json` and `power.json` by `pyth
 [power](power.md) explains the simulations and what the rates say. Each cell is a rate, its exact 95 % interval, and the
 number of brains. Rates in brackets: gradients have the property because they are functions of the activations. Bold: a
 false-positive rate above the level, or power below 0.8."""
-KINDS = {"accuracy": accuracy, "encode": encode, "power": power, "alternatives": alternatives}
+
+
+def hashing(run: Any) -> list[str]:
+    """CPU seconds of captures, and of what is done for the identity of their images."""
+    rows = [
+        f"{run['model']}, {run['images']} images, {run['threads']} thread:",
+        "",
+        "| | median | range |",
+        "|---|--:|--:|",
+    ]
+    for name, words in (("capture_s", "capture, s"), ("hashing_s", "hashes, s"), ("matching_s", "matched rows, s")):
+        values = run[name]
+        rows.append(f"| {words} | {values['median']:.3g} | {values['min']:.3g}..{values['max']:.3g} |")
+    share = {name: 100 * value for name, value in run["share"].items()}
+    last = f"{share['median']:.2g} | {share['min']:.2g}..{share['max']:.2g}"
+    return [*rows, f"| hashes and matched rows, % of the capture | {last} |"]
+
+
+KINDS = {"accuracy": accuracy, "encode": encode, "hashing": hashing, "power": power, "alternatives": alternatives}
 
 
 def section(path: Path) -> str:

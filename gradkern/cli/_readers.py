@@ -21,7 +21,7 @@ _HELP = {  # where several readers take an option, and their documents differ
     "atlas": "for nsd: a parcellation that names the regions",
     "task": "for bids and bids-eeg: label of the task",
     "image": "column of the events (bids, bids-eeg) or of the metadata (epochs) that names the image",
-    "images": "folder of the images; for glmsingle a text file with the image of every trial, one a line",
+    "images": "folder of the images; for glmsingle and betas a text file with the image of every trial, one a line",
     "units": "for epochs: units of the samples, in words",
     "derivatives": "for bids: folder of the preprocessed files (default: derivatives/fmriprep)",
     "mask": "NIfTI file whose voxels that are neither 0 nor NaN are read",
@@ -56,7 +56,8 @@ def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         nargs="?",
-        help="folder of the data set; for epochs the first -epo.fif file; for saved a file that save_recording wrote",
+        help="folder of the data set; for epochs the first -epo.fif file; for bold and betas a table (.tsv) of files, "
+        "or one file of betas; for saved a file that save_recording wrote",
     )
 
 
@@ -143,9 +144,12 @@ def _images(reader: str, path: str) -> Any:
     """The images as the reader takes them: a folder, an image source, or the name of every trial's image."""
     from gradkern.recordings import folder_images
     from gradkern.recordings._formats.files import existing_file, read_lines
+    from gradkern.recordings._formats.names import names_or_numbers
 
     if reader == "glmsingle":
         return read_lines(existing_file(path))
+    if reader == "betas":
+        return names_or_numbers(read_lines(existing_file(path)))
     return folder_images(path)[0] if reader in ("epochs", "saved", "bids-eeg") else path
 
 

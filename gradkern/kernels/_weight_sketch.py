@@ -139,6 +139,7 @@ def sketch_conv(
         _per_axis("dilation", dilation, axes, 1),
         as_integer("groups", groups),
     )
+    _check_kernel(x.shape[2:], window)
     if axes == 1:
         x, g = x[:, :, None], g[:, :, None]
     return to_caller(ops.sketch_conv(x, g, spec_of(k, seed, nnz, first_segment), window, bias))
@@ -167,6 +168,16 @@ def _check_factor(factor: tuple[int, int], k: int, nnz: int, first_segment: int)
         raise ValueError(f"factor must be (k_o, k_i) with k_o * k_i = k = {k}, got {factor}")
     if nnz != 1 or first_segment != 0:
         raise ValueError(f"factor has no nnz and no first_segment, got {nnz} and {first_segment}")
+
+
+def _check_kernel(sizes: Sequence[int], window: Window) -> None:
+    """Raise a ValueError that names the kernel if it is larger than the padded image; the op checks the rest."""
+    axes = range(2 - len(sizes), 2)
+    spans = [(window.kernel_size[axis] - 1) * window.dilation[axis] + 1 for axis in axes]
+    padded = [size + 2 * window.padding[axis] for size, axis in zip(sizes, axes, strict=True)]
+    allowed = min(*window.kernel_size, *window.dilation) > 0 and min(window.padding) >= 0
+    if allowed and any(span > room for span, room in zip(spans, padded, strict=True)):
+        raise ValueError(f"kernel_size must fit into the padded x, {padded}, got {spans} with dilation")
 
 
 def _per_axis(name: str, value: Any, axes: int, height: int) -> tuple[int, int]:

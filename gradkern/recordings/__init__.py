@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gradkern.recordings._noise_ceiling import noise_ceiling as noise_ceiling
     from gradkern.recordings._noise_ceiling import split_half as split_half
     from gradkern.recordings._readers.algonauts2023 import load_algonauts2023 as load_algonauts2023
+    from gradkern.recordings._readers.algonauts2025 import load_algonauts2025 as load_algonauts2025
     from gradkern.recordings._readers.bids import load_bids as load_bids
     from gradkern.recordings._readers.bids_eeg import load_bids_eeg as load_bids_eeg
     from gradkern.recordings._readers.bold5000 import load_bold5000 as load_bold5000

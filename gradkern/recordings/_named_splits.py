@@ -84,6 +84,15 @@ def assign_split(
     ValueError : the source is no such file, has no such split, names an image twice or in both parts, or names images
         that the recording does not know while `partial` is False
     Refused : the recording has no names, or no presentation is left in a part
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, assign_split
+    >>> table, label = pd.DataFrame({"image": [0, 1, 2, 0]}), pd.DataFrame({"label": ["v"]})
+    >>> recording = Recording(np.ones((4, 1)), table, label, "s", "u", image_names=("a", "b", "c"))
+    >>> assign_split(recording, {"train": ["a", "b"], "test": ["c"]}).presentations["split"].tolist()
+    ['train', 'train', 'test', 'train']
     """
     if recording.image_names is None:
         raise Refused("the recording must have image_names, got none")

@@ -90,6 +90,15 @@ def estimate_ncsnr(recording: Recording) -> NDArray[np.float64]:
     Raises
     ------
     Refused : repeats were averaged, or no image was shown twice
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, estimate_ncsnr
+    >>> table, label = pd.DataFrame({"image": [0, 1, 2, 3, 0, 1, 2, 3]}), pd.DataFrame({"label": ["v", "w"]})
+    >>> recording = Recording(np.random.default_rng(0).random((8, 2)), table, label, "s", "u")
+    >>> estimate_ncsnr(recording).shape
+    (2,)
     """
     groups, counts = _repeated_images(recording)
     freedom = float((counts - 1).sum())
@@ -124,6 +133,15 @@ def split_half(recording: Recording, splits: int = 100, seed: int = 0) -> Ceilin
     ------
     ValueError : there are no splits
     Refused : repeats were averaged, or fewer than 3 images were shown twice
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, split_half
+    >>> table, label = pd.DataFrame({"image": [0, 1, 2, 3, 0, 1, 2, 3]}), pd.DataFrame({"label": ["v", "w"]})
+    >>> recording = Recording(np.random.default_rng(0).random((8, 2)), table, label, "s", "u")
+    >>> split_half(recording, splits=10).r.shape
+    (2,)
     """
     if splits < 1:
         raise ValueError(f"splits must be at least 1, got {splits}")

@@ -48,6 +48,16 @@ def save_recording(recording: Recording, path: Any, *, overwrite: bool = False) 
     FileNotFoundError : its folder is missing
     OSError : the disk is full; the message has the bytes that are needed
     ValueError : a cell of a table is neither a number, nor a word, nor missing
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gradkern.recordings import load_kay2017, load_recording, save_recording
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_recording(load_kay2017(), Path(folder) / "subject.h5")
+    ...     load_recording(Path(folder) / "subject.h5").responses.shape
+    (115, 2)
     """
     import h5py
 

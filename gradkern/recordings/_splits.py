@@ -35,6 +35,15 @@ def folds(
     ValueError : `by`, `n_folds` or `gap` is not allowed
     Refused : there are fewer images, concepts or sessions than folds, no training data are left, or the groups, or for
         a gap the onsets, runs or times, are unknown
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, folds
+    >>> table, label = pd.DataFrame({"image": [0, 1, 2, 3, 0, 1, 2, 3]}), pd.DataFrame({"label": ["v", "w"]})
+    >>> recording = Recording(np.random.default_rng(0).random((8, 2)), table, label, "s", "u")
+    >>> [test.shape for _, test in folds(recording, n_folds=2)]
+    [(4,), (4,)]
     """
     if by not in FOLD_GROUPS:
         raise ValueError(f"by must be one of {FOLD_GROUPS}, got {by!r}")
@@ -61,6 +70,15 @@ def published(recording: Recording, zero_shot: bool = False, gap: float | None =
     Raises
     ------
     Refused : "split" (or "concept") is unknown, an image is in both parts, or a part is empty
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, published
+    >>> table = pd.DataFrame({"image": [0, 1, 2], "split": ["train", "train", "test"]})
+    >>> train, test = published(Recording(np.ones((3, 1)), table, pd.DataFrame({"label": ["v"]}), "s", "u"))
+    >>> train.shape, test.shape
+    ((2,), (1,))
     """
     table = recording.presentations
     _check_columns(table, ("split", "concept") if zero_shot else ("split",))

@@ -169,6 +169,16 @@ def same_pictures(recording: Recording) -> tuple[tuple[int, ...], ...]:
     Raises
     ------
     Refused : the recording has no images
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from gradkern.recordings import Recording, same_pictures
+    >>> images = np.zeros((3, 4, 4, 3), np.uint8)
+    >>> images[1] = 255
+    >>> table, label = pd.DataFrame({"image": [0, 1, 2]}), pd.DataFrame({"label": ["v"]})
+    >>> same_pictures(Recording(np.ones((3, 1)), table, label, "s", "u", images=images))
+    ((0, 2),)
     """
     if recording.images is None:
         raise Refused("the recording must have images, got none")

@@ -87,6 +87,28 @@ def test_rounding_at_a_kink_is_not_called_mixing() -> None:
     assert features.facts["alone_against_batch"] > 1e-2
 
 
+class OfTheBatch(nn.Module):
+    """Adds what depends on the batch, in units of rounding or as it is; moving the images tells nothing about it."""
+
+    def __init__(self, size: float, of_rounding: bool) -> None:
+        super().__init__()
+        self.size, self.of_rounding = size, of_rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        unit = torch.finfo(x.dtype).eps if self.of_rounding else torch.finfo(torch.float32).eps
+        return x * (1 + self.size * unit * (len(x) > 1))
+
+
+@pytest.mark.parametrize("kinds", [["gradient"], ["activation", "gradient", "weight_gradient"]])
+@pytest.mark.parametrize("size", [3e5, 3e6])
+def test_what_vanishes_in_float64_is_rounding_and_what_does_not_mixes(size: float, kinds: list[str]) -> None:
+    with pytest.warns(UserWarning, match=r"of layer '0' differs by .* and by .* in float64: it is the rounding"):
+        features = gradkern.capture(net(OfTheBatch(size, True)), images(), squares, **ASK, kinds=kinds)
+    assert features.facts["alone_against_batch"] > 1e-2
+    with pytest.raises(RuntimeError, match="does the model mix images"):
+        gradkern.capture(net(OfTheBatch(size, False)), images(), squares, **ASK, kinds=kinds)
+
+
 @pytest.mark.parametrize(
     "objective",
     [

@@ -345,6 +345,16 @@ ERRORS = [
     (lambda: conv(padding=-1), ValueError, r"sketch_conv: padding must not be negative, got \[-1, -1\]"),
     (lambda: conv(dilation=2**40), ValueError, r"dilation must be below 2\^20"),
     (lambda: conv(padding="same"), ValueError, "sketch_conv: padding must be an integer or 2 of them, got 'same'"),
+    (
+        lambda: sketch_conv(torch.ones(1, 2, 4), torch.ones(1, 3, 1), 64, kernel_size=4, dilation=2, padding=1),
+        ValueError,
+        r"sketch_conv: kernel_size must fit into the padded x, \[6\], got \[7\] with dilation",
+    ),
+    (
+        lambda: sketch_conv(torch.ones(1, 2, 9, 4), torch.ones(1, 3, 1, 1), 64, kernel_size=7),
+        ValueError,
+        r"kernel_size must fit into the padded x, \[9, 4\], got \[7, 7\]",
+    ),
     (lambda: conv(kernel_size=(3, 3, 3)), ValueError, r"kernel_size must be an integer or 2 of them, got \(3, 3, 3\)"),
     (lambda: conv(k=63), ValueError, "sketch_conv: k must be at least 64, got 63"),
 ]

@@ -43,8 +43,8 @@ def test_every_row_names_a_public_reader_and_options_that_it_takes(name: str) ->
 
 
 def test_every_reader_of_a_data_set_has_a_row() -> None:
-    """`load_bold` and `load_betas` take single files, and the others are no recordings."""
-    other = {"load_bold", "load_betas", "load_bootstraps", "load_cortex", "load_sphere"}
+    """The others are no recordings."""
+    other = {"load_bootstraps", "load_cortex", "load_sphere"}
     loaders = {name for name in gradkern.recordings.__all__ if name.startswith("load_")}
     assert loaders - other == {reader.function for reader in readers().values()}
 

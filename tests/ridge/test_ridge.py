@@ -207,7 +207,10 @@ def bad(array, index, value):
         ({"alphas": [1.0, 2.0, 3.0, 0.0]}, r"RidgeCV: alphas must be positive, got 0\.0 at position 3"),
         ({"alphas": [1.0, np.inf]}, "RidgeCV: alphas must be finite, got inf at position 1"),
         ({"alphas": []}, r"RidgeCV: alphas must be a non-empty 1-D sequence, got shape \(0,\)"),
-        ({"alphas": 1.0}, r"RidgeCV: alphas must be a non-empty 1-D sequence, got shape \(\)"),
+        (
+            {"alphas": 1.0},
+            r"RidgeCV: alphas must be .* 1-D sequence, got shape \(\), the number 1\.0; \[1\.0\] is a grid of it",
+        ),
         ({"alphas": ["one"]}, "RidgeCV: alphas must be real numbers, got <U3"),
         ({"selection": "best"}, "RidgeCV: selection must be one of 'kfold', 'loo', 'gcv', got 'best'"),
         ({"scoring": "mse"}, "RidgeCV: scoring must be one of 'r2', 'r', got 'mse'"),

@@ -1,11 +1,14 @@
 """Why an image has other features alone than in its batch: random numbers, rounding, or images that mix."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradkern.features._engine.images import ImageSource
+from gradkern.features._engine.plan import CapturePlan
 
 _NUDGES = (1e-7, 3e-7, 1e-6, 3e-6)  # of each pixel, relative: as much as the rounding of a deep model comes to
 _DRAWS = 2  # of each
@@ -50,3 +53,15 @@ def moved_by_rounding(run: Callable[[float, int], Tensor], alone: Tensor, deviat
             if _FALLS_SHORT * furthest >= deviation:
                 return furthest
     return None
+
+
+def in_double(plan: CapturePlan) -> CapturePlan:
+    """The same capture by copies of the model and the objective in float64, in which rounding all but vanishes.
+
+    What an image has of others in its batch, or of its place there, stays as large as it is.
+    """
+    model, layers, objective = copy.deepcopy((plan.model, dict(plan.layers), plan.objective))
+    for part in (model, objective, *vars(objective).values()) if hasattr(objective, "__dict__") else (model,):
+        if isinstance(part, nn.Module):
+            part.double()
+    return replace(plan, model=model, layers=layers, objective=objective, dtype=torch.float64, kept=None)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradkern.errors import CoverageError
 from gradkern.features._engine.calls import Trace
-from gradkern.features._engine.diagnosis import NudgedImages, moved_by_rounding
+from gradkern.features._engine.diagnosis import NudgedImages, in_double, moved_by_rounding
 from gradkern.features._engine.memory import Meter, choose_batch_size
 from gradkern.features._engine.passes import Pass, PassSettings, run_images, run_in_turn, warm_up
 from gradkern.features._engine.plan import CapturePlan
@@ -18,6 +18,7 @@ from gradkern.models._spec import describe_model
 
 # An image alone against the same image in its batch. Kernels differ in rounding; images that mix are far above this.
 _MIXED = 1e-2
+_VANISHES = 1e-3  # of a difference in float32, in float64: eps is 2e-9 of that of float32, and 1e-8 at a square root
 SAME = 1e-5  # in float32: what gradkern promises
 
 _LARGEST_SCALE = 2.0**16  # of losses in float16, as torch.amp begins with
@@ -297,7 +298,8 @@ def _is_nothing(check: _Check, key: Key, a: Tensor, b: Tensor) -> bool:
 def _check_same(plan: CapturePlan, check: _Check) -> list[str]:
     """Raise an error where an image alone is another than in its batch; returns what rounding explains."""
     tolerance = 8 * _MIXED if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") else _MIXED
-    said = []
+    said: list[str] = []
+    precise: _Check | None = None
     for row, passed in check.single.items():
         for key, alone, together in _pairs(replace(check, single={row: passed})):
             apart = float((alone - together).norm())
@@ -306,10 +308,38 @@ def _check_same(plan: CapturePlan, check: _Check) -> list[str]:
             if apart <= tolerance * float(alone.norm()) + torch.finfo(torch.float32).tiny:
                 continue
             moved = _moved_by_rounding(plan, check, row, key, apart)
-            if moved is None:
+            if moved is not None:
+                said.append(_rounded(key, row, (apart, moved, float(alone.norm()))))
+                continue
+            precise = precise or _in_double(plan, check)
+            left = _apart(precise, row, key)
+            if not left <= _VANISHES * apart:
                 raise RuntimeError(_mixed(key, alone, together))
-            said.append(_rounded(key, row, (apart, moved, float(alone.norm()))))
+            said.append(_vanished(key, row, (apart, left, float(alone.norm()))))
     return said[:1]  # a kink moves all layers before it
+
+
+def _in_double(plan: CapturePlan, check: _Check) -> _Check:
+    """The same passes in float64; without any where the model, its copy or the objective cannot be run so."""
+    size, images = len(next(iter(check.together.sketches.values()))), list(check.single)
+    nothing = replace(check, single={}, together=Pass())
+    if plan.dtype == torch.float64:
+        return nothing
+    settings = replace(check.settings, loss_scale=1.0)
+    try:
+        doubled = in_double(plan)
+        passes = [run_images(doubled, settings, i, i + 1) for i in images]
+        together = run_images(doubled, settings, 0, size, passes[0].trace)
+    except Exception:  # whatever a model's own code raises: what it does in float64 is then unknown
+        return nothing
+    return replace(check, single=dict(zip(images, passes, strict=True)), together=together)
+
+
+def _apart(check: _Check, row: int, key: Key) -> float:
+    """How far an image alone is from the same image in the batch; NaN where that is not known."""
+    passed = {row: check.single[row]} if row in check.single else {}
+    pairs = {name: float((a - b).norm()) for name, a, b in _pairs(replace(check, single=passed))}
+    return pairs.get(key, float("nan"))
 
 
 def _moved_by_rounding(plan: CapturePlan, check: _Check, row: int, key: Key, apart: float) -> float | None:
@@ -334,6 +364,17 @@ def _rounded(key: Key, row: int, norms: tuple[float, float, float]) -> str:
     return (
         f"capture: {what} differs by {apart / whole:.1e} between batches for image {row}: rounding alone moves it by "
         f"{moved / whole:.1e}"
+    )
+
+
+def _vanished(key: Key, row: int, norms: tuple[float, float, float]) -> str:
+    """A difference that is rounding: norms of it in float32 and in float64, and of the feature."""
+    kind, layer = key
+    apart, left, whole = norms
+    what = f"{kind} of layer {layer!r}" if layer else kind
+    return (
+        f"capture: {what} differs by {apart / whole:.1e} between batches for image {row}, and by {left / whole:.1e} in "
+        "float64: it is the rounding of the batch"
     )
 
 

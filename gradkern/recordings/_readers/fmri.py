@@ -15,7 +15,7 @@ from gradkern._image_names import canonical
 from gradkern.errors import naming
 from gradkern.recordings._formats.agreement import Agreements
 from gradkern.recordings._formats.bids_names import entities
-from gradkern.recordings._formats.files import existing_file, fingerprint
+from gradkern.recordings._formats.files import existing_file, fingerprint, read_lines
 from gradkern.recordings._formats.names import names_or_numbers, numbered_images
 from gradkern.recordings._formats.nifti import open_volumes, with_data
 from gradkern.recordings._formats.tables import read_table
@@ -34,8 +34,8 @@ _PERCENT = "percent signal change"
 
 @naming("load_betas")
 def load_betas(
-    paths: Sequence[Any],
-    images: Sequence[Sequence[Any]],
+    paths: Any,
+    images: Any = None,
     *,
     mask: Any,
     subject: str,
@@ -51,8 +51,11 @@ def load_betas(
 
     Parameters
     ----------
-    paths : one file per session, [x, y, z, presentations]: .nii, .mgh, or packed (.nii.gz, .nii.bz2, .mgz)
-    images : for each session, the image of every presentation: names, or 0-based numbers in the image source
+    paths : one file per session, [x, y, z, presentations]: .nii, .mgh, or packed (.nii.gz, .nii.bz2, .mgz). A path is
+        that of the only session, or of a table (.tsv) with a row per session and the columns "betas" and "images",
+        which name the file and a text file with an image a line, beside the table
+    images : for each session, the image of every presentation: names, or 0-based numbers in the image source; of one
+        path, those of its presentations. None for a table, which names them
     mask : path of a volume on the same grid; its voxels that are neither 0 nor NaN are the targets. Of several paths,
         the voxels that all have in common
     subject : a word
@@ -71,8 +74,12 @@ def load_betas(
     FileNotFoundError : a file is missing
     ValueError : a file has another grid, has another number of volumes than images, or cannot be read
     """
-    if len(paths) != len(images) or not len(paths):
-        raise ValueError(f"images must be given for each of {len(paths)} paths, got {len(images)}")
+    if isinstance(paths, str | os.PathLike):
+        paths, images = _listed_betas(Path(paths), images)
+    if images is None or len(paths) != len(images) or not len(paths):
+        raise ValueError(
+            f"images must be given for each of {len(paths)} paths, got {0 if images is None else len(images)}"
+        )
     files = [existing_file(path) for path in paths]
     agreements = Agreements()
     chosen = voxels(mask, agreements, affine)
@@ -88,6 +95,40 @@ def load_betas(
         provenance={**recording.provenance, "agreed": agreements.provenance()},
         geometry=volume_grid(chosen.grid),
     )
+
+
+def _listed_betas(path: Path, images: Any) -> tuple[list[Path], list[Any]]:
+    """The files and the images of every session of a table, or of one file."""
+    if path.suffix != ".tsv":
+        return [path], [] if images is None else [images]
+    if images is not None:
+        raise ValueError(f"images must be None, since {path} names those of every session, got others")
+    rows = _listed(path, ("betas", "images"))
+    return [row["betas"] for row in rows], [names_or_numbers(read_lines(row["images"])) for row in rows]
+
+
+def _listed(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a table of files, whose paths are beside the table unless they begin with "/".
+
+    Raises
+    ------
+    ValueError : a row lacks a file, or names one that another row names too
+    """
+    table = read_table(existing_file(path), columns, "\t", names=(*columns, *optional))
+    if not len(table):
+        raise ValueError(f"{path} must have a row for each file, got none")
+    first = columns[0]
+    twice = table[first][table[first].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"{path} must name a file once, got {twice[0]} in two rows")
+    rows: list[dict[str, Any]] = []
+    for row in table.to_dict("records"):
+        lacking = [name for name in columns if row[name] is None]
+        if lacking:
+            raise ValueError(f"{path} must name {lacking[0]!r} in every row, got none in row {len(rows) + 1}")
+        places = {name: existing_file(path.parent / row[name]) for name in columns}
+        rows.append(row | places)
+    return rows
 
 
 def on_one_grid(agreements: Agreements, mask: Mask, files: Sequence[Path], affine: str | None = None) -> Mask:
@@ -163,7 +204,7 @@ def stack_sessions(
 
 @naming("load_bold")
 def load_bold(
-    runs: Sequence[tuple[Any, Any]],
+    runs: Any,
     image: str,
     *,
     subject: str,
@@ -186,7 +227,8 @@ def load_bold(
     ----------
     runs : for each run its time series and its events. A time series is a 4-D volume [x, y, z, volumes] (.nii, .nii.gz,
         .nii.bz2, .mgz), a pair of GIFTI files (left, right), or a CIFTI file (.dtseries.nii). Events are a table (.tsv)
-        with "onset" in s
+        with "onset" in s. Or the path of a table (.tsv) with a row per run and the columns "bold" and "events", which
+        name files beside it; "bold_right", the second of a pair of GIFTI files; and "session"
     image : column of the events that names the image; rows where it is empty or "n/a" are not presentations. Whole
         numbers are ids; with any other word among them, or leading zeros, all are names
     subject : a word
@@ -208,6 +250,8 @@ def load_bold(
     ValueError : a file has another grid or cannot be read, header and sidecar differ, events lack a column or have two
         images at one onset, or no presentation is left
     """
+    if isinstance(runs, str | os.PathLike):
+        runs, sessions = _listed_runs(Path(runs), sessions)
     if not len(runs) or (sessions is not None and len(sessions) != len(runs)):
         raise ValueError(f"runs must be given, and a session for each, got {len(runs)} runs")
     opened = []
@@ -217,6 +261,20 @@ def load_bold(
         opened.append(Run(source, table, path, session, number + 1, left_out))
     settings = Sampling(delay, repetition_time, start_time, dummy_scans, confounds, affine)
     return sampled_recording(sample_runs(numbered(opened), mask, settings), subject=subject)
+
+
+def _listed_runs(path: Path, sessions: Sequence[Any] | None) -> tuple[list[tuple[Any, Path]], Sequence[Any] | None]:
+    """The runs of a table of files, and the session of each if the table or the argument says it."""
+    rows = _listed(path, ("bold", "events"), ("bold_right",))
+    runs: list[tuple[Any, Path]] = []
+    for row in rows:
+        right = row.get("bold_right")
+        runs.append(((row["bold"], path.parent / right) if right is not None else row["bold"], row["events"]))
+    if "session" not in rows[0]:
+        return runs, sessions
+    if sessions is not None:
+        raise ValueError(f"sessions must be None, since {path} names that of every run, got {sessions!r}")
+    return runs, [row["session"] for row in rows]
 
 
 def numbered(runs: Sequence[Run]) -> list[Run]:

@@ -56,7 +56,14 @@ def load_kay2017() -> Recording:
 
 
 def load_bootstraps() -> np.ndarray:
-    """Mean betas of 100 bootstraps over trials, float32 [100, 115, 2], in the order of `load_kay2017().responses`."""
+    """Mean betas of 100 bootstraps over trials, float32 [100, 115, 2], in the order of `load_kay2017().responses`.
+
+    Examples
+    --------
+    >>> from gradkern.recordings import load_bootstraps
+    >>> load_bootstraps().shape
+    (100, 115, 2)
+    """
     with files("gradkern.recordings").joinpath("data/kay2017.npz").open("rb") as file:
         betas: np.ndarray = np.load(file)["beta_boot"]
     return betas

@@ -265,7 +265,9 @@ def check_alphas(alphas: Any) -> NDArray[np.float64]:
     """Penalties [a] in float64, largest first, so that the first best one is the larger of equals."""
     values = as_numpy(alphas)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"alphas must be a non-empty 1-D sequence, got shape {values.shape}")
+        is_number = values.ndim == 0 and values.dtype.kind in "fiu"
+        number = f", the number {values}; [{values}] is a grid of it" if is_number else ""
+        raise ValueError(f"alphas must be a non-empty 1-D sequence, got shape {values.shape}{number}")
     if values.dtype.kind not in "fiu":
         raise ValueError(f"alphas must be real numbers, got {values.dtype}")
     values = values.astype(np.float64)
