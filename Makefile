@@ -7,8 +7,8 @@
 # make lint      the checks alone                  make format  rewrite the code in its style
 # make mutate    break the kernels in every way and see the tests fail
 # make aarch64   the CPU kernels compiled for aarch64, and their tests under QEMU
-# make minimal   the tests of what dependencies do, on the oldest that pyproject.toml allows
-# make clean     remove .venv and what was built
+# make minimal   make quick on the oldest dependencies that pyproject.toml allows, in .venv-minimal
+# make clean     remove .venv, .venv-minimal and what was built
 #
 # Needed: make, Python 3.11 or later with its headers, a C++17 compiler; nvcc if there shall be CUDA kernels.
 PYTHON ?= python3
@@ -27,7 +27,7 @@ CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -n
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
   $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 32 --dist loadfile --no-loadscope-reorder --doctest-modules tests gradkern
 
-.PHONY: demo test quick coverage bench docs lint format mutate aarch64 minimal clean
+.PHONY: demo test quick quick-tests coverage bench docs lint format mutate aarch64 minimal clean
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
@@ -36,8 +36,7 @@ demo: $(DONE)/native
 test: lint
 	$(PYTEST)
 
-quick: lint
-	$(PYTEST) -m 'not slow'
+quick: lint quick-tests
 
 coverage: $(DONE)/test
 	$(PYTEST) --cov --cov-report=term --cov-report=xml
@@ -63,11 +62,18 @@ format: $(DONE)/test
 mutate: $(DONE)/test
 	$(BIN)/python -m tests.mutate_kernels
 
+# A .venv of its own. Types and style are those of newer releases: they are not checked here.
+minimal:
+	PIP_CONSTRAINT=$(CURDIR)/tests/minimal.txt $(MAKE) VENV=.venv-minimal TORCH=torch quick-tests
+
+quick-tests: $(DONE)/test
+	$(PYTEST) -m 'not slow'
+
 aarch64: $(DONE)/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.foreign
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-minimal build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 $(DONE)/venv:
