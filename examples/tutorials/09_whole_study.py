@@ -151,8 +151,8 @@ gradkern_command("run", "study.toml", "--dry-run")
 #    gradkern run study.toml             # waits for the jobs; if it ends, they go on
 #    gradkern status study.toml
 #
-# Every stage is an array of jobs after the one before it. Jobs that are preempted or out of time go back into the queue,
-# and what they left undone is submitted again. Any other array system takes ``gradkern run study.toml --shard
+# Every stage is an array of jobs after the one before it. Jobs that are preempted or out of time go back into the
+# queue, and what they left undone is submitted again. Any other array system takes ``gradkern run study.toml --shard
 # $INDEX/$COUNT`` in each of its jobs, and ``gradkern report study.toml`` at the end.
 #
 # Where a SLURM answers, this page now lets it do the rest (``TMPDIR`` must then be a disk that the nodes share):
