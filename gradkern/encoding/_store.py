@@ -12,7 +12,8 @@ from gradkern.errors import naming
 
 _MADE_FROM = "made_from"  # attribute: everything that decides the scores in the file
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
-_FORMER_NAMES = {"unique_given_r2": "unique_covariates_r2"}  # in files of earlier versions
+_FORMAT, _VERSION = "gradkern scores", 2  # attributes; files of version 1 have neither
+_FORMER_NAMES = {"unique_given_r2": "unique_covariates_r2"}  # in files of version 1
 
 
 @naming("save_scores")
@@ -31,7 +32,9 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
     target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
-    stated = scores.assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
+    stated = scores.assign_attrs(
+        {"format": _FORMAT, "version": _VERSION, _MADE_FROM: json.dumps(made_from, sort_keys=True)}
+    )
     with written_whole(target) as aside:
         with aside.open("wb") as file:  # HDF5 cannot go on after a full disk
             allocate(file.fileno(), int(stated.nbytes), target.parent)
@@ -71,6 +74,7 @@ def load_scores(path: Any) -> xr.DataTree:
     Raises
     ------
     FileNotFoundError : there is no such file, or no .nc file in the folder
+    ValueError : a file of a version that a later gradkern writes
     """
     source = Path(path).expanduser()
     if source.is_dir():
@@ -81,10 +85,19 @@ def load_scores(path: Any) -> xr.DataTree:
     if not source.is_file():
         raise FileNotFoundError(f"path must be a folder or a file of scores, got {str(path)!r}")
     tree = xr.open_datatree(source, engine=_ENGINE)
+    for node in tree.subtree:
+        _check_version(node.attrs)
     is_former = any(name in node.data_vars for node in tree.subtree for name in _FORMER_NAMES)
     return tree.map_over_datasets(_renamed) if is_former else tree
 
 
+def _check_version(attributes: Mapping[Any, Any]) -> None:
+    version = int(attributes.get("version", 1))
+    if attributes.get("format", _FORMAT) == _FORMAT and version > _VERSION:
+        raise ValueError(f"path must hold scores of version {_VERSION} or earlier, got version {version}")
+
+
 def _renamed(scores: xr.Dataset) -> xr.Dataset:
     """Variables of earlier versions under their present names."""
+    _check_version(scores.attrs)
     return scores.rename({before: now for before, now in _FORMER_NAMES.items() if before in scores})
