@@ -35,7 +35,7 @@ def sketch_error() -> Points:
 
 
 def draw_sketch_error(axis: "Axes", points: Points) -> None:
-    for i, (name, errors) in enumerate(points.items()):
+    for i, errors in enumerate(points.values()):
         axis.boxplot([errors], positions=[i + i // 4], widths=0.6, sym=".", medianprops={"color": ORANGE})
         axis.text(i + i // 4, 0.0105, f"{median(errors):.3f}", ha="center", fontsize=9)
     for at, k in ((0, 1024), (5, 4096)):
