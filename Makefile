@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc python -type f)
-CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CPP := $(shell find csrc python tests/emulate tests/foreign -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 # A worker per core, each computing on one thread: the pools of several workers would wait for one another. A file of
 # tests stays with one worker, so that its fixtures are made once; files with slow tests start first (tests/conftest.py).

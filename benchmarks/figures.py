@@ -85,21 +85,21 @@ def found_without_gradients() -> Points:
     for row in results("alternatives")["rows"]:
         if row["id"] == "gradient-predicts-fmri-beyond:everything":
             name = row["organisation"].removesuffix(", cross-entropy").removesuffix(", feature norm")
-            found = counts.setdefault(name, [0, 0, row["expected"]])
-            found[0] += row["found"]
-            found[1] += row["runs"]
+            tally = counts.setdefault(name, [0, 0, row["expected"]])
+            tally[0] += row["found"]
+            tally[1] += row["runs"]
     return dict(sorted(counts.items(), key=lambda item: item[1][2] == "false"))
 
 
 def draw_found(axis: "Axes", points: Points) -> None:
     from scipy.stats import binomtest
 
-    for i, (found, runs, truth) in enumerate(points.values()):
-        interval = binomtest(found, runs).proportion_ci()
+    for i, (supported, runs, truth) in enumerate(points.values()):
+        interval = binomtest(supported, runs).proportion_ci()
         color = BLUE if truth == "false" else ORANGE
         axis.plot([interval.low, interval.high], [i, i], color=color, lw=2, alpha=0.5)
-        axis.plot(found / runs, i, "o", color=color)
-        axis.text(1.03, i, f"{found} of {runs}", va="center", fontsize=9)
+        axis.plot(supported / runs, i, "o", color=color)
+        axis.text(1.03, i, f"{supported} of {runs}", va="center", fontsize=9)
     axis.axvline(0.05, color=GREY, linestyle="--", lw=1)
     axis.text(0.06, len(points) - 0.4, "level", color=GREY, fontsize=9)
     axis.set(xlim=(-0.02, 1.02), xlabel='share of studies in which "beyond everything" is supported')

@@ -161,10 +161,9 @@ def test_scores_say_their_version_and_those_of_a_later_one_are_refused(tmp_path:
     newest = int(attributes["version"])
     assert {path.stem for path in EARLIER.glob("*.nc")} == {f"version-{i}" for i in range(1, newest + 1)}
     scores.assign_attrs(format="gradkern scores", version=newest + 1).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    message = rf"load_scores: path .*version {newest} or earlier, got version {newest + 1}"
     for source in (tmp_path, tmp_path / "s.nc"):
-        with pytest.raises(
-            ValueError, match=rf"load_scores: path .*version {newest} or earlier, got version {newest + 1}"
-        ):
+        with pytest.raises(ValueError, match=message):
             load_scores(source)
 
 
