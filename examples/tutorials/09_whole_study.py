@@ -6,10 +6,10 @@ Models, objectives, images, subjects and claims stand in one file. ``gradkern ru
 is missing, and keeps what is done: on a laptop, in several processes, or on a cluster.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from PIL import Image
 import gradkern
 
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # of the jobs
 folder = Path(tempfile.mkdtemp())
 
 # %%
@@ -81,13 +81,13 @@ sub-02 = "sub-02.h5"
 (folder / "study.toml").write_text(STUDY)
 
 
-def gradkern_command(*arguments: str) -> None:
-    """Print what a command prints, as in a terminal."""
-    print("$ gradkern", *arguments)
-    done = subprocess.run(
-        [sys.executable, "-m", "gradkern", *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    print(done.stdout.replace(str(folder), ".").rstrip())
+def command(line: str) -> None:
+    """Do what a line in a terminal does, in the folder of the study."""
+    print("$", line)
+    with contextlib.chdir(folder):
+        status = gradkern.cli.main(line.split()[1:])
+    if status:
+        raise RuntimeError(f"{line} ended with {status}")
 
 
 # %%
@@ -96,7 +96,7 @@ def gradkern_command(*arguments: str) -> None:
 #
 # ``--dry-run`` lists the tasks and why each is needed. ``gradkern estimate study.toml`` adds what they cost.
 
-gradkern_command("run", "study.toml", "--dry-run")
+command("gradkern run study.toml --dry-run")
 
 # %%
 # Run it
@@ -104,8 +104,8 @@ gradkern_command("run", "study.toml", "--dry-run")
 #
 # In this process. The same command goes on where it was stopped; run again, it finds everything done.
 
-gradkern_command("run", "study.toml")
-gradkern_command("status", "study.toml")
+command("gradkern run study.toml")
+command("gradkern status study.toml")
 
 # %%
 # The scores of all models, objectives, kinds, layers and recordings are one table.
@@ -120,7 +120,7 @@ print(scores.groupby(["kind", "layer", "recording"])["r"].mean().round(2))
 # A second objective needs gradients of its own; activations and the first objective's tasks are kept.
 
 (folder / "study.toml").write_text(STUDY.replace("[objectives]", '[objectives]\nentropy = "Entropy"'))
-gradkern_command("run", "study.toml", "--dry-run")
+command("gradkern run study.toml --dry-run")
 
 # %%
 # Several processes, and SLURM
@@ -159,8 +159,8 @@ gradkern_command("run", "study.toml", "--dry-run")
 
 has_slurm = shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
 if has_slurm:
-    jobs = ["--set", "executor.workers=1", "--set", "executor.memory=1G", "--set", "executor.minutes=10"]
-    gradkern_command("run", "study.toml", "--executor", "slurm", *jobs)
+    jobs = "--set executor.workers=1 --set executor.memory=1G --set executor.minutes=10"
+    command(f"gradkern run study.toml --executor slurm {jobs}")
 else:
     print("no SLURM here")
 
