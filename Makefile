@@ -6,7 +6,9 @@
 # make docs      the documentation site, in docs/_build/html; runs the tutorials
 # make lint      the checks alone                  make format  rewrite the code in its style
 # make mutate    break the kernels in every way and see the tests fail
-# make clean     remove .venv and what was built
+# make aarch64   the CPU kernels compiled for aarch64, and their tests under QEMU
+# make minimal   make quick on the oldest dependencies that pyproject.toml allows, in .venv-minimal
+# make clean     remove .venv, .venv-minimal and what was built
 #
 # Needed: make, Python 3.11 or later with its headers, a C++17 compiler; nvcc if there shall be CUDA kernels.
 PYTHON ?= python3
@@ -18,14 +20,14 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc python -type f)
-CPP := $(shell find csrc python tests/emulate -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CPP := $(shell find csrc python tests/emulate tests/foreign -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 # A worker per core, each computing on one thread: the pools of several workers would wait for one another. A file of
 # tests stays with one worker, so that its fixtures are made once; files with slow tests start first (tests/conftest.py).
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
   $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 32 --dist loadfile --no-loadscope-reorder --doctest-modules tests gradkern
 
-.PHONY: demo test quick coverage bench docs lint format mutate clean
+.PHONY: demo test quick quick-tests coverage bench docs lint format mutate aarch64 minimal clean
 .DELETE_ON_ERROR:
 
 demo: $(DONE)/native
@@ -34,8 +36,7 @@ demo: $(DONE)/native
 test: lint
 	$(PYTEST)
 
-quick: lint
-	$(PYTEST) -m 'not slow'
+quick: lint quick-tests
 
 coverage: $(DONE)/test
 	$(PYTEST) --cov --cov-report=term --cov-report=xml
@@ -61,8 +62,18 @@ format: $(DONE)/test
 mutate: $(DONE)/test
 	$(BIN)/python -m tests.mutate_kernels
 
+# A .venv of its own. Types and style are those of newer releases: they are not checked here.
+minimal:
+	PIP_CONSTRAINT=$(CURDIR)/tests/minimal.txt $(MAKE) VENV=.venv-minimal TORCH=torch quick-tests
+
+quick-tests: $(DONE)/test
+	$(PYTEST) -m 'not slow'
+
+aarch64: $(DONE)/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.foreign
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-minimal build dist *.egg-info docs/_build docs/reference docs/tutorials gradkern/_native*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f .coverage .coverage.* coverage.xml
 
 $(DONE)/venv:

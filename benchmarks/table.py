@@ -1,4 +1,4 @@
-"""Write the recorded results as pages of the documentation: python -m benchmarks.table"""
+"""Write the recorded results as pages and figures of the documentation: python -m benchmarks.table"""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import scale
+from benchmarks import figures, scale
 from benchmarks.conftest import RESULTS
 
 PROJECTED = ("sketch", "tensor sketch", "factored")  # measured at the same layers; the dense Gaussian at some of them
@@ -273,6 +273,7 @@ def main() -> None:
     for name, text in pages().items():
         (RESULTS.parents[1] / name).write_text(text, encoding="utf-8")
         print(name)
+    figures.main()
 
 
 if __name__ == "__main__":

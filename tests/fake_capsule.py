@@ -5,7 +5,7 @@ import ctypes
 _KEPT: list[object] = []
 
 
-class _Tensor(ctypes.Structure):
+class DLTensor(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
@@ -22,7 +22,7 @@ class _Tensor(ctypes.Structure):
 
 def cuda_capsule(shape: tuple[int, ...]) -> object:
     sizes = (ctypes.c_int64 * len(shape))(*shape)
-    tensor = _Tensor(None, 2, 0, len(shape), 2, 32, 1, sizes, None, 0)
+    tensor = DLTensor(None, 2, 0, len(shape), 2, 32, 1, sizes, None, 0)
     _KEPT.append((sizes, tensor))
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]

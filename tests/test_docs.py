@@ -12,7 +12,7 @@ import pytest
 
 import gradkern
 import gradkern.cli
-from benchmarks import table
+from benchmarks import figures, table
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -149,3 +149,13 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_recordings(path: Path) ->
 def test_pages_made_of_recordings_are_as_made(document: str) -> None:
     """`python -m benchmarks.table` writes them."""
     assert (ROOT / document).read_text() == table.pages()[document]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figures_made_of_recordings_show_their_numbers(name: str) -> None:
+    points = figures.FIGURES[name][0]()
+    assert all(points.values())
+    text = figures.path_of(name).read_text()
+    assert f"data {figures.hash_of(points)}<" in text, "python -m benchmarks.table"
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")]
+    assert any(f"images/{name}.svg" in page.read_text() for page in pages)

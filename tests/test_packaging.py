@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 CONDA_NAMES = {"torch": "pytorch"}
 
 
@@ -57,6 +58,20 @@ def test_the_conda_recipe_requires_what_the_package_requires(recipe: dict[str, A
     tools = {line.split()[0] for part in ("build", "host") for line in recipe["requirements"][part]}
     assert {Requirement(line).name for line in PYPROJECT["build-system"]["requires"]} <= tools
     assert {file for file in recipe["about"]["license_file"] if not (ROOT / file).is_file()} == set()
+
+
+def test_the_oldest_releases_are_those_of_the_bounds() -> None:
+    """tests/minimal.txt, with which `make minimal` tests, has the lower bound of all that gradkern imports."""
+    tools = {"bench", "test", "docs", "all", "cupy"}  # these import nothing that users do; CuPy needs CUDA
+    used = [PROJECT["dependencies"], *(lines for key, lines in EXTRAS.items() if key not in tools)]
+    bounds = [Requirement(line) for lines in used for line in lines if not line.startswith("gradkern[")]
+    wanted = {each.name: {limit.version for limit in each.specifier} for each in bounds}
+    assert [name for name, limits in wanted.items() if len(limits) != 1] == []
+    assert all(limit.operator in {">=", "=="} for each in bounds for limit in each.specifier)
+    lines = (ROOT / "tests" / "minimal.txt").read_text().split("\n")
+    listed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert {each.name: {limit.version for limit in each.specifier} for each in listed} == wanted
+    assert all(limit.operator == "==" for each in listed for limit in each.specifier)
 
 
 def test_wheels_are_of_pythons_that_the_package_takes() -> None:

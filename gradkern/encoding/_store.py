@@ -14,7 +14,8 @@ from gradkern.errors import naming
 
 _MADE_FROM = "made_from"  # attribute: everything that decides the scores in the file
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
-_FORMER_NAMES = {"unique_given_r2": "unique_covariates_r2"}  # in files of earlier versions
+_FORMAT, _VERSION = "gradkern scores", 2  # attributes; files of version 1 have neither
+_FORMER_NAMES = {"unique_given_r2": "unique_covariates_r2"}  # in files of version 1
 
 
 @naming("save_scores")
@@ -33,7 +34,7 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
     target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target.parent)!r}")
-    stated = without_normalised(scores).assign_attrs({_MADE_FROM: json.dumps(made_from, sort_keys=True)})
+    stated = without_normalised(scores).assign_attrs(_attributes(made_from))
     with written_whole(target) as aside:
         with aside.open("wb") as file:  # HDF5 cannot go on after a full disk
             allocate(file.fileno(), int(stated.nbytes), target.parent)
@@ -41,10 +42,14 @@ def save_scores(scores: xr.Dataset, path: Any, made_from: Mapping[str, Any]) -> 
 
 
 @contextmanager
-def scores_written(path: Path, made_from: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, str]]]:
+def scores_written(path: Path, made_from: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A path to write a file of scores to, which takes the name `path` when it is complete, and its attributes."""
     with written_whole(path) as aside:
-        yield aside, {_MADE_FROM: json.dumps(made_from, sort_keys=True)}
+        yield aside, _attributes(made_from)
+
+
+def _attributes(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": _FORMAT, "version": _VERSION, _MADE_FROM: json.dumps(made_from, sort_keys=True)}
 
 
 @naming("is_up_to_date")
@@ -80,6 +85,7 @@ def load_scores(path: Any) -> xr.DataTree:
     Raises
     ------
     FileNotFoundError : there is no such file, or no .nc file in the folder
+    ValueError : a file of a version that a later gradkern writes
     """
     source = Path(path).expanduser()
     if source.is_dir():
@@ -90,10 +96,19 @@ def load_scores(path: Any) -> xr.DataTree:
     if not source.is_file():
         raise FileNotFoundError(f"path must be a folder or a file of scores, got {str(path)!r}")
     tree = xr.open_datatree(source, engine=_ENGINE)
+    for node in tree.subtree:  # also those without scores
+        _check_version(node.attrs)
     return tree.map_over_datasets(_renamed)
+
+
+def _check_version(attributes: Mapping[Any, Any]) -> None:
+    version = int(attributes.get("version", 1))
+    if attributes.get("format", _FORMAT) == _FORMAT and version > _VERSION:
+        raise ValueError(f"path must hold scores of version {_VERSION} or earlier, got version {version}")
 
 
 def _renamed(scores: xr.Dataset) -> xr.Dataset:
     """Variables of earlier versions under their present names, and those that are derived."""
+    _check_version(scores.attrs)
     names = {before: now for before, now in _FORMER_NAMES.items() if before in scores}
     return with_normalised(scores.rename(names) if names else scores)

@@ -25,6 +25,7 @@ from gradkern.features import Features, load_features
 from gradkern.kernels import Sketch
 
 N = 40
+EARLIER = Path(__file__).parent / "earlier_scores"
 
 
 def captured(objective: str = "square", model: str = "net", seed: int = 0, **facts: Any) -> Features:
@@ -142,6 +143,28 @@ def test_a_capture_says_what_it_is_of(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two models must have two names, got 'Sequential' for both"):
         join_captures([one, changed])
     assert len(join_captures([one, changed], ["first", "second"])) == 2
+
+
+@pytest.mark.parametrize("path", sorted(EARLIER.glob("*.nc")), ids=lambda path: path.stem)
+def test_scores_of_every_version_are_read(path: Path) -> None:
+    scores = load_scores(path).to_dataset()
+    assert scores.unique_covariates_r2.values.tolist() == [0.5, 0.25]
+    assert scores.attrs["subject"] == "s"
+    assert load_scores(path.parent)[path.stem].unique_covariates_r2.values.tolist() == [0.5, 0.25]
+
+
+def test_scores_say_their_version_and_those_of_a_later_one_are_refused(tmp_path: Path) -> None:
+    scores = xr.Dataset({"r": ("feature", [1.0])}, coords={"feature": ["x"]})
+    save_scores(scores, tmp_path / "s.nc", {})
+    attributes = load_scores(tmp_path / "s.nc").attrs
+    assert attributes["format"] == "gradkern scores"
+    newest = int(attributes["version"])
+    assert {path.stem for path in EARLIER.glob("*.nc")} == {f"version-{i}" for i in range(1, newest + 1)}
+    scores.assign_attrs(format="gradkern scores", version=newest + 1).to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    message = rf"load_scores: path .*version {newest} or earlier, got version {newest + 1}"
+    for source in (tmp_path, tmp_path / "s.nc"):
+        with pytest.raises(ValueError, match=message):
+            load_scores(source)
 
 
 def test_files_of_earlier_versions_are_read_under_the_present_names(tmp_path: Path) -> None:
