@@ -74,14 +74,14 @@ class Page:
 
 
 @contextmanager
-def opened(path: Path, profile: Path) -> Iterator[Page]:
-    """A page of a file in a new browser, loaded."""
+def opened(path: Path, profile: Path, *flags: str) -> Iterator[Page]:
+    """A page of a file in a new browser with these flags, loaded."""
     assert CHROMIUM is not None
     to_read, to_write = os.pipe()
     back_read, back_write = os.pipe()
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}", "about:blank",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}", *flags, "about:blank",
     ]  # fmt: skip
 
     def place_pipes() -> None:  # the protocol is at file descriptors 3 and 4

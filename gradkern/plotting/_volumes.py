@@ -83,7 +83,7 @@ def volume_map(
 
 def _projected(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[float, ...]]:
     """Image of the value of largest size in each cell, and its extent in mm; places are (across, up, along)."""
-    size = _spacing(places)
+    size = spacing_of(places)
     low = places[:, :2].min(axis=0)
     cells = ((places[:, :2] - low) / size).round().astype(int)
     image = np.full(tuple(cells.max(axis=0)[::-1] + 1), np.nan)
@@ -93,7 +93,7 @@ def _projected(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.f
     return image, (low[0] - size / 2, high[0] - size / 2, low[1] - size / 2, high[1] - size / 2)
 
 
-def _spacing(places: NDArray[Any]) -> float:
+def spacing_of(places: NDArray[Any]) -> float:
     """Distance of a voxel to the next, mm: the usual one of each to its nearest."""
     from scipy.spatial import cKDTree
 

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gradkern.plotting._scene import Scene
 from gradkern.plotting._style import STYLE
 
 # what layouts fit needs no second drawing to find its edges
@@ -27,6 +28,7 @@ class Picture:
     alt : what it shows, for who cannot see it; "": the caption
     data : its numbers, as CSV; "": none
     topic : heading that it stands under
+    scene : the same, to be turned in the page; None: it cannot be
     """
 
     name: str
@@ -36,6 +38,7 @@ class Picture:
     alt: str = ""
     data: str = ""
     topic: str = "Figures"
+    scene: Scene | None = None
 
     @classmethod
     def of(
@@ -47,6 +50,7 @@ class Picture:
         alt: str = "",
         data: pd.DataFrame | None = None,
         topic: str = "Figures",
+        scene: Scene | None = None,
     ) -> "Picture":
         """Draw the figure, once: a second drawing may differ by a pixel."""
         png, svg = io.BytesIO(), io.BytesIO()
@@ -54,7 +58,7 @@ class Picture:
             figure.savefig(png, format="png", metadata={"Software": "gradkern"})
             figure.savefig(svg, format="svg", metadata={"Date": None})
         table = "" if data is None else data.to_csv(index=False)
-        return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic)
+        return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic, scene)
 
     def write(self, folder: Path) -> None:
         """Write NAME.png, and NAME.svg and NAME.csv if there are such."""
