@@ -16,7 +16,7 @@ from gradkern.encoding._score import score
 from gradkern.encoding._spaces import NO_OBJECTIVE, FeatureSpace
 from gradkern.errors import Refused
 from gradkern.hierarchy._layers import Preference, predicted_targets
-from gradkern.plotting._scene import Scene, cortex_scene, sensor_scene
+from gradkern.plotting._turned.scene import Scene, cortex_scene, sensor_scene
 from gradkern.recordings import Sensors
 from gradkern.study._settings import KINDS, Study, VerdictSettings
 from gradkern.study.claims._claim import FMRI, MEG

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradkern.plotting._scene import Scene
+from gradkern.plotting._turned.scene import Scene
 from gradkern.plotting._style import STYLE
 
 # what layouts fit needs no second drawing to find its edges
