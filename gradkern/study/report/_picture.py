@@ -9,8 +9,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradkern.plotting._turned.scene import Scene
 from gradkern.plotting._style import STYLE
+from gradkern.plotting._turned.scene import Scene
 
 # what layouts fit needs no second drawing to find its edges
 _WHOLE = STYLE | {"savefig.bbox": "standard"}
