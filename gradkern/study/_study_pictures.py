@@ -26,6 +26,7 @@ from gradkern.study.report._picture import Picture
 _FEW = 0.2  # of a template's vertices: so few are drawn with what lies around them
 _REACH = 6.0  # mm
 _MOST_REGIONS = 60
+_PLACES = ("target", "hemisphere", "vertex", "roi", "x", "y", "z")
 _AS_THEY_ARE = "r is of held-out images and of features as they are, not beyond anything"
 
 
@@ -145,9 +146,10 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) ->
             made.notes.append(f"no map of {kind}s: they predict no target of {subject}")
             continue
         words = f"Depth that {subject}'s targets prefer among {kind}s; opaque: r of the best layer is high"
-        _draw_map(made, f"map_{kind}", f"{words}; {_AS_THEY_ARE}.", _depth_map(first, kind, preferred, best), table)
+        depths = _targets(first, few=True).assign(**{"preferred depth": preferred, "r of the best layer": best})
+        _draw_map(made, f"map_{kind}", f"{words}; {_AS_THEY_ARE}.", _depth_map(first, kind, preferred, best), depths)
         words = f"r of {subject}'s targets at the layer among {kind}s that predicts them best, which makes it too high"
-        _draw_map(made, f"r_{kind}", f"{words}; {_AS_THEY_ARE}.", _r_map(first, kind, best), table.assign(r=best))
+        _draw_map(made, f"r_{kind}", f"{words}; {_AS_THEY_ARE}.", _r_map(first, kind, best), depths)
 
 
 def _preferred(scores: xr.Dataset, kind: str, depth: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -250,8 +252,10 @@ def _meg(made: StudyPictures, scores: list[xr.Dataset], scored: ScoredStudy) -> 
         )  # fmt: skip
 
 
-def _targets(scores: xr.Dataset) -> pd.DataFrame:
+def _targets(scores: xr.Dataset, few: bool = False) -> pd.DataFrame:
+    """The targets' columns; `few`: only those that say where a target lies."""
     names = [str(name) for name, values in scores.coords.items() if values.dims == ("target",)]
+    names = [name for name in names if name in _PLACES] if few else names
     return pd.DataFrame({name: scores[name].values for name in names})
 
 

@@ -18,6 +18,7 @@ from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
 from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
 from gradkern.study.report._answer import answer, methods, missed, references
+from gradkern.study.report._contents import contents_of
 from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
 
@@ -219,13 +220,12 @@ def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], 
     topics: dict[str, list[Picture]] = {}
     for picture in pictures:
         topics.setdefault(picture.topic, []).append(picture)
-    scenes = [picture.scene for picture in _every_picture(pictures, values) if picture.scene is not None]
-    meshes = {name: mesh for scene in scenes for name, mesh in scene.meshes.items()}
+    contents = contents_of(_every_picture(pictures, values))
     # nothing but these runs or styles the page, whatever names it shows: the policy of the page has their hashes
-    script = f'\n"use strict";\n{text("script.html.j2")}{text("viewer.html.j2") if scenes else ""}'
+    script = f'\n"use strict";\n{text("script.html.j2")}{text("viewer.html.j2") if contents.scenes else ""}'
     style = f"\n{text('style.html.j2')}"
     page: str = environment.get_template(template).render(
-        topics=topics, facts=facts, meshes=meshes, script=script, style=style,
+        topics=topics, facts=facts, contents=contents, script=script, style=style,
         hashes={"script": _hash(script), "style": _hash(style)}, **values,
     )  # fmt: skip
     return page
@@ -237,6 +237,6 @@ def _every_picture(pictures: Sequence[Picture], values: Mapping[str, Any]) -> li
     return [*pictures, *(each for shown in (simulated.pictures.values() if simulated else ()) for each in shown)]
 
 
-def _hash(text: str) -> str:
+def _hash(text: str) -> Markup:
     """What a content security policy calls a text."""
     return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")

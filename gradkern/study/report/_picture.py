@@ -1,6 +1,7 @@
 """A figure as files and in a page: drawn once, with what it shows in words and in numbers."""
 
 import base64
+import gzip
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from gradkern.plotting._turned.scene import Scene
 
 # what layouts fit needs no second drawing to find its edges
 _WHOLE = STYLE | {"savefig.bbox": "standard"}
+
+_LONG = 100_000  # characters of a table, beyond which it is compressed in the page
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Picture:
         with mpl.rc_context(_WHOLE):
             figure.savefig(png, format="png", metadata={"Software": "gradkern"})
             figure.savefig(svg, format="svg", metadata={"Date": None})
-        table = "" if data is None else data.to_csv(index=False)
+        table = "" if data is None else data.to_csv(index=False, float_format="%.7g")
         return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic, scene)
 
     def write(self, folder: Path) -> None:
@@ -73,5 +76,13 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
     def table(self) -> str:
-        """Its numbers as a data URI."""
-        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.data.encode()).decode()}"
+        """Its numbers as a data URI, compressed where they are many."""
+        data = self.data.encode()
+        if self.table_name.endswith(".gz"):
+            return f"data:application/gzip;base64,{base64.b64encode(gzip.compress(data, mtime=0)).decode()}"
+        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(data).decode()}"
+
+    @property
+    def table_name(self) -> str:
+        """What the file is called that the page gives of its numbers."""
+        return f"{self.name}.csv{'.gz' if len(self.data) > _LONG else ''}"
