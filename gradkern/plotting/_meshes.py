@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,6 +122,9 @@ def data_of(package: str, extra: str) -> Path:
 def read_surface(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points [v, 3] in mm and triangles [f, 3] of a file of GIFTI (.gii, .gii.gz), or else of FreeSurfer.
 
+    FreeSurfer's points are about the middle of its volume; they are brought to scanner mm by the center (c_ras) that
+    the file states.
+
     Raises
     ------
     FileNotFoundError : there is no such file
@@ -132,7 +136,10 @@ def read_surface(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if ".gii" in path.suffixes:
             points, triangles = (array.data for array in _nibabel().load(path).darrays[:2])
         else:
-            points, triangles = _nibabel().freesurfer.read_geometry(path)[:2]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a file that states no volume
+                points, triangles, volume = _nibabel().freesurfer.read_geometry(path, read_metadata=True)
+            points = points + np.asarray(volume.get("cras", 0.0))
     except Exception as error:  # of a parser of any kind
         raise ValueError(f"{path} must be a surface of GIFTI or FreeSurfer: {error}") from error
     return points.astype(np.float64), triangles.astype(np.int64)

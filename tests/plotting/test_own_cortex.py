@@ -87,6 +87,18 @@ class TestVertices:
         assert cortex.sulci is not None
         np.testing.assert_array_equal(cortex.sulci["left"], depth)
 
+    def test_surfaces_of_freesurfer_are_brought_to_scanner_mm(self, tmp_path: Path) -> None:
+        """FreeSurfer, "CoordinateSystems": scanner mm are surface mm plus c_ras."""
+        points, triangles = sphere("left")
+        volume: Any = {
+            "head": [2, 0, 20], "valid": "1  # volume info valid", "filename": "orig.mgz", "volume": [256] * 3,
+            "voxelsize": [1.0] * 3, "xras": [-1.0, 0, 0], "yras": [0.0, 0, -1], "zras": [0.0, 1, 0],
+            "cras": [1.5, -20.0, 7.0],
+        }  # fmt: skip
+        freesurfer.write_geometry(tmp_path / "lh.pial", points, triangles, volume_info=volume)
+        read = Cortex({"left": tmp_path / "lh.pial"}).folded["left"][0]
+        np.testing.assert_allclose(read, points + np.array([1.5, -20, 7]), atol=1e-4)
+
 
 class TestVoxels:
     @settings(max_examples=15, deadline=None)
