@@ -21,7 +21,7 @@ from gradkern.plotting._meshes import FSAVERAGE_VERTICES, SIDES, Mesh, load_mesh
 from gradkern.plotting._own_cortex import Cortex
 from gradkern.plotting._places import checked_values, places_of, space_of
 from gradkern.plotting._sampling import sampled_targets
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 # towards the viewer, and to the right on the page
 _TOWARDS = {
@@ -337,6 +337,7 @@ def _scale(figure: Figure, axes: Any, colors: ScalarMappable, label: str, drawn:
     """The color bar; with opacity, a field of colors whose second side is the opacity."""
     ends: Any = colors.get_clim()
     low, high = ends
+    label = scale_label(label, low, high)
     if drawn.opacity is None:
         extend = beyond(drawn.values, low, high)
         figure.colorbar(colors, ax=axes, label=label, shrink=0.75, extend=extend, aspect=25)

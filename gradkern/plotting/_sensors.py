@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.plotting._places import checked_values, places_of
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 LAYOUTS = ("CTF275", "CTF151", "Vectorview-all", "EEG1005", "biosemi", "KIT-157", "magnesWH3600")
 _HEAD = 0.095  # m, the radius that mne draws a head with
@@ -78,7 +78,7 @@ def topomaps(
                 axis.set_title(f"{1000 * time:.0f} ms", fontsize=9)
             row[0].set_ylabel(name, fontsize=8)
         ends = beyond(by_time.to_numpy(), low, high)
-        figure.colorbar(colors, ax=axes, label=label, extend=ends, shrink=0.9, aspect=15)
+        figure.colorbar(colors, ax=axes, label=scale_label(label, low, high), extend=ends, shrink=0.9, aspect=15)
         title = f"n = {counted(len(sensors), 'sensor')}, places of mne's layout {layout}"
         headline(figure, title)
     return figure

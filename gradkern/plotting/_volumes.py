@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradkern.errors import naming
 from gradkern.plotting._meshes import data_of
 from gradkern.plotting._places import checked_values, places_of, space_of
-from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 # name -> axes of the page, axis that is looked along; words at the ends of the axes
 _PLANES = {
@@ -73,6 +73,7 @@ def volume_map(
             if space.upper().startswith("MNI"):
                 _brain(axis, direction)
         ends_of_bar = beyond(values, *colors.get_clim())
+        label = scale_label(label, *colors.get_clim())
         figure.colorbar(colors, ax=axes, label=label, extend=ends_of_bar, shrink=0.8)
         left_out = int((~known).sum())
         note = f"n = {counted(int(known.sum()), 'voxel')}{f', {left_out:,} without a value' if left_out else ''}; "
