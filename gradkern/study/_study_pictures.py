@@ -54,7 +54,8 @@ class StudyPictures:
             turned = None
             self.notes.append(f"figure {name} cannot be turned: {error}")
         try:
-            self.pictures.append(Picture.of(name, caption, figure(), data=data, topic=topic, scene=turned))
+            short = data.astype({column: np.float32 for column in data.select_dtypes("float64")})  # of half the digits
+            self.pictures.append(Picture.of(name, caption, figure(), data=short, topic=topic, scene=turned))
         except (ValueError, ImportError) as error:
             self.notes.append(f"no figure {name}: {error}")
 

@@ -140,7 +140,7 @@ class TestVoxels:
         """A ball at the back of the left hemisphere colors vertices there and nowhere else."""
         grid = np.stack(np.meshgrid(*[np.arange(-12.0, 13, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
         like = recording_of(
-            pd.DataFrame(grid + np.array([-10, -95, 0]), columns=["x", "y", "z"]), "MNI152NLin2009cAsym"
+            pd.DataFrame(grid + np.array([-25, -90, 0]), columns=["x", "y", "z"]), "MNI152NLin2009cAsym"
         )
         figure = plotting.cortex_map(np.ones(len(grid)), like, "r", view=CortexView(("posterior", "lateral")))
         assert colored(figure) > 20

@@ -60,7 +60,7 @@ class Picture:
         with mpl.rc_context(_WHOLE):
             figure.savefig(png, format="png", metadata={"Software": "gradkern"})
             figure.savefig(svg, format="svg", metadata={"Date": None})
-        table = "" if data is None else data.to_csv(index=False, float_format="%.7g")
+        table = "" if data is None else data.to_csv(index=False)
         return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic, scene)
 
     def write(self, folder: Path) -> None:
