@@ -185,7 +185,7 @@ class TestLongWork:
         save = nibabel.save
 
         def stopped(image: object, path: Path) -> None:
-            if any(file.suffix == ".json" for file in (tmp_path / "maps").glob("sub-1_*")):
+            if any(file.suffix == ".json" for file in (tmp_path / "maps").glob("sub-sub1_*")):
                 raise KeyboardInterrupt
             save(image, path)
 
