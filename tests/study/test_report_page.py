@@ -1,6 +1,7 @@
 """The report as a reader meets it: in a browser, by keyboard, in the dark, on paper, and with hostile names."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from gradkern.plotting import Cortex, CortexView
 from gradkern.plotting._turned import Scene, cortex_scene, sensor_scene
 from gradkern.study.power import simulated_rates
-from gradkern.study.report import Picture, answer, write_verdict
+from gradkern.study.report import Picture, answer, contents_of, write_verdict
 from tests.browser import CHROMIUM, NO_WEBGL, WEBGL, Page, opened
 from tests.small_cortex import at_vertices, recording_of, spheres
 
@@ -102,6 +103,43 @@ def test_nothing_but_its_own_script_and_style_can_run(html: str) -> None:
         (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+class TestContents:
+    """What is in a page that may hold so many characters."""
+
+    def pictures(self) -> list[Picture]:
+        numbers = np.random.default_rng(0).random(60_000)
+        tables = {
+            "short": "a\n1\n",
+            "long": "\n".join(map(str, numbers[:9000])),
+            "longest": "\n".join(map(str, numbers)),
+        }
+        scene = scenes()["cortex"]
+        return [Picture(name, "", b"png", data=table, scene=scene) for name, table in tables.items()]
+
+    def test_all_is_in_it_where_it_fits_and_meshes_once(self) -> None:
+        contents = contents_of(self.pictures())
+        assert contents.tables == contents.scenes == {"short", "long", "longest"}
+        assert contents.meshes == scenes()["cortex"].meshes
+
+    @pytest.mark.parametrize("most", [100, 20_000, 60_000, 300_000])
+    def test_what_does_not_fit_is_left_out_the_largest_first(self, most: int) -> None:
+        pictures = self.pictures()
+        contents = contents_of(pictures, most)
+        used = sum(len(one.source()) for one in pictures) + sum(map(len, contents.meshes.values()))
+        used += sum(len(one.scene.packed()) for one in pictures if one.name in contents.scenes and one.scene)
+        used += sum(len(one.table()) for one in pictures if one.name in contents.tables)
+        assert used <= most or used == sum(len(one.source()) for one in pictures)
+        assert "longest" not in contents.tables
+        assert ("long" in contents.tables) <= ("short" in contents.tables)
+
+    def test_long_tables_are_compressed_and_the_same(self) -> None:
+        short, long, longest = self.pictures()
+        assert (short.table_name, long.table_name, longest.table_name) == ("short.csv", "long.csv.gz", "longest.csv.gz")
+        data = gzip.decompress(base64.b64decode(longest.table().partition("base64,")[2]))
+        assert data.decode() == longest.data
+        assert longest.table() == longest.table()  # without the time of day
 
 
 class TestAnswer:
