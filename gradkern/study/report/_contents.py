@@ -32,7 +32,8 @@ def contents_of(pictures: Sequence[Picture], most: int = MOST) -> Contents:
         if used + size <= most:
             used, scenes, meshes = used + size, scenes | {picture.name}, meshes | new
     tables: set[str] = set()
-    for picture in sorted(pictures, key=lambda one: len(one.table())):
-        if picture.data and used + len(picture.table()) <= most:
-            used, tables = used + len(picture.table()), tables | {picture.name}
+    sizes = {picture.name: len(picture.table()) for picture in pictures if picture.data}  # packed once: it takes time
+    for name, size in sorted(sizes.items(), key=lambda entry: entry[1]):
+        if used + size <= most:
+            used, tables = used + size, tables | {name}
     return Contents(frozenset(tables), frozenset(scenes), meshes)
