@@ -28,6 +28,11 @@ def progress_shown(is_wanted: bool = True) -> Iterator[None]:
         _wanted.reset(token)
 
 
+def progress_wanted() -> bool:
+    """Whether `progress_shown` wants progress here."""
+    return _wanted.get()
+
+
 @contextmanager
 def tracked(what: str, total: float, unit: str) -> Iterator[None]:
     """Show how much of `total` is done, as `advanced` tells inside, where `progress_shown` wants it."""

@@ -1,5 +1,6 @@
 """Headless Chromium, driven over a pipe by its DevTools protocol: pages are tried as readers see them."""
 
+import base64
 import json
 import os
 import select
@@ -8,11 +9,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from matplotlib.image import imread
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _PATIENCE = 30.0  # s, for any answer
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+NO_WEBGL = ("--disable-3d-apis",)
 
 
 class Page:
@@ -56,10 +62,40 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def audit(self) -> list[str]:
+        """What axe-core (tests/axe) finds wrong for readers with a screen reader, a keyboard or weak eyes: rule, impact
+        and the elements."""
+        self.run((Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8") + "; 0")
+        found = self.run(
+            "axe.run(document, {resultTypes: ['violations']}).then(all => [all.passes.length, all.violations.map(one =>"
+            " `${one.id} (${one.impact}): ${one.nodes.map(node => node.html.slice(0, 200)).join(' | ')}`)])"
+        )
+        assert found[0] > 20, "axe-core has looked at nothing"
+        violations: list[str] = found[1]
+        return violations
+
+    def picture(self, selector: str) -> Any:
+        """Pixels [h, w, 4] from 0 to 1 of an element, as it is seen."""
+        self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        box = self.run(
+            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            " return {x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height}; })()"
+        )
+        data = self.call("Page.captureScreenshot", format="png", clip={**box, "scale": 1})["data"]
+        return imread(BytesIO(base64.b64decode(data)))
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        text = {"text": key} if len(key) == 1 else {}
+        for type in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=type, key=key, **(text if type == "keyDown" else {}))
+
     def said(self) -> list[Any]:
         """Errors of scripts, warnings and errors of the console, and what the browser logged."""
         self.run("0")
         bad = ("Runtime.exceptionThrown", "Log.entryAdded")
+        self.events = [event for event in self.events if "GPU stall due to ReadPixels" not in str(event)]  # of pictures
         console = [
             event for event in self.events
             if event.get("method") == "Runtime.consoleAPICalled" and event["params"]["type"] in ("error", "warning")
@@ -74,14 +110,15 @@ class Page:
 
 
 @contextmanager
-def opened(path: Path, profile: Path) -> Iterator[Page]:
-    """A page of a file in a new browser, loaded."""
+def opened(path: Path, profile: Path, *flags: str) -> Iterator[Page]:
+    """A page of a file in a new browser with these flags, loaded."""
     assert CHROMIUM is not None
     to_read, to_write = os.pipe()
     back_read, back_write = os.pipe()
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}", "about:blank",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
+        *flags, "about:blank",
     ]  # fmt: skip
 
     def place_pipes() -> None:  # the protocol is at file descriptors 3 and 4

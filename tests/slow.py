@@ -35,6 +35,8 @@ SLOW = (
     "tests/study/test_subjects.py",
     "tests/plotting/test_brain_maps.py",
     "tests/study/test_report_page.py::TestInChromium",
+    "tests/study/test_report_page.py::TestTurning",
+    "tests/recordings/test_map_programs.py",
     "tests/hierarchy/test_temporal_order.py::test_without_an_order_one_is_found_as_rarely_as_95_percent_says",
     "tests/hierarchy/test_temporal_order.py::test_subjects_with_orders_of_their_own_are_no_common_order",
     "tests/encoding/test_share_courses.py::test_gradients_that_come_at_once_have_no_order",

@@ -128,7 +128,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def reported(options: argparse.Namespace, run: Callable[[argparse.Namespace], Mapping[str, Any]]) -> int:
     """Run a command that returns what it did; with --json that is all of stdout."""
-    with computing_on(options.device):
+    with computing_on(getattr(options, "device", "cpu")):
         if not options.json:
             run(options)
             return 0

@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 from typing import Any
 
-from gradkern.cli._arguments import add_command, add_output
+from gradkern.cli._arguments import add_command, add_json, add_output, reported
 
 NEEDED = (
     "efficientnet_lite_pytorch",
@@ -28,7 +28,8 @@ def add(commands: Any) -> None:
     add_output(parser, "demo-report", "folder")
     parser.add_argument("--images", type=int, help="use only this many of the 115 images, at least 20 (default: all)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report in the folder")
-    parser.set_defaults(run=run)
+    add_json(parser)
+    parser.set_defaults(run=run, kept=kept)
 
 
 def missing() -> list[str]:
@@ -39,7 +40,16 @@ def missing() -> list[str]:
 def run(options: argparse.Namespace) -> int:
     if missing():
         raise ImportError(f"needs {', '.join(missing())}; pip install 'gradkern[demo]'")
+    return reported(options, _run)
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
     from gradkern.study._demo import run_demo
 
-    run_demo(options.output, images=options.images, overwrite=options.overwrite)
-    return 0
+    report = run_demo(options.output, images=options.images, overwrite=options.overwrite)
+    return {"output": str(options.output), "report": str(report), "files": sorted(map(str, options.output.iterdir()))}
+
+
+def kept(options: argparse.Namespace) -> str:
+    """What a call that was stopped has left, in words."""
+    return f"{options.output} is as it was before" if options.output.exists() else "nothing was written"

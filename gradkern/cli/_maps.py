@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gradkern.cli._arguments import add_command
+from gradkern.cli._arguments import add_command, add_json, reported
 
 _DESCRIPTION = """\
 Write statistics of the scores of `gradkern encode` as files that other programs show on the brain:
@@ -49,7 +49,8 @@ def add(commands: Any) -> None:
         help="value of places without a target (default: NaN)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier maps")
-    parser.set_defaults(run=run)
+    add_json(parser)
+    parser.set_defaults(run=run, kept=kept)
 
 
 def add_stat(parser: argparse.ArgumentParser, flag: str, default: list[str] | None) -> None:
@@ -68,4 +69,10 @@ def add_stat(parser: argparse.ArgumentParser, flag: str, default: list[str] | No
 def run(options: argparse.Namespace) -> int:
     from gradkern.study._maps import run as write
 
-    return write(options)
+    return reported(options, write)
+
+
+def kept(options: argparse.Namespace) -> str:
+    from gradkern.study._maps import kept as in_words
+
+    return in_words(options)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradkern.plotting._layers import scores_by_layer as scores_by_layer
     from gradkern.plotting._order import depth_by_hierarchy as depth_by_hierarchy
     from gradkern.plotting._order import latency_by_depth as latency_by_depth
+    from gradkern.plotting._own_cortex import Cortex as Cortex
     from gradkern.plotting._sensors import topomaps as topomaps
     from gradkern.plotting._shares import controls_beside as controls_beside
     from gradkern.plotting._shares import variance_shares as variance_shares

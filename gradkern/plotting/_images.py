@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from gradkern.plotting._style import STYLE
+from gradkern.plotting._style import STYLE, say_if_zero_is_hidden
 
 
 def predicted_against_measured(
@@ -28,6 +28,9 @@ def predicted_against_measured(
             axis.set_title(name)
             axis.set_xlabel(f"measured {target} ({units})")
         axes[0].set_ylabel("predicted, held out")
+        say_if_zero_is_hidden(axes[0])
+        for axis in axes:
+            say_if_zero_is_hidden(axis, "x")
     return figure
 
 

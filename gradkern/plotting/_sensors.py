@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradkern.errors import naming
 from gradkern.plotting._places import checked_values, places_of
-from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._style import SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 LAYOUTS = ("CTF275", "CTF151", "Vectorview-all", "EEG1005", "biosemi", "KIT-157", "magnesWH3600")
 _HEAD = 0.095  # m, the radius that mne draws a head with
@@ -58,14 +58,14 @@ def topomaps(
     chosen = _chosen(np.unique(targets["time"].to_numpy(dtype=np.float64)), times)
     by_time = targets.assign(value=values).pivot_table("value", "sensor", "time", aggfunc="mean", dropna=False)
     by_time = by_time.reindex(index=sensors, columns=chosen)
-    rows = _types(layout, sensors)
+    rows = sensor_types(sensors)
     low, high = color_range(by_time.to_numpy(), limits, signed)
     colors = ScalarMappable(Normalize(low, high), SIGNED if signed else VALUES)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.35 * len(chosen) + 1.1, 1.6 * len(rows) + 0.5), layout="constrained")
         axes = figure.subplots(len(rows), len(chosen), squeeze=False)
         for row, (name, members) in zip(axes, rows.items(), strict=True):
-            data, at = _merged(by_time.to_numpy()[members], places[members])
+            data, at = merged(by_time.to_numpy()[members], places[members])
             for axis, column, time in zip(row, data.T, chosen, strict=True):
                 known = np.isfinite(column)
                 if known.sum() < _FEWEST:
@@ -78,7 +78,7 @@ def topomaps(
                 axis.set_title(f"{1000 * time:.0f} ms", fontsize=9)
             row[0].set_ylabel(name, fontsize=8)
         ends = beyond(by_time.to_numpy(), low, high)
-        figure.colorbar(colors, ax=axes, label=label, extend=ends, shrink=0.9, aspect=15)
+        figure.colorbar(colors, ax=axes, label=scale_label(label, low, high), extend=ends, shrink=0.9, aspect=15)
         title = f"n = {counted(len(sensors), 'sensor')}, places of mne's layout {layout}"
         headline(figure, title)
     return figure
@@ -128,16 +128,17 @@ def _chosen(known: NDArray[np.float64], times: Sequence[float] | None) -> NDArra
     return nearest
 
 
-def _types(layout: str, sensors: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+def sensor_types(sensors: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     """Rows of the figure: type -> numbers of its sensors."""
-    if layout != "Vectorview-all":
+    bare = [_bare(sensor) for sensor in sensors]
+    if not all(re.fullmatch(r"meg\d{4}", name) for name in bare):
         return {"sensors": np.arange(len(sensors))}
-    magnetic = np.array([_bare(sensor).endswith("1") for sensor in sensors])
+    magnetic = np.array([name.endswith("1") for name in bare])
     rows = {"magnetometers": np.flatnonzero(magnetic), "gradiometers": np.flatnonzero(~magnetic)}
     return {name: members for name, members in rows.items() if len(members)}
 
 
-def _merged(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def merged(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of values [sensors, times] of sensors at one place, and the places."""
     at, inverse = np.unique(places.round(6), axis=0, return_inverse=True)
     known = np.isfinite(values)

@@ -119,6 +119,11 @@ def say_if_zero_is_hidden(axis: Any, direction: str = "y") -> None:
         getattr(axis, f"set_{direction}label")(f"{label}\n(0 is not on this axis)")
 
 
+def scale_label(label: str, low: float, high: float) -> str:
+    """The label of a color bar, which says if 0 is not on it."""
+    return label if low <= 0 <= high else f"{label}\n(0 is not on this scale)"
+
+
 def headline(figure: Figure, text: str) -> None:
     """What a figure is of, above it, in lines that it is wide enough for."""
     width = int(figure.get_figwidth() / _LETTER)

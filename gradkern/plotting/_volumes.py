@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradkern.errors import naming
 from gradkern.plotting._meshes import data_of
 from gradkern.plotting._places import checked_values, places_of, space_of
-from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline
+from gradkern.plotting._style import MISSING, SIGNED, STYLE, VALUES, beyond, color_range, counted, headline, scale_label
 
 # name -> axes of the page, axis that is looked along; words at the ends of the axes
 _PLANES = {
@@ -73,6 +73,7 @@ def volume_map(
             if space.upper().startswith("MNI"):
                 _brain(axis, direction)
         ends_of_bar = beyond(values, *colors.get_clim())
+        label = scale_label(label, *colors.get_clim())
         figure.colorbar(colors, ax=axes, label=label, extend=ends_of_bar, shrink=0.8)
         left_out = int((~known).sum())
         note = f"n = {counted(int(known.sum()), 'voxel')}{f', {left_out:,} without a value' if left_out else ''}; "
@@ -83,7 +84,7 @@ def volume_map(
 
 def _projected(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[float, ...]]:
     """Image of the value of largest size in each cell, and its extent in mm; places are (across, up, along)."""
-    size = _spacing(places)
+    size = spacing_of(places)
     low = places[:, :2].min(axis=0)
     cells = ((places[:, :2] - low) / size).round().astype(int)
     image = np.full(tuple(cells.max(axis=0)[::-1] + 1), np.nan)
@@ -93,7 +94,7 @@ def _projected(values: NDArray[Any], places: NDArray[Any]) -> tuple[NDArray[np.f
     return image, (low[0] - size / 2, high[0] - size / 2, low[1] - size / 2, high[1] - size / 2)
 
 
-def _spacing(places: NDArray[Any]) -> float:
+def spacing_of(places: NDArray[Any]) -> float:
     """Distance of a voxel to the next, mm: the usual one of each to its nearest."""
     from scipy.spatial import cKDTree
 

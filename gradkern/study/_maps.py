@@ -40,8 +40,11 @@ def check_statistics(stats: Sequence[str], flag: str) -> None:
             raise ValueError(f"{flag} must be some of {', '.join(_KNOWN)}, got {stat!r}")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write the maps of every recording of the scores."""
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the maps of every recording of the scores.
+
+    Returns what was done, for JSON.
+    """
     request = MapRequest(
         options.stat, options.kinds, options.layers, options.claim or "", options.fill, options.overwrite
     )
@@ -55,9 +58,19 @@ def run(options: argparse.Namespace) -> int:
         }
     for name in scores:
         known_geometry(recordings[name])
+    written: list[dict[str, Any]] = []
     for name, of_recording in scores.items():
-        print_maps(name, write_maps(of_recording, recordings[name], options.out, request, source=options.scores))
-    return 0
+        files = write_maps(of_recording, recordings[name], options.out, request, source=options.scores)
+        print_maps(name, files)
+        written.append({"recording": name, "files": [str(file) for file in files]})
+    return {"output": str(options.out), "recordings": written}
+
+
+def kept(options: argparse.Namespace) -> str:
+    """What a call that was stopped has left, in words."""
+    if not options.out.exists():
+        return "nothing was written"
+    return f"all maps in {options.out} are whole; there is none yet of the recording that was being written"
 
 
 def _scores(path: str, like: Sequence[str]) -> dict[str, xr.Dataset]:

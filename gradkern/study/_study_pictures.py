@@ -16,6 +16,8 @@ from gradkern.encoding._score import score
 from gradkern.encoding._spaces import NO_OBJECTIVE, FeatureSpace
 from gradkern.errors import Refused
 from gradkern.hierarchy._layers import Preference, predicted_targets
+from gradkern.plotting._turned.scene import Scene, cortex_scene, sensor_scene
+from gradkern.recordings import Sensors
 from gradkern.study._settings import KINDS, Study, VerdictSettings
 from gradkern.study.claims._claim import FMRI, MEG
 from gradkern.study.claims._scored import ScoredStudy, score_study
@@ -24,6 +26,7 @@ from gradkern.study.report._picture import Picture
 _FEW = 0.2  # of a template's vertices: so few are drawn with what lies around them
 _REACH = 6.0  # mm
 _MOST_REGIONS = 60
+_PLACES = ("target", "hemisphere", "vertex", "roi", "x", "y", "z")
 _AS_THEY_ARE = "r is of held-out images and of features as they are, not beyond anything"
 
 
@@ -36,12 +39,23 @@ class StudyPictures:
     diagnostics: dict[str, str] = field(default_factory=dict)
     only: Collection[str] | None = None  # names of the pictures that are wanted; None: all
 
-    def draw(self, name: str, topic: str, caption: str, figure: Callable[[], Any], data: pd.DataFrame) -> None:
-        """Add a picture, or the reason why there is none."""
+    def draw(
+        self, name: str, place: tuple[str, str], figure: Callable[[], Any], data: pd.DataFrame,
+        scene: Callable[[], Scene] | None = None,
+    ) -> None:  # fmt: skip
+        """Add a picture with its topic and caption, or the reason why there is none; `scene` is the same to be turned,
+        where it can be."""
         if self.only is not None and name not in self.only:
             return
+        topic, caption = place
         try:
-            self.pictures.append(Picture.of(name, caption, figure(), data=data, topic=topic))
+            turned = None if scene is None else scene()
+        except (ValueError, ImportError) as error:
+            turned = None
+            self.notes.append(f"figure {name} cannot be turned: {error}")
+        try:
+            short = data.astype(dict.fromkeys(data.select_dtypes("float64"), np.float32))  # of half the digits
+            self.pictures.append(Picture.of(name, caption, figure(), data=short, topic=topic, scene=turned))
         except (ValueError, ImportError) as error:
             self.notes.append(f"no figure {name}: {error}")
 
@@ -60,27 +74,31 @@ def study_pictures(study: Study, settings: VerdictSettings, only: Collection[str
         by_modality = {name: _scores(scored, name) for name in (FMRI, MEG) if scored.subjects[name]}
     for name, scores in by_modality.items():
         made.diagnostics |= _diagnostics(name, scores, settings)
-        draw_scores(made, name, scores, scored.study.hierarchy)
+        geometry = scored.subjects[name][0].recording.geometry
+        draw_scores(made, name, scores, scored.study.hierarchy, geometry)
     return made
 
 
-def draw_scores(made: StudyPictures, modality: str, scores: list[xr.Dataset], hierarchy: str) -> None:
+def draw_scores(
+    made: StudyPictures, modality: str, scores: list[xr.Dataset], hierarchy: str, geometry: Any = None
+) -> None:
     """Draw scores of all subjects of a modality: layers, regions or times, maps, and controls where there are any.
 
     Parameters
     ----------
     hierarchy : column of the targets that regions and maps are ordered by; one that they lack is none
+    geometry : of the first subject's recording; sensors that have places can be turned
     """
     shown = [_of_kinds(one, KINDS) for one in scores]
     if modality == FMRI:
         _fmri(made, shown, hierarchy)
     else:
-        _meg(made, shown)
+        _meg(made, shown, geometry)
     controls = [kind for kind in dict.fromkeys(map(str, scores[0].kind.values)) if kind.startswith("gradient/")]
     if modality == FMRI and controls:
         beside = [_of_kinds(one, (*KINDS, *controls)) for one in scores]
         made.draw(
-            "controls", "Controls", f"Gradients beside their controls, mean over fMRI targets; {_AS_THEY_ARE}.",
+            "controls", ("Controls", f"Gradients beside their controls, mean over fMRI targets; {_AS_THEY_ARE}."),
             partial(plotting.controls_beside, beside), _by_layer(beside),
         )  # fmt: skip
 
@@ -121,13 +139,13 @@ def _diagnostics(modality: str, scores: Sequence[xr.Dataset], settings: VerdictS
 
 def _fmri(made: StudyPictures, scores: list[xr.Dataset], hierarchy: str) -> None:
     made.draw(
-        "depth", "Layers", f"Mean r over fMRI targets at every layer; {_AS_THEY_ARE}.",
+        "depth", ("Layers", f"Mean r over fMRI targets at every layer; {_AS_THEY_ARE}."),
         lambda: plotting.scores_by_depth(scores), _by_layer(scores),
     )  # fmt: skip
     if all("roi" in one.coords for one in scores):
         regions = _regions(scores[0], hierarchy)
         made.draw(
-            "regions", "Layers", f"Mean r in every region at every layer; {_AS_THEY_ARE}.",
+            "regions", ("Layers", f"Mean r in every region at every layer; {_AS_THEY_ARE}."),
             lambda: plotting.layer_map(scores, "roi", order=regions), _by_layer(scores, "roi"),
         )  # fmt: skip
     first = scores[0]
@@ -143,7 +161,7 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], hierarchy: str) -> None
         caption = f"Depth that every predicted target of {subject} prefers, against its {hierarchy}; {_AS_THEY_ARE}."
         depths = {kind: preferred for kind, (preferred, _) in values.items()}
         made.draw(
-            "order", "Maps", caption,
+            "order", ("Maps", caption),
             lambda: plotting.depth_by_hierarchy(depths, places, hierarchy), table,
         )  # fmt: skip
     for kind, (preferred, best) in values.items():
@@ -151,10 +169,10 @@ def _fmri(made: StudyPictures, scores: list[xr.Dataset], hierarchy: str) -> None
             made.notes.append(f"no map of {kind}s: they predict no target of {subject}")
             continue
         words = f"Depth that {subject}'s targets prefer among {kind}s; opaque: r of the best layer is high"
-        made.draw(
-            f"map_{kind}", "Maps", f"{words}; {_AS_THEY_ARE}.",
-            partial(_map, first, kind, preferred, best), table,
-        )  # fmt: skip
+        depths = _targets(first, few=True).assign(**{"preferred depth": preferred, "r of the best layer": best})
+        _draw_map(made, f"map_{kind}", f"{words}; {_AS_THEY_ARE}.", _depth_map(first, kind, preferred, best), depths)
+        words = f"r of {subject}'s targets at the layer among {kind}s that predicts them best, which makes it too high"
+        _draw_map(made, f"r_{kind}", f"{words}; {_AS_THEY_ARE}.", _r_map(first, kind, best), depths)
 
 
 def _preferred(scores: xr.Dataset, kind: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -168,15 +186,48 @@ def _preferred(scores: xr.Dataset, kind: str) -> tuple[NDArray[Any], NDArray[Any
     return np.where(predicted, Preference().depth_of(r, depth), np.nan), np.nan_to_num(r).max(axis=0)
 
 
-def _map(scores: xr.Dataset, kind: str, preferred: NDArray[Any], best: NDArray[Any]) -> Any:
-    label = "preferred depth (0: first layer, 1: last)"
-    limits = _ends(preferred)
-    if "vertex" not in scores.coords:
-        return plotting.volume_map(preferred, scores, label, title=kind, limits=limits)
-    reach = _REACH if scores.sizes["target"] < _FEW * 2 * 32_492 else 0.0
+@dataclass(frozen=True)
+class _Map:
+    """A value of every target, on the cortex or in a volume."""
+
+    scores: xr.Dataset
+    values: NDArray[Any]
+    label: str
+    title: str
+    limits: tuple[float, float] | None = None
+    opacity: NDArray[Any] | None = None
+
+    @property
+    def is_of_vertices(self) -> bool:
+        return "vertex" in self.scores.coords
+
+    def figure(self) -> Any:
+        if not self.is_of_vertices:
+            return plotting.volume_map(self.values, self.scores, self.label, title=self.title, limits=self.limits)
+        return plotting.cortex_map(
+            self.values, self.scores, self.label, title=self.title, opacity=self.opacity, view=self._view()
+        )
+
+    def scene(self) -> Scene:
+        return cortex_scene(self.values, self.scores, self.label, opacity=self.opacity, view=self._view())
+
+    def _view(self) -> plotting.CortexView:
+        reach = _REACH if self.scores.sizes["target"] < _FEW * 2 * 32_492 else 0.0
+        return plotting.CortexView(limits=self.limits, reach=reach, opacity_label="r / largest r")
+
+
+def _depth_map(scores: xr.Dataset, kind: str, preferred: NDArray[Any], best: NDArray[Any]) -> _Map:
     opacity = np.clip(best / max(float(best.max()), 1e-12), 0, 1)
-    view = plotting.CortexView(limits=limits, reach=reach, opacity_label="r / largest r")
-    return plotting.cortex_map(preferred, scores, label, title=kind, opacity=opacity, view=view)
+    label = "preferred depth (0: first layer, 1: last)"
+    return _Map(scores, preferred, label, kind, _ends(preferred), opacity)
+
+
+def _r_map(scores: xr.Dataset, kind: str, best: NDArray[Any]) -> _Map:
+    return _Map(scores, best, "held-out r of the best layer", kind)
+
+
+def _draw_map(made: StudyPictures, name: str, caption: str, drawn: _Map, table: pd.DataFrame) -> None:
+    made.draw(name, ("Maps", caption), drawn.figure, table, drawn.scene if drawn.is_of_vertices else None)
 
 
 def _places(scores: xr.Dataset, hierarchy: str) -> NDArray[np.float64] | None:
@@ -206,24 +257,28 @@ def _regions(scores: xr.Dataset, hierarchy: str) -> list[str]:
     return [str(name) for name in kept]
 
 
-def _meg(made: StudyPictures, scores: list[xr.Dataset]) -> None:
+def _meg(made: StudyPictures, scores: list[xr.Dataset], geometry: Any) -> None:
     caption = f"Mean r over sensors at every time; {_AS_THEY_ARE}."
     times = _by_layer(scores, "time")
-    made.draw("times", "Time", caption, lambda: plotting.scores_by_time(scores), times)
+    made.draw("times", ("Time", caption), lambda: plotting.scores_by_time(scores), times)
     caption = f"Mean r over sensors at every time and layer; {_AS_THEY_ARE}."
-    made.draw("layers_times", "Time", caption, lambda: plotting.layer_map(scores, "time"), times)
+    made.draw("layers_times", ("Time", caption), lambda: plotting.layer_map(scores, "time"), times)
     first = scores[0]
+    places = geometry.positions() if isinstance(geometry, Sensors) else {}
     for kind in [kind for kind in KINDS if kind in first.kind.values]:
         values = _of_kinds(first, [kind]).r.mean(["fold", "feature"]).values
+        words = f"r of {kind}s at the sensors of {first.attrs['subject']}, mean over layers; {_AS_THEY_ARE}."
         made.draw(
-            f"sensors_{kind}", "Time",
-            f"r of {kind}s at the sensors of {first.attrs['subject']}, mean over layers; {_AS_THEY_ARE}.",
-            partial(plotting.topomaps, values, first, "held-out r"), _targets(first).assign(r=values),
+            f"sensors_{kind}", ("Time", words), partial(plotting.topomaps, values, first, "held-out r"),
+            _targets(first).assign(r=values),
+            partial(sensor_scene, values, first, places, "held-out r") if places else None,
         )  # fmt: skip
 
 
-def _targets(scores: xr.Dataset) -> pd.DataFrame:
+def _targets(scores: xr.Dataset, few: bool = False) -> pd.DataFrame:
+    """The targets' columns; `few`: only those that say where a target lies."""
     names = [str(name) for name, values in scores.coords.items() if values.dims == ("target",)]
+    names = [name for name in names if name in _PLACES] if few else names
     return pd.DataFrame({name: scores[name].values for name in names})
 
 

@@ -1,6 +1,9 @@
 """`gradkern maps` and `gradkern encode --maps`: from saved recordings and scores to files on the brain."""
 
+import itertools
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +147,65 @@ def test_encode_refuses_what_it_could_not_map_before_it_computes(
         assert main([*call, *more]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "scores").exists()
+
+
+class TestLongWork:
+    """`gradkern maps` of both recordings of a folder of scores."""
+
+    @pytest.fixture
+    def call(self, folders: Path, encoded: Path, tmp_path: Path) -> list[str]:
+        like = [str(folders / name) for name in ("s1.h5", "s2.h5")]
+        return ["maps", str(encoded), "--like", *like, "--out", str(tmp_path / "maps"), "--stat", "best-r"]
+
+    def test_json_is_all_that_is_printed(
+        self, call: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([*call, "--json"]) == 0
+        said = capfd.readouterr()
+        done = json.loads(said.out)
+        assert said.err == ""
+        assert [entry["recording"] for entry in done["recordings"]] == ["s1", "s2"]
+        files = {Path(file) for entry in done["recordings"] for file in entry["files"]}
+        assert files == set((tmp_path / "maps").glob("*.nii.gz"))
+
+    def test_a_log_has_a_line_a_minute_with_the_time_left(
+        self, call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = itertools.count(step=40)
+        monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+        with (tmp_path / "log").open("w") as log:
+            monkeypatch.setattr(sys, "stderr", log)
+            assert main(call) == 0
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert any(re.fullmatch(r"maps: \d+ of \d+ files, [\d.]+ a second, \d+ (s|min) left", line) for line in lines)
+
+    def test_ctrl_c_says_that_what_is_there_is_whole(
+        self, call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save = nibabel.save
+
+        def stopped(image: object, path: Path) -> None:
+            if any(file.suffix == ".json" for file in (tmp_path / "maps").glob("sub-sub1_*")):
+                raise KeyboardInterrupt
+            save(image, path)
+
+        monkeypatch.setattr(nibabel, "save", stopped)
+        assert main(call) == 130
+        said = capsys.readouterr().err
+        assert said.startswith("gradkern maps: stopped; all maps in")
+        names = {path.name.split("_")[0] for path in (tmp_path / "maps").iterdir()}
+        assert len(names) == 1  # of the first recording, each with its JSON
+        assert all(path.name.startswith("sub-") for path in (tmp_path / "maps").iterdir())
+        maps = list((tmp_path / "maps").glob("*.nii.gz"))
+        assert all(path.with_name(path.name.replace(".nii.gz", ".json")).is_file() for path in maps)
+
+    def test_ctrl_c_before_anything_is_written_says_so(
+        self, call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stopped(image: object, path: Path) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(nibabel, "save", stopped)
+        assert main(call) == 130
+        assert capsys.readouterr().err == "gradkern maps: stopped; nothing was written\n"
+        assert not (tmp_path / "maps").exists()

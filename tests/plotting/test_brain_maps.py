@@ -170,3 +170,20 @@ class TestSensors:
             plotting.topomaps(np.ones(8), sensors(["Fp1", "Fp2", "Oz", "X99"]), "r")
         with pytest.raises(ValueError, match=r"topomaps: values must be of at least 4 sensors at 0\.1 s, got 3"):
             plotting.topomaps(np.ones(6), sensors(["Fp1", "Fp2", "Oz"]), "r")
+
+
+@pytest.mark.parametrize("limits", [(0.2, 0.8), (0.0, 1.0), (-1.0, -0.5)])
+def test_a_color_bar_that_hides_0_says_so(limits: tuple[float, float]) -> None:
+    places = recording(pd.DataFrame({"x": [0.0, 2], "y": [0.0, 0], "z": [0.0, 0]}), "T1w")
+    like = sensors(["Fp1", "Fp2", "Oz", "Cz"])
+    figures = [
+        plotting.cortex_map(
+            np.ones(400), vertices(400), "r", view=plotting.CortexView(("lateral",), limits=limits), opacity=opacity
+        )
+        for opacity in (None, np.ones(400))
+    ]
+    figures += [plotting.volume_map([0.3, 0.4], places, "r", limits=limits)]
+    figures += [plotting.topomaps(np.ones(8), like, "r", limits=limits)]
+    for figure in figures:
+        said = "0 is not on this scale" in figure.axes[-1].get_ylabel()
+        assert said == (not limits[0] <= 0 <= limits[1])

@@ -1,6 +1,7 @@
 """The demo from end to end on 24 images, and its command line."""
 
 import base64
+import json
 import re
 import warnings
 from functools import partial
@@ -124,6 +125,29 @@ class TestCommandLine:
     def test_too_few_or_too_many_images(self, count: str, tmp_path: Path, capsys) -> None:
         assert main(["demo", "--images", count, "--output", str(tmp_path / "new")]) == 2
         assert f"demo: images must be in 20..115, got {count}" in capsys.readouterr().err
+
+    def test_json_is_all_that_is_printed(self, tmp_path: Path, capfd, monkeypatch) -> None:
+        def made(output: Path, **options: object) -> Path:
+            Console().print("words for a reader")
+            output.mkdir()
+            (output / "report.html").write_text("")
+            return output / "report.html"
+
+        monkeypatch.setattr("gradkern.study._demo.run_demo", made, raising=False)
+        assert main(["demo", "--output", str(tmp_path / "new"), "--json"]) == 0
+        said = capfd.readouterr()
+        report = str(tmp_path / "new" / "report.html")
+        assert json.loads(said.out) == {"output": str(tmp_path / "new"), "report": report, "files": [report]}
+        assert said.err == ""
+
+    def test_ctrl_c_says_what_is_kept(self, tmp_path: Path, capsys, monkeypatch) -> None:
+        def stopped(name: str) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("gradkern.study._demo.run.load_model", stopped)
+        assert main(["demo", "--output", str(tmp_path / "new")]) == 130
+        assert capsys.readouterr().err == "gradkern demo: stopped; nothing was written\n"
+        assert list(tmp_path.iterdir()) == []
 
     def test_missing_packages_are_named(self, tmp_path: Path, capsys, monkeypatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "jinja2" else object())

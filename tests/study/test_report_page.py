@@ -1,9 +1,13 @@
 """The report as a reader meets it: in a browser, by keyboard, in the dark, on paper, and with hostile names."""
 
 import base64
+import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from gradkern.plotting import Cortex, CortexView
+from gradkern.plotting._turned import Scene, cortex_scene, sensor_scene
 from gradkern.study.power import simulated_rates
-from gradkern.study.report import Picture, answer, write_verdict
-from tests.browser import CHROMIUM, Page, opened
+from gradkern.study.report import Picture, answer, contents_of, write_verdict
+from tests.browser import CHROMIUM, NO_WEBGL, WEBGL, Page, opened
+from tests.small_cortex import at_vertices, recording_of, spheres
 
 HOSTILE = '<script>document.title="owned"</script>"\'><img src=x onerror=alert(1)>{{ 7 * 7 }}'
 IDS = {
@@ -41,12 +48,29 @@ TABLE = pd.DataFrame([row_of(id, said, 0.1 * place) for place, (id, said) in enu
 TABLE.attrs["notes"] = [HOSTILE]
 
 
+def scenes() -> dict[str, Scene]:
+    """Of two hemispheres, and of a helmet at three times; all that has a name is hostile."""
+    like = at_vertices({"left": range(200), "right": range(200)}, roi=HOSTILE)
+    view = CortexView(cortex=Cortex(spheres()), opacity_label=HOSTILE)
+    values = np.where(np.arange(400) == 7, np.nan, np.linspace(0.2, 1, 400))
+    sensors = {f"{HOSTILE} {n}": [0.1 * np.cos(n), 0.1 * np.sin(n), 0.01 * n] for n in range(8)}
+    targets = pd.DataFrame({"sensor": np.repeat(list(sensors), 3), "time": np.tile([0.0, 0.1, 0.2], 8)})
+    helmet = sensor_scene(np.arange(24.0), recording_of(targets, HOSTILE), sensors, HOSTILE)
+    return {
+        "cortex": cortex_scene(values, like, HOSTILE, opacity=np.linspace(0.5, 1, 400), view=view), "helmet": helmet,
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
     numbers = pd.DataFrame({"layer": [HOSTILE], "r": [0.5]})
     pictures = [
         Picture.of(f"picture{number}", f"Caption {HOSTILE}", Figure((2, 1)), alt=HOSTILE, data=numbers, topic=topic)
         for number, topic in enumerate(("Claims", HOSTILE))
+    ]
+    pictures += [
+        Picture.of(name, HOSTILE, Figure((2, 1)), data=numbers, topic=HOSTILE, scene=scene)
+        for name, scene in scenes().items()
     ]
     facts = {"study": HOSTILE, HOSTILE: HOSTILE, "gradkern": HOSTILE}
     survived = pd.DataFrame([{"claim": HOSTILE, "conclusion": HOSTILE, "value": 0.1, "lowest": 0.0, "highest": 0.2,
@@ -65,9 +89,57 @@ def test_names_stay_names(html: str) -> None:
 
 def test_the_numbers_of_a_figure_come_with_it(html: str) -> None:
     for name, data in re.findall(r'download="(\w+)\.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', html):
-        assert name.startswith("picture")
+        assert name.startswith("picture") or name in scenes()
         assert base64.b64decode(data).decode().splitlines()[0] == "layer,r"
-    assert html.count("download=") == 2
+    assert html.count("download=") == 4
+
+
+def test_nothing_but_its_own_script_and_style_can_run(html: str) -> None:
+    """A name that were not escaped could still run nothing: the page's policy knows its script and style by hash."""
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for kind in ("script", "style"):
+        (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+class TestContents:
+    """What is in a page that may hold so many characters."""
+
+    def pictures(self) -> list[Picture]:
+        numbers = np.random.default_rng(0).random(60_000)
+        tables = {
+            "short": "a\n1\n",
+            "long": "\n".join(map(str, numbers[:9000])),
+            "longest": "\n".join(map(str, numbers)),
+        }
+        scene = scenes()["cortex"]
+        return [Picture(name, "", b"png", data=table, scene=scene) for name, table in tables.items()]
+
+    def test_all_is_in_it_where_it_fits_and_meshes_once(self) -> None:
+        contents = contents_of(self.pictures())
+        assert contents.tables == contents.scenes == {"short", "long", "longest"}
+        assert contents.meshes == scenes()["cortex"].meshes
+
+    @pytest.mark.parametrize("most", [100, 20_000, 60_000, 300_000])
+    def test_what_does_not_fit_is_left_out_the_largest_first(self, most: int) -> None:
+        pictures = self.pictures()
+        contents = contents_of(pictures, most)
+        used = sum(len(one.source()) for one in pictures) + sum(map(len, contents.meshes.values()))
+        used += sum(len(one.scene.packed()) for one in pictures if one.name in contents.scenes and one.scene)
+        used += sum(len(one.table()) for one in pictures if one.name in contents.tables)
+        assert used <= most or used == sum(len(one.source()) for one in pictures)
+        assert "longest" not in contents.tables
+        assert ("long" in contents.tables) <= ("short" in contents.tables)
+
+    def test_long_tables_are_compressed_and_the_same(self) -> None:
+        short, long, longest = self.pictures()
+        assert (short.table_name, long.table_name, longest.table_name) == ("short.csv", "long.csv.gz", "longest.csv.gz")
+        data = gzip.decompress(base64.b64decode(longest.table().partition("base64,")[2]))
+        assert data.decode() == longest.data
+        assert longest.table() == longest.table()  # without the time of day
 
 
 class TestAnswer:
@@ -105,14 +177,19 @@ class TestAnswer:
         assert "no answer" in sentences[4]
 
 
-@pytest.fixture(scope="module")
-def page(html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+@contextmanager
+def shown(html: str, folder: Path, *flags: str) -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: the page is not tried in a browser")
-    folder = tmp_path_factory.mktemp("page")
     path = folder / "report.html"
     path.write_text(html, encoding="utf-8")
-    with opened(path, folder / "profile") as page:
+    with opened(path, folder / "profile", *flags) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def page(html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with shown(html, tmp_path_factory.mktemp("page"), *NO_WEBGL) as page:
         yield page
 
 
@@ -174,6 +251,7 @@ class TestInChromium:
 
     def test_it_prints_whole(self, page: Page) -> None:
         page.run("document.querySelectorAll('details').forEach(one => { one.open = false; })")
+        assert page.run("document.querySelectorAll('details.turn canvas').length") == 0
         pdf = base64.b64decode(page.call("Page.printToPDF", printBackground=True)["data"])
         assert pdf.startswith(b"%PDF")
         assert len(re.findall(rb"/Type ?/Page\b", pdf)) >= 3  # folded it would be one
@@ -186,3 +264,143 @@ class TestInChromium:
         assert page.run("[...document.images].every(image => image.alt)")
         assert page.run("document.querySelectorAll('h1').length") == 1
         assert page.run("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [1100, 400])
+    def test_axe_finds_nothing_wrong(self, page: Page, scheme: str, width: int) -> None:
+        """Contrast, names, roles and landmarks, with every section open."""
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        page.call("Emulation.setDeviceMetricsOverride", **size)
+        page.run(f"document.documentElement.dataset.theme = '{scheme}'")
+        page.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        found = page.audit()
+        page.call("Emulation.clearDeviceMetricsOverride")
+        assert found == []
+
+    def test_axe_looks_at_the_page(self, page: Page) -> None:
+        page.run(
+            "{ const bad = document.createElement('p'); bad.id = 'bad'; bad.textContent = 'pale'; "
+            "bad.style.color = '#999'; bad.style.background = '#fff'; bad.append(document.createElement('img')); "
+            "document.querySelector('main').prepend(bad); }"
+        )
+        found = page.audit()
+        page.run("document.getElementById('bad').remove()")
+        assert {rule.split()[0] for rule in found} == {"color-contrast", "image-alt"}
+
+    def test_an_injected_script_does_not_run(self, page: Page) -> None:
+        page.run(
+            "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.owned = 1\">');"
+            "{ const bad = document.createElement('script'); bad.textContent = 'window.owned = 2'; "
+            "document.body.append(bad); } new Promise(done => setTimeout(done, 200))"
+        )
+        assert page.run("window.owned === undefined")
+        assert len(page.said()) >= 2  # the browser has said so
+        page.run("document.querySelector('body > img').remove()")
+        page.events.clear()
+
+    def test_without_webgl_it_says_where_the_same_is(self, page: Page) -> None:
+        page.run("document.querySelector('details.turn').open = true; new Promise(done => setTimeout(done, 100))")
+        assert "no WebGL 2, which turning needs" in page.run("document.querySelector('details.turn').innerText")
+        assert page.run("document.querySelectorAll('canvas').length") == 0
+        assert page.said() == []
+
+
+@pytest.fixture(scope="module")
+def turning(html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page in a browser that has WebGL."""
+    with shown(html, tmp_path_factory.mktemp("turning"), *WEBGL) as page:
+        yield page
+
+
+def colored(pixels: np.ndarray) -> int:
+    """Pixels that are not grey."""
+    return int((np.ptp(pixels[..., :3], axis=-1) > 0.1).sum())
+
+
+FOLDS = "document.querySelectorAll('details.turn')"
+OPEN = "document.querySelector('details.turn[open]')"
+CANVAS = "details.turn[open] canvas"
+
+
+def unfold(page: Page, place: int) -> None:
+    """Open a figure that turns, as it is at first; any other closes."""
+    page.run(f"{FOLDS}.forEach(fold => {{ fold.open = false; }}); new Promise(done => setTimeout(done, 100))")
+    page.run(f"{FOLDS}[{place}].open = true; new Promise(done => setTimeout(done, 300))")
+
+
+def focused(page: Page) -> None:
+    page.run(f"document.querySelector('{CANVAS}').focus()")
+
+
+def said_of_value(page: Page) -> str:
+    words: str = page.run(f"{OPEN}.querySelector('output').textContent")
+    return words
+
+
+class TestTurning:
+    def test_values_are_seen_and_keys_turn_them(self, turning: Page) -> None:
+        unfold(turning, 0)
+        first = turning.picture(CANVAS)
+        assert colored(first) > 5000
+        focused(turning)
+        for key in ("ArrowLeft", "ArrowUp", "+"):
+            turning.press(key)
+        second = turning.picture(CANVAS)
+        assert (np.abs(first - second).max(axis=-1) > 0.05).sum() > 1000
+        assert colored(second) > colored(first)  # it is larger
+        assert turning.said() == []
+
+    def test_what_is_read_is_the_value_in_the_middle(self, turning: Page) -> None:
+        """From the left, of the left hemisphere alone."""
+        unfold(turning, 0)
+        turning.run(f"[...{OPEN}.querySelectorAll('button')].find(one => one.textContent === 'left').click()")
+        turning.run(f"{OPEN}.querySelectorAll('input')[1].click()")
+        focused(turning)
+        turning.press("Enter")
+        side, vertex, value = re.match(r"(\w+), vertex (\d+).*: ([\d.]+)$", said_of_value(turning), re.DOTALL).groups()
+        points = spheres()["left"][0]
+        assert side == "left"
+        assert -points[int(vertex)][0] > 40 + 0.8 * 30  # towards the reader
+        assert float(value) == pytest.approx(np.linspace(0.2, 1, 400)[int(vertex)], abs=2e-3)
+
+    def test_hidden_hemispheres_are_not_drawn(self, turning: Page) -> None:
+        unfold(turning, 0)
+        both = colored(turning.picture(CANVAS))
+        turning.run(f"{OPEN}.querySelectorAll('input').forEach(box => box.click())")
+        assert colored(turning.picture(CANVAS)) == 0 < both
+
+    def test_times_of_sensors_are_a_slider(self, turning: Page) -> None:
+        unfold(turning, 1)
+        first = turning.picture(CANVAS)
+        slider = f"{OPEN}.querySelector('input[type=range]')"
+        turning.run(f"{slider}.value = 2; {slider}.dispatchEvent(new Event('input'))")
+        assert turning.run(f"{slider}.getAttribute('aria-valuetext')") == "200 ms"
+        assert (np.abs(first - turning.picture(CANVAS)).max(axis=-1) > 0.05).sum() > 300
+        assert turning.said() == []
+
+    def test_one_is_open_at_a_time_and_closing_ends_it(self, turning: Page) -> None:
+        for place in (0, 1, 0, 1):
+            turning.run(f"{FOLDS}[{place}].open = true; new Promise(done => setTimeout(done, 150))")
+            assert turning.run("document.querySelectorAll('canvas').length") == 1
+        turning.run(f"{FOLDS}[1].open = false; new Promise(done => setTimeout(done, 150))")
+        assert turning.run("document.querySelectorAll('canvas').length") == 0
+        assert turning.said() == []
+
+    def test_nothing_moves_by_itself(self, turning: Page) -> None:
+        unfold(turning, 0)
+        drawn = f"document.querySelector('{CANVAS}').dataset.drawn"
+        before = turning.run(drawn)
+        turning.run("new Promise(done => setTimeout(done, 400))")
+        assert turning.run(drawn) == before
+
+    def test_axe_finds_nothing_wrong_with_it(self, turning: Page) -> None:
+        for place in (0, 1):
+            unfold(turning, place)
+            assert turning.audit() == []
+
+    def test_nothing_is_asked_of_a_network_and_paper_has_the_still_figure(self, turning: Page) -> None:
+        unfold(turning, 0)
+        turning.call("Emulation.setEmulatedMedia", media="print")
+        assert turning.run("getComputedStyle(document.querySelector('details.turn')).display") == "none"
+        turning.call("Emulation.setEmulatedMedia", media="")
+        assert [url.rpartition("/")[2] for url in turning.requested()] == ["report.html"]

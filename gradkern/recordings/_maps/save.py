@@ -13,6 +13,7 @@ import numpy as np
 
 import gradkern
 from gradkern._files import written_whole
+from gradkern._progress import advanced, tracked
 from gradkern.errors import naming
 from gradkern.recordings._maps.files import Layout, MapFile, endings, map_files
 from gradkern.recordings._maps.known import known_geometry
@@ -173,13 +174,14 @@ def write_maps(plans: Sequence[MapPlan]) -> list[Path]:
     for folder in made:
         folder.mkdir()
     try:
-        with ExitStack() as stack:
+        with tracked("maps", len(paths), "files"), ExitStack() as stack:
             for plan in plans:
                 for entry in plan.targets:
                     entry.file.write(stack.enter_context(written_whole(entry.path)))
                     sidecar = stack.enter_context(written_whole(_sidecar_path(entry)))
                     content = json.dumps(_sidecar(entry, plan), indent=2, ensure_ascii=False)
                     sidecar.write_text(content + "\n", encoding="utf-8")
+                    advanced(1, "files")
             for plan in plans:
                 plan.check_new()  # another job may have been faster
     except BaseException:

@@ -125,6 +125,22 @@ class Sensors(Geometry):
         info.set_montage(template)
         return info, "template of the 10-05 system, by the sensors' names"
 
+    def positions(self) -> dict[str, NDArray[np.float64]]:
+        """The place of every sensor, [3] in m in one frame of coordinates; none unless all are known.
+
+        Examples
+        --------
+        >>> Sensors(("Oz", "Pz"), modality="eeg").positions()["Oz"].shape
+        (3,)
+        """
+        info, source = self.mne_info(0.0)
+        if source == "unknown":
+            return {}
+        places = {channel["ch_name"]: np.asarray(channel["loc"][:3], dtype=np.float64) for channel in info["chs"]}
+        frames = {int(channel["coord_frame"]) for channel in info["chs"]}
+        known = all(np.isfinite(place).all() and place.any() for place in places.values())
+        return places if known and len(frames) == 1 else {}
+
     def content(self) -> tuple[dict[str, Any], Arrays]:
         plain: dict[str, Any] = {"names": list(self.names), "modality": self.modality}
         if self.info is not None:

@@ -13,10 +13,10 @@ import torch
 import xarray as xr
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gradkern import objectives
+from gradkern._progress import advanced, progress_wanted, tracked
 from gradkern.encoding._transforms import unit_length
 from gradkern.errors import naming
 from gradkern.features._capture import capture
@@ -142,7 +142,7 @@ def _capture(model: LoadedModel, recording: Recording, console: Console) -> list
         with warnings.catch_warnings():
             # of 1e-5, which nobody who runs the demo can do anything about; the report says it
             warnings.filterwarnings("ignore", message=r".*own rounding depends on the batch")
-            captures.append(capture(model, inputs, objective, kinds=kinds, sketch=SKETCH))
+            captures.append(capture(model, inputs, objective, kinds=kinds, sketch=SKETCH, progress=progress_wanted()))
     return captures
 
 
@@ -156,9 +156,10 @@ def grey_pixels(images: Any, size: int = 16) -> np.ndarray:
 def _tracked(features: Iterable[tuple[str, Any]], console: Console) -> Iterable[tuple[str, Any]]:
     listed = list(features)
     console.print(f"[bold]encode[/bold] {len(listed)} feature spaces")
-    columns = (TextColumn("encode"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(listed)
+    with tracked("encode", len(listed), "feature spaces"):
+        for entry in listed:
+            yield entry
+            advanced(1, "feature spaces")
 
 
 def _facts(model: LoadedModel, recording: Recording, features: Features, scoring: DemoScoring) -> dict[str, Any]:

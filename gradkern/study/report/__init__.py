@@ -6,6 +6,7 @@ from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
     from gradkern.study.report._answer import answer as answer
+    from gradkern.study.report._contents import contents_of as contents_of
     from gradkern.study.report._html import best_layers as best_layers
     from gradkern.study.report._html import power_table as power_table
     from gradkern.study.report._html import write_report as write_report

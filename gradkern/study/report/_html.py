@@ -1,5 +1,7 @@
 """One self-contained HTML page: what was done, the numbers, the figures, and what they do and do not say."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,12 +11,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
 
 from gradkern.plotting._claims import numbers_by_name
 from gradkern.study._demo.layers import GRADIENT_KINDS
 from gradkern.study.claims._claim import INHERITED
 from gradkern.study.power._rates import EARLIER_CODE, SIMULATED_CLAIMS, is_current, simulated_rates
 from gradkern.study.report._answer import answer, methods, missed, references
+from gradkern.study.report._contents import contents_of
 from gradkern.study.report._picture import Picture
 from gradkern.study.report._words import CONCLUSIONS, counts_in_words, in_words, wrong_if
 
@@ -205,13 +209,34 @@ def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _page(template: str, pictures: Sequence[Picture], facts: Mapping[str, Any], **values: Any) -> str:
     folder = files("gradkern.study.report")
-    loader = FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
+
+    def text(name: str) -> str:
+        return folder.joinpath(name).read_text(encoding="utf-8")
+
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["number"] = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
     topics: dict[str, list[Picture]] = {}
     for picture in pictures:
         topics.setdefault(picture.topic, []).append(picture)
-    page: str = environment.get_template(template).render(topics=topics, facts=facts, **values)
+    contents = contents_of(_every_picture(pictures, values))
+    # nothing but these runs or styles the page, whatever names it shows: the policy of the page has their hashes
+    script = f'\n"use strict";\n{text("script.html.j2")}{text("viewer.html.j2") if contents.scenes else ""}'
+    style = f"\n{text('style.html.j2')}"
+    page: str = environment.get_template(template).render(
+        topics=topics, facts=facts, contents=contents, script=script, style=style,
+        hashes={"script": _hash(script), "style": _hash(style)}, **values,
+    )  # fmt: skip
     return page
+
+
+def _every_picture(pictures: Sequence[Picture], values: Mapping[str, Any]) -> list[Picture]:
+    """Pictures of the page, those of simulated brains included."""
+    simulated = values.get("simulated")
+    return [*pictures, *(each for shown in (simulated.pictures.values() if simulated else ()) for each in shown)]
+
+
+def _hash(text: str) -> Markup:
+    """What a content security policy calls a text."""
+    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")

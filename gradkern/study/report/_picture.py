@@ -1,6 +1,7 @@
 """A figure as files and in a page: drawn once, with what it shows in words and in numbers."""
 
 import base64
+import gzip
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradkern.plotting._style import STYLE
+from gradkern.plotting._turned.scene import Scene
 
 # what layouts fit needs no second drawing to find its edges
 _WHOLE = STYLE | {"savefig.bbox": "standard"}
+
+_LONG = 100_000  # characters of a table, beyond which it is compressed in the page
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Picture:
     alt : what it shows, for who cannot see it; "": the caption
     data : its numbers, as CSV; "": none
     topic : heading that it stands under
+    scene : the same, to be turned in the page; None: it cannot be
     """
 
     name: str
@@ -36,6 +41,7 @@ class Picture:
     alt: str = ""
     data: str = ""
     topic: str = "Figures"
+    scene: Scene | None = None
 
     @classmethod
     def of(
@@ -47,6 +53,7 @@ class Picture:
         alt: str = "",
         data: pd.DataFrame | None = None,
         topic: str = "Figures",
+        scene: Scene | None = None,
     ) -> "Picture":
         """Draw the figure, once: a second drawing may differ by a pixel."""
         png, svg = io.BytesIO(), io.BytesIO()
@@ -54,7 +61,7 @@ class Picture:
             figure.savefig(png, format="png", metadata={"Software": "gradkern"})
             figure.savefig(svg, format="svg", metadata={"Date": None})
         table = "" if data is None else data.to_csv(index=False)
-        return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic)
+        return cls(name, caption, png.getvalue(), svg.getvalue(), alt, table, topic, scene)
 
     def write(self, folder: Path) -> None:
         """Write NAME.png, and NAME.svg and NAME.csv if there are such."""
@@ -69,5 +76,13 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
     def table(self) -> str:
-        """Its numbers as a data URI."""
-        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(self.data.encode()).decode()}"
+        """Its numbers as a data URI, compressed where they are many."""
+        data = self.data.encode()
+        if self.table_name.endswith(".gz"):
+            return f"data:application/gzip;base64,{base64.b64encode(gzip.compress(data, mtime=0)).decode()}"
+        return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(data).decode()}"
+
+    @property
+    def table_name(self) -> str:
+        """What the file is called that the page gives of its numbers."""
+        return f"{self.name}.csv{'.gz' if len(self.data) > _LONG else ''}"
