@@ -72,7 +72,7 @@ def _workspace(x: Tensor, floats: Callable[..., int], *sizes: Any) -> Tensor:
 
 
 def _check_dims(argument: str, x: Tensor, letters: str) -> None:
-    if x.dim() != len(letters.split(", ")):
+    if x.dim() != letters.count(",") + 1:
         raise ValueError(f"{argument} must be [{letters}], got shape {list(x.shape)}")
 
 

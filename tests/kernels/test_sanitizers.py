@@ -1,4 +1,4 @@
-"""The kernels for CPUs reach no byte that is not theirs and do nothing that C++ leaves undefined; clang compiles them."""
+"""The kernels for CPUs keep to their arrays and to what C++ defines; clang compiles them."""
 
 import re
 import shutil
