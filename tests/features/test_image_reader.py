@@ -112,14 +112,14 @@ def test_images_are_loaded_under_the_settings_of_the_caller(model: ConvNet) -> N
 def test_no_hook_waits_for_its_device(tokens: Any) -> None:
     """Tensors without data raise where the CPU asks for their values."""
     with torch.device("meta"):
-        layers, x = {str(i): nn.Linear(8, 8) for i in range(3)}, torch.randn(2, 5, 8)
+        layers, x = {str(i): nn.Linear(8, 8).requires_grad_(False) for i in range(3)}, torch.randn(2, 5, 8)
     reduce, backward = Reduction(tokens, Sketch(64), (1, 0)), BackwardPasses()
     settings = HookSettings(layers, ("activation", "gradient"), 2, reduce, loss_scale=4.0)
     hooks = LayerHooks(settings, backward, nullcontext)
     with hooks.registered():
         for layer in layers.values():
             x = layer(x)
-    backward.run("gradient", [x.square().sum()], None, [])
+    backward.run("gradient", [x.square().sum()], None, [], is_last=True)
     sketches = hooks.sketches()
     assert len(sketches) == 6
     assert {values.device.type for values in sketches.values()} == {"meta"}

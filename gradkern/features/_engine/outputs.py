@@ -42,6 +42,4 @@ def _is_kept(values: Any, n: int) -> bool:
 
 
 def _stored(values: Tensor) -> Tensor:
-    return values.detach().to(
-        torch.float32, copy=values.is_cuda
-    )  # what the CPU is sent later may not change until then
+    return values.detach().to(torch.float32, copy=values.is_cuda)  # it is sent later
