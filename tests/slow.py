@@ -15,6 +15,7 @@ SLOW = (
     "tests/study/test_power.py",
     "tests/study/test_variants.py",
     "tests/kernels/test_mutations.py",
+    "tests/kernels/test_sanitizers.py",
     "tests/study/test_demo.py::TestDemo",
     "tests/test_machine_code.py",
     "tests/test_bare_device.py",
