@@ -23,7 +23,7 @@ def calls(device: str) -> dict[str, Callable[[], Any]]:
 
     a, g, x, y = draw(3, 40, 70), draw(3, 40, 33), draw(2, 6, 9, 9), draw(2, 8, 9, 9)
     B, E, S = draw(40, 50), draw(40, 50).double(), draw(5, 40).double()
-    group = (torch.arange(40) % 3).int().to(device)
+    group, values = (torch.arange(40) % 3).int().to(device), draw(40).double()
     alpha = torch.ones(50, dtype=torch.float64, device=device)
     return {
         "sketch": lambda: sketch(a, 128),
@@ -31,7 +31,7 @@ def calls(device: str) -> dict[str, Callable[[], Any]]:
         "sketch_conv": lambda: sketch_conv(x, y, 128, kernel_size=3, padding=1),
         "column_moments": lambda: ops.column_moments(B, group, 3),
         "fold_scores": lambda: ops.fold_scores(B, B, E, B, S, S, S),
-        "select_scale": lambda: ops.select_scale(B, S[0], alpha),
+        "select_scale": lambda: ops.select_scale(B, values, alpha),
     }
 
 
