@@ -53,7 +53,7 @@ def _settings() -> Callable[[], ExitStack]:
     autocasts = [(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)) for kind in ("cpu", "cuda")]
     has_gradient, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     device, here = torch.get_default_device(), torch.device("cpu")
-    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
 
     def enter() -> ExitStack:
         stack = ExitStack()
