@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-ROUNDS, CHUNKS, CALLS = 5, 150, 20
+ROUNDS, CHUNKS, CALLS = 5, 100, 20
 ROOT = Path(__file__).parents[1]
 
 
