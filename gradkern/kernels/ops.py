@@ -234,8 +234,7 @@ def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) ->
     if has_tangents(x, g):
         return bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
-    geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
-    result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))
+    result: Tensor = run(x, g, *spec, *window, bias, _allow_tf32(x))
     return result
 
 
