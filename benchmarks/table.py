@@ -186,6 +186,7 @@ TITLES = {
     "column_moments": "Parts of the ridge: sums of columns",
     "fold_scores": "Parts of the ridge: scores of a fold",
     "select_scale": "Parts of the ridge: chosen penalties",
+    "host-side": "Python of a call, beside that of an earlier version",
     "accuracy": "Error of projections",
     "alternatives": "Claims in brains without gradients",
 }

@@ -1,10 +1,12 @@
-// Python arguments -> the arguments of an op. A DLPack capsule becomes a View that borrows it for the call: the capsule
-// is not consumed, and frees itself.
+// Python arguments -> the arguments of an op. An array becomes a View that borrows its memory for the call: a torch
+// tensor by the C functions that its type has for that (DLPack's exchange API), so that nothing is made for it; any
+// other array as a DLPack capsule, which is not consumed and frees itself.
 #pragma once
 #include <pybind11/pybind11.h>
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <tuple>
 #include <type_traits>
 
@@ -37,10 +39,62 @@ inline Dtype dtype_of(const DLTensor& tensor, const char* argument) {
   return Dtype::f32;
 }
 
-inline const DLTensor* tensor_of(const pybind11::capsule& capsule) {
-  const auto* tensor = static_cast<const DLTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-  if (tensor == nullptr) throw pybind11::error_already_set();
+// The functions that a type of arrays has for other languages, as DLPack 1 lays them out. Functions that are not called
+// here have no types.
+struct ExchangeApi {
+  uint32_t major, minor;
+  ExchangeApi* previous;
+  void (*allocate)();
+  void (*to_managed)();
+  void (*from_managed)();
+  int (*tensor_from_object)(void* object, DLTensor* out);  // borrowed for as long as the object lives
+  int (*current_stream)(int32_t device_type, int32_t device_id, void** out);
+};
+
+// The functions of an object's type; null where it has none. Types live as long as the process, so that the latest is
+// kept: asking a type takes longer than all else.
+inline const ExchangeApi* exchange_api(PyObject* object) {
+  static PyTypeObject* type = nullptr;  // both are guarded by the GIL
+  static const ExchangeApi* api = nullptr;
+  if (Py_TYPE(object) == type) return api;
+  PyObject* asked = reinterpret_cast<PyObject*>(Py_TYPE(object));
+  const pybind11::object capsule = pybind11::getattr(asked, "__dlpack_c_exchange_api__", pybind11::none());
+  const ExchangeApi* found = nullptr;
+  if (PyCapsule_CheckExact(capsule.ptr())) {
+    found = static_cast<const ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+    if (found == nullptr) throw pybind11::error_already_set();
+    while (found != nullptr && found->major != 1) found = found->previous;
+    if (found != nullptr && found->tensor_from_object == nullptr) found = nullptr;
+  }
+  Py_INCREF(asked);  // kept for good: another type at its address would be taken for it
+  type = Py_TYPE(object);
+  return api = found;
+}
+
+inline DLTensor tensor_of(const pybind11::object& array, const char* argument) {
+  if (PyCapsule_CheckExact(array.ptr())) {
+    const auto* tensor = static_cast<const DLTensor*>(PyCapsule_GetPointer(array.ptr(), "dltensor"));
+    if (tensor == nullptr) throw pybind11::error_already_set();
+    return *tensor;
+  }
+  const ExchangeApi* api = exchange_api(array.ptr());
+  if (api == nullptr) {
+    throw pybind11::type_error(std::string(argument) + " must be a torch tensor or a DLPack capsule, got " +
+                               Py_TYPE(array.ptr())->tp_name);
+  }
+  DLTensor tensor;
+  if (api->tensor_from_object(array.ptr(), &tensor) != 0) throw pybind11::error_already_set();
   return tensor;
+}
+
+// The stream on which the library of this array works at the moment; null on a CPU, and for a capsule.
+inline void* stream_of(const pybind11::object& array, const View& view) {
+  constexpr int kCuda = 2;
+  if (view.device == Device::cpu || PyCapsule_CheckExact(array.ptr())) return nullptr;
+  void* stream = nullptr;
+  const ExchangeApi* api = exchange_api(array.ptr());
+  if (api->current_stream(kCuda, view.device_index, &stream) != 0) throw pybind11::error_already_set();
+  return stream;
 }
 
 inline Device device_of(const DLTensor& tensor, const char* argument) {
@@ -50,8 +104,8 @@ inline Device device_of(const DLTensor& tensor, const char* argument) {
   return tensor.device_type == kCuda ? Device::cuda : Device::cpu;
 }
 
-inline View view(const pybind11::capsule& capsule, const char* argument) {
-  const DLTensor* tensor = tensor_of(capsule);
+inline View view(const pybind11::object& array, const char* argument) {
+  const DLTensor borrowed = tensor_of(array, argument), *tensor = &borrowed;
   GK_CHECK(tensor->ndim <= kMaxDims,
            argument << " must have at most " << kMaxDims << " dimensions, got " << tensor->ndim);
   View result;
@@ -69,9 +123,9 @@ inline View view(const pybind11::capsule& capsule, const char* argument) {
   return result;
 }
 
-inline Labels labels(const pybind11::capsule& capsule, const char* argument) {
+inline Labels labels(const pybind11::object& array, const char* argument) {
   constexpr int kInteger = 0;
-  const DLTensor* tensor = tensor_of(capsule);
+  const DLTensor borrowed = tensor_of(array, argument), *tensor = &borrowed;
   GK_CHECK(tensor->dtype_code == kInteger && tensor->dtype_bits == 32, argument << " must be int32, got DLPack type "
                                                                                 << int{tensor->dtype_code} << " of "
                                                                                 << int{tensor->dtype_bits} << " bits");
@@ -96,14 +150,14 @@ struct Argument {
 
 template <>
 struct Argument<View> {
-  using Python = pybind11::capsule;
-  static View from(const Python& capsule, const char* name) { return view(capsule, name); }
+  using Python = pybind11::object;
+  static View from(const Python& array, const char* name) { return view(array, name); }
 };
 
 template <>
 struct Argument<Labels> {
-  using Python = pybind11::capsule;
-  static Labels from(const Python& capsule, const char* name) { return labels(capsule, name); }
+  using Python = pybind11::object;
+  static Labels from(const Python& array, const char* name) { return labels(array, name); }
 };
 
 template <>
@@ -116,9 +170,9 @@ struct Argument<SketchSpec> {
 
 template <>
 struct Argument<Execution> {
-  using Python = std::tuple<int, uintptr_t, bool>;  // threads, stream, allow_tf32
+  using Python = std::tuple<int, bool>;  // threads, allow_tf32; the stream is that of the first array
   static Execution from(const Python& execution, const char*) {
-    return {std::get<0>(execution), reinterpret_cast<void*>(std::get<1>(execution)), std::get<2>(execution)};
+    return {std::get<0>(execution), nullptr, std::get<1>(execution)};
   }
 };
 

@@ -32,8 +32,12 @@ template <typename Result, typename... Parameters, size_t... I>
 void define(py::module_& m, const char* name, Result (*op)(Parameters...), const std::vector<std::string>& names,
             std::index_sequence<I...>) {
   const auto call = [op, names](PythonOf<Parameters>... values) {
-    const std::tuple<std::decay_t<Parameters>...> arguments{
+    std::tuple<std::decay_t<Parameters>...> arguments{
         Argument<std::decay_t<Parameters>>::from(values, names[I].c_str())...};
+    if constexpr ((std::is_same_v<std::decay_t<Parameters>, Execution> || ...)) {
+      const auto& first = std::get<0>(std::tie(values...));
+      std::get<Execution>(arguments).stream = stream_of(first, std::get<0>(arguments));
+    }
     py::gil_scoped_release unlocked;
     return op(std::get<I>(arguments)...);
   };

@@ -20,10 +20,16 @@ class DLTensor(ctypes.Structure):
     )
 
 
-def cuda_capsule(shape: tuple[int, ...]) -> object:
+def cuda_tensor(shape: tuple[int, ...], device: int = 0) -> ctypes.Structure:
+    """What a capsule holds: a float32 array without memory."""
     sizes = (ctypes.c_int64 * len(shape))(*shape)
-    tensor = DLTensor(None, 2, 0, len(shape), 2, 32, 1, sizes, None, 0)
+    tensor = DLTensor(None, 2, device, len(shape), 2, 32, 1, sizes, None, 0)
     _KEPT.append((sizes, tensor))
+    return tensor
+
+
+def cuda_capsule(shape: tuple[int, ...]) -> object:
+    tensor = cuda_tensor(shape)
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     return new(ctypes.addressof(tensor), b"dltensor", None)

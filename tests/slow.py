@@ -16,6 +16,8 @@ SLOW = (
     "tests/study/test_variants.py",
     "tests/kernels/test_mutations.py",
     "tests/kernels/test_foreign.py",
+    "tests/kernels/test_sanitizers.py",
+    "tests/kernels/test_graphs_and_streams.py::test_compiled_without_a_break_for_any_number_of_samples",
     "tests/study/test_demo.py::TestDemo",
     "tests/test_machine_code.py",
     "tests/test_bare_device.py",

@@ -210,7 +210,7 @@ from gradkern import _native
 from tests.fake_capsule import cuda_capsule
 assert _native.cuda_architectures() == ""
 try:
-    _native.sketch(cuda_capsule((1, 1, 64)), cuda_capsule((0,)), cuda_capsule((1, 64)), (64, 0, 1, 0), (1, 0, False))
+    _native.sketch(cuda_capsule((1, 1, 64)), cuda_capsule((0,)), cuda_capsule((1, 64)), (64, 0, 1, 0), (1, False))
 except RuntimeError as error:
     print(error)
 """

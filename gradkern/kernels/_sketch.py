@@ -24,6 +24,8 @@ def spec_of(k: Any, seed: Any, nnz: Any, first_segment: Any) -> ops.Spec:
     TypeError : one of them is no integer
     ValueError : one of them does not fit into 64 bits
     """
+    if type(k) is type(seed) is type(nnz) is type(first_segment) is int and max(k, seed, nnz, first_segment) < 1 << 63:
+        return k, seed, nnz, first_segment  # as nearly always, in a tenth of the time
     named = {"k": k, "seed": seed, "nnz": nnz, "first_segment": first_segment}
     numbers = {name: as_integer(name, value) for name, value in named.items()}
     for name, number in numbers.items():

@@ -146,7 +146,7 @@ def sketch_conv(
 
 
 def _as_flag(argument: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):  # a union would be made anew by every call
         raise TypeError(f"{argument} must be True or False, got {value!r}")
     return bool(value)
 
@@ -159,7 +159,7 @@ def _check_dims(argument: str, tensor: Tensor, expected: str, dims: int) -> None
 def _check_same(x: Tensor, g: Tensor, x_name: str) -> None:
     if g.device != x.device:
         raise ValueError(f"g must be on the device of {x_name}, got {g.device} beside {x.device}")
-    if len(g) != len(x):
+    if g.shape[0] != x.shape[0]:
         raise ValueError(f"g must have the samples of {x_name}, got {len(g)} beside {len(x)}")
 
 
@@ -182,6 +182,8 @@ def _check_kernel(sizes: Sequence[int], window: Window) -> None:
 
 def _per_axis(name: str, value: Any, axes: int, height: int) -> tuple[int, int]:
     """Expand a number, or one number for each axis, to [height, width]; `height` is that of a 1-d convolution."""
+    if axes == 2 and type(value) is int:
+        return value, value
     try:
         numbers = (value,) * axes if hasattr(value, "__index__") else tuple(value)
         values = tuple(as_integer(name, number) for number in numbers)

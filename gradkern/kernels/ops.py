@@ -5,13 +5,11 @@ through them; the functions here add the gradient.
 """
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __all__ there
 
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
@@ -26,6 +24,7 @@ isas = _native.isas
 current_isa = _native.current_isa
 cuda_architectures = _native.cuda_architectures
 
+_NO_MEMORY = torch.empty(0)
 _SPEC = "int k, int seed, int nnz, int first_segment"
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups"
 
@@ -44,35 +43,18 @@ def _define(
 ) -> Any:
     """Register an op, whose name then stands before every error of its kernels."""
     torch.library.define(f"gradkern::{name}", schema, tags=torch.Tag.pt2_compliant_tag)
-    torch.library.impl(f"gradkern::{name}", "default", _named(name, default))
-    torch.library.register_fake(f"gradkern::{name}", _named(name, fake))
+    torch.library.impl(f"gradkern::{name}", "default", naming(name)(default))
+    torch.library.register_fake(f"gradkern::{name}", naming(name)(fake))
     if native is not None:
         # a build without nvcc leaves CUDA arrays to the default, which is slower but runs wherever torch does
         devices = ("cpu", "cuda") if cuda_architectures() else ("cpu",)
-        torch.library.impl(f"gradkern::{name}", devices, _named(name, native))
+        torch.library.impl(f"gradkern::{name}", devices, naming(name)(native))
     return getattr(torch.ops.gradkern, name).default
 
 
-def _named(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """`naming(name)(kernel)` at no cost where nothing is raised: a small op takes 20 us."""
-
-    @wraps(kernel)
-    def call(*arguments: Any) -> Any:
-        try:
-            return kernel(*arguments)
-        except Exception:
-            with naming(name):
-                raise
-
-    return call
-
-
 def _run(kernel: Callable[..., None], *arguments: Any, allow_tf32: bool = False) -> None:
-    """Call a native kernel on inputs and results, on the device of the first."""
-    x = arguments[0]
-    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    values = (to_dlpack(value.detach()) if isinstance(value, Tensor) else value for value in arguments)
-    kernel(*values, (torch.get_num_threads(), stream, allow_tf32))
+    """Call a native kernel on inputs and results, on the device and the current stream of the first."""
+    kernel(*arguments, (torch.get_num_threads(), allow_tf32))
 
 
 def _allow_tf32(x: Tensor) -> bool:
@@ -86,11 +68,11 @@ def _empty_sketch(x: Tensor, k: int) -> Tensor:
 
 def _workspace(x: Tensor, floats: Callable[..., int], *sizes: Any) -> Tensor:
     """Memory that a kernel needs beside its result, on a GPU alone."""
-    return x.new_empty(floats(*sizes) if x.is_cuda else 0, dtype=torch.float32)
+    return x.new_empty(floats(*sizes), dtype=torch.float32) if x.is_cuda else _NO_MEMORY
 
 
 def _check_dims(argument: str, x: Tensor, letters: str) -> None:
-    if x.dim() != len(letters.split(", ")):
+    if x.dim() != letters.count(",") + 1:
         raise ValueError(f"{argument} must be [{letters}], got shape {list(x.shape)}")
 
 
@@ -252,8 +234,7 @@ def sketch_conv(x: Tensor, g: Tensor, spec: Spec, window: Window, bias: bool) ->
     if has_tangents(x, g):
         return bilinear_dual(lambda x, g: sketch_conv(x, g, spec, window, bias), x, g, is_affine=bias)
     run: Any = _Conv.apply if x.requires_grad or g.requires_grad else _CONV
-    geometry = window.kernel_size, window.stride, window.padding, window.dilation, window.groups
-    result: Tensor = run(x, g, *spec, *geometry, bias, _allow_tf32(x))
+    result: Tensor = run(x, g, *spec, *window, bias, _allow_tf32(x))
     return result
 
 

@@ -4,7 +4,7 @@ The native kernels are tested against these functions, and a device without a na
 computed modulo 2^64 in int64, whose products wrap around; a mask makes shifts to the right logical.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -130,8 +130,7 @@ def sketch_outer(
     return sketch(gradient, k, seed, nnz, first_segment)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """The geometry of a convolution in pairs [height, width]; a 1-d convolution has height 1."""
 
     kernel_size: tuple[int, int]

@@ -211,7 +211,7 @@ def native(threads: int = 1, **arguments: object) -> None:
     arrays = {"y": Y, "group": GROUP, "sum": wide, "spread": wide, "low": own, "high": own, **arguments}
     capsules = {key: CAPSULE(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
     with naming("column_moments"):
-        _native.column_moments(**capsules, execution=(threads, 0, False))
+        _native.column_moments(**capsules, execution=(threads, False))
 
 
 ERRORS = [

@@ -137,7 +137,7 @@ def native(threads: int = 1, **arguments: object) -> None:
     capsule = torch.utils.dlpack.to_dlpack
     capsules = {key: capsule(array) if isinstance(array, Tensor) else array for key, array in arrays.items()}
     with naming("fold_scores"):
-        _native.fold_scores(**capsules, execution=(threads, 0, False))
+        _native.fold_scores(**capsules, execution=(threads, False))
 
 
 ERRORS = [

@@ -76,7 +76,7 @@ def native(out: object, threads: int = 1) -> None:
     capsule = torch.utils.dlpack.to_dlpack
     out = capsule(out) if isinstance(out, Tensor) else out
     with naming("select_scale"):
-        _native.select_scale(capsule(C), capsule(VALUES), capsule(ALPHA), out, (threads, 0, False))
+        _native.select_scale(capsule(C), capsule(VALUES), capsule(ALPHA), out, (threads, False))
 
 
 ERRORS = [

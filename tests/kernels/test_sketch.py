@@ -365,7 +365,7 @@ def native(out: object = None, threads: int = 1) -> None:
     out = torch.zeros(2, 64) if out is None else out
     out = capsule(out) if isinstance(out, torch.Tensor) else out
     with naming("sketch"):
-        _native.sketch(capsule(X), capsule(torch.empty(0)), out, (64, 0, 1, 0), (threads, 0, False))
+        _native.sketch(capsule(X), capsule(torch.empty(0)), out, (64, 0, 1, 0), (threads, False))
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[message[:40] for _, _, message in ERRORS])

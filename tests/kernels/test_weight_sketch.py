@@ -377,7 +377,7 @@ def test_a_bad_workspace_or_address_is_refused() -> None:
         pytest.raises(ValueError, match=r"sketch_outer: out must have shape \[2, 64\], got \[2, 65\]"),
         naming("sketch_outer"),
     ):
-        _native.sketch_outer(*arrays, (64, 0, 1, 0), False, (1, 0, False))
+        _native.sketch_outer(*arrays, (64, 0, 1, 0), False, (1, False))
     odd = np.frombuffer(bytearray(4 * 71), np.uint8)[1:-3].view(np.float32)
     with pytest.raises(ValueError, match="sketch: x must begin at a multiple of its element's 4 bytes"):
         gradkern.sketch(torch.from_numpy(odd)[None], 64)

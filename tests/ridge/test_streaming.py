@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradkern.ridge import RidgeCV
+from gradkern.ridge import RidgeCV, computing_on
+from gradkern.ridge._engine import blocks as blocks_module
+from gradkern.ridge._engine import inputs as inputs_module
 from gradkern.ridge._engine import solve as solve_module
 from gradkern.ridge._engine.blocks import BlockIterator, Gpu, GrowingRows, Staging, TargetBlock, blocks_of, read_ahead
 from gradkern.ridge._engine.inputs import DevicePlan, Targets
@@ -162,6 +164,59 @@ def test_staged_blocks_have_the_bits_of_plain_ones(data, tmp_path, kind, rows):
     assert len(device.given) == 2, "memory is allocated twice, and then used again"
     assert device.log.count("copy") == device.log.count("take") == 5
     assert device.log.count("wait") == 3
+
+
+@pytest.mark.parametrize("rows", [None, np.array([5, 3, 70, 70, 1])])
+@pytest.mark.parametrize("kind", ["array", "columns", "half", "swapped", "map"])
+def test_large_blocks_are_read_by_threads_to_the_same_bits(data, tmp_path, kind, rows, monkeypatch):
+    threads, copyto = set(), np.copyto
+
+    def noted(*arguments, **options):
+        threads.add(threading.current_thread())
+        copyto(*arguments, **options)
+
+    monkeypatch.setattr(inputs_module, "_LARGE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(np, "copyto", noted)
+    targets = Targets(stored(data[1], kind, tmp_path), DevicePlan(torch.device("cpu"), torch.float32, None), rows)
+    host = torch.full(targets.shape_of(slice(2, 9)), torch.nan)
+    targets.read_into(host, slice(2, 9))
+    assert torch.equal(host, targets.block(slice(2, 9)))
+    assert threading.current_thread() not in threads
+    assert not readers()
+
+
+def test_results_come_back_while_the_next_are_computed(monkeypatch):
+    """The copies alone: a result is kept when the next one is there, or when all are asked for."""
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    copies = []
+
+    def late(part, stream):
+        copies.append(SimpleNamespace(arriving=part.as_subclass(torch.Tensor).clone(), waited=0))
+        copies[-1].wait = lambda copy=copies[-1]: setattr(copy, "waited", copy.waited + 1)
+        return copies[-1]
+
+    monkeypatch.setattr(blocks_module, "sent_back", late)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    rows, results = GrowingRows(torch.full((3, 2), torch.nan)), torch.arange(14.0).view(7, 2)
+    for number, (start, stop) in enumerate([(0, 3), (3, 6), (6, 7)]):
+        rows.put(slice(start, stop), results[start:stop].as_subclass(OnGpu))
+        assert [copy.waited for copy in copies] == [1] * number + [0]
+    assert torch.equal(rows.whole(7), results)
+    assert [copy.waited for copy in copies] == [1, 1, 1]
+
+
+@pytest.mark.gpu
+def test_results_of_a_gpu_are_those_that_a_plain_copy_brings(data):
+    X, Y = data
+    on_gpu = RidgeCV(ALPHAS, max_memory=40_000).fit(torch.from_numpy(X).cuda(), torch.from_numpy(Y).cuda())
+    with computing_on("cuda"):
+        back = RidgeCV(ALPHAS, max_memory=40_000).fit(X, Y)
+    for name in ("coef_", "intercept_", "alpha_", "best_score_"):
+        np.testing.assert_allclose(getattr(back, name), getattr(on_gpu, name).cpu().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_memory_grows_with_the_blocks(data):

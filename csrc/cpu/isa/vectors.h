@@ -3,6 +3,10 @@
 #pragma once
 #include "../kernels.h"
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace gradkern::GK_ISA {
 namespace {
 
@@ -27,13 +31,20 @@ typedef float FloatsInMemory __attribute__((vector_size(4 * kLanes), aligned(4),
 typedef double DoublesInMemory __attribute__((vector_size(8 * kLanes), aligned(8), may_alias));
 typedef uint16_t HalvesInMemory __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
+// Numbers of lanes that the compiler knows.
+template <unsigned... lane>
+struct Lanes {};
+
 // The number of each lane, as a constant in memory: computed lane by lane, GCC would assemble it anew at each use.
 #if GK_LANES == 16
 constexpr Bits kIndex = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
 #elif GK_LANES == 8
 constexpr Bits kIndex = {0, 1, 2, 3, 4, 5, 6, 7};
+using AllLanes = Lanes<0, 1, 2, 3, 4, 5, 6, 7>;
 #else
 constexpr Bits kIndex = {0, 1, 2, 3};
+using AllLanes = Lanes<0, 1, 2, 3>;
 #endif
 
 struct Bfloat16 {
@@ -76,53 +87,61 @@ inline Floats flip(Floats x, uint32_t bits) {
   return (Floats)((Bits)x ^ (moved & 0x80000000u));
 }
 
-// Transposes kLanes vectors: round `s` swaps the halves of blocks of 2 s.
-inline void transpose(Floats (&rows)[kLanes]) {
-#pragma GCC unroll 4
-  for (unsigned s = 1; s < kLanes; s *= 2) {
-    const Bits in_half = (Bits)((kIndex & s) != 0u);
-    const Bits upper = kIndex + (in_half & (kLanes - s));
-    const Bits lower = kIndex + ((in_half & kLanes) | (~in_half & s));
-#pragma GCC unroll 16
-    for (unsigned i = 0; i < kLanes; ++i) {
-      if (i & s) continue;
-      const Floats first = rows[i], second = rows[i + s];
-      rows[i] = __builtin_shuffle(first, second, upper);
-      rows[i + s] = __builtin_shuffle(first, second, lower);
-    }
-  }
+// The lower halves of the blocks of 2 s lanes of two vectors, in turns, and the upper halves. Lanes of the second
+// vector are numbered from kLanes.
+template <unsigned s, unsigned... i>
+inline Floats lower_halves(Floats first, Floats second, Lanes<i...>) {
+  return __builtin_shufflevector(first, second, (i & s ? i + kLanes - s : i)...);
+}
+template <unsigned s, unsigned... i>
+inline Floats upper_halves(Floats first, Floats second, Lanes<i...>) {
+  return __builtin_shufflevector(first, second, (i & s ? i + kLanes : i + s)...);
 }
 
+// Transposes kLanes vectors: round `s` swaps the halves of blocks of 2 s.
+template <unsigned s = 1>
+inline __attribute__((always_inline)) void transpose(Floats (&rows)[kLanes]) {
+#pragma GCC unroll 16
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (i & s) continue;
+    const Floats first = rows[i], second = rows[i + s];
+    rows[i] = lower_halves<s>(first, second, AllLanes{});
+    rows[i + s] = upper_halves<s>(first, second, AllLanes{});
+  }
+  if constexpr (2 * s < kLanes) transpose<2 * s>(rows);
+}
+
+#if GK_LANES == 16
 // buckets[offset + j] += values[j] in aligned vectors, so that a store is forwarded whole to the next segment that
 // loads it. The lanes before and behind the segment add zero.
 template <int kCount>
-inline void add_aligned(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
+inline void add_to_buckets(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
   const uint32_t shift = offset % kLanes;
   FloatsAligned* target = reinterpret_cast<FloatsAligned*>(buckets + (offset - shift));
-  const Bits from = kIndex + (kLanes - shift);
+  const __m512i from = (__m512i)(kIndex + (kLanes - shift));
+  const auto shifted = [&](Floats before, Floats x) {
+    return (Floats)_mm512_permutex2var_ps((__m512)before, from, (__m512)x);
+  };
   const Floats zero = {};
-  target[0] += __builtin_shuffle(zero, values[0], from);
-  for (int v = 1; v < kCount; ++v) target[v] += __builtin_shuffle(values[v - 1], values[v], from);
-  target[kCount] += __builtin_shuffle(values[kCount - 1], zero, from);
+  target[0] += shifted(zero, values[0]);
+  for (int v = 1; v < kCount; ++v) target[v] += shifted(values[v - 1], values[v]);
+  target[kCount] += shifted(values[kCount - 1], zero);
 }
-
-// The same for instruction sets that cannot shift a vector by a variable number of lanes (SSE2 and the like).
+#else
+// buckets[offset + j] += values[j]: these instruction sets cannot shift a vector by a variable number of lanes.
 template <int kCount>
-inline void add_unaligned(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
+inline void add_to_buckets(const Floats (&values)[kCount], uint32_t offset, float* buckets) {
   FloatsInMemory* target = reinterpret_cast<FloatsInMemory*>(buckets + offset);
   for (int v = 0; v < kCount; ++v) target[v] += values[v];
 }
+#endif
 
 // buckets[offset + j] += +-values[j]; bit j of the signs says which.
 template <int kCount>
 inline void add_signed(const Floats (&values)[kCount], uint64_t signs, uint32_t offset, float* buckets) {
   Floats flipped[kCount];
   for (int v = 0; v < kCount; ++v) flipped[v] = flip(values[v], static_cast<uint32_t>(signs >> (v * kLanes)));
-  if (kLanes == 16) {
-    add_aligned(flipped, offset, buckets);
-  } else {
-    add_unaligned(flipped, offset, buckets);
-  }
+  add_to_buckets(flipped, offset, buckets);
 }
 
 }  // namespace

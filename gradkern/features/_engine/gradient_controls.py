@@ -131,12 +131,12 @@ class ObjectiveOutput:
 
 
 def entropy_of(output: Any, n: int) -> Tensor | None:
-    """Entropy of each image's prediction in nats, on the CPU; None if the output has no `logits` [n, classes]."""
+    """Entropy of each image's prediction in nats; None if the output has no `logits` [n, classes]."""
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != n:
         return None
     log_p = logits.detach().float().log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1).cpu()
+    return -(log_p.exp() * log_p).sum(1)
 
 
 def _gradients(loss: Loss, output: Any, scale: float) -> list[tuple[int, Tensor, Tensor]]:

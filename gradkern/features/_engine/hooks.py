@@ -72,7 +72,7 @@ class LayerHooks:
             yield
 
     def sketches(self) -> dict[Key, Tensor]:
-        """Features on the CPU, [n, k]."""
+        """Features, [n, k]."""
         return dict(self._sketches)
 
     def check_ran(self) -> None:
@@ -156,7 +156,7 @@ class LayerHooks:
 
     def _put(self, kind: str, name: str, tensor: Tensor, scale: float = 1.0) -> None:
         last = channels_last(self._settings.layers[name], tensor, self._settings.channels_last)
-        self._sketches[kind, name] = self._settings.reduce(tensor.detach(), last).cpu() / scale
+        self._sketches[kind, name] = self._settings.reduce(tensor.detach(), last) / scale
 
 
 def _with_first(output: Any, tensor: Tensor) -> Any:

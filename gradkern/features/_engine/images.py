@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradkern.features._engine.fingerprint import StreamHash, fingerprint_of_image
+from gradkern.features._engine.reader import Reader
 from gradkern.kernels._arrays import is_dlpack_array, to_torch
 from gradkern.models._spec import planes
 
@@ -19,10 +20,13 @@ class ImageSource:
     """Images by their index, checked when they are loaded, with the hash of each.
 
     What is a tensor, a list or a tuple is checked at once. Other sequences load an image when asked for it; they are
-    asked for each image once (controls with the target of another image ask again).
+    asked for each image once (controls with the target of another image ask again), in one thread at a time: that of
+    `read_ahead`, or the caller's, which waits for it. Errors of a sequence are raised in the caller's thread, at their
+    image.
 
     Attributes
     ----------
+    reader : the thread of `read_ahead`
     hashes : 32 hexadecimal digits for each image that was loaded, of its pixels where the sequence has `pixel_hash`
 
     Raises
@@ -42,6 +46,9 @@ class ImageSource:
             raise ValueError("images must hold at least one image, got none")
         self._images, self._count = images, len(images)
         self._recent: OrderedDict[int, Tensor] = OrderedDict()
+        self.reader, self._kept, self._latest = Reader(), _RECENT, 0
+        self._errors: dict[int, BaseException] = {}
+        self._ahead: tuple[tuple[int, int], Tensor] | None = None
         self._stream: StreamHash | None = None
         self.hashes: dict[int, str] = {}
         self._hash_pixels: Callable[[int], str] | None = getattr(images, "pixel_hash", None)
@@ -65,6 +72,13 @@ class ImageSource:
 
     def load(self, i: int) -> Tensor:
         """Image i, [3, h, w]."""
+        self.reader.wait()
+        return self._load(i)
+
+    def _load(self, i: int) -> Tensor:
+        if i in self._errors:
+            raise self._errors.pop(i)
+        self._latest = i
         image = self._loaded(i)
         if i not in self.hashes:
             self.hashes[i] = self._hash_pixels(i) if self._hash_pixels else fingerprint_of_image(image)
@@ -74,12 +88,32 @@ class ImageSource:
 
     def batch(self, start: int, stop: int) -> Tensor:
         """Images [start, stop) as one tensor."""
-        images = [self.load(i) for i in range(start, min(stop, self._count))]
+        self.reader.wait()
+        ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead is not None and ahead[0] == (start, stop) else self._batch(start, stop)
+
+    def _batch(self, start: int, stop: int) -> Tensor:
+        images = [self._load(i) for i in range(start, min(stop, self._count))]
         return self._images[start:stop] if isinstance(self._images, Tensor) else torch.stack(images)
+
+    def read_ahead(self, start: int, stop: int, *, pinned: bool) -> None:
+        """Begin to load the batch [start, stop) in another thread, into pinned memory for a copy to a GPU."""
+        self.reader.wait()
+        self._kept = _RECENT + stop - start
+
+        def read() -> None:
+            try:
+                batch = self._batch(start, stop)
+                self._ahead = (start, stop), batch.pin_memory() if pinned and not batch.is_cuda else batch
+            except BaseException as error:  # raised when its image is asked for
+                self._errors[self._latest] = error
+
+        self.reader.start(read)
 
     def at(self, indices: Iterable[int]) -> Tensor:
         """Images with these indices as one tensor."""
-        return torch.stack([self.load(i) for i in indices])
+        self.reader.wait()
+        return torch.stack([self._load(i) for i in indices])
 
     def hash_stream(self) -> None:
         """From now on, put the images into one hash as well, in their order."""
@@ -102,7 +136,7 @@ class ImageSource:
             return self._recent[i]
         image = self._recent[i] = _tensor(self._images[i], i)
         self._check_size(image, i)
-        if len(self._recent) > _RECENT:
+        if len(self._recent) > self._kept:
             self._recent.popitem(last=False)
         return image
 

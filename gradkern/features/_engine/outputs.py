@@ -15,7 +15,7 @@ _FIELDS = ("logits", "projection", "embedding", "features")  # of `Output` that 
 
 @torch.no_grad()
 def kept_outputs(output: Any, objective: ObjectiveFunction | None, batch: Batch) -> dict[Key, Tensor]:
-    """Outputs [n, c] of the model and labels of the objective, in float32 on the CPU, by their names in a store.
+    """Outputs [n, c] of the model and labels of the objective, in float32, by their names in a store.
 
     These are the logits, and what the objective reads; where none of these has at most 4,096 columns, the features
     before any head. What a model returns that returns one tensor is called what the objective reads, or "output" where
@@ -42,4 +42,4 @@ def _is_kept(values: Any, n: int) -> bool:
 
 
 def _stored(values: Tensor) -> Tensor:
-    return values.detach().float().cpu()
+    return values.detach().to(torch.float32, copy=values.is_cuda)  # it is sent later

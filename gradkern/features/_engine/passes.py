@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from gradkern.features._engine.hooks import AllLayersRan, HookSettings, LayerHoo
 from gradkern.features._engine.image_by_image import RowOrder
 from gradkern.features._engine.model_state import ContiguousGradients
 from gradkern.features._engine.plan import BatchEvaluation, CapturePlan, prepare_batch
+from gradkern.features._engine.reader import ending, on_host
 from gradkern.features._engine.weight_gradients import LayerGradients, ParameterLayout
 from gradkern.features._features import Key
 
@@ -50,9 +52,9 @@ class Pass:
 
     Attributes
     ----------
-    sketches : (kind, layer) -> [n, k] on the CPU
-    losses, entropy : [n] on the CPU; None where there are none
-    kept : what the model returned and the objective's labels, as they are stored, on the CPU
+    sketches : (kind, layer) -> [n, k]
+    losses, entropy : [n]; None where there are none
+    kept : what the model returned and the objective's labels, as they are stored
     reached : names of parameters that have had a gradient
     uncovered : names of parameters whose gradient no rule gives -> why
     trace : the model's calls; empty for a batch, and where no weight gradients are wanted
@@ -72,26 +74,49 @@ class Pass:
     writes_input: bool = False
     overwritten: tuple[str, ...] = ()
 
+    def on_host(self) -> "Pass":
+        """The results on the CPU: while they are computed, the host waits for nothing."""
+        single = {name: value for name in ("losses", "entropy") if (value := getattr(self, name)) is not None}
+        copies = on_host({**self.sketches, **self.kept, **{(name, ""): value for name, value in single.items()}})
+        return replace(
+            self,
+            sketches={key: copies[key] for key in self.sketches},
+            kept={key: copies[key] for key in self.kept},
+            **{name: copies[name, ""] for name in single},
+        )
+
 
 def run_in_turn(
     plan: CapturePlan, settings: PassSettings, spans: Sequence[tuple[int, int]], trace: Trace = ()
 ) -> Iterator[Pass]:
     """Run images [start, stop) of each span; each pass begins with the loss scale of the one before it.
 
-    `trace` is that of one image alone, which batches of several images need for weight gradients.
+    `trace` is that of one image alone, which batches of several images need for weight gradients. The images of the
+    next span are loaded meanwhile.
     """
-    for start, stop in spans:
-        result = run_images(plan, settings, start, stop, trace)
-        settings = replace(settings, loss_scale=result.loss_scale)
-        yield result
+    with ending(plan.images.reader):
+        for (start, stop), following in zip_longest(spans, spans[1:]):
+            result = run_images(plan, settings, start, stop, trace, following)
+            settings = replace(settings, loss_scale=result.loss_scale)
+            yield result
 
 
-def run_images(plan: CapturePlan, settings: PassSettings, start: int, stop: int, trace: Trace = ()) -> Pass:
-    """Run images [start, stop); in float16, again with a smaller loss scale until no gradient overflows."""
+def run_images(
+    plan: CapturePlan,
+    settings: PassSettings,
+    start: int,
+    stop: int,
+    trace: Trace = (),
+    following: tuple[int, int] | None = None,
+) -> Pass:
+    """Run images [start, stop); in float16, again with a smaller loss scale until no gradient overflows.
+
+    Images of the span that follows are loaded meanwhile.
+    """
     while True:
         with settings.attention(), ContiguousGradients() if stop - start == 1 else nullcontext():
-            run = _Run(plan, settings, prepare_batch(plan, start, stop))
-            result = run.single() if stop - start == 1 else run.batch(trace)
+            run = _Run(plan, settings, prepare_batch(plan, start, stop, following))
+            result = (run.single() if stop - start == 1 else run.batch(trace)).on_host()
         if plan.kept is not None:
             plan.kept.put_back()
         gradients = [value for (kind, _), value in result.sketches.items() if kind != "activation"]
@@ -153,7 +178,7 @@ class _Run:
 
     def _with_weights(self, result: Pass, gradients: LayerGradients) -> Pass:
         scale = self.settings.loss_scale
-        sketches = {("weight_gradient", name): total.cpu() / scale for name, total in gradients.totals().items()}
+        sketches = {("weight_gradient", name): total / scale for name, total in gradients.totals().items()}
         return replace(result, sketches={**result.sketches, **sketches}, reached=gradients.reached_names())
 
     def _with_feedback(self, result: Pass) -> Pass:
@@ -212,7 +237,7 @@ class _Run:
                 if isinstance(first, WeightGradientMode):
                     first.note_leaks()
         hooks.check_reached()
-        losses = objective.losses.detach().float().cpu()
+        losses = objective.losses.detach().float()
         overwritten = tuple(hooks.overwritten())
         return Pass(hooks.sketches(), losses, objective.entropy, objective.kept, overwritten=overwritten)
 

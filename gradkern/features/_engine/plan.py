@@ -130,17 +130,26 @@ class BatchEvaluation:
 
 
 @torch.no_grad()
-def prepare_batch(plan: CapturePlan, start: int, stop: int) -> BatchEvaluation:
-    """Images [start, stop) on the model's device, with what the objective and the controls prepare."""
+def prepare_batch(
+    plan: CapturePlan, start: int, stop: int, following: tuple[int, int] | None = None
+) -> BatchEvaluation:
+    """Images [start, stop) on the model's device, with what the objective and the controls prepare.
+
+    The images of the batch that follows are loaded while this one is computed.
+    """
     images = _to_model(plan, plan.images.batch(start, stop))
     batch, prepared = _prepare(plan, Batch(images, torch.arange(start, stop, device="cpu") + plan.first_index))
-    return BatchEvaluation(
+    evaluation = BatchEvaluation(
         plan.model, plan.objective, batch, prepared.inputs, _control_losses(plan, batch), plan.controls.seed
     )
+    if following is not None:
+        plan.images.read_ahead(*following, pinned=plan.device.type == "cuda")
+    return evaluation
 
 
 def _to_model(plan: CapturePlan, images: Tensor) -> Tensor:
-    images = images.detach().to(plan.device, plan.dtype)
+    # beside what is computed, where they are pinned
+    images = images.detach().to(plan.device, plan.dtype, non_blocking=plan.device.type == "cuda")
     return images.clone() if images.is_inference() else images
 
 

@@ -112,6 +112,15 @@ class GpuCopy:
         return self.arriving
 
 
+def sent_back(part: Tensor, stream: torch.cuda.Stream) -> GpuCopy:
+    """Start a copy of a result on a GPU into pinned memory, on a stream that waits for what computes it."""
+    stream.wait_stream(torch.cuda.current_stream(part.device))
+    with torch.cuda.stream(stream):
+        host = part.contiguous().to("cpu", non_blocking=True)
+        part.record_stream(stream)
+        return GpuCopy(host, stream.record_event())
+
+
 class Staging:
     """Sends blocks to a device through two pieces of memory in turn."""
 
@@ -237,13 +246,33 @@ def _kind(values: Array) -> str:
 
 
 class GrowingRows:
-    """Results of targets, one a row, in room that grows where more come than was thought."""
+    """Results of targets, one a row, in room that grows where more come than was thought.
+
+    Results on a GPU are copied to room on the CPU while the next ones are computed.
+    """
 
     def __init__(self, room: Tensor) -> None:
         self._room = room
+        self._stream: torch.cuda.Stream | None = None
+        self._coming: tuple[slice, GpuCopy] | None = None
 
     def put(self, which: slice, part: Tensor) -> None:
         """Keep the results of these targets, which follow those that came before."""
+        self._take_what_comes()
+        if part.is_cuda and not self._room.is_cuda:
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(part.device)  # type: ignore[no-untyped-call]
+            self._coming = which, sent_back(part, self._stream)
+        else:
+            self._keep(which, part)
+
+    def _take_what_comes(self) -> None:
+        if self._coming is not None:
+            (which, copy), self._coming = self._coming, None
+            copy.wait()
+            self._keep(which, copy.arriving)
+
+    def _keep(self, which: slice, part: Tensor) -> None:
         if which.stop > len(self._room):
             room = self._room.new_empty((max(which.stop, 2 * len(self._room)), *self._room.shape[1:]))
             room[: which.start] = self._room[: which.start]
@@ -252,4 +281,5 @@ class GrowingRows:
 
     def whole(self, count: int) -> Tensor:
         """The results of all `count` targets."""
+        self._take_what_comes()
         return self._room if len(self._room) == count else self._room[:count].clone()

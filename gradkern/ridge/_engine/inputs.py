@@ -1,6 +1,7 @@
 """Checks and conversions of arguments, and where to compute: kinds of array, dtypes, devices, blocks of targets."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ Array: TypeAlias = NDArray[Any] | Tensor
 
 _VALUES_AT_ONCE = 8 * 2**20
 LARGEST_PART = 2**29  # bytes of responses in float32 that are read at once
+_LARGE = 1 << 20  # values of a block that is read by several threads
 _CPU = torch.device("cpu")
 
 
@@ -140,8 +142,22 @@ class Targets:
         if isinstance(self.values, Tensor):
             part = self.values.detach()[:, columns]
             host.copy_(part if self.rows is None else part[torch.from_numpy(self.rows)])
+        elif isinstance(self.values, np.ndarray) and host.numel() >= _LARGE:
+            self._read_by_threads(host.numpy(), columns)
         else:
             np.copyto(host.numpy(), _chosen(self.values, self.rows, columns), casting="same_kind")
+
+    def _read_by_threads(self, host: NDArray[Any], columns: slice) -> None:
+        """Rows of an array in memory, or of a memory map, by as many threads as torch may use: NumPy copies by one."""
+        threads = torch.get_num_threads()
+        edges = [i * len(host) // threads for i in range(threads + 1)]
+
+        def copy(begin: int, end: int) -> None:
+            rows = slice(begin, end) if self.rows is None else self.rows[begin:end]
+            np.copyto(host[begin:end], self.values[rows, columns], casting="same_kind")
+
+        with ThreadPoolExecutor(threads, "gradkern-read-ahead") as pool:
+            list(pool.map(copy, edges[:-1], edges[1:]))
 
     def checked(self, part: Tensor, columns: slice) -> Tensor:
         """The block [n, b]; ValueError where it is infinite."""

@@ -59,8 +59,7 @@ def write_figures(parts: StudyParts, store: Store, order: FiguresOrder, folder: 
         if all("unique_r2" in scores for scores in of_modality):
             made.draw(
                 "shares",
-                "Layers",
-                "Held-out R2 that gradients and activations explain alone and together, mean over targets.",
+                ("Layers", "Held-out R2 that gradients and activations explain alone and together, mean over targets."),
                 partial(plotting.variance_shares, of_modality),
                 _shares(of_modality),
             )
