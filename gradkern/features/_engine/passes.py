@@ -82,7 +82,8 @@ class Pass:
             self,
             sketches={key: copies[key] for key in self.sketches},
             kept={key: copies[key] for key in self.kept},
-            **{name: copies[name, ""] for name in single},
+            losses=copies.get(("losses", "")),
+            entropy=copies.get(("entropy", "")),
         )
 
 
