@@ -19,6 +19,7 @@ from gradkern.kernels._sketch import spec_of
 from gradkern.kernels.reference import Window
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_TOO_FAR = 2**20  # a dilation that ops refuse
 
 
 @naming("sketch_outer")
@@ -176,6 +177,7 @@ def _check_kernel(sizes: Sequence[int], window: Window) -> None:
     spans = [(window.kernel_size[axis] - 1) * window.dilation[axis] + 1 for axis in axes]
     padded = [size + 2 * window.padding[axis] for size, axis in zip(sizes, axes, strict=True)]
     allowed = min(*window.kernel_size, *window.dilation) > 0 and min(window.padding) >= 0
+    allowed = allowed and max(window.dilation) < _TOO_FAR
     if allowed and any(span > room for span, room in zip(spans, padded, strict=True)):
         raise ValueError(f"kernel_size must fit into the padded x, {padded}, got {spans} with dilation")
 

@@ -16,7 +16,7 @@ from tests.fake_datasets.laion_fmri import FakeLAION
 from tests.fake_datasets.nsd import FakeNSD
 
 IN_FOLDER = [HealthCheck.function_scoped_fixture]
-NEEDED = {"subject": "1", "task": "img", "image": "stim_file", "space": SPACE, "modality": "fmri"}
+NEEDED = {"subject": "1", "task": "img", "image": "stim_file", "space": SPACE, "modality": "fmri", "mask": "mask.nii"}
 ARGUMENTS = {
     name: [word for option in reader.needs for word in (f"--{option.replace('_', '-')}", NEEDED[option])]
     for name, reader in readers().items()

@@ -92,7 +92,7 @@ def test_pictures_with_several_ids_are_merged(tmp_path: Path, capsys: pytest.Cap
         (["--where", "session=7"], "no presentations are left"),
         (["--out", "no/x.h5"], "path must lie in a folder that exists"),
         (["--delay", "5"], "nsd does not take --delay"),
-        (["--sessions", "one"], "argument --sessions: invalid int value: 'one'"),
+        (["--sessions", "one"], "sessions must be different whole numbers, got ['one']"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(

@@ -116,9 +116,11 @@ class Native(ModuleType):
 
 
 class Array:
-    """The memory of a DLPack capsule."""
+    """The memory of a torch tensor or of a DLPack capsule."""
 
-    def __init__(self, capsule: object):
+    def __init__(self, array: Any):
+        capsule = array.__dlpack__() if hasattr(array, "__dlpack__") else array
+        self.kept = array, capsule
         pointer = ctypes.pythonapi.PyCapsule_GetPointer
         pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
         tensor = DLTensor.from_address(pointer(capsule, b"dltensor"))
@@ -141,7 +143,7 @@ class Array:
 
 
 def encoded(value: Any, arrays: list[Array]) -> Iterator[bytes]:
-    """Numbers as int64, tuples by their parts, capsules as layout and bytes."""
+    """Numbers as int64, tuples by their parts, arrays as layout and bytes."""
     if isinstance(value, bool | int):
         yield struct.pack("q", value)
     elif isinstance(value, tuple | list):

@@ -8,8 +8,9 @@ import pytest
 
 from tests.foreign import Native
 
-assert not [name for name in sys.modules if name.partition(".")[0] == "gradkern"], "gradkern is imported already"
-NATIVE = sys.modules["gradkern._native"] = Native(shlex.split(os.environ["GRADKERN_FOREIGN"]))
+if "GRADKERN_FOREIGN" in os.environ:  # otherwise this is no plugin, but a file that doctests are looked for in
+    assert not [name for name in sys.modules if name.partition(".")[0] == "gradkern"], "gradkern is imported already"
+    NATIVE = sys.modules["gradkern._native"] = Native(shlex.split(os.environ["GRADKERN_FOREIGN"]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

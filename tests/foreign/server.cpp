@@ -125,7 +125,6 @@ T argument(Request& request) {
   } else if constexpr (std::is_same_v<T, Execution>) {
     Execution execution;
     execution.threads = static_cast<int>(request.integer());
-    request.integer();  // the stream
     execution.allow_tf32 = request.integer() != 0;
     return execution;
   } else {

@@ -20,12 +20,13 @@ class NudgedImages(ImageSource):
 
     def __init__(self, images: ImageSource, size: float, seed: int):
         self._source, self._nudge, self._seed = images, size, seed
+        self.reader = images.reader
         self.hashes = images.hashes
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def load(self, i: int) -> Tensor:
+    def _load(self, i: int) -> Tensor:
         image = self._source.load(i)
         generator = torch.Generator().manual_seed(self._seed)
         noise = torch.randn(image.shape, generator=generator, dtype=torch.float32, device="cpu")
