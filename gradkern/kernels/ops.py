@@ -16,6 +16,7 @@ from torch.utils.dlpack import to_dlpack  # type: ignore[attr-defined]  # no __a
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
 from gradkern.errors import naming
+from gradkern.kernels import _formed as formed
 from gradkern.kernels import reference
 from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
 from gradkern.kernels.reference import Window
@@ -130,6 +131,23 @@ _ADJOINT = _define(
 )
 
 
+def _cache_of(x: Tensor) -> int:
+    """Bytes of the L2 cache of the GPU that holds x."""
+    return int(torch.cuda.get_device_properties(x.device).L2_cache_size)
+
+
+def _is_formed(x: Tensor, g: Tensor, product: Callable[..., formed.Product], *rest: Any, allow_tf32: bool) -> bool:
+    """Whether gradients on a GPU are formed by the library, where that is predicted to be faster than the kernel.
+
+    Arguments that the kernel refuses are left to it.
+    """
+    if x.dtype != g.dtype or x.dim() != g.dim() or len(x) != len(g) or x.device != g.device:
+        return False
+    if not (x.is_contiguous() and g.is_contiguous()) or x.dtype not in (torch.bfloat16, torch.float32):
+        return False
+    return formed.is_faster(product(x, g, *rest), x.dtype, allow_tf32, _cache_of(x))
+
+
 def _outer_default(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
@@ -141,6 +159,8 @@ def _outer_native(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
+    if a.is_cuda and _is_formed(a, g, formed.outer_product, bias, allow_tf32=allow_tf32):
+        return formed.sketch_outer(a, g, bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), _cache_of(a))
     out = _outer_fake(a, g, k)
     workspace = _workspace(a, _native.sketch_outer_workspace, *a.shape, g.shape[2], k, bias)
     _run(_native.sketch_outer, a, g, workspace, out, (k, seed, nnz, first_segment), bias, allow_tf32=allow_tf32)
@@ -162,6 +182,10 @@ def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segme
 def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
     *window, bias, allow_tf32 = rest
     check_sketch(k, seed, nnz, first_segment)
+    if x.is_cuda and _is_formed(x, g, formed.conv_product, Window(*window), bias, allow_tf32=allow_tf32):
+        return formed.sketch_conv(
+            x, g, Window(*window), bias, lambda y: _SKETCH(y, k, seed, nnz, first_segment), _cache_of(x)
+        )
     out = _conv_fake(x, g, k)
     workspace = _workspace(x, _native.sketch_conv_workspace, (x.shape, g.shape, window), k, bias)
     spec = k, seed, nnz, first_segment
