@@ -158,9 +158,7 @@ def sketch_costs(kernel: str, loops: list[list[Instruction]]) -> dict[str, float
     rounds = (WARP + (at_once - 1) / 2) / at_once
     return {
         "instructions_to_add_a_segment": round(len(adding) / added, 1),
-        "instructions_a_segment": round(
-            (len(batch) - len(adding) + rounds * len(adding)) / (WARP * int(samples)), 1
-        ),
+        "instructions_a_segment": round((len(batch) - len(adding) + rounds * len(adding)) / (WARP * int(samples)), 1),
     }
 
 
@@ -274,8 +272,12 @@ def sketch_row(cost: dict[str, Any], element: str, shape: tuple[int, int, int], 
     slots = min(2, int(ASSUMPTIONS["shared_bytes_of_a_multiprocessor"] // (shared + 1024)))
     size = n * t * p * ELEMENT_BYTES[element]
     floor = size / ASSUMPTIONS["copy_TBs"] / 1e6
-    instructions = n * t * (p // SEGMENT) * cost[f"sketch_slices<{element}, {samples}, false>"]["instructions_a_segment"]
-    flying = min(slots, -(-blocks // sms)) * warps * 8 * SEGMENT * ELEMENT_BYTES[element]  # bytes, while lists are added
+    instructions = (
+        n * t * (p // SEGMENT) * cost[f"sketch_slices<{element}, {samples}, false>"]["instructions_a_segment"]
+    )
+    flying = (
+        min(slots, -(-blocks // sms)) * warps * 8 * SEGMENT * ELEMENT_BYTES[element]
+    )  # bytes, while lists are added
     waiting = size / (sms * flying * ASSUMPTIONS["share_of_time_adding_lists"]) * ASSUMPTIONS["clocks_of_a_load"]
     reading = max(floor, microseconds(instructions, warps, blocks, slots), waiting / ASSUMPTIONS["clock_GHz"] / 1e3)
     summing = 2 * n * cut * k * 4 / ASSUMPTIONS["cache_TBs"] / 1e6 + ASSUMPTIONS["launch_us"] if cut > 1 else 0.0
@@ -302,7 +304,14 @@ def outer_row(cost: dict[str, Any], shape: tuple[int, int, int, int], blocks: in
     adding = 1.2 * 64 * cost["instructions_to_add_two_segments"]  # a segment meets 1.2 to 1.5 of the warps' buckets
     us = microseconds(tiles * (multiplying + adding), 8, blocks, slots=2)
     floor = 2 * n * t * p * o / ASSUMPTIONS["bf16_TFLOPs"] / 1e6
-    head = {"op": "sketch_outer", "way": "fused", "shape": list(shape), "k": 1024, "dtype": "bfloat16", "blocks": blocks}
+    head = {
+        "op": "sketch_outer",
+        "way": "fused",
+        "shape": list(shape),
+        "k": 1024,
+        "dtype": "bfloat16",
+        "blocks": blocks,
+    }
     head["shared_bytes"] = 128 * (72 * 4 + 16) + 4 * 1024  # the staged tile, its segments, and the buckets
     return {**head, **prediction(us, floor)}
 

@@ -52,6 +52,8 @@ SKETCH = (
     SketchCase((1, 600, WIDTH + 3), 256, seed=3),  # several slices on a GPU
     SketchCase((2, 600, WIDTH + 1), 5000, nnz=2, seed=8),  # several slices on a GPU, three warps each
     SketchCase((2, 9, 7 * WIDTH), 20011, nnz=5, seed=4),  # several windows of buckets on a GPU
+    SketchCase((1, 3, WIDTH + 1), 16_390),  # a little more than a span of buckets on a GPU
+    SketchCase((1, 3, WIDTH), 20_011, seed=5346),  # the last segment begins the second span on a GPU
     SketchCase((1, 3, WIDTH + 1), 70_001),  # more buckets than a multiprocessor's shared memory holds
     SketchCase((1, 1, 300_001), 4096, seed=6),  # several parts on a CPU
 )

@@ -123,7 +123,7 @@ __device__ inline unsigned sort_entries(bool owned, unsigned owner, unsigned cha
     total = __dp4a(words[at], 0x01010101u, total);
     before = __dp4a(words[at], earlier_of_four(warp - 4 * at), before);
   }
-  const unsigned room = (total + kAtOnce - 1) / kAtOnce * kAtOnce;
+  const unsigned room = total + (0u - total) % kAtOnce;
   unsigned end = room;
 #pragma unroll
   for (int apart = 1; apart < kWarps; apart *= 2) {

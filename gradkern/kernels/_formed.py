@@ -16,11 +16,14 @@ Sketch = Callable[[Tensor], Tensor]  # of gradients [n, rows, cols] to [n, k]
 
 # Of an H200, as benchmarks/machine_code.py counts and assumes; other GPUs have other rates, but similar ratios.
 INSTRUCTIONS_A_US = 627_000  # that 132 multiprocessors issue
-LAUNCH_US = 5.0  # of a chunk's product, sketch and sum, as long as a stream is busy
+LAUNCH_US = 5.0  # until a kernel's work has begun
+GAP_US = 2.0  # between the kernels of one chunk and the next
 L2_BYTES_A_US = 5_500_000
 TILE_ROWS, TILE_POSITIONS = 128, 16
 ADDING_A_TILE = 8_400  # instructions to add a tile of 128 segments to buckets
-SKETCHING_A_SEGMENT = 25
+SKETCHING_A_SEGMENT = 23
+SHARE_OF_CACHE = 0.75  # that a chunk fills
+MOST_EXACT_POSITIONS = 4096  # beyond, the library's float32 sums are less exact than the kernel's
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class Product:
         return (self.segments * SEGMENT + patches) * element
 
     def chunk(self, element: int, cache: int) -> int:
-        """Samples at a time that fill half of the cache, at least one."""
-        return max(1, min(self.n, cache // 2 // max(1, self.bytes_a_sample(element))))
+        """Samples at a time, at least one, of chunks as even as may be."""
+        most = max(1, int(SHARE_OF_CACHE * cache) // max(1, self.bytes_a_sample(element)))
+        return -(-self.n // -(-self.n // most))
 
 
 def fused_us(product: Product, rates: Rates) -> float:
@@ -75,19 +79,22 @@ def formed_us(product: Product, rates: Rates, element: int, cache: int) -> float
     traffic = 2.0 * product.n * product.bytes_a_sample(element) / L2_BYTES_A_US
     sketching = product.n * product.segments * SKETCHING_A_SEGMENT / INSTRUCTIONS_A_US
     chunks = -(-product.n // product.chunk(element, cache))
-    return chunks * LAUNCH_US + max(flops / rates.library_flops_a_us, traffic) + sketching
+    launches = 2 * LAUNCH_US + (chunks - 1) * GAP_US
+    return launches + max(flops / rates.library_flops_a_us, traffic) + sketching
 
 
-def rates_of(dtype: torch.dtype, allow_tf32: bool) -> Rates | None:
-    """None where the library's product would be less exact than the kernel: float16 has too small a range."""
-    if dtype == torch.float16:
-        return None
-    return BFLOAT16 if dtype == torch.bfloat16 else TF32 if allow_tf32 else FLOAT32
+def rates_of(t: int, dtype: torch.dtype, allow_tf32: bool) -> Rates | None:
+    """None where the library's product may be less exact than the kernel; float16 has too small a range for it."""
+    if dtype == torch.bfloat16:
+        return BFLOAT16
+    if dtype == torch.float32 and (allow_tf32 or t <= MOST_EXACT_POSITIONS):
+        return TF32 if allow_tf32 else FLOAT32
+    return None
 
 
 def is_faster(product: Product, dtype: torch.dtype, allow_tf32: bool, cache: int) -> bool:
     """Whether forming the gradients is predicted to take less time than the fused kernel."""
-    rates = rates_of(dtype, allow_tf32)
+    rates = rates_of(product.t, dtype, allow_tf32)
     if rates is None or not product.n * product.segments * product.t:
         return False
     return formed_us(product, rates, dtype.itemsize, cache) < fused_us(product, rates)

@@ -143,7 +143,7 @@ def _is_formed(x: Tensor, g: Tensor, product: Callable[..., formed.Product], *re
     """
     if x.dtype != g.dtype or x.dim() != g.dim() or len(x) != len(g) or x.device != g.device:
         return False
-    if not (x.is_contiguous() and g.is_contiguous()) or x.dtype not in (torch.bfloat16, torch.float32):
+    if not (x.is_contiguous() and g.is_contiguous()):
         return False
     return formed.is_faster(product(x, g, *rest), x.dtype, allow_tf32, _cache_of(x))
 

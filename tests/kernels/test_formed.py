@@ -3,10 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gradkern.kernels import ops, reference
 from gradkern.kernels import _formed as formed
+from gradkern.kernels import ops, reference
 from tests.cases import CONV, OUTER, ConvCase, OuterCase
 
 L2 = 50 * 2**20  # bytes, of an H200
@@ -43,20 +42,19 @@ def test_bfloat16_is_rounded_once(case: OuterCase | ConvCase) -> None:
     assert (run(case, x, g, L2) - truth).norm() < 2**-9 * truth.norm()
 
 
-def test_shapes_on_a_gpu() -> None:
-    with FakeTensorMode():
-        a, g = (torch.empty(16, 197, side, device="cuda", dtype=torch.bfloat16) for side in (768, 3072))
-        sizes: list[torch.Size] = []
+def test_chunks_of_a_transformer_layer() -> None:
+    a, g = (torch.empty(16, 197, side, device="meta", dtype=torch.bfloat16) for side in (768, 3072))
+    sizes: list[torch.Size] = []
 
-        def sketch(gradient: Tensor) -> Tensor:
-            sizes.append(gradient.shape)
-            assert gradient.is_contiguous()
-            return gradient.new_empty(len(gradient), 1024, dtype=torch.float32)
+    def sketch(gradient: Tensor) -> Tensor:
+        sizes.append(gradient.shape)
+        assert gradient.is_contiguous()
+        return gradient.new_empty(len(gradient), 1024, dtype=torch.float32)
 
-        assert formed.sketch_outer(a, g, False, sketch, L2).shape == (16, 1024)
-        assert sizes == [(5, 3072, 768)] * 3 + [(1, 3072, 768)]
-        assert formed.sketch_outer(a, g, True, sketch, L2).shape == (16, 1024)
-        assert sizes[-1][2] == 832  # the bias and its padding are one segment
+    assert formed.sketch_outer(a, g, False, sketch, L2).shape == (16, 1024)
+    assert sizes == [(6, 3072, 768)] * 2 + [(4, 3072, 768)]
+    assert formed.sketch_outer(a, g, True, sketch, L2).shape == (16, 1024)
+    assert sizes[-1][2] == 832  # the bias and its padding are one segment
 
 
 LINEAR = {  # n, t, p, o: whether the gradient is formed
@@ -65,7 +63,6 @@ LINEAR = {  # n, t, p, o: whether the gradient is formed
     (128, 197, 768, 768): True,
     (1, 1, 64, 64): False,
     (2, 17, 70, 130): False,
-    (16, 1, 768, 1000): False,  # the head of a network: a product over one position
 }
 LAYERS = {  # c, side, o, kernel, stride, padding, groups, with 16 samples
     (64, 56, 64, 3, 1, 1, 1): True,
@@ -91,6 +88,14 @@ def test_choice_for_convolutions(layer: tuple[int, ...]) -> None:
     window = reference.Window((kernel, kernel), (stride, stride), (padding, padding), (1, 1), groups)
     product = formed.conv_product(x, g, window, False)
     assert formed.is_faster(product, torch.bfloat16, False, L2) == LAYERS[layer]
+
+
+def test_long_float32_products_are_left_to_the_kernel() -> None:
+    """Sums of many positions by the library lose more than docs/sketch.md says."""
+    for t, is_formed in ((4096, True), (4097, False)):
+        product = formed.Product(16, 1, 768, 768, t)
+        assert formed.is_faster(product, torch.float32, False, L2) == is_formed
+        assert formed.is_faster(product, torch.float32, True, L2)
 
 
 def test_predicted_rate_of_a_transformer_layer() -> None:
