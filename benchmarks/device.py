@@ -211,6 +211,17 @@ def sketch_of_1024(gradient: Tensor) -> Tensor:
     return gradkern.sketch(gradient, 1024)
 
 
+def gradients_by_torch_func(a: Tensor, g: Tensor) -> Tensor:
+    """A gradient of the weight for each sample, as torch's own transforms make them, then their sketches."""
+
+    def output(weight: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        return (nn.functional.linear(a, weight) * g).sum()
+
+    weight = a.new_zeros(g.shape[2], a.shape[2])
+    gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0, 0))(weight, a, g)
+    return sketch_of_1024(gradients.contiguous())
+
+
 def product_times(run: Run) -> None:
     for n, t, p, o in LINEAR[: 1 if run.dry else None]:
         for dtype in (torch.bfloat16, torch.float32):
@@ -222,6 +233,7 @@ def product_times(run: Run) -> None:
                 "formed": lambda a, g: formed.sketch_outer(a, g, False, sketch_of_1024, run.cache()),
                 "formed at once": lambda a, g: gradkern.sketch(torch.bmm(g.mT, a), 1024),
                 "bmm": lambda a, g: torch.bmm(g.mT, a),
+                "torch.func": gradients_by_torch_func,
                 "summed": lambda a, g: g.flatten(0, 1).mT @ a.flatten(0, 1),
             }
             run.compare({"op": "sketch_outer", "shape": [n, t, p, o], "dtype": str(dtype)}, calls, inputs)
@@ -324,6 +336,16 @@ def ridge(run: Run) -> None:
         run.note(what="RidgeCV", shape=[*X.shape, Y.shape[1]], seconds=run.seconds(lambda: model().fit(X, Y)))
     near, targets = X.to(run.device), Y[:, : run.size(50_000)].to(run.device)
     run.note(what="RidgeCV, arrays on the device", seconds=run.seconds(lambda: gradkern.RidgeCV().fit(near, targets)))
+    try:
+        import himalaya.ridge
+        from himalaya.backend import set_backend
+
+        set_backend("torch" if run.dry else "torch_cuda")
+        params = {"n_targets_batch": 5000, "n_targets_batch_refit": 5000, "warn": False}
+        rival = himalaya.ridge.RidgeCV(alphas=gradkern.RidgeCV().alphas, cv=5, solver_params=params)
+        run.note(what="himalaya, arrays on the device", seconds=run.seconds(lambda: rival.fit(near, targets)))
+    except Exception as error:  # it need not be there
+        run.note(what="himalaya, arrays on the device", error=f"{type(error).__name__}: {error}"[:200])
     if not run.dry:
         torch.cuda.set_sync_debug_mode("warn")
         with warnings.catch_warnings(record=True) as caught:

@@ -30,8 +30,8 @@ SEGMENT, WARP = 64, 32
 ELEMENT_BYTES = {"float": 4, "double": 8, "__nv_bfloat16": 2, "__half": 2}
 DTYPES = {"float": "float32", "__nv_bfloat16": "bfloat16"}
 
-# Of an H200, and of how a multiprocessor keeps its schedulers busy: how often a scheduler and a warp issue was fitted to
-# simulations that were good to a third. What gradkern.kernels._formed assumes of the library stands there.
+# Of an H200, and of how a multiprocessor keeps its schedulers busy: how often a scheduler and a warp issue was fitted
+# to simulations that were good to a third. What gradkern.kernels._formed assumes of the library stands there.
 ASSUMPTIONS = {
     "multiprocessors": 132,
     "clock_GHz": 1.98,
@@ -261,8 +261,11 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def sketch_row(cost: dict[str, Any], element: str, shape: tuple[int, int, int], k: int, cut: int) -> dict[str, Any]:
-    """Bound by reading x, by issuing instructions, or by the loads that all warps of a multiprocessor keep in flight."""
+Shape = tuple[int, int, int]
+
+
+def sketch_row(cost: dict[str, Any], element: str, shape: Shape, k: int, cut: int) -> dict[str, Any]:
+    """Bound by reading x, by issuing instructions, or by the loads that the warps of a multiprocessor have in flight."""
     n, t, p = shape
     sms = ASSUMPTIONS["multiprocessors"]
     samples = 2 if k <= 8192 and n * cut >= 4 * sms else 1
