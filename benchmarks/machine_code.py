@@ -265,7 +265,7 @@ Shape = tuple[int, int, int]
 
 
 def sketch_row(cost: dict[str, Any], element: str, shape: Shape, k: int, cut: int) -> dict[str, Any]:
-    """Bound by reading x, by issuing instructions, or by the loads that the warps of a multiprocessor have in flight."""
+    """Bound by reading x, by issuing instructions, or by the loads that a multiprocessor has in flight."""
     n, t, p = shape
     sms = ASSUMPTIONS["multiprocessors"]
     samples = 2 if k <= 8192 and n * cut >= 4 * sms else 1
@@ -275,12 +275,10 @@ def sketch_row(cost: dict[str, Any], element: str, shape: Shape, k: int, cut: in
     slots = min(2, int(ASSUMPTIONS["shared_bytes_of_a_multiprocessor"] // (shared + 1024)))
     size = n * t * p * ELEMENT_BYTES[element]
     floor = size / ASSUMPTIONS["copy_TBs"] / 1e6
-    instructions = (
-        n * t * (p // SEGMENT) * cost[f"sketch_slices<{element}, {samples}, false>"]["instructions_a_segment"]
-    )
-    flying = (
-        min(slots, -(-blocks // sms)) * warps * 8 * SEGMENT * ELEMENT_BYTES[element]
-    )  # bytes, while lists are added
+    kernel = cost[f"sketch_slices<{element}, {samples}, false>"]
+    instructions = n * t * (p // SEGMENT) * kernel["instructions_a_segment"]
+    resident = min(slots, -(-blocks // sms))
+    flying = resident * warps * 8 * SEGMENT * ELEMENT_BYTES[element]  # bytes, while lists are added
     waiting = size / (sms * flying * ASSUMPTIONS["share_of_time_adding_lists"]) * ASSUMPTIONS["clocks_of_a_load"]
     reading = max(floor, microseconds(instructions, warps, blocks, slots), waiting / ASSUMPTIONS["clock_GHz"] / 1e3)
     summing = 2 * n * cut * k * 4 / ASSUMPTIONS["cache_TBs"] / 1e6 + ASSUMPTIONS["launch_us"] if cut > 1 else 0.0
