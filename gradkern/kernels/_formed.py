@@ -113,7 +113,8 @@ def conv_product(x: Tensor, g: Tensor, window: Window, bias: bool) -> Product:
 
 
 def _is_pointwise(window: Window) -> bool:
-    return (window.kernel_size, window.stride, window.padding) == ((1, 1), (1, 1), (0, 0))
+    geometry = (*window.kernel_size, *window.stride, *window.padding)  # of tuples, or of lists from torch's dispatch
+    return geometry == (1, 1, 1, 1, 0, 0)
 
 
 def _chunks(product: Product, element: int, cache: int) -> Iterator[slice]:

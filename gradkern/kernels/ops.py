@@ -160,7 +160,8 @@ def _outer_native(
 ) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
     if a.is_cuda and _is_formed(a, g, formed.outer_product, bias, allow_tf32=allow_tf32):
-        return formed.sketch_outer(a, g, bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), _cache_of(a))
+        factors = a.detach(), g.detach()
+        return formed.sketch_outer(*factors, bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), _cache_of(a))
     out = _outer_fake(a, g, k)
     workspace = _workspace(a, _native.sketch_outer_workspace, *a.shape, g.shape[2], k, bias)
     _run(_native.sketch_outer, a, g, workspace, out, (k, seed, nnz, first_segment), bias, allow_tf32=allow_tf32)
@@ -183,9 +184,9 @@ def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segmen
     *window, bias, allow_tf32 = rest
     check_sketch(k, seed, nnz, first_segment)
     if x.is_cuda and _is_formed(x, g, formed.conv_product, Window(*window), bias, allow_tf32=allow_tf32):
-        return formed.sketch_conv(
-            x, g, Window(*window), bias, lambda y: _SKETCH(y, k, seed, nnz, first_segment), _cache_of(x)
-        )
+        factors = x.detach(), g.detach()
+        spec = k, seed, nnz, first_segment
+        return formed.sketch_conv(*factors, Window(*window), bias, lambda x: _SKETCH(x, *spec), _cache_of(x))
     out = _conv_fake(x, g, k)
     workspace = _workspace(x, _native.sketch_conv_workspace, (x.shape, g.shape, window), k, bias)
     spec = k, seed, nnz, first_segment

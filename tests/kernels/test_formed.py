@@ -67,7 +67,7 @@ LINEAR = {  # n, t, p, o: whether the gradient is formed
 LAYERS = {  # c, side, o, kernel, stride, padding, groups, with 16 samples
     (64, 56, 64, 3, 1, 1, 1): True,
     (256, 14, 256, 3, 1, 1, 1): True,
-    (256, 56, 64, 1, 1, 0, 1): True,
+    (256, 56, 64, 1, 1, 0, 1): True,  # its patches are the input itself
     (384, 14, 384, 7, 1, 3, 384): True,
 }
 
@@ -85,8 +85,9 @@ def test_choice_for_convolutions(layer: tuple[int, ...]) -> None:
     c, side, o, kernel, stride, padding, groups = layer
     out = (side + 2 * padding - kernel) // stride + 1
     x, g = torch.empty(16, c, side, side, device="meta"), torch.empty(16, o, out, out, device="meta")
-    window = reference.Window((kernel, kernel), (stride, stride), (padding, padding), (1, 1), groups)
+    window = reference.Window(*([size, size] for size in (kernel, stride, padding, 1)), groups)  # as torch gives it
     product = formed.conv_product(x, g, window, False)
+    assert product.unfolded == (kernel > 1)
     assert formed.is_faster(product, torch.bfloat16, False, L2) == LAYERS[layer]
 
 
