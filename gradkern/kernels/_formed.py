@@ -112,6 +112,37 @@ def conv_product(x: Tensor, g: Tensor, window: Window, bias: bool) -> Product:
     return Product(len(x), window.groups, rows, cols + bias, t, unfolded=not _is_pointwise(window))
 
 
+def cache_of(x: Tensor) -> int:
+    """Bytes of the L2 cache of the GPU that holds x."""
+    return int(torch.cuda.get_device_properties(x.device).L2_cache_size)
+
+
+def suits_outer(a: Tensor, g: Tensor, bias: bool, allow_tf32: bool, cache: int) -> bool:
+    """Whether to form these gradients; no for arguments that the kernel refuses, which is left to it."""
+    if not (a.dim() == g.dim() == 3 and a.shape[:2] == g.shape[:2] and _are_alike(a, g)):
+        return False
+    return is_faster(outer_product(a, g, bias), a.dtype, allow_tf32, cache)
+
+
+def suits_conv(x: Tensor, g: Tensor, window: Window, bias: bool, allow_tf32: bool, cache: int) -> bool:
+    """Whether to form these gradients; no for arguments that the kernel refuses, which is left to it."""
+    groups = window.groups
+    if not (x.dim() == g.dim() == 4 and len(x) == len(g) and _are_alike(x, g)):
+        return False
+    if groups < 1 or x.shape[1] % groups or g.shape[1] % groups or min(*window.stride, *window.kernel_size) < 1:
+        return False
+    sizes = zip(x.shape[2:], window.kernel_size, window.stride, window.padding, window.dilation, strict=True)
+    outputs = [(side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+               for side, kernel, stride, padding, dilation in sizes]  # fmt: skip
+    if list(g.shape[2:]) != outputs or min(*window.padding, *(size - 1 for size in window.dilation)) < 0:
+        return False
+    return is_faster(conv_product(x, g, window, bias), x.dtype, allow_tf32, cache)
+
+
+def _are_alike(x: Tensor, g: Tensor) -> bool:
+    return x.dtype == g.dtype and x.device == g.device and x.is_contiguous() and g.is_contiguous()
+
+
 def _is_pointwise(window: Window) -> bool:
     geometry = (*window.kernel_size, *window.stride, *window.padding)  # of tuples, or of lists from torch's dispatch
     return geometry == (1, 1, 1, 1, 0, 0)

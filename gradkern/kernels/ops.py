@@ -131,23 +131,6 @@ _ADJOINT = _define(
 )
 
 
-def _cache_of(x: Tensor) -> int:
-    """Bytes of the L2 cache of the GPU that holds x."""
-    return int(torch.cuda.get_device_properties(x.device).L2_cache_size)
-
-
-def _is_formed(x: Tensor, g: Tensor, product: Callable[..., formed.Product], *rest: Any, allow_tf32: bool) -> bool:
-    """Whether gradients on a GPU are formed by the library, where that is predicted to be faster than the kernel.
-
-    Arguments that the kernel refuses are left to it.
-    """
-    if x.dtype != g.dtype or x.dim() != g.dim() or len(x) != len(g) or x.device != g.device:
-        return False
-    if not (x.is_contiguous() and g.is_contiguous()):
-        return False
-    return formed.is_faster(product(x, g, *rest), x.dtype, allow_tf32, _cache_of(x))
-
-
 def _outer_default(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
@@ -159,9 +142,10 @@ def _outer_native(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
-    if a.is_cuda and _is_formed(a, g, formed.outer_product, bias, allow_tf32=allow_tf32):
-        factors = a.detach(), g.detach()
-        return formed.sketch_outer(*factors, bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), _cache_of(a))
+    if a.is_cuda and formed.suits_outer(a, g, bias, allow_tf32, cache := formed.cache_of(a)):
+        return formed.sketch_outer(
+            a.detach(), g.detach(), bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), cache
+        )
     out = _outer_fake(a, g, k)
     workspace = _workspace(a, _native.sketch_outer_workspace, *a.shape, g.shape[2], k, bias)
     _run(_native.sketch_outer, a, g, workspace, out, (k, seed, nnz, first_segment), bias, allow_tf32=allow_tf32)
@@ -183,13 +167,11 @@ def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segme
 def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
     *window, bias, allow_tf32 = rest
     check_sketch(k, seed, nnz, first_segment)
-    if x.is_cuda and _is_formed(x, g, formed.conv_product, Window(*window), bias, allow_tf32=allow_tf32):
-        factors = x.detach(), g.detach()
-        spec = k, seed, nnz, first_segment
-        return formed.sketch_conv(*factors, Window(*window), bias, lambda x: _SKETCH(x, *spec), _cache_of(x))
+    spec, geometry = (k, seed, nnz, first_segment), Window(*window)
+    if x.is_cuda and formed.suits_conv(x, g, geometry, bias, allow_tf32, cache := formed.cache_of(x)):
+        return formed.sketch_conv(x.detach(), g.detach(), geometry, bias, lambda x: _SKETCH(x, *spec), cache)
     out = _conv_fake(x, g, k)
     workspace = _workspace(x, _native.sketch_conv_workspace, (x.shape, g.shape, window), k, bias)
-    spec = k, seed, nnz, first_segment
     _run(_native.sketch_conv, x, g, workspace, out, spec, window, bias, allow_tf32=allow_tf32)
     return out
 

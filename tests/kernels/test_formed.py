@@ -78,6 +78,10 @@ def test_choice_for_linear_layers(shape: tuple[int, int, int, int]) -> None:
     product = formed.Product(n, 1, o, p, t)
     assert formed.is_faster(product, torch.bfloat16, False, L2) == LINEAR[shape]
     assert not formed.is_faster(product, torch.float16, False, L2)
+    a, g = (torch.empty(n, t, side, dtype=torch.bfloat16, device="meta") for side in (p, o))
+    assert formed.suits_outer(a, g, False, False, L2) == LINEAR[shape]
+    assert not formed.suits_outer(a, g[:, :-1], False, False, L2)
+    assert not formed.suits_outer(a.mT, g, False, False, L2)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -86,6 +90,9 @@ def test_choice_for_convolutions(layer: tuple[int, ...]) -> None:
     out = (side + 2 * padding - kernel) // stride + 1
     x, g = torch.empty(16, c, side, side, device="meta"), torch.empty(16, o, out, out, device="meta")
     window = reference.Window(*([size, size] for size in (kernel, stride, padding, 1)), groups)  # as torch gives it
+    assert formed.suits_conv(x.bfloat16(), g.bfloat16(), window, False, False, L2) == LAYERS[layer]
+    for wrong in (g.bfloat16()[..., 1:], g.float()[:1], g.half()):  # the kernel says what is wrong with them
+        assert not formed.suits_conv(x.bfloat16(), wrong.contiguous(), window, False, False, L2)
     product = formed.conv_product(x, g, window, False)
     assert product.unfolded == (kernel > 1)
     assert formed.is_faster(product, torch.bfloat16, False, L2) == LAYERS[layer]
