@@ -23,7 +23,6 @@ TILE_ROWS, TILE_POSITIONS = 128, 16
 ADDING_A_TILE = 8_400  # instructions to add a tile of 128 segments to buckets
 SKETCHING_A_SEGMENT = 23
 SHARE_OF_CACHE = 0.75  # that a chunk fills
-MOST_EXACT_POSITIONS = 4096  # beyond, the library's float32 sums are less exact than the kernel's
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class Rates:
 
 BFLOAT16 = Rates(1_070, 395e6)  # half of the rate of a large product: t is short, and the output is large
 TF32 = Rates(1_060, 197e6)
-FLOAT32 = Rates(2_140, 50e6)
 
 
 @dataclass(frozen=True)
@@ -83,18 +81,20 @@ def formed_us(product: Product, rates: Rates, element: int, cache: int) -> float
     return launches + max(flops / rates.library_flops_a_us, traffic) + sketching
 
 
-def rates_of(t: int, dtype: torch.dtype, allow_tf32: bool) -> Rates | None:
-    """None where the library's product may be less exact than the kernel; float16 has too small a range for it."""
+def rates_of(dtype: torch.dtype, allow_tf32: bool) -> Rates | None:
+    """None where the kernel is better at any size.
+
+    Its three passes of TF32 are faster than the library's float32 product, and more exact over many positions; a
+    gradient in float16 has too small a range.
+    """
     if dtype == torch.bfloat16:
         return BFLOAT16
-    if dtype == torch.float32 and (allow_tf32 or t <= MOST_EXACT_POSITIONS):
-        return TF32 if allow_tf32 else FLOAT32
-    return None
+    return TF32 if dtype == torch.float32 and allow_tf32 else None
 
 
 def is_faster(product: Product, dtype: torch.dtype, allow_tf32: bool, cache: int) -> bool:
     """Whether forming the gradients is predicted to take less time than the fused kernel."""
-    rates = rates_of(product.t, dtype, allow_tf32)
+    rates = rates_of(dtype, allow_tf32)
     if rates is None or not product.n * product.segments * product.t:
         return False
     return formed_us(product, rates, dtype.itemsize, cache) < fused_us(product, rates)

@@ -27,7 +27,7 @@ def is_not_empty(case: OuterCase | ConvCase) -> bool:
 
 
 @pytest.mark.parametrize("cache", [1, L2])  # a sample at a time, all of them
-@pytest.mark.parametrize("case", filter(is_not_empty, OUTER + CONV), ids=str)
+@pytest.mark.parametrize("case", [case for case in OUTER + CONV if is_not_empty(case)], ids=str)
 def test_formed_equals_truth(case: OuterCase | ConvCase, cache: int) -> None:
     x, g = (values.double() for values in case.inputs(torch.float32))
     truth = case.truth(x, g)
@@ -52,7 +52,7 @@ def test_chunks_of_a_transformer_layer() -> None:
         return gradient.new_empty(len(gradient), 1024, dtype=torch.float32)
 
     assert formed.sketch_outer(a, g, False, sketch, L2).shape == (16, 1024)
-    assert sizes == [(6, 3072, 768)] * 2 + [(4, 3072, 768)]
+    assert sizes == [(8, 3072, 768)] * 2
     assert formed.sketch_outer(a, g, True, sketch, L2).shape == (16, 1024)
     assert sizes[-1][2] == 832  # the bias and its padding are one segment
 
@@ -98,12 +98,10 @@ def test_choice_for_convolutions(layer: tuple[int, ...]) -> None:
     assert formed.is_faster(product, torch.bfloat16, False, L2) == LAYERS[layer]
 
 
-def test_long_float32_products_are_left_to_the_kernel() -> None:
-    """Sums of many positions by the library lose more than docs/sketch.md says."""
-    for t, is_formed in ((4096, True), (4097, False)):
-        product = formed.Product(16, 1, 768, 768, t)
-        assert formed.is_faster(product, torch.float32, False, L2) == is_formed
-        assert formed.is_faster(product, torch.float32, True, L2)
+def test_float32_products_are_left_to_the_kernel_without_tf32() -> None:
+    product = formed.Product(16, 1, 3072, 768, 197)
+    assert not formed.is_faster(product, torch.float32, False, L2)
+    assert formed.is_faster(product, torch.float32, True, L2)
 
 
 def test_predicted_rate_of_a_transformer_layer() -> None:
@@ -115,11 +113,10 @@ def test_predicted_rate_of_a_transformer_layer() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-def test_large_products_on_a_gpu_are_formed(dtype: torch.dtype, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, g = (torch.randn(16, 197, side).to(dtype).cuda() for side in (768, 3072))
+def test_large_products_on_a_gpu_are_formed(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, g = (torch.randn(16, 197, side).bfloat16().cuda() for side in (768, 3072))
     out = ops.sketch_outer(a, g, (1024, 0, 1, 0), bias)
     monkeypatch.setattr(formed, "is_faster", lambda *rest: False)
     fused = ops.sketch_outer(a, g, (1024, 0, 1, 0), bias)
     assert not torch.equal(out, fused)
-    assert (out - fused).norm() < (2**-9 if dtype == torch.bfloat16 else 2e-6) * fused.norm()
+    assert (out - fused).norm() < 2**-9 * fused.norm()
