@@ -268,7 +268,7 @@ def sketch_row(cost: dict[str, Any], element: str, shape: Shape, k: int, cut: in
     """Bound by reading x, by issuing instructions, or by the loads that a multiprocessor has in flight."""
     n, t, p = shape
     sms = ASSUMPTIONS["multiprocessors"]
-    samples = 2 if k <= 8192 and n * cut >= 4 * sms else 1
+    samples = 2 if k < 16384 + SEGMENT and n * cut >= 4 * sms else 1
     blocks, warps = -(-n // samples) * cut, 16
     held = min(k, 16384 + SEGMENT - 1)
     shared = warps * (-(-held // warps) + 2 * SEGMENT) * samples * 4 + (512 + 7 * warps) * 20 + warps * warps

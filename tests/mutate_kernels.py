@@ -270,11 +270,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "a segment that begins a range goes to the range before it, which reaches as far",
     (
         "sketch.cu",
-        "return k <= kMostOfPairs && plan.n * plan.slices >= 4 * static_cast<int64_t>(multiprocessors) ? 2 : 1;",
-        "return k < kMostOfPairs && plan.n * plan.slices >= 4 * static_cast<int64_t>(multiprocessors) ? 2 : 1;",
-    ): "no bit depends on who shares a block",
-    (
-        "sketch.cu",
         "return ahead <= 0 ? 0u : ahead >= 4 ? 0x01010101u : 0x01010101u >> 8 * (4 - ahead);",
         "return ahead <= 0 ? 0u : ahead > 4 ? 0x01010101u : 0x01010101u >> 8 * (4 - ahead);",
     ): "the two are equal there",
@@ -433,6 +428,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "const int64_t pieces = (gradient.segments() + kPiece - 1) / kPiece;",
         "const int64_t pieces = (gradient.segments() + kPiece + 1) / kPiece;",
     ): "a piece too many, of segments without columns",
+    (
+        "sketch.cu",
+        "const bool fits = plan.span == k && shared_bytes(plan) <= static_cast<size_t>(bytes);",
+        "const bool fits = plan.span == k && shared_bytes(plan) < static_cast<size_t>(bytes);",
+    ): "the two are equal there",
 }
 
 

@@ -29,7 +29,6 @@ constexpr int kWarps = 16;
 constexpr int kOwnerBits = 4;             // that tell 16 warps apart
 constexpr int kThreads = kWarps * kWarp;  // and segments that are sorted at a time
 constexpr int kSpan = 16384;              // buckets that a block holds at a time: two blocks fit on a multiprocessor
-constexpr int kMostOfPairs = 8192;        // buckets of blocks of two samples, for the same reason
 constexpr int kLoads = 8;                 // segments that a warp asks for before it adds the first, of all samples
 constexpr int kEntries = kThreads + kWarps * (kLoads - 1);
 constexpr int kEntryBytes = 16;
@@ -68,14 +67,6 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   return plan;
 }
 
-// Two samples share a block where the blocks of one sample would fill the device twice. No bit depends on it.
-int samples_of_a_block(const Plan& plan, int64_t k) {
-  int device, multiprocessors;
-  check(cudaGetDevice(&device));
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-  return k <= kMostOfPairs && plan.n * plan.slices >= 4 * static_cast<int64_t>(multiprocessors) ? 2 : 1;
-}
-
 // Floats of the buckets of a warp, for each sample: its range, what segments reach beyond it, and what nobody reads.
 GK_HOST_DEVICE inline int reach(const Plan& plan) { return plan.range + 2 * kSegment; }
 
@@ -91,6 +82,18 @@ size_t bucket_bytes(const Plan& plan) { return size_t{kWarps} * reach(plan) * pl
 
 size_t shared_bytes(const Plan& plan) {
   return bucket_bytes(plan) + kEntries * (kEntryBytes + kPlaceBytes) + kWarps * kWarps;
+}
+
+// Two samples share a block where its shared memory holds their buckets, and the blocks of one sample would fill the
+// device twice. No bit depends on it.
+int samples_of_a_block(Plan plan, int64_t k) {
+  int device, multiprocessors, bytes;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  plan.samples = 2;
+  const bool fits = plan.span == k && shared_bytes(plan) <= static_cast<size_t>(bytes);
+  return fits && plan.n * plan.slices >= 4 * static_cast<int64_t>(multiprocessors) ? 2 : 1;
 }
 
 // The entries of a warp, of which those from `used` on are padding.
@@ -192,12 +195,20 @@ __device__ inline List list_batch(const Batch& batch, const Plan& plan, const Sk
   return own;
 }
 
-// -1 if the highest of the bits is set, else 1.
-__device__ inline float sign_of(unsigned bits) {
-  const unsigned word = (bits & 0x80000000u) | 0x3F800000u;
-  float sign;
-  memcpy(&sign, &word, sizeof sign);
-  return sign;
+// Adds +-x to the sums of one or two samples; - where the highest of the bits is set.
+template <typename T, int kSamples>
+__device__ inline void add_signed(float (&sums)[kSamples], const T (&x)[kSamples][2], int column, unsigned bits) {
+  const unsigned sign = bits & 0x80000000u;
+#pragma unroll
+  for (int r = 0; r < kSamples; ++r) {
+    const float value = to_float(x[r][column]);
+    unsigned word;
+    memcpy(&word, &value, sizeof word);
+    word ^= sign;
+    float signed_value;
+    memcpy(&signed_value, &word, sizeof signed_value);
+    sums[r] += signed_value;
+  }
 }
 
 // Adds as many entries of a list as are loaded at a time. The samples of x begin at this lane's first column of the
@@ -227,15 +238,11 @@ __device__ inline void add_entries(const T* const (&x)[kSamples], const Stage& s
     unsigned entry[4];
     load_shared(stage.entries + (at + u) * kEntryBytes, entry);
     const unsigned first = entry[2] + lane * kSamples * 4, second = first + kWarp * kSamples * 4;
-    const float signs[2] = {sign_of(entry[0] << (kWarp - 1 - lane)), sign_of(entry[1] << (kWarp - 1 - lane))};
     float sums[2][kSamples];
     load_shared(first, sums[0]);
     load_shared(second, sums[1]);
-#pragma unroll
-    for (int r = 0; r < kSamples; ++r) {
-      sums[0][r] += signs[0] * to_float(values[u][r][0]);  // exact but for the sum
-      sums[1][r] += signs[1] * to_float(values[u][r][1]);
-    }
+    add_signed(sums[0], values[u], 0, entry[0] << (kWarp - 1 - lane));
+    add_signed(sums[1], values[u], 1, entry[1] << (kWarp - 1 - lane));
     store_shared(first, sums[0]);
     store_shared(second, sums[1]);
     __syncwarp();  // the next segment may meet these buckets in other lanes
