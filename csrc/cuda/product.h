@@ -58,8 +58,19 @@ __device__ inline void add_piece(const Source& source, const Gradient& gradient,
   add_segments(stage, spec, number, row < gradient.rows ? gradient.width(place.segment) : 0, own);
 }
 
+// blockIdx.x, read again wherever it is asked for: what follows from it takes no registers in between.
+__device__ inline unsigned block_index() {
+#if defined(__CUDACC__)
+  unsigned index;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  return index;
+#else
+  return blockIdx.x;
+#endif
+}
+
 // The row that a block writes: sums[i, slice, :] of [n, slices, k].
-__device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(blockIdx.x) * k; }
+__device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(block_index()) * k; }
 
 // Shared memory holds the values and segments of the stage, then the buckets if they fit.
 __device__ inline Stage stage_in_shared() {
@@ -88,14 +99,14 @@ template <int kPasses, typename Source>
 __device__ inline void sketch_slice(const Source& source, const Gradient& gradient, const Slices& cut,
                                     const SketchSpec& spec, float* sums, float factor) {
   const Stage stage = stage_in_shared();
-  float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, cut, spec.k);
-  const int64_t slice = blockIdx.x % cut.slices, begin = cut.first_piece(slice);
-  for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
-    add_piece<kPasses>(source, gradient, blockIdx.x / cut.slices, place_of(gradient, piece), cut.part(slice), stage,
-                       spec, own);
+  const Buckets own = buckets_in(stage, slice_row(sums, spec.k), cut, spec.k);
+  for (int done = 0; done < cut.slice_pieces; ++done) {
+    const unsigned block = block_index(), slices = static_cast<unsigned>(cut.slices), slice = block % slices;
+    const int64_t piece = cut.first_piece(slice) + done;
+    if (piece >= cut.pieces) break;
+    add_piece<kPasses>(source, gradient, block / slices, place_of(gradient, piece), cut.part(slice), stage, spec, own);
   }
-  write_buckets(own, result, factor);
+  write_buckets(own, slice_row(sums, spec.k), factor);
 }
 
 // Where slices are written, and the factor they are multiplied by there: a single slice is written to the result.

@@ -199,27 +199,27 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads, 2)
     sketch_few_outputs(Conv<T, false> source, Slices cut, SketchSpec spec, float* sums, float factor) {
   const Stage stage = stage_in_shared();
-  float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, cut, spec.k);
+  const Buckets own = buckets_in(stage, slice_row(sums, spec.k), cut, spec.k);
   const Gradient& gradient = source.gradient;
   const int64_t per_row = gradient.row_segments();
   const auto width_of = [&](int64_t number) {
     return number < gradient.segments() ? gradient.width(number % per_row) : 0;
   };
-  const int64_t slice = blockIdx.x % cut.slices, begin = cut.first_piece(slice);
+  const unsigned slices = static_cast<unsigned>(cut.slices), slice = blockIdx.x % slices;
+  const int64_t begin = cut.first_piece(slice);
   for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
     for (int s = threadIdx.x / kLanes; s < kPiece; s += kWarps) {
       const int64_t number = piece * kPiece + s;
       const int width = width_of(number);
       for (int j = 0; j < width; j += kTaps) {
-        make_values(source, blockIdx.x / cut.slices, cut.part(slice), number / per_row, number % per_row * kSegment + j,
+        make_values(source, block_index() / slices, cut.part(block_index() % slices), number / per_row, number % per_row * kSegment + j,
                     width - j, stage.values + s * kStagePitch + j);
       }
     }
     const int64_t number = piece * kPiece + threadIdx.x;
     add_segments(stage, spec, number, threadIdx.x < kPiece ? width_of(number) : 0, own);
   }
-  write_buckets(own, result, factor);
+  write_buckets(own, slice_row(sums, spec.k), factor);
 }
 
 bool has_few_outputs(const ConvShape& shape) { return shape.group_outputs() < kFewOutputs; }

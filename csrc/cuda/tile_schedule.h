@@ -21,10 +21,12 @@ struct Slices {
   int64_t positions, part_positions, slices;
   bool shared;  // whether buckets lie in shared memory, which changes no addition
 
-  GK_HOST_DEVICE int64_t first_piece(int64_t slice) const { return slice % runs * slice_pieces; }
+  GK_HOST_DEVICE int64_t first_piece(uint32_t slice) const {
+    return slice % static_cast<uint32_t>(runs) * slice_pieces;
+  }
 
-  GK_HOST_DEVICE Positions part(int64_t slice) const {
-    const int64_t begin = slice / runs * part_positions, left = positions - begin;
+  GK_HOST_DEVICE Positions part(uint32_t slice) const {
+    const int64_t begin = slice / static_cast<uint32_t>(runs) * part_positions, left = positions - begin;
     return {begin, left < part_positions ? left : part_positions};
   }
 };
