@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import gradkern
+from gradkern.kernels import _formed as formed
 from gradkern.kernels import ops, reference
 from gradkern.kernels.reference import Window
 
@@ -53,6 +54,10 @@ class Run:
         part.write_text(f"[\n{text}\n]\n")
         part.replace(self.path)
         print(*(f"{key}={value}" for key, value in row.items()), flush=True)
+
+    def cache(self) -> int:
+        """Bytes of the L2 cache."""
+        return 2**20 if self.dry else torch.cuda.get_device_properties(0).L2_cache_size
 
     def size(self, size: int, small: int = 2) -> int:
         return min(size, small) if self.dry else size
@@ -142,6 +147,15 @@ def errors(run: Run) -> None:
             truth = reference.sketch_outer(a, g, 1024, 0, 1, 0, True)
             got = gradkern.sketch_outer(*on(a, g), 1024, bias=True)
             note("sketch_outer", got, truth, dtype=str(dtype), positions=positions)
+        a, g = torch.randn(2, 197, run.size(768, 64)).to(dtype), torch.randn(2, 197, run.size(3072, 64)).to(dtype)
+        for bias in (False, True):
+            truth = reference.sketch_outer(a, g, 1024, 0, 1, 0, bias)
+            got = formed.sketch_outer(*on(a, g), bias, sketch_of_1024, run.cache())
+            if dtype == torch.float32:
+                note("sketch_outer, formed", got, truth, dtype=str(dtype), bias=bias)
+            else:  # gradients are rounded to 8 or 11 bits before they are sketched
+                rounding = float((got.cpu() - truth).norm() / truth.norm())
+                run.note(what="sketch_outer, formed", dtype=str(dtype), bias=bias, rounding=float(f"{rounding:.3g}"))
         for c, groups in ((64, 1), (32, 32)):
             x, g = (torch.randn(2, c, run.size(56, 9), run.size(56, 9)).to(dtype) for _ in range(2))
             window = Window((3, 3), (1, 1), (1, 1), (1, 1), groups)
@@ -184,15 +198,46 @@ def sketch_times(run: Run) -> None:
             run.compare({"op": "sketch", "n": n, "k": k, "dtype": str(dtype)}, rivals, inputs)
 
 
+def by_the_kernel(call: Call) -> Call:
+    """The call without the choice of forming gradients by the library."""
+
+    def without_choice(*inputs: Any) -> Any:
+        choice, formed.is_faster = formed.is_faster, lambda *rest: False
+        try:
+            return call(*inputs)
+        finally:
+            formed.is_faster = choice
+
+    return without_choice
+
+
+def sketch_of_1024(gradient: Tensor) -> Tensor:
+    return gradkern.sketch(gradient, 1024)
+
+
+def gradients_by_torch_func(a: Tensor, g: Tensor) -> Tensor:
+    """A gradient of the weight for each sample, as torch's own transforms make them, then their sketches."""
+
+    def output(weight: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        return (nn.functional.linear(a, weight) * g).sum()
+
+    weight = a.new_zeros(g.shape[2], a.shape[2])
+    gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0, 0))(weight, a, g)
+    return sketch_of_1024(gradients.contiguous())
+
+
 def product_times(run: Run) -> None:
     for n, t, p, o in LINEAR[: 1 if run.dry else None]:
         for dtype in (torch.bfloat16, torch.float32):
             shapes = (run.size(n), t, run.size(p, 64)), (run.size(n), t, run.size(o, 64))
             inputs = [tuple(run.normal(*shape, dtype=dtype) for shape in shapes) for _ in range(1 if run.dry else 2)]
             calls: dict[str, Call] = {
-                "fused": lambda a, g: gradkern.sketch_outer(a, g, 1024),
-                "formed": lambda a, g: gradkern.sketch(torch.bmm(g.mT, a), 1024),
+                "chosen": lambda a, g: gradkern.sketch_outer(a, g, 1024),
+                "fused": by_the_kernel(lambda a, g: gradkern.sketch_outer(a, g, 1024)),
+                "formed": lambda a, g: formed.sketch_outer(a, g, False, sketch_of_1024, run.cache()),
+                "formed at once": lambda a, g: gradkern.sketch(torch.bmm(g.mT, a), 1024),
                 "bmm": lambda a, g: torch.bmm(g.mT, a),
+                "torch.func": gradients_by_torch_func,
                 "summed": lambda a, g: g.flatten(0, 1).mT @ a.flatten(0, 1),
             }
             run.compare({"op": "sketch_outer", "shape": [n, t, p, o], "dtype": str(dtype)}, calls, inputs)
@@ -201,9 +246,12 @@ def product_times(run: Run) -> None:
         x, g = run.normal(n, c, side, side, dtype=torch.bfloat16), run.normal(n, o, out, out, dtype=torch.bfloat16)
         weight = run.normal(o, c // groups, kernel, kernel, dtype=torch.bfloat16)
         options = {"kernel_size": kernel, "stride": stride, "padding": padding, "groups": groups}
+        window = Window((kernel,) * 2, (stride,) * 2, (padding,) * 2, (1, 1), groups)
         geometry = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, [False, True, False]
         calls = {
-            "fused": lambda x, g, options=options: gradkern.sketch_conv(x, g, 1024, **options),
+            "chosen": lambda x, g, options=options: gradkern.sketch_conv(x, g, 1024, **options),
+            "fused": by_the_kernel(lambda x, g, options=options: gradkern.sketch_conv(x, g, 1024, **options)),
+            "formed": lambda x, g, window=window: formed.sketch_conv(x, g, window, False, sketch_of_1024, run.cache()),
             "summed": lambda x, g, w=weight, rest=geometry: torch.ops.aten.convolution_backward(g, x, w, None, *rest)[
                 1
             ],
@@ -292,6 +340,16 @@ def ridge(run: Run) -> None:
         run.note(what="RidgeCV", shape=[*X.shape, Y.shape[1]], seconds=run.seconds(lambda: model().fit(X, Y)))
     near, targets = X.to(run.device), Y[:, : run.size(50_000)].to(run.device)
     run.note(what="RidgeCV, arrays on the device", seconds=run.seconds(lambda: gradkern.RidgeCV().fit(near, targets)))
+    try:
+        import himalaya.ridge
+        from himalaya.backend import set_backend
+
+        set_backend("torch" if run.dry else "torch_cuda")
+        params = {"n_targets_batch": 5000, "n_targets_batch_refit": 5000, "warn": False}
+        rival = himalaya.ridge.RidgeCV(alphas=gradkern.RidgeCV().alphas, cv=5, solver_params=params)
+        run.note(what="himalaya, arrays on the device", seconds=run.seconds(lambda: rival.fit(near, targets)))
+    except ImportError as error:
+        run.note(what="himalaya", absent=str(error))
     if not run.dry:
         torch.cuda.set_sync_debug_mode("warn")
         with warnings.catch_warnings(record=True) as caught:

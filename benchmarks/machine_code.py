@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.conftest import commit, write
+from gradkern.kernels import _formed as formed
 from gradkern.kernels import ops
 from gradkern.kernels.reference import Window
 
@@ -29,9 +30,8 @@ SEGMENT, WARP = 64, 32
 ELEMENT_BYTES = {"float": 4, "double": 8, "__nv_bfloat16": 2, "__half": 2}
 DTYPES = {"float": "float32", "__nv_bfloat16": "bfloat16"}
 
-# Of an H200, and of how a multiprocessor keeps its schedulers busy. The last three were fitted to simulations that were
-# good to a third: how often a scheduler and a warp issue, and how long a warp takes for a segment of a sketch by the
-# latencies of its loads alone, however few its instructions.
+# Of an H200, and of how a multiprocessor keeps its schedulers busy: how often a scheduler and a warp issue was fitted
+# to simulations that were good to a third. What gradkern.kernels._formed assumes of the library stands there.
 ASSUMPTIONS = {
     "multiprocessors": 132,
     "clock_GHz": 1.98,
@@ -40,7 +40,12 @@ ASSUMPTIONS = {
     "bf16_TFLOPs": 790,
     "instructions_a_clock_and_scheduler_at_most": 0.6,
     "clocks_between_instructions_of_a_warp": 9,
-    "clocks_of_a_warp_for_a_segment_at_least": 600,
+    "shared_bytes_of_a_multiprocessor": 228 * 1024,
+    "cache_bytes": 50 * 2**20,
+    "cache_TBs": 5.5,
+    "clocks_of_a_load": 800,
+    "share_of_time_adding_lists": 0.5,  # of a block; in the rest it hashes, sorts, and waits for its slowest warp
+    "launch_us": 2.0,  # of the kernel that adds slices
 }
 
 Instruction = tuple[int, str]  # address, text
@@ -140,15 +145,20 @@ def warp_bytes(code: list[Instruction]) -> int:
 
 
 def sketch_costs(kernel: str, loops: list[list[Instruction]]) -> dict[str, float]:
-    """Instructions a segment of 64 columns: those that add it, and those that hash it and go from group to group."""
-    element = re.search(r"<(\w+)", kernel)[1]
+    """Instructions a segment of 64 columns of a sample: those that add it, and with them those that hash and sort it.
+
+    A warp sorts a batch of 512 segments with 15 others, then adds its share of them by whole rounds of the inner loop.
+    """
+    element, samples = re.search(r"<(\w+), (\d)", kernel).groups()
     adding = innermost(loops, r"LDG")
-    segments = warp_bytes(adding) / (SEGMENT * ELEMENT_BYTES[element])
-    around = min((loop for loop in loops if len(loop) > len(adding) and adding[0] in loop), key=len)
-    rounds = WARP / segments  # of the inner loop, for the 32 segments that a warp hashes at a time
+    added = warp_bytes(adding) / (SEGMENT * ELEMENT_BYTES[element])  # in a round, of all samples
+    containing = sorted((loop for loop in loops if len(loop) > len(adding) and adding[0] in loop), key=len)
+    batch = containing[1]  # the shortest is of the repeats of a batch
+    at_once = added / int(samples)
+    rounds = (WARP + (at_once - 1) / 2) / at_once
     return {
-        "instructions_to_add_a_segment": round(len(adding) / segments, 1),
-        "instructions_a_segment": round((len(adding) * rounds + len(around) - len(adding)) / WARP, 1),
+        "instructions_to_add_a_segment": round(len(adding) / added, 1),
+        "instructions_a_segment": round((len(batch) - len(adding) + rounds * len(adding)) / (WARP * int(samples)), 1),
     }
 
 
@@ -204,7 +214,7 @@ def worse(row: dict[str, Any], recorded: dict[str, Any], tolerance: float = 1.02
     ]
 
 
-SKETCH_SHAPES = [(n, 201, 768, k) for n in (64, 640) for k in (1024, 4096, 16384)]
+SKETCH_SHAPES = [(n, 201, 768, k) for n in (64, 704, 1408) for k in (1024, 4096, 16384)]
 OUTER_SHAPES = [(16, 197, 768, 3072), (16, 197, 1024, 4096), (16, 257, 1280, 5120)]
 CONV_SHAPES = [  # c, h, o, kernel, stride, padding, groups: layers of ResNet-50, ConvNeXt-L and EfficientNet
     (3, 224, 64, 7, 2, 3, 1), (64, 56, 64, 3, 1, 1, 1), (128, 28, 128, 3, 1, 1, 1), (256, 14, 256, 3, 1, 1, 1),
@@ -235,29 +245,12 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     native, rows = ops._native, []
     cost = {row["kernel"]: row for row in kernels if row["sm"] == "90"}
     for n, t, p, k in SKETCH_SHAPES:
-        warps = min(16, 16384 // min(k, 16384))
-        blocks = n * slices(native.sketch_workspace(n, t, p, k), n, k)
-        for element, dtype in DTYPES.items():
-            per_segment = cost[f"sketch_slices<{element}, true, true>"]["instructions_a_segment"]
-            floor = n * t * p * ELEMENT_BYTES[element] / ASSUMPTIONS["copy_TBs"] / 1e6
-            # in instructions: as many as would fill the time that a segment takes at least
-            waiting = ASSUMPTIONS["clocks_of_a_warp_for_a_segment_at_least"]
-            waiting /= ASSUMPTIONS["clocks_between_instructions_of_a_warp"]
-            instructions = n * t * (p // SEGMENT) * (per_segment if warps > 8 else max(per_segment, waiting))
-            us = max(floor, microseconds(instructions, warps, blocks, slots=2 if warps > 4 else 3))
-            shared = 4 * warps * min(k, 16384)  # bytes of a block
-            head = {
-                "op": "sketch",
-                "shape": [n, t, p],
-                "k": k,
-                "dtype": dtype,
-                "blocks": blocks,
-                "shared_bytes": shared,
-            }
-            rows.append({**head, **prediction(us, floor)})
+        for element in DTYPES:
+            rows.append(sketch_row(cost, element, (n, t, p), k, slices(native.sketch_workspace(n, t, p, k), n, k)))
     for n, t, p, o in OUTER_SHAPES:
         blocks = n * slices(native.sketch_outer_workspace(n, t, p, o, 1024, False), n, 1024)
         rows.append(outer_row(cost["sketch_outer_slices<__nv_bfloat16, 1>"], (n, t, p, o), blocks))
+        rows.append(formed_row((n, t, p, o)))
     for c, h, o, kernel, stride, padding, groups in CONV_SHAPES:
         out = (h + 2 * padding - kernel) // stride + 1
         window = Window((kernel, kernel), (stride, stride), (padding, padding), (1, 1), groups)
@@ -268,6 +261,42 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+Shape = tuple[int, int, int]
+
+
+def sketch_row(cost: dict[str, Any], element: str, shape: Shape, k: int, cut: int) -> dict[str, Any]:
+    """Bound by reading x, by issuing instructions, or by the loads that a multiprocessor has in flight."""
+    n, t, p = shape
+    sms = ASSUMPTIONS["multiprocessors"]
+    samples = 2 if k < 16384 + SEGMENT and n * cut >= 4 * sms else 1
+    blocks, warps = -(-n // samples) * cut, 16
+    held = min(k, 16384 + SEGMENT - 1)
+    shared = warps * (-(-held // warps) + 2 * SEGMENT) * samples * 4 + (512 + 7 * warps) * 20 + warps * warps
+    slots = min(2, int(ASSUMPTIONS["shared_bytes_of_a_multiprocessor"] // (shared + 1024)))
+    size = n * t * p * ELEMENT_BYTES[element]
+    floor = size / ASSUMPTIONS["copy_TBs"] / 1e6
+    kernel = cost[f"sketch_slices<{element}, {samples}, false>"]
+    instructions = n * t * (p // SEGMENT) * kernel["instructions_a_segment"]
+    resident = min(slots, -(-blocks // sms))
+    flying = resident * warps * 8 * SEGMENT * ELEMENT_BYTES[element]  # bytes, while lists are added
+    waiting = size / (sms * flying * ASSUMPTIONS["share_of_time_adding_lists"]) * ASSUMPTIONS["clocks_of_a_load"]
+    reading = max(floor, microseconds(instructions, warps, blocks, slots), waiting / ASSUMPTIONS["clock_GHz"] / 1e3)
+    summing = 2 * n * cut * k * 4 / ASSUMPTIONS["cache_TBs"] / 1e6 + ASSUMPTIONS["launch_us"] if cut > 1 else 0.0
+    head = {"op": "sketch", "shape": list(shape), "k": k, "dtype": DTYPES[element], "samples_a_block": samples}
+    return {**head, "blocks": blocks, "shared_bytes": shared, **prediction(reading + summing, floor)}
+
+
+def formed_row(shape: tuple[int, int, int, int]) -> dict[str, Any]:
+    """The library's product of a few samples at a time and their sketch, as gradkern chooses by the same numbers."""
+    n, t, p, o = shape
+    product = formed.Product(n, 1, o, p, t)
+    us = formed.formed_us(product, formed.BFLOAT16, 2, ASSUMPTIONS["cache_bytes"])
+    floor = 2 * n * t * p * o / ASSUMPTIONS["bf16_TFLOPs"] / 1e6
+    head = {"op": "sketch_outer", "way": "formed", "shape": list(shape), "k": 1024, "dtype": "bfloat16"}
+    chunk = product.chunk(2, ASSUMPTIONS["cache_bytes"])
+    return {**head, "samples_at_a_time": chunk, "TFLOPs": round(2e-6 * n * t * p * o / us), **prediction(us, floor)}
+
+
 def outer_row(cost: dict[str, Any], shape: tuple[int, int, int, int], blocks: int) -> dict[str, Any]:
     """A tile of 128 x 64 is multiplied 16 positions at a time by 8 warps of 8 instructions, then its segments added."""
     n, t, p, o = shape
@@ -276,7 +305,14 @@ def outer_row(cost: dict[str, Any], shape: tuple[int, int, int, int], blocks: in
     adding = 1.2 * 64 * cost["instructions_to_add_two_segments"]  # a segment meets 1.2 to 1.5 of the warps' buckets
     us = microseconds(tiles * (multiplying + adding), 8, blocks, slots=2)
     floor = 2 * n * t * p * o / ASSUMPTIONS["bf16_TFLOPs"] / 1e6
-    head = {"op": "sketch_outer", "shape": list(shape), "k": 1024, "dtype": "bfloat16", "blocks": blocks}
+    head = {
+        "op": "sketch_outer",
+        "way": "fused",
+        "shape": list(shape),
+        "k": 1024,
+        "dtype": "bfloat16",
+        "blocks": blocks,
+    }
     head["shared_bytes"] = 128 * (72 * 4 + 16) + 4 * 1024  # the staged tile, its segments, and the buckets
     return {**head, **prediction(us, floor)}
 

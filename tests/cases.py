@@ -44,14 +44,16 @@ SKETCH = (
     SketchCase((3, 2, WIDTH + 1), 127, seed=2**63 - 1),
     SketchCase((1, 5, 3 * WIDTH + 2), 1000, nnz=3, first_segment=2**40),
     SketchCase((2, 7, 2 * WIDTH), 1024, nnz=9, seed=5),
-    SketchCase((2, 3, WIDTH + 4), 99),  # 16-byte loads on a GPU, of the wider dtypes alone
-    SketchCase((1, 600, WIDTH + 8), 256, seed=7),  # several slices, 16-byte loads
+    SketchCase((2, 3, WIDTH + 4), 99),
+    SketchCase((1, 600, WIDTH + 8), 256, seed=7),  # several slices on a GPU
     SketchCase((0, 3, 100), 64),
     SketchCase((3, 0, 100), 64),
     SketchCase((3, 2, 0), 64),
     SketchCase((1, 600, WIDTH + 3), 256, seed=3),  # several slices on a GPU
-    SketchCase((2, 600, WIDTH + 1), 5000, nnz=2, seed=8),  # several slices on a GPU, three warps each
-    SketchCase((2, 9, 7 * WIDTH), 20011, nnz=5, seed=4),  # several windows of buckets on a GPU
+    SketchCase((2, 600, WIDTH + 1), 5000, nnz=2, seed=8),  # several slices on a GPU
+    SketchCase((2, 9, 7 * WIDTH), 20011, nnz=5, seed=4),  # two spans of buckets on a GPU
+    SketchCase((1, 3, WIDTH + 1), 16_390),  # a little more than a span of buckets on a GPU
+    SketchCase((1, 3, WIDTH), 20_011, seed=5346),  # the last segment begins the second span on a GPU
     SketchCase((1, 3, WIDTH + 1), 70_001),  # more buckets than a multiprocessor's shared memory holds
     SketchCase((1, 1, 300_001), 4096, seed=6),  # several parts on a CPU
 )

@@ -24,4 +24,17 @@ bool rows_are_aligned(const void* data, int64_t length) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && length * sizeof(T) % 16 == 0;
 }
 
+// base + index, in global memory, by two instructions where the compiler would take four.
+template <typename T>
+__device__ inline const T* element_at(const T* base, unsigned index) {
+#if defined(__CUDACC__)
+  const T* address;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(index), "n"(sizeof(T)), "l"(base));
+  __builtin_assume(__isGlobal(address));
+  return address;
+#else
+  return base + index;
+#endif
+}
+
 }  // namespace gradkern::cuda

@@ -94,7 +94,7 @@ template <typename T, bool kByPosition, int kRows>
 struct Matrix {
   using Op = Operand<T, kByPosition, kRows>;
   const T* data;
-  int64_t rows, positions, first;
+  int64_t rows, positions, pitch, first;  // pitch: from a row, or position, to the next
   bool aligned;
   Chunk<T> held[Op::kChunks];
 
@@ -104,9 +104,9 @@ struct Matrix {
       const int64_t row = first + Op::chunk_row(c);
       const int64_t t = from + Op::chunk_position(c);
       if constexpr (kByPosition) {
-        held[c].load(data + t * rows + row, t < positions ? rows - row : 0, aligned);
+        held[c].load(data + t * pitch + row, t < positions ? rows - row : 0, aligned);
       } else {
-        held[c].load(data + row * positions + t, row < rows ? positions - t : 0, aligned);
+        held[c].load(data + row * pitch + t, row < rows ? positions - t : 0, aligned);
       }
     }
   }

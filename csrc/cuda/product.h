@@ -36,29 +36,41 @@ __device__ inline Place place_of(const Gradient& gradient, int64_t piece) {
   return {group, (rows - group * gradient.row_tiles()) * kTileRows, piece - rows * gradient.row_segments()};
 }
 
-// A source makes the loaders of the operands of a tile, left(i, place) and right(i, place), and stages the bias of 128
-// rows.
+// A source makes the loaders of the operands of a tile, left(i, place, part) and right(i, place, part), and stages the
+// bias of 128 rows; each over a part of the positions.
 template <int kPasses, typename Source>
 __device__ inline void add_piece(const Source& source, const Gradient& gradient, int64_t i, const Place& place,
-                                 const Stage& stage, const SketchSpec& spec, const Buckets& own) {
+                                 const Positions& part, const Stage& stage, const SketchSpec& spec,
+                                 const Buckets& own) {
   if (place.col() < gradient.cols) {
     Sums sums;
-    auto left = source.left(i, place);
-    auto right = source.right(i, place);
-    tile_product<typename Source::Element, Source::kByPosition, kPasses>(left, right, gradient.positions, sums);
+    auto left = source.left(i, place, part);
+    auto right = source.right(i, place, part);
+    tile_product<typename Source::Element, Source::kByPosition, kPasses>(left, right, part.count, sums);
     stage_sums(sums, stage.values);
   }
   if (gradient.bias && gradient.cols / kSegment == place.segment) {
     __syncthreads();  // the bias overwrites a column of the tile that the matrix does not have
-    source.stage_bias(i, place, stage.values, static_cast<int>(gradient.cols % kSegment));
+    source.stage_bias(i, place, part, stage.values, static_cast<int>(gradient.cols % kSegment));
   }
   const int64_t row = place.row + threadIdx.x;
   const int64_t number = (place.group * gradient.rows + row) * gradient.row_segments() + place.segment;
   add_segments(stage, spec, number, row < gradient.rows ? gradient.width(place.segment) : 0, own);
 }
 
+// blockIdx.x, read again wherever it is asked for: what follows from it takes no registers in between.
+__device__ inline unsigned block_index() {
+#if defined(__CUDACC__)
+  unsigned index;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  return index;
+#else
+  return blockIdx.x;
+#endif
+}
+
 // The row that a block writes: sums[i, slice, :] of [n, slices, k].
-__device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(blockIdx.x) * k; }
+__device__ inline float* slice_row(float* sums, int64_t k) { return sums + static_cast<int64_t>(block_index()) * k; }
 
 // Shared memory holds the values and segments of the stage, then the buckets if they fit.
 __device__ inline Stage stage_in_shared() {
@@ -87,13 +99,14 @@ template <int kPasses, typename Source>
 __device__ inline void sketch_slice(const Source& source, const Gradient& gradient, const Slices& cut,
                                     const SketchSpec& spec, float* sums, float factor) {
   const Stage stage = stage_in_shared();
-  float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, cut, spec.k);
-  const int64_t begin = blockIdx.x % cut.slices * cut.slice_pieces;
-  for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
-    add_piece<kPasses>(source, gradient, blockIdx.x / cut.slices, place_of(gradient, piece), stage, spec, own);
+  const Buckets own = buckets_in(stage, slice_row(sums, spec.k), cut, spec.k);
+  for (int done = 0; done < cut.slice_pieces; ++done) {
+    const unsigned block = block_index(), slices = static_cast<unsigned>(cut.slices), slice = block % slices;
+    const int64_t piece = cut.first_piece(slice) + done;
+    if (piece >= cut.pieces) break;
+    add_piece<kPasses>(source, gradient, block / slices, place_of(gradient, piece), cut.part(slice), stage, spec, own);
   }
-  write_buckets(own, result, factor);
+  write_buckets(own, slice_row(sums, spec.k), factor);
 }
 
 // Where slices are written, and the factor they are multiplied by there: a single slice is written to the result.

@@ -2,15 +2,16 @@
 //
 //   out[i, (offset_s + j) mod k] += +-x[i, s, j] / sqrt(nnz)
 //
-// The segments of a sample are cut into slices, and a slice into one run for each warp. A block owns a slice; each of
-// its warps owns k buckets in shared memory and adds its run to them segment by segment: 64 consecutive buckets, two
-// for each lane, without bank conflicts or atomics. The block then adds the buckets of its warps in order, and a second
-// kernel adds the slices of a sample in order. The cut depends on the shape and k alone, so the same call gives the
-// same bits on every device. Where k buckets do not fit, the slice is read once for each window of buckets. Bound by
-// reading x once, so a lane reads 16 bytes at a time where every segment starts at a multiple of 16 bytes. Such a load
-// brings 4 neighbouring columns (of float32) of one of 2 segments; lanes then exchange halves, so that each holds 2
-// columns of both. Where x allows loads of single elements only, lanes read the 2 columns that they add. The order of
-// additions, and so every bit of the result, is the same.
+// A block adds one slice of the segments of one or two samples to k buckets in shared memory, of which each of its 16
+// warps owns a range. It hashes 512 segments at a time, a thread each, and sorts them by the range in which they begin,
+// in order; then every warp walks its own list. A lane adds columns lane and lane + 32 of a segment, so that loads of x
+// are coalesced at any address and buckets have neither bank conflicts nor two writers. A range is followed by room for
+// the 63 buckets that its segments may reach beyond it, and the block adds these up at the end. So a warp waits for
+// loads of x alone, which it asks for 8 segments at a time, and k hardly matters. Lists are padded to such groups with
+// segments whose sums nobody reads. The signs and buckets of two samples are the same, so their sums are neighbours in
+// shared memory. Another kernel adds the slices of a sample in order. The cut depends on the shape of a sample and k
+// alone, so the same call gives the same bits on every device, and a sample has the same bits in every batch. Where k
+// buckets do not fit, the slice is hashed once for each span of buckets, and x is still read once. Bound by reading x.
 #include <algorithm>
 #include <cstring>
 
@@ -24,20 +25,29 @@ namespace gradkern::cuda {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr int kMaxWarps = 16;
-constexpr int kMaxThreads = kMaxWarps * kWarp;
-constexpr int kSharedFloats = 16384;  // 64 KiB: a multiprocessor holds two blocks, as many as its registers allow
-constexpr int kLaneWords = 8;         // that a lane loads before it adds the first
+constexpr int kWarps = 16;
+constexpr int kOwnerBits = 4;             // that tell 16 warps apart
+constexpr int kThreads = kWarps * kWarp;  // and segments that are sorted at a time
+constexpr int kSpan = 16384;              // buckets that a block holds at a time: two blocks fit on a multiprocessor
+constexpr int kLoads = 8;                 // segments that a warp asks for before it adds the first, of all samples
+constexpr int kEntries = kThreads + kWarps * (kLoads - 1);
+constexpr int kEntryBytes = 16;
+constexpr int kPlaceBytes = 4;
+constexpr int kWidthShift = 16;
 constexpr unsigned kAll = 0xFFFFFFFFu;
+
+template <typename T>
+constexpr int kBlocks = sizeof(T) == 8 ? 1 : 2;  // that a multiprocessor has registers for
 
 struct Plan {
   int64_t n, rows, cols;
   int64_t segments;        // of a sample
   int64_t slice_segments;  // of a block
   int64_t slices;          // of a sample
-  int64_t run_segments;    // of a warp
-  int warps;
-  int window;  // buckets held at a time
+  int samples;             // of a block
+  int span;                // most buckets held at a time
+  int range;               // of which a warp owns
+  unsigned range_inverse;  // high32(bucket * range_inverse) is the owner
 };
 
 Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
@@ -47,228 +57,306 @@ Plan make_plan(int64_t n, int64_t rows, int64_t cols, int64_t k) {
   plan.cols = cols;
   plan.segments = rows * ((cols + kSegment - 1) / kSegment);
   // A slice writes k sums; at least 8 columns for each sum keep that traffic small and in the L2 cache.
-  plan.slice_segments = std::max<int64_t>(512, k / 8);
-  plan.slices = (plan.segments + plan.slice_segments - 1) / plan.slice_segments;
-  plan.window = static_cast<int>(std::min<int64_t>(k, kSharedFloats));
-  plan.warps = std::min(kMaxWarps, kSharedFloats / plan.window);
-  plan.run_segments = (plan.slice_segments + plan.warps - 1) / plan.warps;
+  const int64_t most = std::max<int64_t>(2 * kThreads, k / 8);
+  plan.slices = std::max<int64_t>(1, (plan.segments + most - 1) / most);
+  plan.slice_segments = (plan.segments + plan.slices - 1) / plan.slices;
+  plan.samples = 1;
+  plan.span = static_cast<int>(std::min<int64_t>(k, kSpan + kSegment - 1));
+  plan.range = (plan.span + kWarps - 1) / kWarps;
+  plan.range_inverse = static_cast<unsigned>((uint64_t{1} << 32) / plan.range + 1);
   return plan;
 }
 
-// How a warp reads segments. Wide: a lane loads 16 bytes, which are kPairs pairs of neighbouring columns, so that one
-// load of the warp covers kPairs segments with kLanes lanes each. Narrow, for any address: a lane loads columns lane
-// and lane + 32.
-template <typename T, bool kWide>
-struct Reading {
-  static constexpr int kPairs = kWide ? 8 / static_cast<int>(sizeof(T)) : 1;
-  static constexpr int kLanes = kWarp / kPairs;
-  static constexpr int kPairWords = (2 * sizeof(T) + 3) / 4;
-  static constexpr int kWords = kPairs * kPairWords;
-  static constexpr int kInFlight = kLaneWords / kWords;  // loads before the first segment is added
+// Floats of the buckets of a warp, for each sample: its range, what segments reach beyond it, and what nobody reads.
+GK_HOST_DEVICE inline int reach(const Plan& plan) { return plan.range + 2 * kSegment; }
+
+// Addresses in shared memory.
+struct Stage {
+  unsigned buckets;       // [kWarps, reach, samples] floats
+  unsigned entries;       // [kEntries] of four words: the signs, the address of the first bucket, none
+  unsigned places;        // [kEntries]: where a segment lies behind the first of the batch, and its width << 16
+  unsigned char* counts;  // [kWarps, kWarps]: by owner, the segments that each warp has hashed
 };
 
-template <typename T, bool kWide>
-__device__ inline void load(const T* segment, int width, int lane, unsigned (&words)[Reading<T, kWide>::kWords]) {
-  using R = Reading<T, kWide>;
-  if constexpr (kWide) {
-    constexpr int kColumns = 2 * R::kPairs;
-    const int column = lane % R::kLanes * kColumns;
-    // width is a multiple of kColumns, so a lane has all of its columns or none.
-    const uint4 loaded = column < width ? __ldg(reinterpret_cast<const uint4*>(segment + column)) : uint4{};
-    memcpy(words, &loaded, sizeof loaded);
-  } else {
-    T pair[2] = {};
-    if (lane < width) pair[0] = segment[lane];
-    if (lane + kWarp < width) pair[1] = segment[lane + kWarp];
-    memcpy(words, pair, sizeof pair);
-  }
+size_t bucket_bytes(const Plan& plan) { return size_t{kWarps} * reach(plan) * plan.samples * sizeof(float); }
+
+size_t shared_bytes(const Plan& plan) {
+  return bucket_bytes(plan) + kEntries * (kEntryBytes + kPlaceBytes) + kWarps * kWarps;
 }
 
-// Transposes pairs among the lanes that loaded the same columns of kPairs segments: afterwards pair s is of segment s.
-template <int kPairs, int kPairWords>
-__device__ inline void exchange(int lane, unsigned (&words)[kPairs * kPairWords]) {
-  constexpr int kLanes = kWarp / kPairs;
+// Two samples share a block where its shared memory holds their buckets, and the blocks of one sample would fill the
+// device twice. No bit depends on it.
+int samples_of_a_block(Plan plan, int64_t k) {
+  int device, multiprocessors, bytes;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  plan.samples = 2;
+  const bool fits = plan.span == k && shared_bytes(plan) <= static_cast<size_t>(bytes);
+  return fits && plan.n * plan.slices >= 4 * static_cast<int64_t>(multiprocessors) ? 2 : 1;
+}
+
+// The entries of a warp, of which those from `used` on are padding.
+struct List {
+  unsigned begin, used, end;
+};
+
+// How many of the four bytes of a word are those of warps before this one: the last bits of so many bytes are set.
+__device__ inline unsigned earlier_of_four(int ahead) {
+  return ahead <= 0 ? 0u : ahead >= 4 ? 0x01010101u : 0x01010101u >> 8 * (4 - ahead);
+}
+
+// Sorts an entry of every thread by its owner. Returns the index of this thread's entry, and the list of this warp.
+template <int kAtOnce>
+__device__ inline unsigned sort_entries(bool owned, unsigned owner, unsigned char* counts, List& own) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  unsigned peers = __ballot_sync(kAll, owned), of_lane = peers;  // lanes whose owner is mine, or has my lane's number
 #pragma unroll
-  for (int bit = 1; bit < kPairs; bit *= 2) {
-    const bool upper = (lane / kLanes & bit) != 0;
+  for (int bit = 0; bit < kOwnerBits; ++bit) {
+    const unsigned votes = __ballot_sync(kAll, owner >> bit & 1u);
+    peers &= owner >> bit & 1u ? votes : ~votes;
+    of_lane &= lane >> bit & 1 ? votes : ~votes;
+  }
+  if (lane < kWarps) counts[lane * kWarps + warp] = static_cast<unsigned char>(__popc(of_lane));
+  __syncthreads();                                    // and the last readers of the entries of another batch are done
+  unsigned words[kWarps / 4], total = 0, before = 0;  // of my lane's number: of all warps, and of those before mine
+  load_shared(shared_address(counts + lane % kWarps * kWarps), words);
 #pragma unroll
-    for (int at = 0; at < kPairs * kPairWords; ++at) {
-      if (at / kPairWords & bit) continue;
-      unsigned& low = words[at];
-      unsigned& high = words[at + bit * kPairWords];
-      const unsigned taken = __shfl_sync(kAll, upper ? low : high, lane ^ (bit * kLanes));
-      (upper ? low : high) = taken;
-    }
+  for (int at = 0; at < kWarps / 4; ++at) {
+    total = __dp4a(words[at], 0x01010101u, total);
+    before = __dp4a(words[at], earlier_of_four(warp - 4 * at), before);
   }
+  const unsigned room = total + (0u - total) % kAtOnce;
+  unsigned end = room;
+#pragma unroll
+  for (int apart = 1; apart < kWarps; apart *= 2) {
+    const unsigned left = __shfl_sync(kAll, end, (lane - apart) & (kWarp - 1));
+    if (lane >= apart) end += left;
+  }
+  const unsigned begin = end - room;
+  own = {__shfl_sync(kAll, begin, warp), __shfl_sync(kAll, begin + total, warp), __shfl_sync(kAll, end, warp)};
+  return __shfl_sync(kAll, begin + before, owner % kWarps) + __popc(peers & ((1u << lane) - 1u));
 }
 
-// The two columns of every segment that a lane adds: all lanes add `first`, then all add `second`.
-struct Columns {
-  int first, second;
-  int left;      // of the two
-  bool swapped;  // whether first is the right column of a pair
+// The buckets [begin, begin + size) of k.
+struct Span {
+  unsigned begin, size;
 };
 
-template <typename T, bool kWide>
-__device__ inline Columns columns_of(int lane) {
-  using R = Reading<T, kWide>;
-  if (!kWide) return {lane, lane + kWarp, lane, false};
-  const int pair = lane % R::kLanes * R::kPairs + lane / R::kLanes;
-  // Pairs 16 apart share two banks, so they use them in opposite order.
-  const bool swapped = pair >= kWarp / 2;
-  return {2 * pair + swapped, 2 * pair + !swapped, 2 * pair, swapped};
-}
-
-// The buckets [begin, begin + size) of a warp, out of k.
-struct Window {
-  unsigned address;  // of the first one's sum, in shared memory
-  unsigned begin, size, k;
-};
-
-// Where the bucket of a column lies in the window: at size or beyond if the window does not hold it.
-template <bool kWhole>
-__device__ inline unsigned index_of(const Window& window, unsigned offset, int column) {
-  const unsigned target = offset + column;
-  const unsigned wrapped = target - window.k;  // huge unless target is k or more
-  return (target < wrapped ? target : wrapped) - (kWhole ? 0 : window.begin);
-}
-
-// Negates x if the lowest of the bits is set.
-__device__ inline float with_sign(float x, unsigned bits) {
-  unsigned value;
-  memcpy(&value, &x, sizeof value);
-  value ^= bits << 31;
-  memcpy(&x, &value, sizeof x);
-  return x;
-}
-
-// Adds x to the buckets of two columns, which are different ones, where the window holds them; if kWhole, it does.
-template <bool kWhole>
-__device__ inline void add(const Window& window, const unsigned (&at)[2], const float (&x)[2]) {
-  const unsigned first = window.address + 4 * at[0], second = window.address + 4 * at[1];
-  if constexpr (kWhole) {
-    const float sums[2] = {load_shared(first), load_shared(second)};
-    store_shared(first, sums[0] + x[0]);
-    store_shared(second, sums[1] + x[1]);
-  } else {
-    if (at[0] < window.size) store_shared(first, load_shared(first) + x[0]);
-    if (at[1] < window.size) store_shared(second, load_shared(second) + x[1]);
-  }
-}
-
-// One of the next 32 segments of a run: each lane has located and hashed one, and the others get it by shuffle.
+// Segments [first, first + count) of a sample, the first of which is number `in_row` of its row.
 struct Batch {
-  int64_t start;  // in x
-  int width;
-  unsigned long long signs;
-  unsigned offset;
+  int64_t first;
+  int count;
+  unsigned in_row;
 };
 
-// kWhole: the window holds all buckets.
-template <typename T, bool kWide, bool kWhole>
-__device__ void add_batch(const T* x, const Batch& mine, const Columns& columns, const Window& window) {
-  using R = Reading<T, kWide>;
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll 1
-  for (int group = 0; group < kWarp; group += R::kInFlight * R::kPairs) {
-    unsigned words[R::kInFlight][R::kWords];
+// Where a segment of a batch lies behind the first one, and how many columns it has << 16.
+template <bool kRagged>
+__device__ inline unsigned place_of(const Batch& batch, const Plan& plan, unsigned number) {
+  if (!kRagged) return number * kSegment;
+  const unsigned per_row = static_cast<unsigned>((plan.cols + kSegment - 1) / kSegment);
+  const unsigned segment = batch.in_row + number, row = segment / per_row, in_row = segment - row * per_row;
+  const int64_t left = plan.cols - static_cast<int64_t>(in_row) * kSegment;
+  const unsigned width = left < kSegment ? static_cast<unsigned>(left) : kSegment;
+  // below 2^15, so the low halves of its terms do
+  return (row * static_cast<unsigned>(plan.cols) + (in_row - batch.in_row) * kSegment) | width << kWidthShift;
+}
+
+// Writes an entry: signs, the first of its buckets, and where its columns lie.
+template <int kSamples>
+__device__ inline void store_entry(const Stage& stage, unsigned index, uint64_t signs, unsigned bucket,
+                                   unsigned place) {
+  const unsigned address = stage.buckets + bucket * kSamples * static_cast<unsigned>(sizeof(float));
+  store_shared(stage.entries + index * kEntryBytes,
+               {static_cast<unsigned>(signs), static_cast<unsigned>(signs >> 32), address, 0u});
+  store_shared(stage.places + index * kPlaceBytes, {place});
+}
+
+// Hashes a segment for each thread, and lists those that begin in the span for their owners.
+template <int kSamples, bool kRagged>
+__device__ inline List list_batch(const Batch& batch, const Plan& plan, const SketchSpec& spec, uint64_t mixed_seed,
+                                  int64_t q, const Span& span, const Stage& stage) {
+  const uint64_t key = segment_key(mixed_seed, spec.first_segment + batch.first + threadIdx.x);
+  const unsigned at = segment_offset(key, q, spec.k) - span.begin;
+  const bool owned = static_cast<int>(threadIdx.x) < batch.count && at < span.size;
+  const unsigned owner = static_cast<unsigned>(static_cast<uint64_t>(at) * plan.range_inverse >> 32);
+  List own;
+  const unsigned index = sort_entries<kLoads / kSamples>(owned, owner, stage.counts, own);
+  if (owned) {
+    store_entry<kSamples>(stage, index, segment_signs(key, q), owner * 2 * kSegment + at,
+                          place_of<kRagged>(batch, plan, threadIdx.x));
+  }
+  const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  if (lane < own.end - own.used) {
+    // the first columns of the batch, or none of them, are added to buckets that nobody reads
+    store_entry<kSamples>(stage, own.used + lane, 0, (warp + 1) * reach(plan) - kSegment, 0);
+  }
+  __syncthreads();
+  return own;
+}
+
+// Adds +-x to the sums of one or two samples; - where the highest of the bits is set.
+template <typename T, int kSamples>
+__device__ inline void add_signed(float (&sums)[kSamples], const T (&x)[kSamples][2], int column, unsigned bits) {
+  const unsigned sign = bits & 0x80000000u;
 #pragma unroll
-    for (int u = 0; u < R::kInFlight; ++u) {
-      const int from = group + u * R::kPairs + lane / R::kLanes;
-      const T* segment = x + __shfl_sync(kAll, static_cast<long long>(mine.start), from);
-      load<T, kWide>(segment, __shfl_sync(kAll, mine.width, from), lane, words[u]);
+  for (int r = 0; r < kSamples; ++r) {
+    const float value = to_float(x[r][column]);
+    unsigned word;
+    memcpy(&word, &value, sizeof word);
+    word ^= sign;
+    float signed_value;
+    memcpy(&signed_value, &word, sizeof signed_value);
+    sums[r] += signed_value;
+  }
+}
+
+// Adds as many entries of a list as are loaded at a time. The samples of x begin at this lane's first column of the
+// batch.
+template <typename T, int kSamples, bool kRagged>
+__device__ inline void add_entries(const T* const (&x)[kSamples], const Stage& stage, unsigned at) {
+  constexpr int kAtOnce = kLoads / kSamples, kFour = 4;
+  const unsigned lane = threadIdx.x % kWarp;
+  T values[kAtOnce][kSamples][2];
+#pragma unroll
+  for (int u = 0; u < kAtOnce; u += kFour) {
+    unsigned places[kFour];
+    load_shared(stage.places + (at + u) * kPlaceBytes, places);
+#pragma unroll
+    for (int v = 0; v < kFour; ++v) {
+      const unsigned place = kRagged ? places[v] % (1u << kWidthShift) : places[v], width = places[v] >> kWidthShift;
+#pragma unroll
+      for (int r = 0; r < kSamples; ++r) {
+        const T* from = element_at(x[r], place);
+        values[u + v][r][0] = !kRagged || lane < width ? from[0] : T{};
+        values[u + v][r][1] = !kRagged || lane + kWarp < width ? from[kWarp] : T{};
+      }
     }
+  }
 #pragma unroll
-    for (int u = 0; u < R::kInFlight; ++u) {
-      exchange<R::kPairs, R::kPairWords>(lane, words[u]);
+  for (int u = 0; u < kAtOnce; ++u) {
+    unsigned entry[4];
+    load_shared(stage.entries + (at + u) * kEntryBytes, entry);
+    const unsigned first = entry[2] + lane * kSamples * 4, second = first + kWarp * kSamples * 4;
+    float sums[2][kSamples];
+    load_shared(first, sums[0]);
+    load_shared(second, sums[1]);
+    add_signed(sums[0], values[u], 0, entry[0] << (kWarp - 1 - lane));
+    add_signed(sums[1], values[u], 1, entry[1] << (kWarp - 1 - lane));
+    store_shared(first, sums[0]);
+    store_shared(second, sums[1]);
+    __syncwarp();  // the next segment may meet these buckets in other lanes
+  }
+}
+
+// Adds segments [begin, end) of the block's samples to the buckets of a span.
+template <typename T, int kSamples, bool kRagged>
+__device__ inline void add_slice(const T* const (&x)[kSamples], const Plan& plan, const SketchSpec& spec, int64_t begin,
+                                 int64_t end, const Span& span, const Stage& stage) {
+  constexpr unsigned kAtOnce = kLoads / kSamples;
+  const uint64_t mixed_seed = mix64(spec.seed);
+  const int64_t per_row = (plan.cols + kSegment - 1) / kSegment;
+  for (int64_t first = begin; first < end; first += kThreads) {
+    const int64_t row = kRagged ? first / per_row : 0;
+    const Batch batch = {first, static_cast<int>(end - first < kThreads ? end - first : kThreads),
+                         static_cast<unsigned>(first - row * per_row)};
+    const int64_t start = kRagged ? row * plan.cols + (first - row * per_row) * kSegment : first * kSegment;
+    const T* from[kSamples];
 #pragma unroll
-      for (int s = 0; s < R::kPairs; ++s) {
-        const int from = group + u * R::kPairs + s;
-        const unsigned long long signs = __shfl_sync(kAll, mine.signs, from);
-        const unsigned offset = __shfl_sync(kAll, mine.offset, from);
-        T pair[2];
-        memcpy(pair, words[u] + s * R::kPairWords, sizeof pair);
-        const unsigned bits = static_cast<unsigned>(signs >> columns.left);
-        const unsigned right_bits = kWide ? bits >> 1 : static_cast<unsigned>(signs >> kWarp) >> columns.left;
-        const float left = with_sign(to_float(pair[0]), bits), right = with_sign(to_float(pair[1]), right_bits);
-        add<kWhole>(window,
-                    {index_of<kWhole>(window, offset, columns.first), index_of<kWhole>(window, offset, columns.second)},
-                    {columns.swapped ? right : left, columns.swapped ? left : right});
-        __syncwarp();  // the next segment may meet these buckets in other lanes
+    for (int r = 0; r < kSamples; ++r) from[r] = x[r] + start + threadIdx.x % kWarp;
+    for (int64_t q = 0; q < spec.nnz; ++q) {
+      const List own = list_batch<kSamples, kRagged>(batch, plan, spec, mixed_seed, q, span, stage);
+#pragma unroll 1
+      for (unsigned at = own.begin; at < own.end; at += kAtOnce) {
+        add_entries<T, kSamples, kRagged>(from, stage, at);
       }
     }
   }
 }
 
-// Adds segments [begin, end) of one sample to the buckets of the warp.
-template <typename T, bool kWide, bool kWhole>
-__device__ void add_run(const T* x, const Plan& plan, const SketchSpec& spec, int64_t begin, int64_t end,
-                        const Window& window) {
-  const int lane = threadIdx.x % kWarp;
-  const Columns columns = columns_of<T, kWide>(lane);
-  const int64_t per_row = (plan.cols + kSegment - 1) / kSegment;
-  const uint64_t mixed_seed = mix64(spec.seed);
-  for (int64_t base = begin; base < end; base += kWarp) {
-    const int64_t segment = base + lane;
-    const int64_t row = segment / per_row;
-    const int64_t col = (segment - row * per_row) * kSegment;
-    const int64_t left = plan.cols - col;
-    const int width = segment < end ? static_cast<int>(left < kSegment ? left : kSegment) : 0;
-    const uint64_t key = segment_key(mixed_seed, spec.first_segment + segment);
-    for (int64_t q = 0; q < spec.nnz; ++q) {
-      const Batch mine = {row * plan.cols + col, width, segment_signs(key, q), segment_offset(key, q, spec.k)};
-      add_batch<T, kWide, kWhole>(x, mine, columns, window);
+// What the warps have added to a bucket of the span, or to one of the 63 behind it.
+template <int kSamples>
+__device__ inline float sum_of_ranges(const float* buckets, const Plan& plan, int bucket, int sample) {
+  int owner = bucket / plan.range;
+  if (owner >= kWarps) owner = kWarps - 1;
+  float sum = 0.0f;
+  for (int at = bucket - owner * plan.range; at < plan.range + kSegment && owner >= 0; at += plan.range, --owner) {
+    sum += buckets[(owner * reach(plan) + at) * kSamples + sample];
+  }
+  return sum;
+}
+
+// Block (samples, slice) writes the sums of its slice to sums[i, slice, :] of each of its samples i.
+template <typename T, int kSamples, bool kRagged>
+__global__ void __launch_bounds__(kThreads, kBlocks<T>) sketch_slices(const T* x,   // [n, rows, cols]
+                                                                      float* sums,  // [n, slices, k]
+                                                                      Plan plan, SketchSpec spec, float factor) {
+  const unsigned slices = static_cast<unsigned>(plan.slices), group = blockIdx.x / slices;
+  const unsigned slice = blockIdx.x - group * slices;
+  const int64_t begin = slice * plan.slice_segments, left = plan.segments - begin;
+  const int64_t end = begin + (left < plan.slice_segments ? left : plan.slice_segments);
+  float* buckets = reinterpret_cast<float*>(shared_memory);
+  const int floats = kWarps * reach(plan) * kSamples;
+  Stage stage;
+  stage.counts = reinterpret_cast<unsigned char*>(buckets + floats);
+  stage.buckets = shared_address(buckets);
+  stage.entries = shared_address(stage.counts + kWarps * kWarps);
+  stage.places = stage.entries + kEntries * kEntryBytes;
+  const T* samples[kSamples];
+  float* results[kSamples];
+#pragma unroll
+  for (int r = 0; r < kSamples; ++r) {
+    // the last block may have a sample less, and then computes and writes its first one twice
+    const int64_t i = static_cast<int64_t>(group) * kSamples + r, last = plan.n - 1, sample = i < last ? i : last;
+    samples[r] = x + sample * plan.rows * plan.cols;
+    results[r] = sums + (sample * plan.slices + slice) * spec.k;
+  }
+  const int thread = threadIdx.x;
+  float head[kSamples] = {}, carry[kSamples] = {};  // of the first 64 threads: of a bucket that a span begins with
+  for (int64_t at = 0; at < spec.k;) {
+    const int64_t more = spec.k - at;
+    const Span span = {static_cast<unsigned>(at), static_cast<unsigned>(more < kSpan + kSegment ? more : kSpan)};
+    const int size = static_cast<int>(span.size);
+    for (int b = thread; b < floats; b += kThreads) buckets[b] = 0.0f;
+    add_slice<T, kSamples, kRagged>(samples, plan, spec, begin, end, span, stage);
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < kSamples; ++r) {
+      for (int b = thread; b < size; b += kThreads) {
+        const float sum = sum_of_ranges<kSamples>(buckets, plan, b, r) + (b < kSegment ? carry[r] : 0.0f);
+        if (at == 0 && b < kSegment) {
+          head[r] = sum;
+        } else {
+          results[r][at + b] = sum * factor;
+        }
+      }
+      if (thread < kSegment) carry[r] = sum_of_ranges<kSamples>(buckets, plan, size + thread, r);
     }
+    at += size;
+    __syncthreads();  // the last readers of a span are done
+  }
+#pragma unroll
+  for (int r = 0; r < kSamples; ++r) {
+    if (thread < kSegment) results[r][thread] = (head[r] + carry[r]) * factor;
   }
 }
 
-// Block (i, slice) writes the sums of its slice to sums[i, slice, :].
-// One block is asked for, because for two the compiler spills, though it needs no more than the 64 registers of two.
-template <typename T, bool kWide, bool kWhole>
-__global__ void __launch_bounds__(kMaxThreads, 1) sketch_slices(const T* x,   // [n, rows, cols]
-                                                                float* sums,  // [n, slices, k]
-                                                                Plan plan, SketchSpec spec, float factor) {
-  const int64_t i = blockIdx.x / plan.slices;
-  const int64_t slice = blockIdx.x % plan.slices;
-  const int warp = threadIdx.x / kWarp;
-  float* all = reinterpret_cast<float*>(shared_memory);  // [warps, window]
-  const int64_t slice_begin = slice * plan.slice_segments;
-  const int64_t slice_left = plan.segments - slice_begin;
-  const int64_t slice_end = slice_begin + (slice_left < plan.slice_segments ? slice_left : plan.slice_segments);
-  const int64_t begin = slice_begin + warp * plan.run_segments;
-  const int64_t end = begin + plan.run_segments < slice_end ? begin + plan.run_segments : slice_end;
-  float* result = sums + (i * plan.slices + slice) * spec.k;
-  for (int64_t window_begin = 0; window_begin < spec.k; window_begin += plan.window) {
-    const int64_t window_left = spec.k - window_begin;
-    const int window = static_cast<int>(window_left < plan.window ? window_left : plan.window);
-    for (int b = threadIdx.x; b < plan.warps * plan.window; b += blockDim.x) all[b] = 0.0f;
-    __syncthreads();
-    add_run<T, kWide, kWhole>(x + i * plan.rows * plan.cols, plan, spec, begin, end,
-                              {shared_address(all + warp * plan.window), static_cast<unsigned>(window_begin),
-                               static_cast<unsigned>(window), static_cast<unsigned>(spec.k)});
-    __syncthreads();
-    for (int b = threadIdx.x; b < window; b += blockDim.x) {
-      float sum = 0.0f;
-      for (int w = 0; w < plan.warps; ++w) sum += all[w * plan.window + b];
-      result[window_begin + b] = sum * factor;
-    }
-    __syncthreads();  // the last readers of a window are done
-  }
+template <typename T, int kSamples>
+void launch_slices(const T* x, float* sums, const Plan& plan, const SketchSpec& spec, float factor, void* stream) {
+  const auto kernel = plan.cols % kSegment == 0 ? sketch_slices<T, kSamples, false> : sketch_slices<T, kSamples, true>;
+  const int64_t blocks = (plan.n + kSamples - 1) / kSamples * plan.slices;
+  launch({blocks, kThreads, shared_bytes(plan), stream}, kernel, x, sums, plan, spec, factor);
 }
 
 template <typename T>
 void sketch_typed(const View& x, float* workspace, const View& out, const SketchSpec& spec, void* stream) {
-  const Plan plan = make_plan(x.shape[0], x.shape[1], x.shape[2], spec.k);
+  Plan plan = make_plan(x.shape[0], x.shape[1], x.shape[2], spec.k);
+  plan.samples = samples_of_a_block(plan, spec.k);
   const float factor = repeat_factor(spec);
   const bool direct = plan.slices == 1;
-  float* result = static_cast<float*>(out.data);
-  const size_t shared = static_cast<size_t>(plan.warps) * plan.window * sizeof(float);
-  // With aligned rows, every segment starts at a multiple of 16 bytes and has a multiple of 16 bytes.
-  const bool whole = plan.window == spec.k, wide = rows_are_aligned<T>(x.data, plan.cols);
-  const auto kernel = wide ? (whole ? sketch_slices<T, true, true> : sketch_slices<T, true, false>)
-                           : (whole ? sketch_slices<T, false, true> : sketch_slices<T, false, false>);
-  launch({plan.n * plan.slices, plan.warps * kWarp, shared, stream}, kernel, static_cast<const T*>(x.data),
-         direct ? result : workspace, plan, spec, direct ? factor : 1.0f);
+  float *result = static_cast<float*>(out.data), *sums = direct ? result : workspace;
+  (plan.samples == 1 ? launch_slices<T, 1> : launch_slices<T, 2>)(static_cast<const T*>(x.data), sums, plan, spec,
+                                                                  direct ? factor : 1.0f, stream);
   if (direct) return;
   launch_add_in_order(workspace, result, plan.n, plan.slices, spec.k, factor, stream);
 }

@@ -14,6 +14,7 @@ namespace gradkern::cuda {
 namespace {
 
 constexpr int64_t kFewOutputs = 16;  // groups of fewer outputs are not computed by tiles; not measured
+constexpr int kPiece = 64;           // segments that groups of few outputs stage at a time
 constexpr int kTaps = 9;             // values that a warp computes together: a 3 x 3 window
 
 // The ConvShape in 32 bits, for the arithmetic of coordinates; offsets into arrays take 64 bits.
@@ -58,8 +59,8 @@ struct Taps {
   int y, x;  // of `ahead`
   Chunk<T> held[Op::kChunks];
 
-  __device__ Taps(const Geometry& shape_, const T* group, int64_t cols, int64_t positions_, int64_t first)
-      : shape(shape_), positions(positions_), ahead(Op::chunk_position(0)) {
+  __device__ Taps(const Geometry& shape_, const T* group, int64_t cols, const Positions& part, int64_t first)
+      : shape(shape_), positions(part.begin + part.count), ahead(part.begin + Op::chunk_position(0)) {
     static_assert(Op::kChunks == 1);
     const int64_t col = first + Op::chunk_row(0);
     tap = tap_of(shape, col);
@@ -111,26 +112,32 @@ struct Conv {
     return g + (i * gradient.groups + group) * gradient.rows * gradient.positions;
   }
 
-  __device__ Matrix<T, false, kTileRows> left(int64_t i, const Place& place) const {
-    return {outputs(i, place.group), gradient.rows, gradient.positions, place.row, g_aligned, {}};
+  __device__ Matrix<T, false, kTileRows> left(int64_t i, const Place& place, const Positions& part) const {
+    return {
+        outputs(i, place.group) + part.begin, gradient.rows, part.count, gradient.positions, place.row, g_aligned, {}};
   }
 
-  __device__ auto right(int64_t i, const Place& place) const {
+  __device__ auto right(int64_t i, const Place& place, const Positions& part) const {
     if constexpr (kPointwise) {
-      return Matrix<T, false, kTileCols>{
-          inputs(i, place.group), gradient.cols, gradient.positions, place.col(), x_aligned, {}};
+      return Matrix<T, false, kTileCols>{inputs(i, place.group) + part.begin,
+                                         gradient.cols,
+                                         part.count,
+                                         gradient.positions,
+                                         place.col(),
+                                         x_aligned,
+                                         {}};
     } else {
-      return Taps<T>(shape, inputs(i, place.group), gradient.cols, gradient.positions, place.col());
+      return Taps<T>(shape, inputs(i, place.group), gradient.cols, part, place.col());
     }
   }
 
   // Each warp sums every eighth row.
-  __device__ void stage_bias(int64_t i, const Place& place, float* values, int column) const {
+  __device__ void stage_bias(int64_t i, const Place& place, const Positions& part, float* values, int column) const {
     const int lane = threadIdx.x % kLanes;
     for (int row = threadIdx.x / kLanes; row < kTileRows && place.row + row < gradient.rows; row += kWarps) {
-      const T* from = outputs(i, place.group) + (place.row + row) * gradient.positions;
+      const T* from = outputs(i, place.group) + (place.row + row) * gradient.positions + part.begin;
       float sum = 0.0f;
-      for (int64_t t = lane; t < gradient.positions; t += kLanes) sum += to_float(from[t]);
+      for (int64_t t = lane; t < part.count; t += kLanes) sum += to_float(from[t]);
       sum = warp_sum(sum);
       if (lane == 0) values[row * kStagePitch + column] = sum;
     }
@@ -146,7 +153,8 @@ __global__ void __launch_bounds__(kThreads, kPasses == 1 ? 2 : 1)
 
 // A warp computes `count` columns of one row from `col` on, at most kTaps; the column behind the taps is the bias.
 template <typename T>
-__device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row, int64_t col, int count, float* to) {
+__device__ void make_values(const Conv<T, false>& source, int64_t i, const Positions& part, int64_t row, int64_t col,
+                            int count, float* to) {
   const Gradient& gradient = source.gradient;
   const Geometry& shape = source.shape;
   const int lane = threadIdx.x % kLanes;
@@ -162,7 +170,7 @@ __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row
                __shfl_sync(kFullWarp, mine.x, j)};
     sums[j] = 0.0f;
   }
-  for (int64_t t = lane; t < gradient.positions; t += kLanes) {
+  for (int64_t t = part.begin + lane; t < part.begin + part.count; t += kLanes) {
     const int y = static_cast<int>(t / shape.out_w);
     const int x = static_cast<int>(t - static_cast<int64_t>(y) * shape.out_w);
     const float weight = to_float(outputs[t]);
@@ -186,32 +194,32 @@ __device__ void make_values(const Conv<T, false>& source, int64_t i, int64_t row
   }
 }
 
-// A piece is 128 segments, which may be of different rows.
+// A piece is 64 segments, which may be of different rows.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 2)
     sketch_few_outputs(Conv<T, false> source, Slices cut, SketchSpec spec, float* sums, float factor) {
   const Stage stage = stage_in_shared();
-  float* result = slice_row(sums, spec.k);
-  const Buckets own = buckets_in(stage, result, cut, spec.k);
+  const Buckets own = buckets_in(stage, slice_row(sums, spec.k), cut, spec.k);
   const Gradient& gradient = source.gradient;
   const int64_t per_row = gradient.row_segments();
   const auto width_of = [&](int64_t number) {
     return number < gradient.segments() ? gradient.width(number % per_row) : 0;
   };
-  const int64_t begin = blockIdx.x % cut.slices * cut.slice_pieces;
+  const unsigned slices = static_cast<unsigned>(cut.slices), slice = blockIdx.x % slices;
+  const int64_t begin = cut.first_piece(slice);
   for (int64_t piece = begin; piece < begin + cut.slice_pieces && piece < cut.pieces; ++piece) {
-    for (int s = threadIdx.x / kLanes; s < kStaged; s += kWarps) {
-      const int64_t number = piece * kStaged + s;
+    for (int s = threadIdx.x / kLanes; s < kPiece; s += kWarps) {
+      const int64_t number = piece * kPiece + s;
       const int width = width_of(number);
       for (int j = 0; j < width; j += kTaps) {
-        make_values(source, blockIdx.x / cut.slices, number / per_row, number % per_row * kSegment + j, width - j,
-                    stage.values + s * kStagePitch + j);
+        make_values(source, block_index() / slices, cut.part(block_index() % slices), number / per_row, number % per_row * kSegment + j,
+                    width - j, stage.values + s * kStagePitch + j);
       }
     }
-    const int64_t number = piece * kStaged + threadIdx.x;
-    add_segments(stage, spec, number, width_of(number), own);
+    const int64_t number = piece * kPiece + threadIdx.x;
+    add_segments(stage, spec, number, threadIdx.x < kPiece ? width_of(number) : 0, own);
   }
-  write_buckets(own, result, factor);
+  write_buckets(own, slice_row(sums, spec.k), factor);
 }
 
 bool has_few_outputs(const ConvShape& shape) { return shape.group_outputs() < kFewOutputs; }
@@ -227,8 +235,9 @@ Gradient gradient_of(const ConvShape& shape, bool bias) {
 }
 
 Slices cut_conv(const ConvShape& shape, const Gradient& gradient, int64_t k) {
-  const int64_t pieces = (gradient.segments() + kStaged - 1) / kStaged;
-  return cut_slices(shape.n, has_few_outputs(shape) ? pieces : gradient.pieces(), k);
+  const int64_t pieces = (gradient.segments() + kPiece - 1) / kPiece;
+  return cut_slices(shape.n, has_few_outputs(shape) ? pieces : gradient.pieces(), gradient.positions,
+                    shape.o * gradient.cols, k);
 }
 
 Geometry geometry_of(const ConvShape& shape) {

@@ -22,22 +22,22 @@ struct Outer {
   int64_t t, p, o;
   bool a_aligned, g_aligned;
 
-  __device__ Matrix<T, true, kTileRows> left(int64_t i, const Place& place) const {
-    return {g + i * t * o, o, t, place.row, g_aligned, {}};
+  __device__ Matrix<T, true, kTileRows> left(int64_t i, const Place& place, const Positions& part) const {
+    return {g + (i * t + part.begin) * o, o, part.count, o, place.row, g_aligned, {}};
   }
 
-  __device__ Matrix<T, true, kTileCols> right(int64_t i, const Place& place) const {
-    return {a + i * t * p, p, t, place.col(), a_aligned, {}};
+  __device__ Matrix<T, true, kTileCols> right(int64_t i, const Place& place, const Positions& part) const {
+    return {a + (i * t + part.begin) * p, p, part.count, p, place.col(), a_aligned, {}};
   }
 
   // Each warp sums every eighth position of the 128 rows into the padding of the stage, then a thread adds the eight
   // sums of a row.
-  __device__ void stage_bias(int64_t i, const Place& place, float* values, int column) const {
+  __device__ void stage_bias(int64_t i, const Place& place, const Positions& part, float* values, int column) const {
     static_assert(kStagePitch - kSegment == kWarps);
     const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
     float sums[kTileRows / kLanes] = {};
-    for (int64_t at = warp; at < t; at += kWarps) {
-      const T* from = g + (i * t + at) * o + place.row;
+    for (int64_t at = warp; at < part.count; at += kWarps) {
+      const T* from = g + (i * t + part.begin + at) * o + place.row;
 #pragma unroll
       for (int u = 0; u < kTileRows / kLanes; ++u) {
         const int row = lane + u * kLanes;
@@ -69,7 +69,7 @@ void sketch_outer_typed(const View& a, const View& g, float* workspace, const Vi
   const Outer<T> source{static_cast<const T*>(a.data),  static_cast<const T*>(g.data), t, p, o,
                         rows_are_aligned<T>(a.data, p), rows_are_aligned<T>(g.data, o)};
   const Gradient gradient{1, o, p, t, bias};
-  Slices cut = cut_slices(n, gradient.pieces(), spec.k);
+  Slices cut = cut_slices(n, gradient.pieces(), t, o * p, spec.k);
   cut.shared = buckets_fit(spec.k);
   const Target target = target_of(cut, workspace, out, spec);
   launch({n * cut.slices, kThreads, shared_bytes(cut.shared, spec.k), stream}, sketch_outer_slices<T, kPasses>, source,
@@ -102,7 +102,7 @@ void sketch_outer(const View& a, const View& g, const View& workspace, const Vie
 }
 
 int64_t sketch_outer_workspace(int64_t n, int64_t t, int64_t p, int64_t o, int64_t k, bool bias) {
-  const Slices cut = cut_slices(n, Gradient{1, o, p, t, bias}.pieces(), k);
+  const Slices cut = cut_slices(n, Gradient{1, o, p, t, bias}.pieces(), t, o * p, k);
   return cut.slices > 1 ? n * cut.slices * k : 0;
 }
 

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
 from gradkern.errors import naming
+from gradkern.kernels import _formed as formed
 from gradkern.kernels import reference
 from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
 from gradkern.kernels.reference import Window
@@ -123,6 +124,10 @@ def _outer_native(
     a: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, bias: bool, allow_tf32: bool
 ) -> Tensor:
     check_sketch(k, seed, nnz, first_segment)
+    if a.is_cuda and formed.suits_outer(a, g, bias, allow_tf32, cache := formed.cache_of(a)):
+        return formed.sketch_outer(
+            a.detach(), g.detach(), bias, lambda x: _SKETCH(x, k, seed, nnz, first_segment), cache
+        )
     out = _outer_fake(a, g, k)
     workspace = _workspace(a, _native.sketch_outer_workspace, *a.shape, g.shape[2], k, bias)
     _run(_native.sketch_outer, a, g, workspace, out, (k, seed, nnz, first_segment), bias, allow_tf32=allow_tf32)
@@ -144,9 +149,11 @@ def _conv_default(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segme
 def _conv_native(x: Tensor, g: Tensor, k: int, seed: int, nnz: int, first_segment: int, *rest: Any) -> Tensor:
     *window, bias, allow_tf32 = rest
     check_sketch(k, seed, nnz, first_segment)
+    spec, geometry = (k, seed, nnz, first_segment), Window(*window)
+    if x.is_cuda and formed.suits_conv(x, g, geometry, bias, allow_tf32, cache := formed.cache_of(x)):
+        return formed.sketch_conv(x.detach(), g.detach(), geometry, bias, lambda x: _SKETCH(x, *spec), cache)
     out = _conv_fake(x, g, k)
     workspace = _workspace(x, _native.sketch_conv_workspace, (x.shape, g.shape, window), k, bias)
-    spec = k, seed, nnz, first_segment
     _run(_native.sketch_conv, x, g, workspace, out, spec, window, bias, allow_tf32=allow_tf32)
     return out
 

@@ -136,6 +136,11 @@ def only_block(library: ctypes.CDLL, block: int) -> AbstractContextManager[None]
     return setting(library, "only_block", ctypes.c_int64, block)
 
 
+def multiprocessors(library: ctypes.CDLL, count: int) -> AbstractContextManager[None]:
+    """Make the device as large: on a small one, two samples share a block of the sketch, on a large one they do not."""
+    return setting(library, "multiprocessors", ctypes.c_int, count)
+
+
 def workspace_floats(library: ctypes.CDLL, x: Tensor, k: int) -> int:
     floats: int = library.emulated_sketch_workspace(*integers(*x.shape, k))
     return floats
@@ -162,14 +167,9 @@ def block_of_sketch(library: ctypes.CDLL, x: Tensor, spec: Spec, block: int) -> 
     """The sums [k] that one block writes: those of its slice, or of its sample if the sample is one slice."""
     workspace = torch.empty(workspace_floats(library, x, spec[0]))
     out = torch.empty(len(x), spec[0])
-    with only_block(library, block):
+    with only_block(library, block), multiprocessors(library, 2**30):
         _sketch(library, x, workspace, out, spec)
     return (workspace if len(workspace) else out).view(-1, spec[0])[block]
-
-
-def wide_loads(library: ctypes.CDLL) -> int:
-    """Number of 16-byte loads by the threads so far."""
-    return ctypes.c_uint64.in_dll(library, "emulated_wide_loads").value
 
 
 def sketch_outer(
@@ -230,13 +230,15 @@ def sketch_conv(
 
 
 def last_sample(library: ctypes.CDLL, op: str, inputs: tuple[Tensor, Tensor], sizes: list[object], k: int) -> Tensor:
-    """The result of the last sample of arrays too large to copy, for shapes that take one block for each sample."""
+    """The result of the last sample of arrays too large to copy, from the blocks of that sample alone."""
     n = len(inputs[0])
-    out = torch.empty(n, k)
+    floats = getattr(library, f"emulated_{op}_workspace")(*sizes, ctypes.c_int64(k), False)
+    out, workspace, slices = torch.empty(n, k), torch.empty(floats), max(1, floats // (n * k))
     rest = [*integers(k, 0, 1, 0), False, False, ctypes.c_uint64(0)]
-    call = getattr(library, f"emulated_{op}")
-    with only_block(library, n - 1):
-        raise_error(call(*map(pointer, inputs), DTYPES[inputs[0].dtype], *sizes, None, pointer(out), *rest))
+    call, arrays = getattr(library, f"emulated_{op}"), [*map(pointer, inputs), DTYPES[inputs[0].dtype]]
+    for block in range((n - 1) * slices, n * slices):  # each call adds up what there is, the last one all of it
+        with only_block(library, block):
+            raise_error(call(*arrays, *sizes, pointer(workspace), pointer(out), *rest))
     return out[-1]
 
 

@@ -31,12 +31,12 @@
 
 extern "C" {
 inline int64_t emulated_only_block = -1;  // or the last, if there are fewer: for launches too large to run whole
-inline uint64_t emulated_wide_loads = 0;
 inline int emulated_multiprocessor_bytes = 164 * 1024;  // of shared memory; sm_80
 inline uint64_t emulated_most_shared_bytes = 0;         // that a launch has asked for
-inline int emulated_device = 0;                         // the current one
-inline uint64_t emulated_device_switches = 0;           // calls of cudaSetDevice, each of which makes a context
-inline uint64_t emulated_limit_switches = 0;            // calls of cudaFuncSetAttribute
+inline int emulated_multiprocessors = 1;
+inline int emulated_device = 0;                // the current one
+inline uint64_t emulated_device_switches = 0;  // calls of cudaSetDevice, each of which makes a context
+inline uint64_t emulated_limit_switches = 0;   // calls of cudaFuncSetAttribute
 }
 
 constexpr size_t kEmulatedShared = 227 * 1024;  // what a block may have on sm_90
@@ -93,6 +93,11 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
   return votes;
 }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline unsigned __dp4a(unsigned x, unsigned y, unsigned sum) {
+  for (int byte = 0; byte < 4; ++byte) sum += (x >> 8 * byte & 0xFFu) * (y >> 8 * byte & 0xFFu);
+  return sum;
+}
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 
 namespace emulation {
@@ -129,13 +134,12 @@ struct uint4 : emulation::Vector<unsigned, 4> {
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
-inline uint4 __ldg(const uint4* at) {
-  ++emulated_wide_loads;
-  return *at;
-}
-
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerMultiprocessor, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr {
+  cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrMultiProcessorCount
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 using cudaStream_t = void*;
 
@@ -152,8 +156,18 @@ inline cudaError_t cudaSetDevice(int device) {
   return emulated_device = device, cudaSuccess;
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  const bool block = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin;
-  return *value = block ? static_cast<int>(kEmulatedShared) : emulated_multiprocessor_bytes, cudaSuccess;
+  switch (attribute) {
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = emulated_multiprocessor_bytes;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(kEmulatedShared);
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = emulated_multiprocessors;
+      break;
+  }
+  return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
   return std::memset(at, value, bytes), cudaSuccess;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr int16_t kNobody = -1, kSeveral = -2;
-constexpr size_t kUnit = 2;  // bytes watched together: no kernel has threads share less
+constexpr size_t kUnit = 1;  // bytes watched together: threads of the sketch write single bytes
 constexpr size_t kUnits = 228 * 1024 / kUnit;
 
 struct Access {

@@ -171,11 +171,39 @@ def test_emulated_slices_are_long(k: int, emulated: ctypes.CDLL) -> None:
     assert 0 < floats <= n * (padded / 7 + k)
 
 
+LAYERS = (  # c, side, o, kernel, stride, padding, groups: ResNet-50, ConvNeXt-L, EfficientNet-B0
+    (3, 224, 64, 7, 2, 3, 1), (64, 56, 64, 1, 1, 0, 1), (64, 56, 64, 3, 1, 1, 1), (64, 56, 256, 1, 1, 0, 1),
+    (256, 56, 64, 1, 1, 0, 1), (128, 56, 128, 3, 2, 1, 1), (256, 56, 512, 1, 2, 0, 1), (128, 28, 128, 3, 1, 1, 1),
+    (512, 28, 128, 1, 1, 0, 1), (256, 14, 256, 3, 1, 1, 1), (256, 14, 1024, 1, 1, 0, 1), (512, 7, 512, 3, 1, 1, 1),
+    (2048, 7, 512, 1, 1, 0, 1),
+    (3, 224, 192, 4, 4, 0, 1), (192, 56, 192, 7, 1, 3, 192), (192, 56, 384, 2, 2, 0, 1), (384, 28, 384, 7, 1, 3, 384),
+    (768, 14, 768, 7, 1, 3, 768), (768, 14, 1536, 2, 2, 0, 1), (1536, 7, 1536, 7, 1, 3, 1536),
+    (3, 224, 32, 3, 2, 1, 1), (32, 112, 32, 3, 1, 1, 32), (32, 112, 16, 1, 1, 0, 1), (16, 112, 96, 1, 1, 0, 1),
+    (96, 112, 96, 3, 2, 1, 96), (144, 56, 144, 3, 1, 1, 144), (144, 56, 144, 5, 2, 2, 144), (144, 28, 40, 1, 1, 0, 1),
+    (240, 28, 240, 5, 1, 2, 240), (240, 28, 240, 3, 2, 1, 240), (480, 14, 480, 3, 1, 1, 480),
+    (480, 14, 112, 1, 1, 0, 1), (672, 14, 672, 5, 1, 2, 672), (672, 14, 672, 5, 2, 2, 672), (192, 7, 1152, 1, 1, 0, 1),
+    (1152, 7, 1152, 3, 1, 1, 1152), (1152, 7, 320, 1, 1, 0, 1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_emulated_every_multiprocessor_has_a_block(layer: tuple[int, ...], emulated: ctypes.CDLL) -> None:
+    """Of 16 samples, on the 132 multiprocessors of an H200; where rows and columns are few, positions are cut."""
+    c, side, o, kernel, stride, padding, groups = layer
+    n, k, out = 16, 1024, (side + 2 * padding - kernel) // stride + 1
+    x, g = torch.empty(n, c, side, side, device="meta"), torch.empty(n, o, out, out, device="meta")
+    window = (kernel, kernel, stride, stride, padding, padding, 1, 1, groups)
+    shape = emulate.conv_shape(x, g, window)
+    floats = emulated.emulated_sketch_conv_workspace(shape, ctypes.c_int64(k), False)
+    assert 132 <= floats // k <= 1200
+
+
 def test_emulated_one_slice_needs_no_workspace(emulated: ctypes.CDLL) -> None:
-    assert emulated.emulated_sketch_outer_workspace(*emulate.integers(2, 9, 64, 128, 64), True) == 0
+    k = 2**20  # for which it is not worth while to cut
+    assert emulated.emulated_sketch_outer_workspace(*emulate.integers(2, 9, 64, 128, k), True) == 0
     for case in (CONV[6], CONV[20]):
         shape = emulate.conv_shape(*case.inputs(torch.float32), flat_window(case))
-        assert emulated.emulated_sketch_conv_workspace(shape, ctypes.c_int64(case.k), case.bias) == 0
+        assert emulated.emulated_sketch_conv_workspace(shape, ctypes.c_int64(k), case.bias) == 0
 
 
 class TestLargeArrays:
