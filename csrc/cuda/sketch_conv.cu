@@ -212,8 +212,8 @@ __global__ void __launch_bounds__(kThreads, 2)
       const int64_t number = piece * kPiece + s;
       const int width = width_of(number);
       for (int j = 0; j < width; j += kTaps) {
-        make_values(source, block_index() / slices, cut.part(block_index() % slices), number / per_row, number % per_row * kSegment + j,
-                    width - j, stage.values + s * kStagePitch + j);
+        make_values(source, block_index() / slices, cut.part(block_index() % slices), number / per_row,
+                    number % per_row * kSegment + j, width - j, stage.values + s * kStagePitch + j);
       }
     }
     const int64_t number = piece * kPiece + threadIdx.x;
