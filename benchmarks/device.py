@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import gradkern
-from gradkern.kernels import _formed as formed
-from gradkern.kernels import ops, reference
+from gradkern.kernels import formed, ops, reference
 from gradkern.kernels.reference import Window
 
 Call = Callable[..., Any]

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.conftest import commit, write
-from gradkern.kernels import _formed as formed
-from gradkern.kernels import ops
+from gradkern.kernels import formed, ops
 from gradkern.kernels.reference import Window
 
 CUDA = Path(__file__).parents[1] / "csrc/cuda"
@@ -31,7 +30,7 @@ ELEMENT_BYTES = {"float": 4, "double": 8, "__nv_bfloat16": 2, "__half": 2}
 DTYPES = {"float": "float32", "__nv_bfloat16": "bfloat16"}
 
 # Of an H200, and of how a multiprocessor keeps its schedulers busy: how often a scheduler and a warp issue was fitted
-# to simulations that were good to a third. What gradkern.kernels._formed assumes of the library stands there.
+# to simulations that were good to a third. What gradkern.kernels.formed assumes of the library stands there.
 ASSUMPTIONS = {
     "multiprocessors": 132,
     "clock_GHz": 1.98,
@@ -254,7 +253,7 @@ def shape_rows(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for c, h, o, kernel, stride, padding, groups in CONV_SHAPES:
         out = (h + 2 * padding - kernel) // stride + 1
         window = Window((kernel, kernel), (stride, stride), (padding, padding), (1, 1), groups)
-        geometry = [list(value) if isinstance(value, tuple) else value for value in vars(window).values()]
+        geometry = [list(value) if isinstance(value, tuple) else value for value in window._asdict().values()]
         floats = native.sketch_conv_workspace(((16, c, h, h), (16, o, out, out), geometry), 1024, False)
         rows.append({"op": "sketch_conv", "x": [16, c, h, h], "outputs": o, "window": kernel, "stride": stride,
                      "groups": groups, "blocks": 16 * slices(floats, 16, 1024)})  # fmt: skip

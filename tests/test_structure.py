@@ -60,7 +60,14 @@ ONLY_IN = {
     "xarray": ["gradkern/encoding/*", "gradkern/plotting/*", "gradkern/study/*"],
     "cupy": [],
 }
-PUBLIC_FILES = {"errors.py", "__main__.py", "kernels/reference.py", "kernels/baselines.py", "kernels/ops.py"}
+PUBLIC_FILES = {
+    "errors.py",
+    "__main__.py",
+    "kernels/reference.py",
+    "kernels/baselines.py",
+    "kernels/formed.py",
+    "kernels/ops.py",
+}
 
 
 def name(path: Path) -> str:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:  # the tests read these pages where Sphinx is not installed
 FOLDER = Path(__file__).parents[1] / "reference"
 FULL_LINE = 109  # a line with the next word is longer than this, at any indentation, where it was broken for its length
 SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
-MODULES = ("gradkern.errors", "gradkern.kernels.reference", "gradkern.kernels.baselines", "gradkern.kernels.ops")
+MODULES = (
+    "gradkern.errors",
+    "gradkern.kernels.reference",
+    "gradkern.kernels.baselines",
+    "gradkern.kernels.formed",
+    "gradkern.kernels.ops",
+)
 
 
 def setup(app: "Sphinx") -> dict[str, bool]:

@@ -6,6 +6,7 @@ from gradkern._lazy import lazy
 
 if TYPE_CHECKING:
     from gradkern.kernels import baselines as baselines
+    from gradkern.kernels import formed as formed
     from gradkern.kernels import ops as ops
     from gradkern.kernels import reference as reference
     from gradkern.kernels._sketch import Sketch as Sketch

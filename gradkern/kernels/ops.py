@@ -14,8 +14,7 @@ from torch.autograd.function import once_differentiable
 from gradkern import _native
 from gradkern._float32 import products_use_tf32
 from gradkern.errors import naming
-from gradkern.kernels import _formed as formed
-from gradkern.kernels import reference
+from gradkern.kernels import formed, reference
 from gradkern.kernels._tangents import bilinear_dual, has_tangents, linear_dual
 from gradkern.kernels.reference import Window
 

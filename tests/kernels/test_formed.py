@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradkern.kernels import _formed as formed
-from gradkern.kernels import ops, reference
+from gradkern.kernels import formed, ops, reference
 from tests.cases import CONV, OUTER, ConvCase, OuterCase
 
 L2 = 50 * 2**20  # bytes, of an H200
