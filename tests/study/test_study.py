@@ -181,7 +181,9 @@ class TestMultiverse:
         # activations are the same whatever the objective
         same = tested["id"].eq("activation-maps-hierarchy") & tested["features"].eq("feature norm")
         values = tested["value"] == base.loc[tested["id"], "estimate"].to_numpy()
-        np.testing.assert_array_equal(values, same)
+        # the penalty chooses the targets alone whose shares rise along the hierarchy
+        may = tested["id"].eq("gradient-predicts-higher-areas-more") & tested["changed"].eq("penalty")
+        np.testing.assert_array_equal(values[~may], same[~may])
 
     def test_refusals_are_kept_with_their_reason(self, written: Path) -> None:
         runs, base = read(written / "multiverse.csv"), read(written / "verdict.csv").set_index("id")

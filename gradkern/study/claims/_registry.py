@@ -24,6 +24,7 @@ PREFERENCE, LATENCY = "preference", "latency"  # choices that claims about depth
 SIMULATED_CONTROLS = (*CONTROLS, UNTRAINED)
 
 _FORWARD, _BACKWARD, _MISPLACED = "forward", "forward-then-backward", "gradient-misplaced"
+_DIFFICULTY = "difficulty"  # whose fMRI is that of a forward sweep
 _SIGNAL, _GRADIENTS = (_FORWARD, _BACKWARD, _MISPLACED), (_BACKWARD, _MISPLACED)
 _READS_OTHERWISE = tuple(ALTERNATIVES)  # brains without gradients that read activations, outputs, labels or images
 _RAW = Expectation(0.05, _GRADIENTS, (_FORWARD, *_READS_OTHERWISE))
@@ -89,7 +90,7 @@ def _all_claims(controls: Sequence[str], rows: Sequence[str]) -> Iterator[Claim]
     yield Claim(
         "activation-maps-hierarchy",
         "activations map the hierarchy",
-        FMRI, "r", spatial.spatial_order, ("activation",), depth, Expectation(0.05, _SIGNAL),
+        FMRI, "r", spatial.spatial_order, ("activation",), depth, Expectation(0.05, (*_SIGNAL, _DIFFICULTY)),
     )  # fmt: skip
     for modality in (FMRI, MEG):
         yield from _prediction_claims(modality, controls, rows)

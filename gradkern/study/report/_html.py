@@ -139,7 +139,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
-    """Rates of claims or tests: a row per test, a column per organisation, of the sizes that all organisations have.
+    """Rates of claims or tests: a row per test, a column per organisation, of the size with most brains.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def power_table(rates: pd.DataFrame, ids: Sequence[str]) -> dict[str, Any]:
     ValueError : none of the ids is in the rates
     """
     sizes = ["images", "subjects", "ceiling"]
-    usual = list(rates.groupby(sizes).size().idxmax())
+    usual = list(rates.groupby(sizes)["runs"].sum().idxmax())  # of which most brains are known
     chosen = rates[(rates[sizes] == usual).all(axis=1) & rates["id"].isin(ids)]
     if chosen.empty:
         raise ValueError(f"power_table: ids must be in the rates, got {list(ids)}")
