@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from gradkern.study.runner import run
 from tests.slurm.cluster import Cluster, running, why_not
+from tests.small_disk import small_disk
 from tests.small_studies import scores_of, small_study
 
 pytest.importorskip("submitit", reason="needs submitit (pip install 'gradkern[cluster]')")
@@ -231,14 +232,7 @@ def test_files_that_are_damaged_between_runs_are_made_anew(study: Path, finished
 def test_a_full_disk_fails_tasks_and_a_larger_one_goes_on(
     study: Path, finished: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=360k", "none", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no small disk can be mounted here (needs root)")
-    try:
+    with small_disk(tmp_path / "disk") as disk:
         process = submitted(study, cluster, folder=disk / "study")
         said, _ = process.communicate(timeout=_SECONDS)
         assert process.returncode != 0, said
@@ -246,5 +240,3 @@ def test_a_full_disk_fails_tasks_and_a_larger_one_goes_on(
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         said_by(submitted(study, cluster, folder=disk / "study"))
         same_scores(disk / "study", finished)
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)

@@ -7,6 +7,7 @@ file had only just been written.
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -100,11 +101,15 @@ class Contents:
         return self._facts[key]
 
     def save(self) -> None:
-        """Write what was found, for the next plan."""
+        """Write what was found, for the next plan, which finds it again where this cannot be written."""
         if not self._changed:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(self._path) as aside:
-            stored = {"version": _VERSION, "files": self._known, "facts": self._facts}
-            aside.write_text(json.dumps(stored), encoding="utf-8")
+        stored = {"version": _VERSION, "files": self._known, "facts": self._facts}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(self._path) as aside:
+                aside.write_text(json.dumps(stored), encoding="utf-8")
+        except OSError as error:
+            warnings.warn(f"hashes of files are not kept, and will be computed again: {error}", stacklevel=2)
+            return
         self._changed = False

@@ -22,6 +22,7 @@ from gradkern.objectives import FeatureNorm
 from gradkern.recordings import load_recording
 from gradkern.ridge import CrossValidation
 from gradkern.study.runner import Damaged, Store, run
+from tests.small_disk import small_disk
 from tests.small_studies import IMAGES, picture, scores_of, small_study, toy
 
 FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
@@ -245,14 +246,7 @@ def test_a_task_that_fails_is_said_last_with_the_command_that_repeats_it(
 
 
 def test_a_full_disk_ends_a_task_and_corrupts_nothing(study: Path, tmp_path: Path, undisturbed: Scores) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=360k", "none", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no small disk can be mounted here (needs root)")
-    try:
+    with small_disk(tmp_path / "disk") as disk:
         with pytest.raises(OSError, match=r"must have room for [\d,]+ bytes \([\d,]+ of features"):
             quiet(study, folder=disk / "study", changes=["capture.sketch=4096"])
         result = quiet(study, folder=disk / "study")  # small files take more of a disk than their bytes
@@ -263,8 +257,6 @@ def test_a_full_disk_ends_a_task_and_corrupts_nothing(study: Path, tmp_path: Pat
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         assert not quiet(study, folder=disk / "study").failed
         assert same(disk / "study", undisturbed)
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_worker_process_that_is_killed_is_started_again(study: Path) -> None:
@@ -282,3 +274,10 @@ def test_a_worker_process_that_is_killed_is_started_again(study: Path) -> None:
     assert len(result.done) == 6
     assert "worker-1 was killed by signal 9; it is started again" in said
     assert set(finished_tasks(folder).values()) == {1}
+
+
+def test_hashes_that_cannot_be_kept_end_nothing(study: Path, undisturbed: Scores) -> None:
+    (study.with_suffix("") / "contents.json").mkdir(parents=True)  # no file can take the name of a folder
+    with pytest.warns(UserWarning, match="hashes of files are not kept, and will be computed again"):
+        quiet(study)
+    assert same(study.with_suffix(""), undisturbed)
