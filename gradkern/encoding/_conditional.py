@@ -211,9 +211,12 @@ def response_model(
 
 
 def fitted_model(
-    confounds: Confounds, Y: Any, images: Rows, blocks: Sequence[ImageBlock], seed: int = 0
+    confounds: Confounds, Y: Any, images: Rows, blocks: Sequence[ImageBlock], seed: int = 0, keeps: bool = False
 ) -> ResponseModel:
-    """`response_model` of images [n] in blocks, which may hold more parts of confounds than it is to exclude."""
+    """`response_model` of images [n] in blocks, which may hold more parts of confounds than it is to exclude.
+
+    `keeps` : what is left of feature spaces is kept where there is one block; their arrays must not change then.
+    """
     Y = np.asarray(Y)
     responses = check_matrix("Y", Y[:, None] if Y.ndim == 1 else Y, len(images)).astype(np.float64)
     order = np.argsort(images)
@@ -221,6 +224,8 @@ def fitted_model(
         _fitted(block, responses[order[np.searchsorted(images, block.rows, sorter=order)]], confounds, seed)
         for block in blocks
     ]
+    if keeps and len(fits) == 1:
+        fits = [replace(fits[0], keeps=True)]
     first = fits[0].components
     readouts = [(int((first.shape == number).sum()), shape.weights) for number, shape in enumerate(first.shapes)]
     return ResponseModel(len(images), responses.shape[1], readouts, confounds, fits, blocks[0].dependent)

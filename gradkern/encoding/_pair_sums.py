@@ -127,7 +127,8 @@ class _Totals:
     ) -> None:
         """Terms and squared responses [m, g] of each image, null variance and size [g]; `drawn` [b, m]: counts - 1."""
         whole = terms.sum(0)
-        moves = 2 * terms - whole * squares / squares.sum(0)
+        size_of_all = squares.sum(0)  # 0 where responses do not vary in these images
+        moves = 2 * terms - np.divide(whole * squares, size_of_all, out=np.zeros_like(terms), where=size_of_all > 0)
         self.sums[space, groups] += whole
         self.squares[space, groups] += np.square(moves).sum(0)
         self.means[space, groups] += moves.sum(0)

@@ -31,12 +31,14 @@ class Remainder:
 class ResponseBlock:
     """Images `rows` [m] of the confounds, standardized responses to them [m, v], and their components.
 
-    `images` have the kernels of the confounds, and of more, by name.
+    `images` have the kernels of the confounds, and of more, by name. With `keeps`, what is left of feature spaces is
+    kept for the next responses: their arrays must not change then.
     """
 
     images: ImageBlock
     Y: Floats
     components: Components
+    keeps: bool = False
     _kept: dict[tuple[Cell, tuple[str, ...], int], tuple[Any, Remainder]] = field(default_factory=dict, repr=False)
 
     @property
@@ -55,7 +57,7 @@ class ResponseBlock:
     ) -> Iterator[list[Remainder]]:
         """For each feature space [images of the confounds, d], what each subset of named kernels leaves of its kernel.
 
-        What the largest subset leaves is kept for the next responses where kernels are.
+        What the largest subset leaves may be kept.
         """
         asked = {name for subset in subsets for name in subset}
         every = tuple(name for name in kernels.matrices if name in asked)
@@ -72,7 +74,7 @@ class ResponseBlock:
             whole = beside.kernel(linear(np.asarray(X)[self.rows].astype(np.float64)))
             numbers = [np.array([order[name] for name in subset], dtype=np.int64) for subset in subsets]
             left = [_remainder(rest, whole) for rest in beside.orthogonal(whole, numbers)]
-            if self.images.keeps_kernels:
+            if self.keeps:
                 for subset, remainder in zip(subsets, left, strict=True):
                     if tuple(subset) == every:
                         self._kept[key] = X, remainder

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradkern.encoding._conditional import ResponseModel
 from gradkern.encoding._pair_sums import PairSums
-from gradkern.errors import naming
+from gradkern.errors import Refused, naming
 from gradkern.hierarchy._layer_courses import BYTES_AT_ONCE, whole_times
 from gradkern.stats._bootstrap import Floats, Resampling, Scores
 
@@ -45,7 +45,7 @@ def share_time_courses(
 
     Raises
     ------
-    Refused : times of different numbers of targets
+    Refused : a sensor that has a time twice, times of different numbers of sensors
     ValueError : sensors, times and resamplings that do not fit the responses, and these not the model
 
     Examples
@@ -68,6 +68,8 @@ def share_time_courses(
         raise ValueError(f"targets must be sensors [{v}] and times [{v}], got {sensors.shape} and {at.shape}")
     _check_size(model, n, resampling)
     groups = _Times(Y, at)
+    if len(set(zip(sensors.tolist(), at.tolist(), strict=True))) < v:
+        raise Refused(f"every sensor must have every time once, got one twice among {v} targets")
     sums = model.pair_sums(layers, groups, resampling.counts)
     r, resampled = sums.over(sums.sizes)
     noise = np.divide(sums.errors, sums.sizes, out=np.zeros_like(r), where=sums.sizes > 0)

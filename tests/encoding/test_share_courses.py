@@ -128,6 +128,33 @@ def test_features_with_nothing_of_their_own_are_quiet() -> None:
     assert shares.r[1].any()
 
 
+def test_features_that_change_in_place_are_tested_as_they_are_now() -> None:
+    random = np.random.default_rng(0)
+    A, G, Y = (random.standard_normal((60, d)) for d in (4, 3, 6))
+    model = response_model({"a": A}, Y)
+    targets, drawn = (list("ababab"), [0, 0, 1, 1, 2, 2]), resample_images(np.arange(60), 5)
+    changing = G.copy()
+    model.test(changing, permutations=19)
+    share_time_courses(model, [changing], Y, targets, drawn)
+    changing[:] = random.standard_normal(G.shape)
+    now, again = changing.copy(), response_model({"a": A}, Y)
+    assert model.test(changing, permutations=19).share == again.test(now, permutations=19).share
+    one, _ = share_time_courses(model, [changing], Y, targets, drawn)
+    other, _ = share_time_courses(again, [now], Y, targets, drawn)
+    np.testing.assert_array_equal(one.r, other.r)
+
+
+def test_responses_that_do_not_vary_in_some_images_have_finite_shares() -> None:
+    random = np.random.default_rng(0)
+    A, G, Y = (random.standard_normal((80, d)) for d in (4, 3, 2))
+    model, drawn = response_model({"a": A}, Y, images_at_once=40), resample_images(np.arange(80), 5)
+    sparse = Y.copy()
+    sparse[model.blocks[0].rows] = 0
+    shares, _ = share_time_courses(model, [G], sparse, (list("ab"), [0, 1]), drawn)
+    assert np.isfinite(shares.resampled).all()
+    assert shares.r.any()
+
+
 def test_bad_input_is_named() -> None:
     random = np.random.default_rng(0)
     A, Y = random.standard_normal((60, 4)), random.standard_normal((60, 4))
@@ -136,6 +163,8 @@ def test_bad_input_is_named() -> None:
         share_time_courses(model, [A], Y, (["a"] * 3, [0, 1, 2]), drawn)
     with pytest.raises(Refused, match="every time must have every sensor once, got 1 to 3 sensors"):
         share_time_courses(model, [A], Y, (list("aabb"), [0, 1, 0, 0]), drawn)
+    with pytest.raises(Refused, match="every sensor must have every time once, got one twice"):
+        share_time_courses(model, [A], Y, (list("aabb"), [0, 0, 1, 1]), drawn)
     with pytest.raises(ValueError, match="Y and resampling must be of the 60 images of the model, got 50 and 60"):
         share_time_courses(model, [A], Y[:50], (list("aabb"), [0, 1, 0, 1]), drawn)
     with pytest.raises(ValueError, match=r"X must be a floating-point matrix \[60, d\]"):

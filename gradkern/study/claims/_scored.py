@@ -115,7 +115,7 @@ class ScoredStudy:
         everything, seed = self.excluded(), self.settings.seed
         blocks = image_blocks(everything, subject.rows, seed=seed)
         Y = np.hstack([other.Y for other in self.alike(subject)])
-        return fitted_model(everything, Y, subject.rows, blocks, seed)
+        return fitted_model(everything, Y, subject.rows, blocks, seed, keeps=True)
 
     def alike(self, subject: Subject) -> list[Subject]:
         """The subjects who saw the same images as this one, in the order of the model's targets."""
