@@ -102,7 +102,7 @@ class ResponseModel:
         if permutations < 19:
             raise ValueError(f"permutations must be at least 19, got {permutations}")
         groups = _members(target_groups, self.targets)
-        confounds = [self.excluding(parts) for parts in excluded]
+        confounds = [replace(self.confounds, parts=_only(self.confounds.parts, parts)) for parts in excluded]
         results: list[list[Any]] = [[_refusal(X, beside) for X in features] for beside in confounds]
         cases = [(a, b) for a, row in enumerate(results) for b, refused in enumerate(row) if refused is None]
         sums = {case: FlippedSums(groups, permutations) for case in cases}
@@ -128,10 +128,6 @@ class ResponseModel:
         features = [check_matrix("X", X, len(self.dependent)).astype(np.float64) for X in spaces]
         tested = [number for number, X in enumerate(features) if _refusal(X, self.confounds) is None]
         return pair_sums(self.blocks, self.confounds, spaces, tested, groups, counts)
-
-    def excluding(self, parts: Collection[str]) -> Confounds:
-        """Some parts of the confounds."""
-        return replace(self.confounds, parts=_only(self.confounds.parts, parts))
 
     def _result(
         self, sums: FlippedSums, columns: int, confounds: Confounds, permutations: int, seed: int
